@@ -1,0 +1,206 @@
+"""The Run: everything that was measured, and nothing that was concluded.
+
+Whatever the way in, a Run is what comes out of collecting. Times are seconds, sizes are bytes,
+one array element per training step unless said otherwise. Not measured is `None`, never zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where a Run comes from. `kind` is bench, run, monitor, log or trace."""
+
+    kind: str
+    command: str | None = None
+    path: str | None = None
+    format: str | None = None
+    framework: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gpu:
+    """One graphics processor."""
+
+    name: str
+    memory_bytes: int | None = None
+    capability: str | None = None
+    driver: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Git:
+    """The state of the checkout that the user's code came from."""
+
+    commit: str
+    dirty: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """The machine and its software. `cores_usable` respects affinity and the cgroup quota."""
+
+    python: str | None = None
+    torch: str | None = None
+    cuda: str | None = None
+    platform: str | None = None
+    device: str | None = None
+    gpu: tuple[Gpu, ...] = ()
+    cpu: str | None = None
+    cores_usable: float | None = None
+    cores_logical: int | None = None
+    memory_bytes: int | None = None
+    swap_bytes: int | None = None
+    cgroup: dict[str, Any] = field(default_factory=dict)
+    hostname_hash: str | None = None
+    git: Git | None = None
+    packages: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageSeries:
+    """One stage over the steps: seconds, NaN in steps where it did not run.
+
+    `exposed_s` is what the step waited for; `hidden_s` is work behind other work.
+    """
+
+    name: str
+    exposed_s: Floats
+    hidden_s: Floats | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoaderRecord:
+    """What one DataLoader does for a batch, seen from inside its workers (one element a batch).
+
+    Attributes:
+        batch_s: fetching and collating one batch.
+        collate_s: the collating part of it.
+        cpu_s: processor time of the worker's thread in `batch_s`.
+        first_batch_s: from `iter(loader)` to the first batch, once per iterator made.
+        alone_s: seconds between batches with nothing else running (pass one).
+        alone_samples: samples in those batches.
+        read_bytes_per_s: bytes read through file calls in pass one, page cache included.
+        disk_bytes_per_s: those that came from the disk.
+    """
+
+    batch_s: Floats
+    collate_s: Floats
+    cpu_s: Floats
+    first_batch_s: Floats
+    alone_s: Floats | None = None
+    alone_samples: int | None = None
+    read_bytes_per_s: float | None = None
+    disk_bytes_per_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """A small experiment on captured batches: old time ÷ new time of the stages it `affects`.
+
+    `low` and `high` are its 95 % interval over `pairs` interleaved pairs. `details` holds what
+    else was seen (sizes, memory).
+    """
+
+    name: str
+    speedup: float
+    low: float
+    high: float
+    pairs: int
+    affects: tuple[str, ...]
+    details: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """An achieved rate beside the peak measured on this machine, in `unit`."""
+
+    name: str
+    achieved: float | None
+    peak: float
+    unit: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Peaks in bytes. `total_bytes` is what there is on the device that trains."""
+
+    total_bytes: int | None = None
+    training_peak_bytes: int | None = None
+    inference_peak_bytes: int | None = None
+    workers_peak_bytes: int | None = None
+    host_used_share: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """Why measuring ended: precision, budget, iterations or interrupted."""
+
+    stop: str
+    target_share: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SkippedFile:
+    """A file of the data that could not be read."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One measured training.
+
+    Attributes:
+        name: the model or file that was measured.
+        notes: how it was recognised and set up, as sentences.
+        configuration: the settings really used.
+        step_s: wall time of each step, the sum of its stages.
+        samples: samples in each step.
+        host_s: the same steps by the host's clock, where the device's clock counts.
+        warmup: steps to discard, where the user fixed it; else found from the data.
+        first_s: time of the very first step, compilation included; not in `step_s`.
+        stages: the overlapped loop. alone: each stage measured by itself.
+        epoch_start: True where a step was the first of an epoch.
+        block: number of the interleaved block each step belongs to.
+        utilisation: samples of hardware use over the run; percentages as 0–100.
+        latency_s: inference on one sample, one element a call.
+        step_cpu_s: processor seconds of this process per step outside loading.
+    """
+
+    name: str
+    source: Source
+    environment: Environment
+    configuration: dict[str, Any]
+    step_s: Floats
+    samples: Floats
+    stages: tuple[StageSeries, ...]
+    epoch_start: Bools
+    notes: tuple[str, ...] = ()
+    block: NDArray[np.int64] | None = None
+    host_s: Floats | None = None
+    warmup: int | None = None
+    first_s: float | None = None
+    alone: tuple[StageSeries, ...] = ()
+    steps_per_epoch: int | None = None
+    loader: LoaderRecord | None = None
+    probes: tuple[Probe, ...] = ()
+    limits: tuple[Limit, ...] = ()
+    memory: Memory = Memory()
+    utilisation: dict[str, Floats] = field(default_factory=dict)
+    latency_s: Floats | None = None
+    step_cpu_s: float | None = None
+    sampling: Sampling | None = None
+    skipped: tuple[SkippedFile, ...] = ()
+    warnings: tuple[str, ...] = ()

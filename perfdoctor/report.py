@@ -1,0 +1,310 @@
+"""The Report: what a Run amounts to. Every renderer takes one, and schema.py writes it as JSON.
+
+Seconds end in `_s`, bytes in `_bytes`, shares are 0–1. `None` means not measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from perfdoctor.record import Environment, Limit, Probe, Sampling, SkippedFile, Source
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stat:
+    """A series in numbers. Intervals are 95 %; absent where there are too few samples."""
+
+    count: int
+    total_s: float
+    mean_s: float
+    std_s: float
+    min_s: float
+    p50_s: float
+    p95_s: float
+    p99_s: float
+    max_s: float
+    p50_ci: Interval | None = None
+    p95_ci: Interval | None = None
+    p99_ci: Interval | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageStat(Stat):
+    """One stage of the overlapped loop.
+
+    Attributes:
+        share: part of the wall time of all steps; the shares of all stages add up to 1.
+        hidden_s: median time per step of this stage's work done behind other work.
+        calls_per_step: part of the steps in which it ran.
+    """
+
+    share: float
+    hidden_s: float | None = None
+    calls_per_step: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steps:
+    """The training steps. `first_s` is the very first one, compilation included."""
+
+    count: int
+    warmup_discarded: int
+    time: Stat
+    first_s: float | None = None
+    host: Stat | None = None
+    cpu_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epochs:
+    """Epochs seen. `start` is the wait for the first batch after making an iterator."""
+
+    count: int
+    steps_per_epoch: int | None = None
+    start: Stat | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trend:
+    """Samples/s at the start and the end of the run; `shape` as in the contract."""
+
+    first: float
+    last: float
+    change: float
+    shape: str
+    change_points: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Throughput:
+    """Rates over all steps after warm-up, stalls included."""
+
+    samples_per_s: float
+    steps_per_s: float
+    samples_per_s_ci: Interval | None = None
+    tokens_per_s: float | None = None
+    trend: Trend | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loader:
+    """The DataLoader by itself. `batch` is one worker's time for one batch."""
+
+    batch: Stat
+    collate: Stat
+    batch_cpu_s: float
+    capacity_samples_per_s: float | None = None
+    read_bytes_per_s: float | None = None
+    disk_bytes_per_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryUse:
+    """Peaks in bytes; `peak_share` is of `total_bytes`."""
+
+    peak_bytes: int | None = None
+    peak_share: float | None = None
+    inference_peak_bytes: int | None = None
+    workers_peak_bytes: int | None = None
+    total_bytes: int | None = None
+    host_used_share: float | None = None
+    trend_bytes_per_step: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """A hardware counter over the run; percentages as 0–100."""
+
+    mean: float
+    p50: float
+    p95: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hotspot:
+    """A line of code and the share of the run it accounts for."""
+
+    file: str
+    line: int
+    function: str
+    share: float
+    library: str | None = None
+    stage: str | None = None
+    process: str = "main"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """One number that a finding rests on."""
+
+    metric: str
+    value: float
+    unit: str
+    threshold: float | None = None
+    where: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """New ÷ old throughput of the whole training, from `model`, with its interval."""
+
+    speedup: float
+    low: float
+    high: float
+    model: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A change that was made and measured both ways."""
+
+    outcome: str
+    speedup: float | None = None
+    low: float | None = None
+    high: float | None = None
+    pairs: int = 0
+    loss_parity: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What a rule saw, with the change it advises.
+
+    Attributes:
+        title: the fault, in one line. advice: the change, in one or two sentences.
+        change: the same change for programs, e.g. {"num_workers": 2}.
+        snippet: code to paste.
+        cause: findings of one cause are merged into one recommendation.
+        confidence: 0–1, that the finding is real and the change helps.
+        effort: flag, lines or redesign. safety: exact, numerics or semantics.
+        optional: not a fault; room for more on a healthy run.
+    """
+
+    stage: str
+    title: str
+    advice: str
+    change: dict[str, Any]
+    snippet: str
+    evidence: tuple[Evidence, ...]
+    cause: str
+    predicted: Prediction | None = None
+    confidence: float = 0.8
+    effort: str = "flag"
+    safety: str = "exact"
+    optional: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Another way to mend the same cause, next best."""
+
+    rule: str
+    name: str
+    advice: str
+    snippet: str
+    predicted: Prediction | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommendation:
+    """A finding, ranked, with the rule it came from and the other choices for its cause."""
+
+    rank: int
+    rule: str
+    name: str
+    title: str
+    stage: str
+    advice: str
+    change: dict[str, Any]
+    snippet: str
+    evidence: tuple[Evidence, ...]
+    effort: str
+    safety: str
+    confidence: float
+    optional: bool = False
+    predicted: Prediction | None = None
+    verified: Trial | None = None
+    choices: tuple[Choice, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Abstained:
+    """A rule that could not decide, and what it would have needed."""
+
+    rule: str
+    missing: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosis:
+    """The verdict in one word and one sentence. `bottleneck` is a stage, or none."""
+
+    verdict: str
+    bottleneck: str
+    share: float
+    confidence: float
+    summary: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedConfiguration:
+    """One row of a comparison.
+
+    `relative` is its samples/s ÷ the first row's, from paired interleaved blocks.
+    """
+
+    label: str
+    configuration: dict[str, Any]
+    samples_per_s: float
+    step_p50_s: float
+    relative: float
+    relative_ci: Interval | None
+    peak_bytes: int | None = None
+    bottleneck: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Configurations measured in interleaved blocks. `best` lists those not beaten by any other."""
+
+    varied: tuple[str, ...]
+    rows: tuple[ComparedConfiguration, ...]
+    best: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Everything that perfdoctor says about one training."""
+
+    schema_version: int
+    tool: dict[str, str]
+    created_at: str
+    name: str
+    source: Source
+    environment: Environment
+    configuration: dict[str, Any]
+    steps: Steps
+    stages: dict[str, StageStat]
+    throughput: Throughput
+    notes: tuple[str, ...] = ()
+    epochs: Epochs | None = None
+    alone: dict[str, Stat] = field(default_factory=dict)
+    loader: Loader | None = None
+    inference: Stat | None = None
+    utilisation: dict[str, Usage] = field(default_factory=dict)
+    memory: MemoryUse = MemoryUse()
+    limits: dict[str, Limit] = field(default_factory=dict)
+    probes: dict[str, Probe] = field(default_factory=dict)
+    sampling: Sampling | None = None
+    hotspots: tuple[Hotspot, ...] = ()
+    diagnosis: Diagnosis | None = None
+    recommendations: tuple[Recommendation, ...] = ()
+    abstained: tuple[Abstained, ...] = ()
+    comparison: Comparison | None = None
+    skipped: tuple[SkippedFile, ...] = ()
+    warnings: tuple[str, ...] = ()
+    series: dict[str, tuple[float | None, ...]] = field(default_factory=dict)

@@ -1,0 +1,82 @@
+"""Reports as JSON: the version, writing, reading back, and upgrades of older files."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from perfdoctor.errors import PerfdoctorError
+from perfdoctor.report import Report
+
+SCHEMA_VERSION = 1
+
+#: Version N → a function that turns a version-N dictionary into one of version N + 1.
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+
+def to_dict(report: Report) -> dict[str, Any]:
+    """The report as plain dictionaries, lists, strings and numbers."""
+    built: dict[str, Any] = msgspec.to_builtins(report)
+    return built
+
+
+def to_json(report: Report) -> bytes:
+    """The report as indented UTF-8 JSON. NaN and infinity become null."""
+    return msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n"
+
+
+def from_json(data: bytes, where: str = "report") -> Report:
+    """Reads a report of this or an earlier version.
+
+    Raises:
+        PerfdoctorError: not JSON, not a perfdoctor report, or written by a newer perfdoctor.
+    """
+    try:
+        raw = msgspec.json.decode(data)
+    except msgspec.DecodeError as error:
+        raise PerfdoctorError(f"{where} is not JSON: {error}", slug="report-not-json") from None
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if not isinstance(version, int):
+        raise PerfdoctorError(
+            f"{where} is not a perfdoctor report: it has no schema_version", slug="not-a-report"
+        )
+    if version > SCHEMA_VERSION:
+        raise PerfdoctorError(
+            f"{where} has schema version {version}, this perfdoctor reads up to {SCHEMA_VERSION}; "
+            "upgrade perfdoctor",
+            slug="report-too-new",
+        )
+    for old in range(version, SCHEMA_VERSION):
+        raw = UPGRADES[old](raw)
+    try:
+        return msgspec.convert(raw, Report)
+    except msgspec.ValidationError as error:
+        raise PerfdoctorError(f"{where}: {error}", slug="report-invalid") from None
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes to a temporary name beside `path` and renames: the file is whole or not there.
+
+    Raises:
+        PerfdoctorError: the folder cannot be written.
+    """
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise PerfdoctorError(
+            f"cannot write {path}: {error.strerror or error}; choose another place",
+            slug="output-unwritable",
+        ) from None

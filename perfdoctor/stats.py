@@ -1,0 +1,162 @@
+"""Percentiles, distribution-free intervals, warm-up and trend. All series are in seconds."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from perfdoctor.record import Floats
+from perfdoctor.report import Interval, Stat
+
+CONFIDENCE = 0.95
+#: Above this many samples the binomial distribution is taken as normal.
+_EXACT_BINOMIAL_LIMIT = 5_000
+#: Half of a run cannot be warm-up; MSER is only defined on the first half (White 1997).
+_WARMUP_LIMIT = 0.5
+_WARMUP_BATCH = 5
+
+
+def describe(values: Floats) -> Stat | None:
+    """The series in numbers; None if it has no finite element."""
+    x = values[np.isfinite(values)]
+    if x.size == 0:
+        return None
+    ordered = np.sort(x)
+    p50, p95, p99 = np.percentile(ordered, (50, 95, 99))
+    n_eff = effective_size(x)
+    intervals = [quantile_interval(ordered, q, n_eff=n_eff) for q in (0.5, 0.95, 0.99)]
+    return Stat(
+        count=int(x.size),
+        total_s=float(x.sum()),
+        mean_s=float(x.mean()),
+        std_s=float(x.std(ddof=1)) if x.size > 1 else 0.0,
+        min_s=float(ordered[0]),
+        p50_s=float(p50),
+        p95_s=float(p95),
+        p99_s=float(p99),
+        max_s=float(ordered[-1]),
+        p50_ci=intervals[0],
+        p95_ci=intervals[1],
+        p99_ci=intervals[2],
+    )
+
+
+def quantile_interval(
+    values: Floats, q: float, *, confidence: float = CONFIDENCE, n_eff: float | None = None
+) -> Interval | None:
+    """Distribution-free interval of the `q` quantile from order statistics.
+
+    The number of samples below a quantile is binomial, so two order statistics enclose it with
+    at least the wanted confidence (David & Nagaraja, Order Statistics, section 7.1). With
+    `n_eff` below the number of values (correlated samples) the ranks are those of that many
+    independent ones. None where no pair of ranks reaches the confidence: 6 samples for a median,
+    73 for a p95, 368 for a p99 at 95 %.
+    """
+    n = values.size
+    effective = int(min(n, n_eff if n_eff is not None else n))
+    ranks = _interval_ranks(effective, q, (1 - confidence) / 2)
+    if ranks is None:
+        return None
+    ordered = np.sort(values)
+    low = max(0, math.floor((ranks[0] - 1) * n / effective))
+    high = min(n - 1, math.ceil(ranks[1] * n / effective) - 1)
+    return float(ordered[low]), float(ordered[high])
+
+
+def _interval_ranks(n: int, q: float, tail: float) -> tuple[int, int] | None:
+    """1-based ranks (low, high) with P(below low) and P(above high) at most `tail` each."""
+    if n < 1:
+        return None
+    cdf = _binomial_cdf(n, q)
+    low = int(np.searchsorted(cdf, tail, side="right"))  # P(B <= low - 1) <= tail
+    high = int(np.searchsorted(cdf, 1 - tail, side="left")) + 1  # P(B <= high - 1) >= 1 - tail
+    return (low, high) if low >= 1 and high <= n else None
+
+
+def _binomial_cdf(n: int, q: float) -> Floats:
+    k = np.arange(n + 1, dtype=np.float64)
+    if n > _EXACT_BINOMIAL_LIMIT:
+        z = (k + 0.5 - n * q) / math.sqrt(2 * n * q * (1 - q))
+        return np.array([0.5 * (1 + math.erf(v)) for v in z])
+    log_choose = math.lgamma(n + 1) - np.array(
+        [math.lgamma(v + 1) + math.lgamma(n - v + 1) for v in k]
+    )
+    cdf: Floats = np.cumsum(np.exp(log_choose + k * math.log(q) + (n - k) * math.log1p(-q)))
+    return cdf
+
+
+def effective_size(values: Floats) -> float:
+    """How many independent samples a correlated series is worth, for its median.
+
+    n (1 − ρ) / (1 + ρ) with ρ the lag-one autocorrelation of "above the median" (the AR(1)
+    formula; Wilks, Statistical Methods in the Atmospheric Sciences, section 5.2.4). Negative ρ
+    counts as none, which errs on the wide side.
+    """
+    n = values.size
+    if n < 3:
+        return float(n)
+    above = (values > np.median(values)).astype(np.float64)
+    above -= above.mean()
+    power = float((above**2).sum())
+    if power == 0:
+        return float(n)
+    rho = min(0.99, max(0.0, float((above[1:] * above[:-1]).sum()) / power))
+    return n * (1 - rho) / (1 + rho)
+
+
+def relative_half_width(interval: Interval | None, centre: float) -> float:
+    """Half the interval's width as a share of `centre`; infinite where there is none."""
+    if interval is None or centre <= 0:
+        return math.inf
+    return (interval[1] - interval[0]) / 2 / centre
+
+
+def warmup_length(values: Floats) -> int:
+    """How many samples at the start belong to warming up.
+
+    MSER-5 (White, An effective truncation heuristic for bias reduction in simulation output,
+    1997): the cut that minimises the marginal standard error of what remains, over batches of
+    five; batch medians in place of means, so that one stall does not decide. A cut is only made
+    where the part cut off is really slower or faster than the rest, or stationary series would
+    lose samples to chance.
+    """
+    batches = values.size // _WARMUP_BATCH
+    if batches < 4:
+        return 0
+    z = np.median(values[: batches * _WARMUP_BATCH].reshape(batches, _WARMUP_BATCH), axis=1)
+    cuts = range(int(batches * _WARMUP_LIMIT) + 1)
+    score = [float(z[d:].var()) / (batches - d) for d in cuts]
+    cut = int(np.argmin(score))
+    if cut == 0 or _alike(float(np.median(z[:cut])), z[cut:]):
+        return 0
+    return cut * _WARMUP_BATCH
+
+
+def _alike(value: float, others: Floats) -> bool:
+    low, high = np.percentile(others, (5, 95))
+    return bool(low <= value <= high)
+
+
+def kendall_p(values: Floats) -> float:
+    """Two-sided p of the Mann–Kendall test for a monotone trend (normal approximation)."""
+    n = values.size
+    if n < 4:
+        return 1.0
+    signs = np.sign(values[None, :] - values[:, None])
+    s = float(np.triu(signs, 1).sum())
+    sd = math.sqrt(n * (n - 1) * (2 * n + 5) / 18)
+    z = max(0.0, abs(s) - 1) / sd
+    return math.erfc(z / math.sqrt(2))
+
+
+def ratio_interval(log_ratios: Floats) -> tuple[float, Interval | None]:
+    """Median ratio of interleaved pairs and its interval (None below six pairs)."""
+    interval = quantile_interval(log_ratios, 0.5)
+    ends = None if interval is None else (math.exp(interval[0]), math.exp(interval[1]))
+    return math.exp(float(np.median(log_ratios))), ends
+
+
+def amdahl(share: float, factor: float) -> float:
+    """Speed-up of the whole when a part of `share` gets `factor` times as fast (Amdahl 1967)."""
+    return 1 / (1 - share + share / factor)
