@@ -33,9 +33,16 @@ class PerfdoctorError(Exception):
 class UserCodeError(PerfdoctorError):
     """The user's own code raised; `details` is its traceback without perfdoctor's frames."""
 
-    def __init__(self, message: str, *, slug: str, cause: BaseException) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        slug: str,
+        cause: BaseException | None = None,
+        details: str = "",
+    ) -> None:
         super().__init__(message, slug=slug)
-        self.details = user_traceback(cause)
+        self.details = user_traceback(cause) if cause is not None else details
 
 
 def user_traceback(error: BaseException) -> str:

@@ -176,6 +176,7 @@ class Run:
         block: number of the interleaved block each step belongs to.
         utilisation: samples of hardware use over the run; percentages as 0–100.
         latency_s: inference on one sample, one element a call.
+        tokens_per_sample: length of a token sequence, for language models.
         step_cpu_s: processor seconds of this process per step outside loading.
     """
 
@@ -201,6 +202,7 @@ class Run:
     utilisation: dict[str, Floats] = field(default_factory=dict)
     latency_s: Floats | None = None
     step_cpu_s: float | None = None
+    tokens_per_sample: float | None = None
     sampling: Sampling | None = None
     skipped: tuple[SkippedFile, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 DATA_LOADING = "data_loading"
@@ -131,10 +132,16 @@ class StageTimeline:
 
     def drain(self) -> list[StepTimes]:
         """Every finished step whose times are known; forgets their marks."""
-        steps = []
-        while (end := self._next_boundary()) and (step := self._resolve(end)) is not None:
-            steps.append(step)
-            del self._marks[:end]
+        steps: list[StepTimes] = []
+        begin = 0
+        for index, (name, _) in enumerate(self._marks):
+            if index and name == _STEP:
+                step = self._resolve(begin, index)
+                if step is None:
+                    break
+                steps.append(step)
+                begin = index
+        del self._marks[:begin]
         return steps
 
     def restart(self) -> None:
@@ -142,14 +149,10 @@ class StageTimeline:
         self._marks.clear()
         del self._stack[1:]
 
-    def _next_boundary(self) -> int:
-        """Index of the mark that ends the first step; 0 if that step goes on."""
-        return next((i for i, (name, _) in enumerate(self._marks) if i and name == _STEP), 0)
-
-    def _resolve(self, end: int) -> StepTimes | None:
+    def _resolve(self, begin: int, end: int) -> StepTimes | None:
         exposed: dict[str, float] = {}
         host: dict[str, float] = {}
-        for (name, start), (_, stop) in zip(self._marks[:end], self._marks[1:], strict=False):
+        for (name, start), (_, stop) in pairwise(self._marks[begin : end + 1]):
             seconds = self._clock.seconds(start, stop)
             if seconds is None:
                 return None

@@ -115,10 +115,13 @@ def _throughput(run: Run, kept: slice) -> Throughput:
     total = float(step_s.sum())
     parts = min(_PARTS, step_s.size)
     rates = _part_rates(step_s, samples, parts)
+    samples_per_s = float(samples.sum()) / total
+    tokens = run.tokens_per_sample
     return Throughput(
-        samples_per_s=float(samples.sum()) / total,
+        samples_per_s=samples_per_s,
         steps_per_s=step_s.size / total,
         samples_per_s_ci=quantile_interval(rates, 0.5),
+        tokens_per_s=None if tokens is None else samples_per_s * tokens,
         trend=_trend(rates),
     )
 

@@ -1,0 +1,1 @@
+"""Collecting: everything that makes a Run."""

@@ -1,0 +1,199 @@
+"""A thread that samples the machine while a training runs: CPU, memory, disk, GPU."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+
+from perfdoctor.collect.environment import throttled_share
+from perfdoctor.record import Floats
+
+#: Four samples a second: each costs well under a millisecond of this process's time.
+_INTERVAL_S = 0.25
+#: A worker's PSS takes milliseconds to read, so it is read every so many samples.
+_PSS_EVERY = 4
+
+
+@dataclass
+class _Previous:
+    """Counters of the last sample, from which the next one's rates come."""
+
+    time_s: float
+    system_busy_s: float
+    own_cpu_s: dict[int, float]
+    disk_bytes: int
+    throttled: tuple[int, int] | None
+
+
+@dataclass
+class HardwareSampler:
+    """Samples hardware use between `__enter__` and `__exit__`.
+
+    `columns` holds one list per counter: `cpu` (all cores together, 0–100), `cpu_main`,
+    `cpu_workers` and `cpu_foreign` (100 is one core), `cpu_throttled` (of the quota's periods),
+    `disk_read_bytes_per_s`, and for a GPU `gpu`, `gpu_memory` (both 0–100), `gpu_power_w`,
+    `gpu_clock_mhz`.
+    """
+
+    device: torch.device
+    columns: dict[str, list[float]] = field(default_factory=dict)
+    workers_pss_bytes: int = 0
+    host_used_share: float = 0.0
+    problem: str | None = None
+
+    def __post_init__(self) -> None:
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._main = psutil.Process()
+        self._gpu = _open_gpu(self.device)
+        self._count = 0
+
+    def __enter__(self) -> HardwareSampler:
+        self._previous = self._counters()
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._watch, name="perfdoctor", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def utilisation(self) -> dict[str, Floats]:
+        """The samples so far as arrays."""
+        return {name: np.array(values) for name, values in self.columns.items()}
+
+    def _watch(self) -> None:
+        while not self._stop.wait(_INTERVAL_S):
+            try:
+                self._sample()
+            except Exception as error:  # a counter that fails must not harm the measurement
+                self.problem = f"hardware sampling stopped: {error}"
+                return
+
+    def _sample(self) -> None:
+        before, now = self._previous, self._counters()
+        self._previous = now
+        elapsed = max(1e-6, now.time_s - before.time_s)
+        self._sample_cpu(before, now, elapsed)
+        disk = (now.disk_bytes - before.disk_bytes) / elapsed
+        self._add("disk_read_bytes_per_s", max(0.0, disk))
+        memory = psutil.virtual_memory()
+        self.host_used_share = max(self.host_used_share, 1 - memory.available / memory.total)
+        if self._count % _PSS_EVERY == 0:
+            self.workers_pss_bytes = max(self.workers_pss_bytes, _children_pss(self._main))
+        self._count += 1
+        if self._gpu is not None:
+            for name, value in _gpu_sample(self._gpu).items():
+                self._add(name, value)
+
+    def _sample_cpu(self, before: _Previous, now: _Previous, elapsed: float) -> None:
+        used = {pid: cpu - before.own_cpu_s.get(pid, cpu) for pid, cpu in now.own_cpu_s.items()}
+        busy = (now.system_busy_s - before.system_busy_s) / elapsed
+        main = used.pop(self._main.pid, 0.0) / elapsed
+        workers = sum(used.values()) / elapsed
+        self._add("cpu", 100 * busy / (psutil.cpu_count() or 1))
+        self._add("cpu_main", 100 * main)
+        self._add("cpu_workers", 100 * workers)
+        # a worker that ended or began between two samples is not foreign, only not counted
+        if set(now.own_cpu_s) == set(before.own_cpu_s):
+            self._add("cpu_foreign", 100 * max(0.0, busy - main - workers))
+        if now.throttled and before.throttled:
+            periods = now.throttled[1] - before.throttled[1]
+            throttled = now.throttled[0] - before.throttled[0]
+            self._add("cpu_throttled", 100 * throttled / periods if periods else 0.0)
+
+    def _counters(self) -> _Previous:
+        system = psutil.cpu_times()
+        idle = system.idle + getattr(system, "iowait", 0.0)
+        return _Previous(
+            time_s=time.perf_counter(),
+            system_busy_s=sum(system) - idle - getattr(system, "guest", 0.0),
+            own_cpu_s=_tree_cpu(self._main),
+            disk_bytes=_disk_bytes(self._main),
+            throttled=throttled_share(),
+        )
+
+    def _add(self, name: str, value: float) -> None:
+        self.columns.setdefault(name, []).append(value)
+
+
+def _tree_cpu(process: psutil.Process) -> dict[int, float]:
+    found = {}
+    for member in (process, *process.children(recursive=True)):
+        try:
+            times = member.cpu_times()
+            found[member.pid] = times.user + times.system
+        except psutil.Error:  # it ended between listing and reading
+            continue
+    return found
+
+
+def _disk_bytes(process: psutil.Process) -> int:
+    total = 0
+    for member in (process, *process.children(recursive=True)):
+        try:
+            total += member.io_counters().read_bytes
+        except (psutil.Error, AttributeError):  # ended, not permitted, or not on this system
+            continue
+    return total
+
+
+def _children_pss(process: psutil.Process) -> int:
+    total = 0
+    for child in process.children(recursive=True):
+        try:
+            total += getattr(child.memory_full_info(), "pss", 0)
+        except psutil.Error:
+            continue
+    return total
+
+
+def _open_gpu(device: torch.device) -> Any | None:
+    """An NVML handle of the device; None where there is no NVIDIA driver."""
+    if device.type != "cuda":
+        return None
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+        return pynvml.nvmlDeviceGetHandleByUUID(uuid)
+    except Exception:  # NVML raises its own errors, an older torch has no uuid
+        return None
+
+
+def _gpu_sample(handle: Any) -> dict[str, float]:
+    import pynvml
+
+    readers: dict[str, Callable[[], Any]] = {
+        "gpu": lambda: pynvml.nvmlDeviceGetUtilizationRates(handle).gpu,
+        "gpu_memory": lambda: _memory_percent(pynvml.nvmlDeviceGetMemoryInfo(handle)),
+        "gpu_power_w": lambda: pynvml.nvmlDeviceGetPowerUsage(handle) / 1000,
+        "gpu_clock_mhz": lambda: pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM),
+    }
+    found = {}
+    for name, read in readers.items():
+        try:
+            found[name] = float(read())
+        except pynvml.NVMLError:  # this counter is not supported on this GPU
+            continue
+    return found
+
+
+def _memory_percent(info: Any) -> float:
+    return 100.0 * float(info.used) / float(info.total)

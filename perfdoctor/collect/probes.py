@@ -1,0 +1,248 @@
+"""Small experiments on captured batches: what would this change bring to the stages it touches?
+
+Each probe times the present and the changed way in interleaved pairs (AB, BA, …) in this process
+and keeps the median ratio with its interval. They feed predictions; they are not verification,
+which needs the whole training.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from perfdoctor.collect import memory
+from perfdoctor.collect.batches import joined, samples_in, to_device, tree_map
+from perfdoctor.collect.clocks import timed
+from perfdoctor.collect.environment import usable_cores
+from perfdoctor.collect.failures import is_out_of_memory
+from perfdoctor.collect.precision import gradient_scaler, matmul_precision
+from perfdoctor.collect.training import TrainingLoop
+from perfdoctor.record import Probe
+from perfdoctor.stages import ARCH_STEP, BACKWARD, FORWARD, H2D_COPY, LOSS, OPTIMIZER
+from perfdoctor.stats import ratio_interval
+
+COMPUTE = (FORWARD, LOSS, BACKWARD)
+MIN_PAIRS = 6  # below this a median has no 95 % interval
+MAX_PAIRS = 40
+#: A pair shorter than this is repeated inside itself, or timer and launch noise would decide.
+_MIN_ARM_S = 0.004
+
+Work = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Arms:
+    """The two ways of one probe; `scale` turns the ratio of times into the speed-up."""
+
+    now: Work
+    changed: Work
+    affects: tuple[str, ...]
+    scale: float = 1.0
+    details: dict[str, float] | None = None
+
+
+def interleaved(name: str, arms: Arms, device: torch.device, budget_s: float) -> Probe | None:
+    """Runs the pairs; None if fewer than six fit into three times the budget."""
+    arms.now(), arms.changed()  # warm-up: first calls allocate and choose kernels
+    first = timed(device, arms.now), timed(device, arms.changed)
+    repeats = max(1, math.ceil(_MIN_ARM_S / max(1e-7, min(first))))
+    pair_s = sum(first) * repeats
+    if pair_s * MIN_PAIRS > 3 * budget_s:
+        return None
+    pairs = int(min(MAX_PAIRS, max(MIN_PAIRS, budget_s / pair_s)))
+    logs = np.array([_log_ratio(arms, device, repeats, bool(i % 2)) for i in range(pairs)])
+    ratio, interval = ratio_interval(logs + math.log(arms.scale))
+    low, high = interval if interval is not None else (ratio, ratio)
+    return Probe(
+        name=name,
+        speedup=ratio,
+        low=low,
+        high=high,
+        pairs=pairs,
+        affects=arms.affects,
+        details=arms.details or {},
+    )
+
+
+def _log_ratio(arms: Arms, device: torch.device, repeats: int, swapped: bool) -> float:
+    works = (arms.changed, arms.now) if swapped else (arms.now, arms.changed)
+    first, second = (timed(device, partial(_repeat, work, repeats)) for work in works)
+    return math.log(second / first) if swapped else math.log(first / second)
+
+
+def _repeat(work: Work, times: int) -> None:
+    for _ in range(times):
+        work()
+
+
+def probe_all(loop: TrainingLoop, budget_s: float, precision: str) -> Iterator[Probe]:
+    """Every probe that makes sense for this training. One that fails is left out."""
+    for name, prepare in _PROBES.items():
+        try:
+            with loop.settings():
+                arms = prepare(loop, precision)
+                probe = interleaved(name, arms, loop.device, budget_s) if arms else None
+        except Exception as error:  # the change may not be supported here: not measured
+            if is_out_of_memory(error) and loop.device.type == "cuda":
+                torch.cuda.empty_cache()
+            continue
+        finally:
+            loop.optimizer.zero_grad(set_to_none=True)
+            loop.timeline.restart()
+        if probe is not None:
+            yield probe
+
+
+def _forward_backward(loop: TrainingLoop, precision: str | None) -> Work:
+    batch = loop.captured[0]
+    scaler = gradient_scaler(loop.device, precision)
+
+    def work() -> None:
+        with matmul_precision(precision):
+            scaler.scale(loop.loss_of(batch, precision)).backward()
+        loop.optimizer.zero_grad(set_to_none=True)
+
+    return work
+
+
+def _lower_precision(loop: TrainingLoop, precision: str, changed: str) -> Arms | None:
+    if precision not in ("fp32", "tf32") or loop.workload.step is not None:
+        return None
+    if loop.options.compile != "off":  # each precision would be compiled anew: too long a probe
+        return None
+    now = _forward_backward(loop, loop.options.precision)
+    return Arms(now, _forward_backward(loop, changed), COMPUTE)
+
+
+def _bf16(loop: TrainingLoop, precision: str) -> Arms | None:
+    return _lower_precision(loop, precision, "bf16")
+
+
+def _fp16(loop: TrainingLoop, precision: str) -> Arms | None:
+    return _lower_precision(loop, precision, "fp16") if loop.device.type == "cuda" else None
+
+
+def _tf32(loop: TrainingLoop, precision: str) -> Arms | None:
+    if precision != "fp32" or loop.device.type != "cuda":
+        return None
+    if torch.cuda.get_device_capability(loop.device) < (8, 0):
+        return None
+    now = _forward_backward(loop, loop.options.precision)
+    return Arms(now, _forward_backward(loop, "tf32"), COMPUTE)
+
+
+def _fused(loop: TrainingLoop, precision: str) -> Arms | None:
+    return _optimizer(loop, "fused")
+
+
+def _foreach(loop: TrainingLoop, precision: str) -> Arms | None:
+    return _optimizer(loop, "foreach")
+
+
+def _optimizer(loop: TrainingLoop, flag: str) -> Arms | None:
+    """The same optimizer on copies of the parameters, as it is and with the flag on."""
+    optimizer = loop.optimizer
+    kind = type(optimizer)
+    if not kind.__module__.startswith("torch.optim") or optimizer.defaults.get(flag):
+        return None
+    if flag not in optimizer.defaults:
+        return None
+    return Arms(_copied(optimizer, {}).step, _copied(optimizer, {flag: True}).step, (OPTIMIZER,))
+
+
+def _copied(optimizer: torch.optim.Optimizer, change: dict[str, Any]) -> torch.optim.Optimizer:
+    copies = []
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            copy = torch.nn.Parameter(parameter.detach().clone())
+            copy.grad = torch.full_like(copy, 1e-3)
+            copies.append(copy)
+    defaults = {**optimizer.defaults, **change}
+    if "fused" in change:
+        defaults["foreach"] = None
+    accepted = {k: v for k, v in defaults.items() if k in _init_arguments(type(optimizer))}
+    made: torch.optim.Optimizer = type(optimizer)(copies, **accepted)
+    return made
+
+
+def _init_arguments(kind: type) -> set[str]:
+    return set(inspect.signature(kind).parameters)
+
+
+def _batch_x2(loop: TrainingLoop, precision: str) -> Arms | None:
+    """Compute throughput at twice the batch: samples/s, so twice the ratio of times."""
+    if len(loop.captured) < 2:
+        return None
+    single = loop.captured[0]
+    double = joined(single, loop.captured[1])
+    sizes = samples_in(single), samples_in(double)
+    if None in sizes or sizes[1] != 2 * (sizes[0] or 0):
+        return None
+    memory.reset_peak(loop.device)
+    loop.train(double)
+    peak = memory.peak_bytes(loop.device)
+    details = {"batch_size": float(sizes[1] or 0), "peak_bytes": float(peak)}
+    return Arms(
+        lambda: loop.train(single),
+        lambda: loop.train(double),
+        (*COMPUTE, OPTIMIZER),
+        scale=2.0,
+        details=details,
+    )
+
+
+def _threads(loop: TrainingLoop, precision: str) -> Arms | None:
+    now, possible = torch.get_num_threads(), int(usable_cores())
+    if loop.device.type != "cpu" or now >= possible:
+        return None
+    work = _forward_backward(loop, loop.options.precision)
+
+    def changed() -> None:
+        torch.set_num_threads(possible)
+        try:
+            work()
+        finally:
+            torch.set_num_threads(now)
+
+    return Arms(work, changed, COMPUTE, details={"threads": float(possible)})
+
+
+def _first_order(loop: TrainingLoop, precision: str) -> Arms | None:
+    if loop.arch is None or loop.workload.arch_order != 2 or len(loop.captured) < 2:
+        return None
+    train, val = loop.captured[:2]
+    return Arms(
+        lambda: loop.arch_step(train, val, 2), lambda: loop.arch_step(train, val, 1), (ARCH_STEP,)
+    )
+
+
+def _pinned(loop: TrainingLoop, precision: str) -> Arms | None:
+    if loop.device.type != "cuda" or loop.loader_arguments.get("pin_memory"):
+        return None
+    host = to_device(loop.captured[0], torch.device("cpu"), non_blocking=False)
+    pinned = tree_map(lambda t: t.pin_memory(), host)
+    return Arms(
+        lambda: to_device(host, loop.device, non_blocking=False),
+        lambda: to_device(pinned, loop.device, non_blocking=True),
+        (H2D_COPY,),
+    )
+
+
+_PROBES: dict[str, Callable[[TrainingLoop, str], Arms | None]] = {
+    "bf16": _bf16,
+    "fp16": _fp16,
+    "tf32": _tf32,
+    "optimizer_fused": _fused,
+    "optimizer_foreach": _foreach,
+    "batch_x2": _batch_x2,
+    "threads": _threads,
+    "arch_first_order": _first_order,
+    "h2d_pinned": _pinned,
+}

@@ -1,0 +1,355 @@
+"""The training loop that is measured: real loader, real model, every moment given to a stage."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from perfdoctor.collect.arch import ArchitectureStep
+from perfdoctor.collect.batches import call_model, default_loss, default_unpack, to_device
+from perfdoctor.collect.clocks import clock_for, synchronise
+from perfdoctor.collect.failures import batch_failure, in_user_code
+from perfdoctor.collect.loader import BatchInfo, TimedBatch, make_loader
+from perfdoctor.collect.options import BenchOptions
+from perfdoctor.collect.precision import autocast, gradient_scaler, matmul_precision
+from perfdoctor.collect.setup import (
+    arch_parameters,
+    choose_device,
+    loader_arguments,
+    make_optimizer,
+    seed_everything,
+)
+from perfdoctor.errors import PerfdoctorError
+from perfdoctor.record import Bools, Floats
+from perfdoctor.stages import (
+    ARCH_STEP,
+    BACKWARD,
+    DATA_LOADING,
+    FORWARD,
+    H2D_COPY,
+    LOSS,
+    OPTIMIZER,
+    PAUSED,
+    StageTimeline,
+    StepTimes,
+    activated,
+)
+from perfdoctor.workload import Workload, WorkloadFactory
+
+_CONFIGURED = "(configured)"
+#: Batches kept on the device for measurements that need the same ones again.
+CAPTURED_BATCHES = 2
+
+
+@dataclass
+class Steps:
+    """What the loop has recorded so far, one element per step."""
+
+    times: list[StepTimes] = field(default_factory=list)
+    infos: list[BatchInfo] = field(default_factory=list)
+    epoch_start: list[bool] = field(default_factory=list)
+    blocks: list[int] = field(default_factory=list)
+    first_batch_s: list[float] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def step_s(self) -> Floats:
+        """Seconds per resolved step."""
+        return np.array([step.total_s for step in self.times])
+
+    def samples(self) -> Floats:
+        """Samples per resolved step."""
+        return np.array([info.samples for info in self.infos[: len(self.times)]], dtype=np.float64)
+
+    def starts(self) -> Bools:
+        """Whether each resolved step began an epoch."""
+        return np.array(self.epoch_start[: len(self.times)], dtype=np.bool_)
+
+
+class TrainingLoop:
+    """One configuration, set up and ready to be stepped; keeps its workers between blocks."""
+
+    def __init__(self, factory: WorkloadFactory, options: BenchOptions) -> None:
+        self.options = options
+        seed_everything(options.seed)
+        self.workload: Workload = factory()
+        self.device = choose_device(options.device or self.workload.device)
+        self.eager_model = self._place_model()
+        self.model: nn.Module = self._compiled(self.eager_model)
+        self.arch_parameters = arch_parameters(self.workload)
+        self.optimizer = self._weight_optimizer()
+        self.arch = self._architecture_step()
+        self.scaler = gradient_scaler(self.device, options.precision)
+        self.loader_arguments = loader_arguments(self.workload, options)
+        self.loader = make_loader(
+            self.workload.dataset, self.loader_arguments, strict=options.strict
+        )
+        self.timeline = StageTimeline(clock_for(self.device))
+        self.steps = Steps()
+        self.captured: list[Any] = []
+        self.step_index = 0
+        self.block = 0
+        self.last_loss: torch.Tensor | None = None
+        self._batches: Iterator[TimedBatch] | None = None
+        self._val_batches: Iterator[TimedBatch] | None = None
+        self._val_loader = self._validation_loader()
+
+    @property
+    def num_workers(self) -> int:
+        """Loader workers in use."""
+        return int(self.loader_arguments.get("num_workers") or 0)
+
+    @property
+    def queue_length(self) -> int:
+        """Batches that the loader prepares ahead."""
+        return self.num_workers * int(self.loader_arguments.get("prefetch_factor") or 2)
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """Steps in an epoch, where the dataset knows its length."""
+        try:
+            return len(self.loader)
+        except TypeError:  # an iterable dataset without a length
+            return None
+
+    # -- running ---------------------------------------------------------------------------
+
+    def run_steps(self, count: int) -> None:
+        """Trains `count` steps, recording each."""
+        with self.settings(), activated(self.timeline):
+            for _ in range(count):
+                self._step()
+
+    def pause(self) -> None:
+        """What follows, until `resume`, is no part of any step."""
+        self.timeline.enter(PAUSED)
+
+    def resume(self) -> None:
+        """The step that was paused goes on."""
+        self.timeline.leave()
+
+    def collect(self) -> Steps:
+        """Moves the finished steps whose times are known into `steps`."""
+        self.steps.times.extend(self.timeline.drain())
+        return self.steps
+
+    def finish(self) -> Steps:
+        """Ends the last step, waits for the device, and collects everything."""
+        self.timeline.begin_step()
+        synchronise(self.device)
+        self.collect()
+        self.timeline.restart()
+        return self.steps
+
+    def abandon(self) -> Steps:
+        """Collects what is finished and forgets the step that was interrupted."""
+        synchronise(self.device)
+        self.collect()
+        self.timeline.restart()
+        done = len(self.steps.times)
+        for column in (self.steps.infos, self.steps.epoch_start, self.steps.blocks):
+            del column[done:]
+        return self.steps
+
+    def close(self) -> None:
+        """Ends the workers."""
+        self._batches = self._val_batches = None
+
+    def settings(self) -> ExitStack:
+        """The process-wide settings of this configuration, as a context."""
+        stack = ExitStack()
+        stack.enter_context(matmul_precision(self.options.precision))
+        return stack
+
+    def autocast(self) -> torch.autocast:
+        """The configuration's precision for forward and loss, as a context."""
+        return autocast(self.device, self.options.precision)
+
+    def _step(self) -> None:
+        timeline = self.timeline
+        timeline.begin_step()
+        timeline.enter(DATA_LOADING)
+        timed, started = self._next_batch()
+        timeline.leave()
+        self._note(timed, started)
+        batch = self.on_device(timed.data)
+        if self.arch is not None and self.step_index % self.workload.arch_every == 0:
+            self._arch_step(batch)
+        self.train(batch)
+        self.step_index += 1
+        if len(self.captured) < CAPTURED_BATCHES:
+            self.captured.append(batch)
+
+    def train(self, batch: Any) -> None:
+        """Forward, loss, backward and optimizer on a batch that is on the device."""
+        timeline = self.timeline
+        with self.autocast():
+            loss = self._forward(batch)
+        timeline.enter(BACKWARD)
+        with in_user_code("backward"):
+            self.scaler.scale(loss).backward()
+        timeline.leave()
+        timeline.enter(OPTIMIZER)
+        with in_user_code("optimizer step"):
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.optimizer.zero_grad(set_to_none=True)
+        timeline.leave()
+        self.last_loss = loss.detach()
+
+    def loss_of(self, batch: Any, precision: str | None = _CONFIGURED) -> torch.Tensor:
+        """The training loss of a batch, in the configuration's or another precision, unstaged."""
+        if precision is _CONFIGURED:
+            precision = self.options.precision
+        with autocast(self.device, precision):
+            if self.workload.step is not None:
+                return self.workload.step(self.model, batch)
+            inputs, target = (self.workload.unpack or default_unpack)(batch)
+            output = call_model(self.model, inputs)
+            return (self.workload.loss or default_loss)(output, target)
+
+    def _forward(self, batch: Any) -> torch.Tensor:
+        timeline, workload = self.timeline, self.workload
+        if workload.step is not None:
+            timeline.enter(FORWARD)
+            with in_user_code("step function"):
+                loss = workload.step(self.model, batch)
+            timeline.leave()
+            return _scalar(loss, "Workload(step=...)")
+        with in_user_code("unpack function"):
+            inputs, target = (workload.unpack or default_unpack)(batch)
+        timeline.enter(FORWARD)
+        with in_user_code("forward of the model", inputs):
+            output = call_model(self.model, inputs)
+        timeline.leave()
+        timeline.enter(LOSS)
+        with in_user_code("loss", (output, target)):
+            loss = (workload.loss or default_loss)(output, target)
+        timeline.leave()
+        return _scalar(loss, "the loss")
+
+    def _arch_step(self, batch: Any) -> None:
+        self.timeline.enter(DATA_LOADING)
+        timed = self._next_validation_batch()
+        self.timeline.leave()
+        val_batch = self.on_device(timed.data)
+        self.timeline.enter(ARCH_STEP)
+        self.arch_step(batch, val_batch, self.workload.arch_order)
+        self.timeline.leave()
+
+    def arch_step(self, batch: Any, val_batch: Any, order: int) -> None:
+        """One architecture update on two batches that are on the device."""
+        assert self.arch is not None
+        with in_user_code("architecture step"):
+            self.arch.step(batch, val_batch, order)
+
+    # -- batches ---------------------------------------------------------------------------
+
+    def _next_batch(self) -> tuple[TimedBatch, bool]:
+        """The next batch, and whether an epoch began with it."""
+        with in_user_code("data loading"):
+            if self._batches is not None and (batch := next(self._batches, None)) is not None:
+                return batch, False
+            start = time.perf_counter_ns()
+            self._batches = iter(self.loader)
+            batch = next(self._batches, None)
+        if batch is None:
+            raise PerfdoctorError(
+                "the loader gave no batch: the dataset is empty, or drop_last drops all of it",
+                slug="no-batches",
+            )
+        self.steps.first_batch_s.append((time.perf_counter_ns() - start) * 1e-9)
+        return batch, True
+
+    def _next_validation_batch(self) -> TimedBatch:
+        assert self._val_loader is not None
+        with in_user_code("loading of validation data"):
+            batch = None if self._val_batches is None else next(self._val_batches, None)
+            if batch is None:
+                self._val_batches = iter(self._val_loader)
+                batch = next(self._val_batches)
+        if batch.info.failure is not None:
+            raise batch_failure(batch.info.failure)
+        return batch
+
+    def _note(self, timed: TimedBatch, started: bool) -> None:
+        if timed.info.failure is not None:
+            raise batch_failure(timed.info.failure)
+        self.steps.infos.append(timed.info)
+        self.steps.epoch_start.append(started)
+        self.steps.blocks.append(self.block)
+        self.steps.skipped.update(timed.info.skipped)
+
+    def on_device(self, data: Any) -> Any:
+        """The batch on the device, as `h2d_copy`."""
+        channels_last = self.options.channels_last
+        if self.device.type == "cpu" and not channels_last:
+            return data
+        self.timeline.enter(H2D_COPY)
+        pinned = bool(self.loader_arguments.get("pin_memory"))
+        batch = to_device(data, self.device, non_blocking=pinned, channels_last=channels_last)
+        self.timeline.leave()
+        return batch
+
+    # -- parts -----------------------------------------------------------------------------
+
+    def _place_model(self) -> nn.Module:
+        model = self.workload.model
+        with in_user_code(f"moving the model to {self.device}"):
+            model = model.to(self.device)
+            if self.options.channels_last:
+                # torch's annotations lack this overload for Module.to
+                model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return model.train()
+
+    def _compiled(self, model: nn.Module) -> nn.Module:
+        if self.options.compile == "off":
+            return model
+        compiled: Any = torch.compile(model, mode=self.options.compile)
+        return compiled  # type: ignore[no-any-return]
+
+    def _weight_optimizer(self) -> torch.optim.Optimizer:
+        searched = {id(p) for p in self.arch_parameters}
+        weights = [
+            p for p in self.eager_model.parameters() if p.requires_grad and id(p) not in searched
+        ]
+        self.weights = weights
+        with in_user_code("making the optimizer"):
+            return make_optimizer(
+                self.workload.optimizer, weights, lambda ps: torch.optim.AdamW(ps, lr=1e-3)
+            )
+
+    def _architecture_step(self) -> ArchitectureStep | None:
+        if not self.arch_parameters:
+            return None
+        optimizer = make_optimizer(
+            self.workload.arch_optimizer,
+            self.arch_parameters,
+            # DARTS, section 3.1.1: Adam, 3e-4, (0.5, 0.999), weight decay 1e-3
+            lambda ps: torch.optim.Adam(ps, lr=3e-4, betas=(0.5, 0.999), weight_decay=1e-3),
+        )
+        return ArchitectureStep(
+            self.loss_of, self.weights, self.arch_parameters, optimizer, self.optimizer
+        )
+
+    def _validation_loader(self) -> Any:
+        if self.arch is None:
+            return None
+        dataset = self.workload.val_dataset
+        data = self.workload.dataset if dataset is None else dataset
+        return make_loader(data, self.loader_arguments, strict=self.options.strict)
+
+
+def _scalar(loss: Any, what: str) -> torch.Tensor:
+    if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
+        kind = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
+        raise PerfdoctorError(
+            f"{what} must give one number to minimise, got {kind}", slug="loss-not-scalar"
+        )
+    return loss

@@ -1,0 +1,139 @@
+"""The verdict and the ranked recommendations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from perfdoctor.render import words
+from perfdoctor.render.facts import heading
+from perfdoctor.render.text import clean, clean_block, quantity, share
+from perfdoctor.report import Choice, Diagnosis, Evidence, Recommendation, Report
+
+_COLOURS = {"healthy": "green", "inconclusive": "yellow"}
+_OUTCOME_STYLES = {"verified": "bold green", "refuted": "bold red"}
+_NOTHING = {
+    "healthy": "Nothing needs changing: no rule found a fault that costs training speed.",
+    "inconclusive": "No change can be recommended from this measurement.",
+}
+_INDENT = 4
+_GAIN = (
+    "Gains are samples per second after ÷ before, of the whole training. Predicted: from a model, "
+    "with its interval. Verified: measured both ways here."
+)
+
+
+def verdict(diagnosis: Diagnosis) -> RenderableType:
+    """The verdict as a badge, its sentence and how sure it is."""
+    colour = _COLOURS.get(diagnosis.verdict, "red")
+    badge = Text(f" {clean(diagnosis.verdict).upper()} ", f"bold white on {colour}")
+    first = Text.assemble(badge, "  ", _bottleneck(diagnosis))
+    return Panel(Group(first, Text(clean(diagnosis.summary))), border_style=colour)
+
+
+def _bottleneck(diagnosis: Diagnosis) -> str:
+    confidence = f"confidence {share(diagnosis.confidence)}"
+    if diagnosis.bottleneck == "none":
+        return confidence
+    return f"{clean(diagnosis.bottleneck)} {share(diagnosis.share)} of the step · {confidence}"
+
+
+def recommendations(report: Report) -> Iterator[RenderableType]:
+    """What to change, best first; then what is only headroom."""
+    urgent = [r for r in report.recommendations if not r.optional]
+    optional = [r for r in report.recommendations if r.optional]
+    yield heading("What to change")
+    if not urgent:
+        yield Text(_nothing(report))
+    yield from _listed(urgent)
+    if optional:
+        yield heading("Headroom (optional)")
+        yield from _listed(optional)
+    if report.recommendations:
+        yield Padding(Text(_GAIN, "dim"), (1, 0, 0, 0))
+
+
+def _nothing(report: Report) -> str:
+    verdict = report.diagnosis.verdict if report.diagnosis is not None else "inconclusive"
+    return _NOTHING.get(verdict, "No rule knows a change that would help here.")
+
+
+def _listed(ranked: Sequence[Recommendation]) -> Iterator[RenderableType]:
+    for index, recommendation in enumerate(ranked):
+        if index:
+            yield Text()
+        yield _recommendation(recommendation)
+
+
+def _recommendation(recommendation: Recommendation) -> RenderableType:
+    body: list[RenderableType] = [
+        Text(clean(recommendation.title), "bold"),
+        _gain(recommendation),
+        _evidence(recommendation.evidence),
+        Text(clean(recommendation.advice)),
+    ]
+    if recommendation.snippet.strip():
+        body.append(_code(recommendation.snippet))
+    if recommendation.choices:
+        body += [Text(), *(_choice(choice) for choice in recommendation.choices)]
+    first = Text.assemble(
+        (f"{recommendation.rank:>2}. ", "bold"),
+        (clean(recommendation.rule), "bold cyan"),
+        (f" {clean(recommendation.name)}", "cyan"),
+    )
+    return Group(first, Padding(Group(*body), (0, 0, 0, _INDENT)))
+
+
+def _gain(recommendation: Recommendation) -> Text:
+    trial = recommendation.verified
+    style = "green" if trial is None else _OUTCOME_STYLES.get(trial.outcome, "yellow")
+    if trial is None and recommendation.predicted is None:
+        style = "dim"
+    effort = words.EFFORT.get(recommendation.effort, clean(recommendation.effort))
+    safety = words.SAFETY.get(recommendation.safety, clean(recommendation.safety))
+    return Text.assemble(
+        (words.gain(recommendation), style), f" · effort: {effort} · safety: {safety}"
+    )
+
+
+def _evidence(evidence: Sequence[Evidence]) -> Table:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(overflow="fold")
+    grid.add_column(justify="right", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for item in evidence:
+        value = quantity(item.value, item.unit)
+        grid.add_row(Text(clean(item.metric), "cyan"), Text(value), Text(_beside(item), "dim"))
+    return grid
+
+
+def _beside(item: Evidence) -> str:
+    threshold = item.threshold
+    parts = [
+        None if threshold is None else f"threshold {quantity(threshold, item.unit)}",
+        None if item.where is None else f"in {clean(item.where)}",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _code(snippet: str) -> RenderableType:
+    code = Syntax(
+        clean_block(snippet), "python", theme="ansi_dark", background_color="default",
+        word_wrap=True,
+    )  # fmt: skip
+    return Padding(code, (1, 0, 0, _INDENT))
+
+
+def _choice(choice: Choice) -> Text:
+    return Text.assemble(
+        ("or ", "bold"),
+        (clean(choice.rule), "bold cyan"),
+        (f" {clean(choice.name)}", "cyan"),
+        f", {words.predicted(choice.predicted)}. {clean(choice.advice)}",
+    )

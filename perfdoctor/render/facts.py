@@ -1,0 +1,104 @@
+"""Labelled lines: the header's facts and the numbers below the stages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from perfdoctor.render import words
+from perfdoctor.render.text import bytes_, change, clean, count_per_s, seconds, share
+from perfdoctor.report import Interval, Loader, MemoryUse, Report, Stat, Throughput, Trend
+
+#: A label and its line; a line of None is left out.
+Fact = tuple[str, str | None]
+
+
+def heading(title: str) -> RenderableType:
+    """The line above a section."""
+    return Padding(Rule(Text(title, "bold"), align="left", style="cyan"), (1, 0, 0, 0))
+
+
+def fact_grid(facts: Iterable[Fact], label_style: str = "cyan") -> Table:
+    """Labels on the left, lines on the right, wrapped within their column."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for label, line in facts:
+        if line is not None:
+            grid.add_row(Text(label, label_style), Text(line))
+    return grid
+
+
+def numbers(report: Report) -> Iterator[Fact]:
+    """The rates, capacities and limits that were measured."""
+    yield "throughput", _throughput(report.throughput)
+    if report.throughput.trend is not None:
+        yield "trend", _trend(report.throughput.trend)
+    if report.loader is not None:
+        yield "loader", _loader(report.loader)
+    if report.inference is not None:
+        yield "inference", f"one sample takes {_percentiles(report.inference)}"
+    yield "memory", _memory(report.memory)
+    used = [words.usage(name, value) for name, value in report.utilisation.items()]
+    yield "utilisation", f"{' · '.join(used)} (mean)" if used else None
+    for index, limit in enumerate(report.limits.values()):
+        yield "" if index else "limits", words.limit(limit)
+
+
+def _throughput(throughput: Throughput) -> str:
+    parts = [
+        count_per_s(throughput.samples_per_s) + _interval(throughput.samples_per_s_ci),
+        count_per_s(throughput.steps_per_s, "steps"),
+    ]
+    if throughput.tokens_per_s is not None:
+        parts.append(count_per_s(throughput.tokens_per_s, "tokens"))
+    return " · ".join(parts)
+
+
+def _interval(ends: Interval | None) -> str:
+    if ends is None:
+        return ""
+    low, high = (count_per_s(end).removesuffix(" samples/s") for end in ends)
+    return f" (95 % interval {low}–{high})"
+
+
+def _trend(trend: Trend) -> str | None:
+    """None for a steady run: nothing to say."""
+    if trend.shape == "steady":
+        return None
+    ends = f"{count_per_s(trend.first)} at the start, {count_per_s(trend.last)} at the end"
+    return f"{ends} ({change(trend.change)}, {clean(trend.shape)})"
+
+
+def _loader(loader: Loader) -> str:
+    one = f"a batch takes one worker {seconds(loader.batch.p50_s)} (p50)"
+    if loader.capacity_samples_per_s is None:
+        return one
+    return f"{count_per_s(loader.capacity_samples_per_s)} with nothing else running; {one}"
+
+
+def _percentiles(stat: Stat) -> str:
+    named = (("p50", stat.p50_s), ("p95", stat.p95_s), ("p99", stat.p99_s))
+    return " · ".join(f"{name} {seconds(value)}" for name, value in named)
+
+
+def _memory(memory: MemoryUse) -> str | None:
+    parts = []
+    if memory.peak_bytes is not None:
+        parts.append(f"peak {bytes_(memory.peak_bytes)}{_of_total(memory)}")
+    if memory.inference_peak_bytes is not None:
+        parts.append(f"inference {bytes_(memory.inference_peak_bytes)}")
+    if memory.workers_peak_bytes is not None:
+        parts.append(f"workers {bytes_(memory.workers_peak_bytes)}")
+    return " · ".join(parts) or None
+
+
+def _of_total(memory: MemoryUse) -> str:
+    if memory.peak_share is None or memory.total_bytes is None:
+        return ""
+    return f" ({share(memory.peak_share)} of {bytes_(memory.total_bytes)})"

@@ -1,0 +1,193 @@
+"""Sentences about parts of a report that more than one renderer says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from perfdoctor.record import Environment, Limit, Sampling
+from perfdoctor.render.text import (
+    bytes_,
+    clean,
+    number,
+    part_of,
+    quantity,
+    seconds,
+    share,
+    shorten,
+    speedup,
+    speedup_interval,
+)
+from perfdoctor.report import Prediction, Recommendation, Steps, Trial, Usage
+from perfdoctor.stats import relative_half_width
+
+EFFORT = {"flag": "one setting", "lines": "a few lines", "redesign": "a redesign"}
+SAFETY = {
+    "exact": "same results",
+    "numerics": "changes rounding",
+    "semantics": "changes the training, check accuracy",
+}
+#: Heading of a table column, or name in a sentence, of a setting.
+SETTINGS = {
+    "batch_size": "batch size",
+    "num_workers": "workers",
+    "prefetch_factor": "prefetch",
+    "pin_memory": "pinned memory",
+    "persistent_workers": "persistent workers",
+    "channels_last": "channels last",
+}
+_UTILISATION = {"cpu": "CPU", "gpu": "GPU", "gpu_memory": "GPU memory", "gpu_power_w": "GPU power"}
+_LIMITS = {
+    "compute": ("forward+backward runs", "matrix-product peak"),
+    "h2d": ("copying to the device runs", "copy bandwidth"),
+    "loader_read": ("the loader reads", "read bandwidth"),
+}
+_VALUE_LENGTH = 40
+
+
+def device(environment: Environment) -> str | None:
+    """What trains: "cuda:0 · NVIDIA H100 · 80.0 GiB", "cpu · Intel Xeon"."""
+    gpus = [_gpu(gpu.name, gpu.memory_bytes) for gpu in environment.gpu]
+    on_cpu = (environment.device or "cpu").startswith("cpu")
+    names = [environment.cpu] if on_cpu or not gpus else gpus
+    return _joined([environment.device, *names])
+
+
+def _gpu(name: str, memory_bytes: int | None) -> str:
+    return name if memory_bytes is None else f"{name} ({bytes_(memory_bytes)})"
+
+
+def machine(environment: Environment) -> str | None:
+    """What surrounds it: cores, memory and, where a GPU trains, the processor."""
+    on_gpu = environment.device is not None and not environment.device.startswith("cpu")
+    cores = environment.cores_usable
+    return _joined(
+        [
+            environment.cpu if on_gpu else None,
+            None if cores is None else f"{number(cores)} usable core{'s' if cores != 1 else ''}",
+            None if environment.memory_bytes is None else f"{bytes_(environment.memory_bytes)} RAM",
+        ]
+    )
+
+
+def software(environment: Environment) -> str | None:
+    """Versions: "Python 3.12.1 · PyTorch 2.13.0 · CUDA 12.8"."""
+    named = {
+        "Python": environment.python,
+        "PyTorch": environment.torch,
+        "CUDA": environment.cuda,
+    }
+    return _joined([f"{name} {version}" for name, version in named.items() if version])
+
+
+def _joined(parts: list[str | None]) -> str | None:
+    return " · ".join(clean(part) for part in parts if part) or None
+
+
+def configuration(settings: Mapping[str, Any]) -> str:
+    """The settings as words; without those that are off or unset, and the device."""
+    return ", ".join(words for key, value in settings.items() if (words := _setting(key, value)))
+
+
+def _setting(key: str, value: Any) -> str | None:
+    name = SETTINGS.get(key, clean(key))
+    match key, value:
+        case "num_workers", 0:
+            return "no workers (the training process loads)"
+        case "num_workers", 1:
+            return "1 worker"
+        case "num_workers", _:
+            return f"{option(value)} workers"
+        case "compile", "off" | None | False:
+            return "not compiled"
+        case "compile", _:
+            return "compiled" if value is True else f"compiled ({option(value)})"
+        case "precision", _:
+            return option(value)
+        case ("device", _) | (_, None | False):
+            return None
+        case _, True:
+            return name
+    return f"{name} {option(value)}"
+
+
+def option(value: Any) -> str:
+    """The value of a setting."""
+    if value is None:
+        return "default"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return shorten(clean(value), _VALUE_LENGTH)
+
+
+def measured(steps: Steps, sampling: Sampling | None) -> str:
+    """How much was measured, why it ended and how well the median step is known."""
+    count = f"{steps.count:,} step{'s' if steps.count != 1 else ''}"
+    if sampling is None:
+        return f"{count}; {_precision(steps)}"
+    took = seconds(sampling.seconds)
+    ended = {
+        "precision": f"in {took}; stopped because ",
+        "budget": f"until the time budget of {took} was used up; ",
+        "iterations": f"in {took}, as many as asked for; ",
+        "interrupted": f"in {took}, then interrupted; ",
+    }
+    return f"{count} {ended.get(sampling.stop, f'in {took}; ')}{_precision(steps)}"
+
+
+def _precision(steps: Steps) -> str:
+    width = relative_half_width(steps.time.p50_ci, steps.time.p50_s)
+    if math.isinf(width):
+        return "too few for an interval of the median"
+    return f"the median step is known to ±{share(width)}"
+
+
+def limit(achieved: Limit) -> str:
+    """An achieved rate beside the peak measured on the same machine."""
+    subject, peak = _LIMITS.get(achieved.name, (f"{clean(achieved.name)} runs", "peak"))
+    if achieved.achieved is None or not achieved.peak:
+        return f"the {peak} measured here is {quantity(achieved.peak, achieved.unit)}"
+    part = share(achieved.achieved / achieved.peak)
+    both = part_of(achieved.achieved, achieved.peak, achieved.unit)
+    return f"{subject} at {part} of the {peak} measured here ({both})"
+
+
+def usage(name: str, value: Usage) -> str:
+    """The mean of a hardware counter: "CPU 93 %", "GPU power 212 W"."""
+    unit = {"_w": "W", "_c": "°C"}.get(name[-2:], "%")
+    return f"{_UTILISATION.get(name, clean(name))} {quantity(value.mean, unit)}"
+
+
+def predicted(prediction: Prediction | None) -> str:
+    """The gain as a model predicts it, with its interval."""
+    if prediction is None:
+        return "gain not predicted"
+    gain = speedup_interval(prediction.speedup, prediction.low, prediction.high)
+    return f"predicted {gain}"
+
+
+def verified(trial: Trial) -> str:
+    """The outcome of an experiment and what it measured."""
+    gain = speedup_interval(trial.speedup, trial.low, trial.high)
+    words = {
+        "verified": f"verified {gain}",
+        "refuted": f"refuted: measured {gain}",
+        "inconclusive": f"inconclusive: measured {gain}",
+    }
+    if trial.speedup is None:
+        return clean(trial.outcome).replace("_", " ")
+    return words.get(trial.outcome, f"{clean(trial.outcome).replace('_', ' ')}: {gain}")
+
+
+def gain(recommendation: Recommendation) -> str:
+    """What the change brings: measured where it was tried, and predicted."""
+    words = predicted(recommendation.predicted)
+    if recommendation.verified is None:
+        return words
+    return f"{verified(recommendation.verified)} · {words}"
+
+
+def relative(value: float, interval: tuple[float, float] | None) -> str:
+    """Throughput ÷ the first configuration's."""
+    return speedup(value) if interval is None else speedup_interval(value, *interval)

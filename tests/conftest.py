@@ -1,0 +1,38 @@
+"""Fixtures for every test. This folder is on the import path: `from builders import make_report`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+_HERE = str(Path(__file__).parent)
+if _HERE not in sys.path:  # so that builders.py is found under every pytest import mode
+    sys.path.insert(0, _HERE)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--accept",
+        action="store_true",
+        help="rewrite golden files with what the tests give now; look at the diff afterwards",
+    )
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """`golden(name, text)`: `text` must equal golden/NAME beside the test file."""
+
+    def compare(name: str, text: str) -> None:
+        path = request.path.parent / "golden" / name
+        if request.config.getoption("--accept"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(text.encode())
+            return
+        assert path.is_file(), f"{path} is missing; `pytest --accept` writes it"
+        expected = path.read_bytes().decode()
+        assert text == expected, f"differs from {path}; `pytest --accept` rewrites it if right"
+
+    return compare
