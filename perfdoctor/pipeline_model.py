@@ -7,6 +7,7 @@ over in order; the next one is asked for when one is taken. All times are second
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -17,11 +18,28 @@ from perfdoctor.record import Floats
 #: torch's default where workers are used (`DataLoader(prefetch_factor=None)`).
 DEFAULT_PREFETCH = 2
 #: Taking a finished batch out of the queue. Measured with torch 2.13 on two cores, two tensors a
-#: batch: 0.5 ms for 1 KB, 1.3 ms for 1.5 MB, 7 ms for 20 MB; the factor below spans these.
+#: batch: 0.5 ms for 1 KB, 1.3 ms for 1.5 MB, 7 ms for 20 MB; the allowances below span these.
 HANDOVER_S = 1e-3
-_HANDOVER_FACTOR = 5.0
 #: Steps that are simulated; long enough for 64 workers to take eight turns.
 _STEPS = 512
+
+
+@dataclass(frozen=True)
+class _Allowance:
+    """Factors for what the model cannot know; `in_worker` is for batches timed in the loop."""
+
+    in_worker: float
+    handover: float
+    barriers: float
+    by_cores: float
+
+
+#: Optimistic, likely, pessimistic; chosen to enclose sweeps of 0–2 workers on two cores.
+_ALLOWANCES = (
+    _Allowance(in_worker=1.0, handover=0.2, barriers=0.0, by_cores=0.0),
+    _Allowance(in_worker=1.05, handover=1.0, barriers=1.0, by_cores=1.0),
+    _Allowance(in_worker=1.2, handover=5.0, barriers=1.5, by_cores=1.15),
+)
 
 
 @dataclass(frozen=True)
@@ -109,62 +127,69 @@ def predict(
 ) -> StepPrediction:
     """Mean step time with `workers`, whose start is paid every epoch unless `persistent`.
 
-    Optimistic: workers only compete with each other for cores. Estimate: and the work of workers
-    and training together cannot exceed the cores. Pessimistic: everything is slowed as if all of
-    them were always running, which they are not.
+    Optimistic: workers compete for cores with each other, but not with the training. Estimate:
+    they do compete with it, and the work of both cannot exceed the cores. Pessimistic: they
+    compete harder, and every allowance is at its worst.
     """
     if workers == 0:
-        step_s = _in_loop_s(model)
+        step_s = float(model.batch_s.mean() + model.consume_s.mean())
         return StepPrediction(step_s, step_s, step_s)
     setting = (workers, prefetch_factor, 0.0 if persistent else model.start_s)
-    by_cores = (model.compute_cpu_s + model.batch_cpu_s) / model.cores
-    among_workers = _slowdown(model, workers, with_training=False)
-    among_all = _slowdown(model, workers, with_training=True)
-    hand = model.handover_s
-    optimistic_s = _mean_step_s(model, setting, (among_workers, 1.0), hand / _HANDOVER_FACTOR)
-    simulated_s = _mean_step_s(model, setting, (among_workers, 1.0), hand)
-    contended_s = _mean_step_s(model, setting, (among_all, among_all), hand * _HANDOVER_FACTOR)
-    estimate_s = max(simulated_s, by_cores)
-    return StepPrediction(estimate_s, optimistic_s, max(estimate_s, contended_s))
+    best_s, likely_s, worst_s = (_mean_step_s(model, setting, a) for a in _ALLOWANCES)
+    return StepPrediction(likely_s, min(best_s, likely_s), max(worst_s, likely_s))
 
 
-def _in_loop_s(model: LoaderModel) -> float:
-    return float(model.batch_s.mean() + model.consume_s.mean())
+def _mean_step_s(model: LoaderModel, setting: tuple[int, int, float], allow: _Allowance) -> float:
+    workers = setting[0]
+    in_worker = 1.0 if model.workers else allow.in_worker
+    batch_s = model.batch_s * (in_worker * _among_workers(model, workers))
+    consume_s = model.consume_s + model.handover_s * allow.handover
+    barriers_s = max(0.0, _barriers_s(model, workers) - _barriers_s(model, model.workers))
+    step_s = _simulated_s(model, batch_s, consume_s, setting) + barriers_s * allow.barriers
+    by_cores_s = (model.compute_cpu_s + model.batch_cpu_s) / model.cores
+    return max(step_s, by_cores_s * allow.by_cores)
 
 
-def _slowdown(model: LoaderModel, workers: int, *, with_training: bool) -> float:
-    """How much slower than measured things run when all of them share the cores fairly."""
-    now = _demand(model, model.workers, with_training) if model.workers else 1.0
-    return max(1.0, _demand(model, workers, with_training) / now)
-
-
-def _demand(model: LoaderModel, workers: int, with_training: bool) -> float:
-    """Cores wanted ÷ cores there are, at least 1."""
-    batch_s, consume_s = float(model.batch_s.mean()), float(model.consume_s.mean())
-    wanted = workers * (min(1.0, model.batch_cpu_s / batch_s) if batch_s > 0 else 0.0)
-    if with_training and consume_s > 0:
-        wanted += model.compute_cpu_s / consume_s
-    return max(1.0, wanted / model.cores)
-
-
-def _mean_step_s(
-    model: LoaderModel,
-    setting: tuple[int, int, float],
-    slowdown: tuple[float, float],
-    handover_s: float,
+def _simulated_s(
+    model: LoaderModel, batch_s: Floats, consume_s: Floats, setting: tuple[int, int, float]
 ) -> float:
     """Simulated mean over an epoch; without epochs, after the pipeline has filled."""
     workers, prefetch_factor, start_s = setting
     steps = _simulated_steps(model, workers * prefetch_factor)
-    batch_s = np.resize(model.batch_s, steps) * slowdown[0]
-    consume_s = np.resize(model.consume_s, steps) * slowdown[1] + handover_s
+    batch_s, consume_s = np.resize(batch_s, steps), np.resize(consume_s, steps)
     waits = simulate(batch_s, consume_s, workers, prefetch_factor)
     if model.steps_per_epoch is None:
         settled = min(workers * prefetch_factor, steps // 2)
         return float(consume_s.mean() + waits[settled:].mean())
-    first = (waits[0] + start_s) / model.steps_per_epoch
-    rest = waits[1:].mean() * (1 - 1 / model.steps_per_epoch) if steps > 1 else 0.0
-    return float(consume_s.mean() + first + rest)
+    first_s = (waits[0] + start_s) / model.steps_per_epoch
+    rest_s = waits[1:].mean() * (1 - 1 / model.steps_per_epoch) if steps > 1 else 0.0
+    return float(consume_s.mean() + first_s + rest_s)
+
+
+def _among_workers(model: LoaderModel, workers: int) -> float:
+    """How much slower than measured a batch is because more workers share the cores."""
+    now = max(1.0, _busy_cores(model, model.workers) / model.cores)
+    return max(1.0, _busy_cores(model, workers) / model.cores / now)
+
+
+def _busy_cores(model: LoaderModel, workers: int) -> float:
+    batch_s = float(model.batch_s.mean())
+    return workers * min(1.0, model.batch_cpu_s / batch_s) if batch_s > 0 else 0.0
+
+
+def _barriers_s(model: LoaderModel, workers: int) -> float:
+    """What a step loses because its threads wait for the one that shares its core with a worker.
+
+    Parallel work is as slow as its slowest thread. Where the threads fill the cores, one busy
+    worker halves the speed of one thread, and so of all, for as long as the two overlap.
+    """
+    consume_s = float(model.consume_s.mean())
+    if workers == 0 or model.cores <= 1 or consume_s <= 0:
+        return 0.0
+    used_cores = min(model.cores, model.compute_cpu_s / consume_s)
+    parallel = max(0.0, used_cores - 1) / (model.cores - 1)
+    slowdown = math.ceil(_busy_cores(model, workers) / model.cores)
+    return parallel * slowdown * min(consume_s, model.batch_cpu_s / workers)
 
 
 def _simulated_steps(model: LoaderModel, ahead: int) -> int:

@@ -253,15 +253,16 @@ class Diagnosis:
 class ComparedConfiguration:
     """One row of a comparison.
 
-    `relative` is its samples/s ÷ the first row's, from paired interleaved blocks.
+    `relative` is its samples/s ÷ the first measured row's, from paired interleaved blocks.
+    A configuration that failed has an `error` and no numbers.
     """
 
     label: str
     configuration: dict[str, Any]
-    samples_per_s: float
-    step_p50_s: float
-    relative: float
-    relative_ci: Interval | None
+    samples_per_s: float | None = None
+    step_p50_s: float | None = None
+    relative: float | None = None
+    relative_ci: Interval | None = None
     peak_bytes: int | None = None
     bottleneck: str | None = None
     error: str | None = None

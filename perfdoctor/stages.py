@@ -107,6 +107,11 @@ class StageTimeline:
         """The last step, if there was one, ends here and the next begins."""
         self._marks.append((_STEP, self._clock.now()))
 
+    @property
+    def in_step(self) -> bool:
+        """Whether a step has begun."""
+        return bool(self._marks)
+
     def enter(self, stage: str) -> None:
         """`stage` begins; what ran until now is interrupted."""
         self._stack.append(stage)

@@ -1,4 +1,4 @@
-"""Fixtures for every test. This folder is on the import path: `from builders import make_report`."""
+"""Fixtures for every test. `from builders import ...` works in each: this folder is on the path."""
 
 from __future__ import annotations
 

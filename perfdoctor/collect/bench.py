@@ -52,6 +52,7 @@ class Measurement:
     sampling: Sampling | None = None
     first_s: float | None = None
     step_cpu_s: float | None = None
+    cpu_s: float = 0.0
     hardware: HardwareSampler | None = None
     training_peak_bytes: int | None = None
     inference_peak_bytes: int | None = None
@@ -66,9 +67,8 @@ class Measurement:
         """The very first step, kept apart: workers start, kernels are chosen and compiled."""
         self.loop.run_steps(1)
         steps = self.loop.finish()
-        self.first_s = steps.times.pop().total_s
-        for column in (steps.infos, steps.epoch_start, steps.blocks):
-            column.clear()
+        self.first_s = steps.times[0].total_s
+        steps.drop_after(0)
 
     def overlapped(self, budget_s: float, progress: Progress) -> None:
         """Pass one: the real loop, with everything running as it does in training."""
@@ -182,7 +182,7 @@ class Measurement:
             samples=steps.samples(),
             stages=stage_series(steps),
             epoch_start=steps.starts(),
-            block=np.array(steps.blocks[: len(steps.times)], dtype=np.int64),
+            block=steps.block_numbers(),
             host_s=_host_s(steps) if loop.device.type == "cuda" else None,
             warmup=loop.options.warmup,
             first_s=self.first_s,

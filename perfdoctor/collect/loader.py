@@ -64,6 +64,15 @@ class TimedBatch:
         return TimedBatch(torch_pin_memory(self.data), self.info)
 
 
+@dataclass(frozen=True)
+class _Reads:
+    """Bytes asked for by read calls, bytes from the disk, and what asking for these two read."""
+
+    asked_bytes: int = 0
+    disk_bytes: int = 0
+    own_bytes: int = 0
+
+
 class FetchProbe:
     """The batch being made in this process. `count_reads` adds file reads, at ~20 µs a batch."""
 
@@ -72,13 +81,13 @@ class FetchProbe:
         self._count_reads = count_reads
         self._info: BatchInfo | None = None
         self._timeline: StageTimeline | None = None
-        self._reads = (0, 0)
+        self._reads = _Reads()
 
     def begin(self) -> BatchInfo:
         """The batch being made; begins one if there is none."""
         if self._info is None:
             worker = get_worker_info()
-            self._reads = _file_reads() if self._count_reads else (0, 0)
+            self._reads = _file_reads() if self._count_reads else _Reads()
             self._info = BatchInfo(
                 start_ns=time.perf_counter_ns(),
                 cpu_start_ns=time.thread_time_ns(),
@@ -92,8 +101,9 @@ class FetchProbe:
         info.done_ns = time.perf_counter_ns()
         info.cpu_ns = time.thread_time_ns() - info.cpu_start_ns
         if self._count_reads:
-            chars, disk = _file_reads()
-            info.read_bytes, info.disk_bytes = chars - self._reads[0], disk - self._reads[1]
+            reads, before = _file_reads(), self._reads
+            info.read_bytes = reads.asked_bytes - before.asked_bytes - before.own_bytes
+            info.disk_bytes = reads.disk_bytes - before.disk_bytes
         if self._timeline is not None:
             info.stages_s = self._stages()
         return info
@@ -116,13 +126,14 @@ class FetchProbe:
         return {k: v for step in steps for k, v in step.exposed_s.items() if k != OTHER}
 
 
-def _file_reads() -> tuple[int, int]:
-    """(bytes asked for by read calls, bytes that came from the disk) of this process so far."""
+def _file_reads() -> _Reads:
+    """What this process has read so far; zeros where the system does not tell."""
     try:
-        fields = dict(line.split(": ") for line in _IO_FILE.read_text().splitlines())
-        return int(fields["rchar"]), int(fields["read_bytes"])
+        text = _IO_FILE.read_text()
+        fields = dict(line.split(": ") for line in text.splitlines())
+        return _Reads(int(fields["rchar"]), int(fields["read_bytes"]), len(text))
     except (OSError, ValueError, KeyError):  # not Linux, or not permitted
-        return 0, 0
+        return _Reads()
 
 
 class TimedDataset(Dataset[Any]):

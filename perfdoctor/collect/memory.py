@@ -29,6 +29,13 @@ def peak_bytes(device: torch.device) -> int:
     return _resident_peak()
 
 
+def current_bytes(device: torch.device) -> int:
+    """What `peak_bytes` would be if nothing more were allocated."""
+    if device.type == "cuda":
+        return int(torch.cuda.memory_reserved(device))
+    return int(psutil.Process().memory_info().rss)
+
+
 def total_bytes(device: torch.device) -> int:
     """Memory of the device; for the CPU what this process may use."""
     if device.type == "cuda":

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from perfdoctor.collect.arch import ArchitectureStep
@@ -59,6 +60,11 @@ class Steps:
     first_batch_s: list[float] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
 
+    def drop_after(self, count: int) -> None:
+        """Forgets all but the first `count` steps."""
+        for column in (self.times, self.infos, self.epoch_start, self.blocks):
+            del column[count:]
+
     def step_s(self) -> Floats:
         """Seconds per resolved step."""
         return np.array([step.total_s for step in self.times])
@@ -66,6 +72,10 @@ class Steps:
     def samples(self) -> Floats:
         """Samples per resolved step."""
         return np.array([info.samples for info in self.infos[: len(self.times)]], dtype=np.float64)
+
+    def block_numbers(self) -> NDArray[np.int64]:
+        """The block that each resolved step belongs to."""
+        return np.array(self.blocks[: len(self.times)], dtype=np.int64)
 
     def starts(self) -> Bools:
         """Whether each resolved step began an epoch."""
@@ -121,17 +131,20 @@ class TrainingLoop:
     # -- running ---------------------------------------------------------------------------
 
     def run_steps(self, count: int) -> None:
-        """Trains `count` steps, recording each."""
+        """Trains `count` steps, recording each; the last one has ended when this returns."""
         with self.settings(), activated(self.timeline):
+            if not self.timeline.in_step:
+                self.timeline.begin_step()
             for _ in range(count):
                 self._step()
+                self.timeline.begin_step()
 
     def pause(self) -> None:
-        """What follows, until `resume`, is no part of any step."""
+        """What follows, until `resume`, is no part of a step."""
         self.timeline.enter(PAUSED)
 
     def resume(self) -> None:
-        """The step that was paused goes on."""
+        """The next step goes on from here."""
         self.timeline.leave()
 
     def collect(self) -> Steps:
@@ -140,8 +153,7 @@ class TrainingLoop:
         return self.steps
 
     def finish(self) -> Steps:
-        """Ends the last step, waits for the device, and collects everything."""
-        self.timeline.begin_step()
+        """Waits for the device and collects every step made."""
         synchronise(self.device)
         self.collect()
         self.timeline.restart()
@@ -152,9 +164,7 @@ class TrainingLoop:
         synchronise(self.device)
         self.collect()
         self.timeline.restart()
-        done = len(self.steps.times)
-        for column in (self.steps.infos, self.steps.epoch_start, self.steps.blocks):
-            del column[done:]
+        self.steps.drop_after(len(self.steps.times))
         return self.steps
 
     def close(self) -> None:
@@ -173,7 +183,6 @@ class TrainingLoop:
 
     def _step(self) -> None:
         timeline = self.timeline
-        timeline.begin_step()
         timeline.enter(DATA_LOADING)
         timed, started = self._next_batch()
         timeline.leave()

@@ -1,0 +1,69 @@
+"""Progress on stderr: a bar in a terminal, a line per phase elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+from perfdoctor.collect.options import Progress as Report
+from perfdoctor.collect.options import no_progress
+
+#: A redraw costs a few milliseconds between two steps; twice a second keeps that below 1 %.
+_REDRAW_S = 0.4
+
+
+@contextmanager
+def shown_progress(*, quiet: bool) -> Iterator[Report]:
+    """A function that shows progress, for as long as the context lasts."""
+    console = Console(stderr=True)
+    if quiet:
+        yield no_progress
+    elif console.is_terminal:
+        yield from _bar(console)
+    else:
+        yield _lines(console)
+
+
+def _lines(console: Console) -> Report:
+    last = ""
+
+    def report(what: str, done: float, total: float) -> None:
+        nonlocal last
+        if what != last:
+            console.print(f"perfdoctor: {what}", highlight=False, markup=False, soft_wrap=True)
+            last = what
+
+    return report
+
+
+def _bar(console: Console) -> Iterator[Report]:
+    # No refresh thread: it would compete with the training that is measured.
+    bar = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=30),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+        console=console,
+        auto_refresh=False,
+        transient=True,
+    )
+    drawn = 0.0
+
+    def report(what: str, done: float, total: float) -> None:
+        nonlocal drawn
+        new = bar.tasks[task].description != what
+        if new:
+            bar.reset(task)
+        bar.update(task, description=what, completed=done, total=total or None)
+        if new or time.perf_counter() - drawn > _REDRAW_S:
+            bar.refresh()
+            drawn = time.perf_counter()
+
+    with bar:
+        task = bar.add_task("starting", total=None)
+        bar.refresh()
+        yield report

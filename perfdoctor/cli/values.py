@@ -1,0 +1,58 @@
+"""Option types: lists of values, on/off words, JSON objects."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    AnyParamType = click.ParamType[Any]  # generic only in newer releases
+else:
+    AnyParamType = click.ParamType
+
+
+class ListOf(AnyParamType):
+    """Values separated by commas, each of `item` type; gives a tuple without repetitions."""
+
+    def __init__(self, item: AnyParamType) -> None:
+        self.item = item
+        self.name = f"{item.name}[,…]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Any, ...]:
+        """The values in their order."""
+        if isinstance(value, tuple):
+            return value
+        parts = [part.strip() for part in str(value).split(",")]
+        if not all(parts):
+            self.fail(f"{value!r} has an empty value", param, ctx)
+        return tuple(dict.fromkeys(self.item.convert(part, param, ctx) for part in parts))
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """As shown by --help."""
+        if isinstance(self.item, click.Choice):
+            return f"{'|'.join(map(str, self.item.choices))}[,…]"
+        return "N[,…]" if "integer" in self.item.name else "TEXT[,…]"
+
+
+class JsonObject(AnyParamType):
+    """A JSON object, as keyword arguments."""
+
+    name = "json"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> dict[str, Any]:
+        """The object as a dictionary."""
+        if isinstance(value, dict):
+            return value
+        try:
+            parsed = json.loads(value)
+        except json.JSONDecodeError as error:
+            self.fail(f"not JSON: {error}", param, ctx)
+        if not isinstance(parsed, dict):
+            self.fail('must be a JSON object, such as {"depth": 18}', param, ctx)
+        return parsed

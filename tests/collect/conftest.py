@@ -1,0 +1,26 @@
+"""toys.py is importable from every test here, and measuring the machine is kept short."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def small_limits():
+    """Matrices, files and numbers of pairs that take no time; their results mean nothing."""
+    import torch
+
+    from perfdoctor.collect import limits, probes
+
+    torch.set_num_threads(1)  # two threads that wait for each other take long on a busy machine
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "_MATRIX_SIZE", {"cpu": 32})
+        patch.setattr(limits, "_READ_BYTES", 1 << 20)
+        patch.setattr(probes, "MAX_PAIRS", 8)
+        yield
