@@ -18,10 +18,6 @@ from perfdoctor.report import Choice, Diagnosis, Evidence, Recommendation, Repor
 
 _COLOURS = {"healthy": "green", "inconclusive": "yellow"}
 _OUTCOME_STYLES = {"verified": "bold green", "refuted": "bold red"}
-_NOTHING = {
-    "healthy": "Nothing needs changing: no rule found a fault that costs training speed.",
-    "inconclusive": "No change can be recommended from this measurement.",
-}
 _INDENT = 4
 _GAIN = (
     "Gains are samples per second after ÷ before, of the whole training. Predicted: from a model, "
@@ -50,18 +46,13 @@ def recommendations(report: Report) -> Iterator[RenderableType]:
     optional = [r for r in report.recommendations if r.optional]
     yield heading("What to change")
     if not urgent:
-        yield Text(_nothing(report))
+        yield Text(words.nothing(report))
     yield from _listed(urgent)
     if optional:
         yield heading("Headroom (optional)")
         yield from _listed(optional)
     if report.recommendations:
         yield Padding(Text(_GAIN, "dim"), (1, 0, 0, 0))
-
-
-def _nothing(report: Report) -> str:
-    verdict = report.diagnosis.verdict if report.diagnosis is not None else "inconclusive"
-    return _NOTHING.get(verdict, "No rule knows a change that would help here.")
 
 
 def _listed(ranked: Sequence[Recommendation]) -> Iterator[RenderableType]:
@@ -75,6 +66,7 @@ def _recommendation(recommendation: Recommendation) -> RenderableType:
     body: list[RenderableType] = [
         Text(clean(recommendation.title), "bold"),
         _gain(recommendation),
+        Text(_price(recommendation)),
         _evidence(recommendation.evidence),
         Text(clean(recommendation.advice)),
     ]
@@ -91,15 +83,19 @@ def _recommendation(recommendation: Recommendation) -> RenderableType:
 
 
 def _gain(recommendation: Recommendation) -> Text:
-    trial = recommendation.verified
-    style = "green" if trial is None else _OUTCOME_STYLES.get(trial.outcome, "yellow")
-    if trial is None and recommendation.predicted is None:
-        style = "dim"
+    guess, trial = recommendation.predicted, recommendation.verified
+    predicted = (words.predicted(guess), "dim" if guess is None else "green")
+    if trial is None:
+        return Text.assemble(predicted)
+    verified = (words.verified(trial), _OUTCOME_STYLES.get(trial.outcome, "yellow"))
+    parity = "" if trial.loss_parity is None else f" · loss: {clean(trial.loss_parity)}"
+    return Text.assemble(verified, " · ", predicted, parity)
+
+
+def _price(recommendation: Recommendation) -> str:
     effort = words.EFFORT.get(recommendation.effort, clean(recommendation.effort))
     safety = words.SAFETY.get(recommendation.safety, clean(recommendation.safety))
-    return Text.assemble(
-        (words.gain(recommendation), style), f" · effort: {effort} · safety: {safety}"
-    )
+    return f"effort: {effort} · safety: {safety}"
 
 
 def _evidence(evidence: Sequence[Evidence]) -> Table:

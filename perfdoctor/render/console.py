@@ -75,7 +75,7 @@ def _header(report: Report) -> RenderableType:
         ("device", words.device(environment)),
         ("machine", words.machine(environment)),
         ("software", words.software(environment)),
-        ("settings", words.configuration(report.configuration)),
+        ("settings", words.configuration(report.configuration) or None),
         ("measured", words.measured(report.steps, report.sampling)),
     ]
     facts += [("note" if not i else "", clean(note)) for i, note in enumerate(report.notes)]

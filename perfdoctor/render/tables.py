@@ -127,7 +127,7 @@ def comparison_table(comparison: Comparison, width: int) -> RenderableType:
     room = width - _EDGES - 1
     names, shown = _naming(comparison, numbers, room)
     table = _table()
-    table.add_column("", no_wrap=True, min_width=1)
+    table.add_column("", no_wrap=True)
     for name in names:
         table.add_column(Text(name), overflow="fold")
     for heading in _COMPARED_NUMBERS[:shown]:
@@ -135,7 +135,7 @@ def comparison_table(comparison: Comparison, width: int) -> RenderableType:
         table.add_column(heading, justify="left" if text else "right", no_wrap=True)
     for index, cells in enumerate(zip(*names.values(), strict=True)):
         best = index in comparison.best
-        mark = Text("★" if best else "")
+        mark = Text("★" if best else " ")
         table.add_row(mark, *cells, *numbers[index][:shown], style="bold green" if best else "")
     return Group(table, *_comparison_notes(comparison, _COMPARED_NUMBERS[shown:]))
 

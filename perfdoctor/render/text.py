@@ -94,6 +94,11 @@ def bytes_(value: float | None) -> str:
     return _scaled(value, _BYTES, "B")
 
 
+def byte_unit(most: float) -> tuple[float, str]:
+    """The unit, in bytes and by name, that suits values up to `most`."""
+    return next(((scale, unit) for scale, unit in _BYTES if most >= scale), (1.0, "B"))
+
+
 def flops(value: float | None) -> str:
     """A rate of arithmetic: "0.390 TFLOP/s" reads "390 GFLOP/s"."""
     if value is None or not math.isfinite(value):
@@ -178,8 +183,8 @@ def quantity(value: float | None, unit: str) -> str:
 
 
 def part_of(achieved: float, peak: float, unit: str) -> str:
-    """Two values in the unit that suits the greater: "0.12 of 0.39 TFLOP/s"."""
+    """Two values in the unit that suits the greater: "1.20 of 3.90 TFLOP/s"."""
     whole = quantity(peak, unit)
     digits, _, shown_unit = whole.partition(" ")
     scale = peak / float(digits.replace(",", "")) if known(peak) and peak else 1.0
-    return f"{float(f'{achieved / scale:.2g}'):g} of {digits} {shown_unit}".rstrip()
+    return f"{number(float(f'{achieved / scale:.3g}'))} of {digits} {shown_unit}".rstrip()

@@ -19,7 +19,7 @@ from perfdoctor.render.text import (
     speedup,
     speedup_interval,
 )
-from perfdoctor.report import Prediction, Recommendation, Steps, Trial, Usage
+from perfdoctor.report import Prediction, Recommendation, Report, Steps, Trial, Usage
 from perfdoctor.stats import relative_half_width
 
 EFFORT = {"flag": "one setting", "lines": "a few lines", "redesign": "a redesign"}
@@ -42,6 +42,10 @@ _LIMITS = {
     "compute": ("forward+backward runs", "matrix-product peak"),
     "h2d": ("copying to the device runs", "copy bandwidth"),
     "loader_read": ("the loader reads", "read bandwidth"),
+}
+_NOTHING = {
+    "healthy": "Nothing needs changing: no rule found a fault that costs training speed.",
+    "inconclusive": "No change can be recommended from this measurement.",
 }
 _VALUE_LENGTH = 40
 
@@ -180,14 +184,22 @@ def verified(trial: Trial) -> str:
     return words.get(trial.outcome, f"{clean(trial.outcome).replace('_', ' ')}: {gain}")
 
 
-def gain(recommendation: Recommendation) -> str:
-    """What the change brings: measured where it was tried, and predicted."""
-    words = predicted(recommendation.predicted)
-    if recommendation.verified is None:
-        return words
-    return f"{verified(recommendation.verified)} · {words}"
+def short_gain(recommendation: Recommendation) -> str:
+    """The gain where there is little room: as measured, else as predicted."""
+    trial, guess = recommendation.verified, recommendation.predicted
+    if trial is not None and trial.speedup is not None:
+        return f"{speedup_interval(trial.speedup, trial.low, trial.high)}\n{clean(trial.outcome)}"
+    if guess is None:
+        return "not predicted"
+    return f"{speedup_interval(guess.speedup, guess.low, guess.high)}\npredicted"
 
 
-def relative(value: float, interval: tuple[float, float] | None) -> str:
+def nothing(report: Report) -> str:
+    """What to say where there is no recommendation."""
+    verdict = report.diagnosis.verdict if report.diagnosis is not None else "inconclusive"
+    return _NOTHING.get(verdict, "No rule knows a change that would help here.")
+
+
+def relative(value: float | None, interval: tuple[float, float] | None) -> str:
     """Throughput ÷ the first configuration's."""
     return speedup(value) if interval is None else speedup_interval(value, *interval)

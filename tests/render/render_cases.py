@@ -14,12 +14,13 @@ from builders import (
     make_diagnosis,
     make_recommendation,
     make_report,
+    make_run,
     make_series,
     make_stages,
     make_stat,
 )
 
-from perfdoctor.record import Gpu, Limit, Sampling, SkippedFile
+from perfdoctor.record import Environment, Gpu, Limit, Sampling, SkippedFile
 from perfdoctor.report import (
     Abstained,
     Choice,
@@ -37,6 +38,7 @@ from perfdoctor.report import (
     Trial,
     Usage,
 )
+from perfdoctor.summarise import summarise
 
 
 def input_bound() -> Report:
@@ -157,7 +159,7 @@ def healthy() -> Report:
 def compared() -> Report:
     """Three worker counts and one that failed; two cannot be told apart."""
     failed = make_compared(
-        8, samples_per_s=0.0, step_p50_s=0.0, relative=0.0, relative_ci=None, peak_bytes=None,
+        8, samples_per_s=None, step_p50_s=None, relative=None, relative_ci=None, peak_bytes=None,
         bottleneck=None, error="RuntimeError: DataLoader worker (pid 4711) is killed by signal: 9",
     )  # fmt: skip
     rows = tuple(make_compared(n) for n in (0, 1, 2, 4))
@@ -194,6 +196,12 @@ def many_stages() -> Report:
     stages["data_loading"] = replace(stages["data_loading"], hidden_s=0.31)
     stages["communication"] = replace(stages["communication"], hidden_s=0.012)
     return make_report(stage_s=stage_s, stages=stages, diagnosis=make_diagnosis())
+
+
+def forty_stages() -> Report:
+    """More stages than a picture has room for."""
+    stage_s = {f"stage_{n:02}": 0.001 * (n + 1) for n in range(40)}
+    return make_report(stage_s=stage_s, diagnosis=make_diagnosis())
 
 
 def dominant_stage() -> Report:
@@ -279,7 +287,7 @@ def many_recommendations() -> Report:
 def foreign_names() -> Report:
     """Chinese, dollar signs, braces and control characters, as users and files bring them."""
     return make_report(
-        name="模型 $x^2$ \\frac{1}{0} [bold]net[/bold] \x1b[31mred\x07",
+        name="模型 $\\nomacro$ \\frac{1}{0} [bold]net[/bold] \x1b[31mred\x07",
         stage_s={"data_loading": 0.02, "图_$a_b$": 0.01, "[red]own[/red]": 0.03},
         diagnosis=make_diagnosis(summary="训练速度受数据加载限制 $50 [link=x]y[/link]"),
         recommendations=(
@@ -301,7 +309,26 @@ def no_series() -> Report:
     return make_report(series={}, diagnosis=make_diagnosis())
 
 
+def bare() -> Report:
+    """Nothing is known but how long the steps took."""
+    return make_report(
+        environment=Environment(),
+        configuration={},
+        stages={},
+        sampling=None,
+        throughput=Throughput(samples_per_s=0.0, steps_per_s=8.7),
+        series={"step_s": (0.1, None, 0.2), "samples": (32.0, 32.0, None)},
+    )
+
+
+def summarised() -> Report:
+    """What really comes out of a Run."""
+    return replace(summarise(make_run(steps=64)), created_at="2026-01-02T03:04:05+00:00")
+
+
 ALL = (
-    input_bound, healthy, compared, one_step, many_stages, dominant_stage, long_run,
-    coinciding_percentiles, many_rows, many_recommendations, foreign_names, no_series,
+    input_bound, healthy, compared, one_step, many_stages, forty_stages, dominant_stage,
+    long_run,
+    coinciding_percentiles, many_rows, many_recommendations, foreign_names, no_series, bare,
+    summarised,
 )  # fmt: skip

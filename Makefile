@@ -1,0 +1,34 @@
+# Short commands for people who work on perfdoctor. `make setup` first.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup lint types imports test test-slow bench accept all
+
+setup:
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+
+lint:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types:
+	$(BIN)/mypy
+
+imports:
+	$(BIN)/lint-imports
+
+test:
+	$(BIN)/python -m pytest -n 2 -m 'not slow'
+
+test-slow:
+	$(BIN)/python -m pytest -m slow
+
+accept:  # rewrites the golden files; look at the diff afterwards
+	$(BIN)/python -m pytest -m 'not slow' --accept tests/render
+
+bench:
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/planted.py
+
+all: lint types imports test

@@ -1,0 +1,67 @@
+"""What the command line costs before it does anything."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+BLOCKED = ("torch", "pandas", "matplotlib", "numpy", "rich", "psutil")
+PROGRAM = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {blocked!r}:
+            raise ImportError(f"{{name}} must not be imported here")
+sys.meta_path.insert(0, Refuse())
+from perfdoctor.cli import run
+sys.exit(run({arguments!r}))
+"""
+
+
+def run_blocked(*arguments: str) -> subprocess.CompletedProcess[str]:
+    program = PROGRAM.format(blocked=set(BLOCKED), arguments=list(arguments))
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["bench", "--help"], ["no-such-command"]]
+)
+def test_help_needs_no_heavy_module(arguments):
+    done = run_blocked(*arguments)
+    assert "must not be imported" not in done.stderr
+    assert done.returncode == (2 if arguments == ["no-such-command"] else 0)
+
+
+@pytest.mark.parametrize("arguments", [["rules"], ["explain", "PD101"]])
+def test_rules_are_listed_and_explained_without_torch(arguments):
+    program = PROGRAM.format(blocked={"torch", "pandas", "matplotlib"}, arguments=arguments)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_choices_on_the_command_line_are_those_of_the_code():
+    from perfdoctor.cli import bench
+    from perfdoctor.collect import options
+    from perfdoctor.workloads import DEMOS
+
+    assert bench.PRECISIONS == options.PRECISIONS
+    assert bench.COMPILE_MODES == options.COMPILE_MODES
+    assert set(bench.DEMOS) == set(DEMOS)
+
+
+def test_every_command_has_a_file_and_a_help_line():
+    from click.testing import CliRunner
+
+    from perfdoctor.cli import COMMANDS, cli
+
+    text = CliRunner().invoke(cli, ["--help"]).output
+    for name, (_, line) in COMMANDS.items():
+        assert f"{name} " in text
+        assert line in text
+        assert CliRunner().invoke(cli, [name, "--help"]).exit_code == 0
