@@ -6,7 +6,7 @@ gives a workload with a fresh model. Importing this package imports no torch.
 
 from __future__ import annotations
 
-from perfdoctor.workloads.demo import DEMOS, demo
+from perfdoctor.workloads.demos import DEMOS, demo
 from perfdoctor.workloads.folder import from_data_dir
 from perfdoctor.workloads.importing import from_parts, from_spec
 from perfdoctor.workloads.kinds import KINDS

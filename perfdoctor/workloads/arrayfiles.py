@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from perfdoctor.workloads.kinds import missing_extra
+from perfdoctor.workloads.kinds import missing_extra, words
 
 Array = NDArray[Any] | Tensor
 
@@ -42,8 +41,9 @@ def read_arrays(path: Path) -> Arrays:
         Exception: anything else that a damaged or foreign file makes the readers raise.
     """
     arrays = _READERS[path.suffix.lower()](path)
-    if isinstance(arrays.x, np.ndarray) and arrays.x.dtype.kind not in "biuf":
-        raise ValueError(f"arrays of type {arrays.x.dtype} are no training samples")
+    x = arrays.x
+    if x.is_complex() if isinstance(x, Tensor) else x.dtype.kind not in "biuf":
+        raise ValueError(f"holds values of type {x.dtype}, not real numbers")
     return arrays
 
 
@@ -54,17 +54,15 @@ def as_sample(x: Array) -> Tensor:
     return scaled / 255 if tensor.dtype == torch.uint8 else scaled
 
 
-def words(name: str) -> list[str]:
-    """The words of a file's or an array's name: `X_train` → x, train."""
-    return re.split(r"[\W_]+", name.lower())
-
-
 def named(names: Sequence[str], wanted: Sequence[str]) -> str | None:
     """The first of `names` with a word from `wanted`, in the order of `wanted`."""
     return next((n for word in wanted for n in names if word in words(n)), None)
 
 
 def _read_npy(path: Path) -> Arrays:
+    with path.open("rb") as file:
+        if file.read(6) != b"\x93NUMPY":
+            raise ValueError("is not in the .npy format; pickled Python objects are never loaded")
     return Arrays(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
@@ -86,10 +84,21 @@ def _read_torch(path: Path) -> Arrays:
     if isinstance(held, Mapping):
         tensors = {str(k): v for k, v in held.items() if isinstance(v, Tensor)}
         return _pick(list(tensors), tensors.__getitem__)
-    if isinstance(held, tuple | list) and len(held) == 2:
-        if all(isinstance(part, Tensor) for part in held):
-            return Arrays(held[0], as_numpy(held[1]))
+    if isinstance(held, tuple | list) and held:
+        return _from_list(held)
     raise ValueError(f"holds a {type(held).__name__}, not a tensor or a dict of tensors")
+
+
+def _from_list(held: Sequence[Any]) -> Arrays:
+    """Samples and targets, a list of samples, or a list of (sample, target)."""
+    if all(isinstance(part, Tensor) for part in held):
+        return (
+            Arrays(held[0], as_numpy(held[1])) if len(held) == 2 else Arrays(torch.stack([*held]))
+        )
+    if all(isinstance(part, tuple | list) and len(part) == 2 for part in held):
+        targets = torch.stack([torch.as_tensor(y) for _, y in held])
+        return Arrays(torch.stack([torch.as_tensor(x) for x, _ in held]), as_numpy(targets))
+    raise ValueError("holds a list, but neither of tensors nor of (sample, target) pairs")
 
 
 def _read_safetensors(path: Path) -> Arrays:
@@ -131,3 +140,8 @@ def as_numpy(y: Array) -> NDArray[Any]:
     plain = y.float() if y.is_floating_point() else y
     array: NDArray[Any] = plain.numpy()
     return array
+
+
+def is_image(x: Array) -> bool:
+    """Bytes in two dimensions a sample are grey images, as in MNIST; other numbers sequences."""
+    return x.dtype in (torch.uint8, np.dtype("uint8"))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from perfdoctor.errors import PerfdoctorError
 from perfdoctor.workload import Workload, WorkloadFactory
-from perfdoctor.workloads.kinds import KINDS, DataFile, Found, Recognised
+from perfdoctor.workloads.kinds import KINDS, DataFile, Found, Recognised, counted, words
 
 #: A folder with more files is sampled by its first ones; listing them takes about two seconds.
 MAX_FILES = 200_000
@@ -74,9 +74,11 @@ def _match(pattern: str) -> _Place:
     matches = [Path(p) for p in sorted(glob.glob(str(given), recursive=True))]  # noqa: PTH207
     folders = [path for path in matches if path.is_dir()]
     if not matches:
-        raise PerfdoctorError(f"nothing matches {pattern!r} (cwd {Path.cwd()})", slug="data-missing")
+        raise PerfdoctorError(
+            f"nothing matches {pattern!r} (cwd {Path.cwd()})", slug="data-missing"
+        )
     roots = tuple(_outermost(folders) if folders else matches)
-    return _Place(f"{pattern} ({len(roots)} {'folders' if folders else 'files'})", roots)
+    return _Place(f"{pattern}, {counted(len(roots), 'folder' if folders else 'file')}", roots)
 
 
 def _outermost(folders: Sequence[Path]) -> list[Path]:
@@ -155,7 +157,7 @@ def _training_part(files: list[DataFile]) -> tuple[list[DataFile], list[DataFile
 
 def _split_words(file: DataFile) -> set[str]:
     """The words of the file's name, and the names of its folders."""
-    return {*re.split(r"[\W_]+", file.path.stem.lower()), *(n.lower() for n in file.folders)}
+    return {*words(file.path.stem), *(name.lower() for name in file.folders)}
 
 
 def _recogniser(kind: str) -> Callable[[Found], Recognised]:
@@ -169,7 +171,8 @@ def _notes(
 ) -> tuple[str, ...]:
     notes = []
     if held_out:
-        notes.append(f"Left out as held-out data: {len(held_out)} files named val, test or alike.")
+        names = counted(len(held_out), "file")
+        notes.append(f"Left out as held-out data: {names} named val, test or alike.")
     if rest:
         notes.append(f"Left out as another kind of file: {_tally(rest)}.")
     if len(every) == MAX_FILES:
@@ -178,11 +181,10 @@ def _notes(
 
 
 def _tally(files: Sequence[DataFile]) -> str:
-    """For example "3 .md files, 1 file without extension"."""
+    """For example "3 .md files, 1 .py file"."""
     count = Counter(file.path.suffix.lower() for file in files).most_common()
     shown = [
-        f"{n} {suffix or 'extensionless'} file{'s' if n > 1 else ''}"
-        for suffix, n in count[:_SHOWN_EXTENSIONS]
+        counted(n, f"{suffix or 'extensionless'} file") for suffix, n in count[:_SHOWN_EXTENSIONS]
     ]
     others = sum(n for _, n in count[_SHOWN_EXTENSIONS:])
     return ", ".join([*shown, f"{others} others"] if others else shown)

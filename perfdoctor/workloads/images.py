@@ -75,13 +75,14 @@ def recognise(found: Found) -> Recognised:
     labelled = class_labels(found.files)
     if labelled is None:
         classes, labels = PLACEHOLDER_CLASSES, [i % PLACEHOLDER_CLASSES for i in range(count)]
-        notes = (
-            f"Recognised {count} images in {found.where}.",
-            "There are no class folders: labels are placeholders, which does not change the speed.",
+        how = (
+            "; there are no class folders, so labels are placeholders, which does not change "
+            "the speed"
         )
     else:
         classes, labels = len(labelled[1]), labelled[0]
-        notes = (f"Recognised {count} images in {classes} class folders in {found.where}.",)
+        how = f" in {classes} class folders"
+    notes = (f"Recognised {count} images{how} ({found.where}).",)
     dataset = ImageFiles([file.path for file in found.files], labels)
     _check_first(dataset, strict=found.strict)
     reference = reference_for((3, IMAGE_SIDE, IMAGE_SIDE), Task(classes, classify=True))

@@ -90,7 +90,7 @@ def _split(spec: str, default: str | None) -> tuple[str, str]:
     place, name = (place, name) if place else (spec, default or "")
     separators = {"/", os.sep}
     is_path = any(separator in place for separator in separators)
-    if not place or not name or place.startswith((".", ":")) and not is_path:
+    if not place or not name or (place.startswith((".", ":")) and not is_path):
         raise _bad_spec(spec, default)
     if is_path and not place.endswith(".py"):
         raise _bad_spec(spec, default)

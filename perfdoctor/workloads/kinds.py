@@ -5,6 +5,7 @@ To add a kind: a file with `recognise(found: Found) -> Recognised`, and a line i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,12 +153,14 @@ def reason_of(error: BaseException) -> str:
     return first_line(error)
 
 
-def skipped_notes(skipped: Sequence[tuple[str, str]], total: int) -> tuple[str, ...]:
-    """A sentence about the files that were skipped; none if there are none."""
-    if not skipped:
-        return ()
-    path, reason = skipped[0]
-    return (f"Skipped {len(skipped)} of {total} files; the first: {path} ({reason}).",)
+def words(name: str) -> list[str]:
+    """The words and numbers in the name of a file or an array: `X_train2` → x, train, 2."""
+    return re.findall(r"[^\W\d_]+|\d+", name.lower())
+
+
+def counted(count: int, noun: str) -> str:
+    """For example "1 file", "3 files"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def missing_extra(package: str, what: str) -> PerfdoctorError:

@@ -67,9 +67,7 @@ def reference_for(shape: tuple[int, ...], task: Task, *, image: bool = False) ->
     else:
         make, label, batch_size = _cnn(shape, task), "a small CNN", IMAGE_BATCH
     loss = F.cross_entropy if task.classify else F.mse_loss
-    return Reference(
-        make=make, loss=loss, batch_size=batch_size, label=label, predicts=str(task)
-    )
+    return Reference(make=make, loss=loss, batch_size=batch_size, label=label, predicts=str(task))
 
 
 def gpt_reference(vocabulary: int, block_size: int) -> Reference:

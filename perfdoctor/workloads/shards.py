@@ -25,8 +25,15 @@ from torch.utils.data import IterableDataset, get_worker_info
 from perfdoctor.workload import UnreadableSampleError
 from perfdoctor.workloads import images, tokens
 from perfdoctor.workloads.arrayfiles import as_sample
-from perfdoctor.workloads.kinds import KINDS, Found, Recognised, none_readable, reason_of
-from perfdoctor.workloads.kinds import unreadable
+from perfdoctor.workloads.kinds import (
+    KINDS,
+    Found,
+    Recognised,
+    counted,
+    none_readable,
+    reason_of,
+    unreadable,
+)
 from perfdoctor.workloads.reference import Reference, Task, gpt_reference, reference_for
 
 #: Samples decoded at construction, to learn what the members are and which classes there are.
@@ -94,7 +101,7 @@ def _samples_of(shard: str) -> Iterator[RawSample]:
 def _members(shard: str) -> Iterator[tuple[str, bytes]]:
     with Path(shard).open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
         while (member := tar.next()) is not None:
-            tar.members.clear()  # it would keep every header of a shard of millions
+            vars(tar)["members"] = []  # it would keep every header of a shard of millions
             held = tar.extractfile(member) if member.isfile() else None
             if held is not None and not Path(member.name).name.startswith("."):
                 yield member.name, held.read()
@@ -170,8 +177,7 @@ def recognise(found: Found) -> Recognised:
     if failed and (found.strict or not raw):
         raise unreadable(Path(failed[0].path), failed[0].reason)
     decoder, reference, what = _decoder_for(raw, str(shards[0]))
-    plural = "s" if len(shards) > 1 else ""
-    notes = [f"Recognised {len(shards)} tar shard{plural} of {what} ({found.where})."]
+    notes = [f"Recognised {counted(len(shards), 'tar shard')} of {what} ({found.where})."]
     notes.append(f"Loader workers share the shards: no more than {len(shards)} can be busy.")
     return Recognised(
         dataset=TarShards(shards, decoder),
@@ -201,7 +207,8 @@ def _main_member(raw: Sequence[RawSample], shard: str) -> str:
     for suits in (_is_image, _is_array, "txt".__eq__):
         if candidates := [extension for extension in count if suits(extension)]:
             return max(candidates, key=lambda extension: count[extension])
-    raise none_readable([(shard, f"no image, .npy or .txt members; it has .{', .'.join(count)}")])
+    held = f"only .{', .'.join(sorted(count))}" if count else "no members"
+    raise none_readable([(shard, f"it holds {held}, but no image, .npy or .txt members")])
 
 
 def _is_image(extension: str) -> bool:

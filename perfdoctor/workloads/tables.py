@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from perfdoctor.workloads.arrayfiles import Y_NAMES
-from perfdoctor.workloads.kinds import Found, Recognised, missing_extra, read_each, skipped_notes
+from perfdoctor.workloads.kinds import Found, Recognised, counted, missing_extra, read_each
 from perfdoctor.workloads.reference import reference_for
 from perfdoctor.workloads.targets import Targets, targets_of
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 #: More rows of one file are not read: memory, and the speed of a step does not depend on them.
 MAX_ROWS = 1_000_000
+_LONGEST_HEADER = 2**20
 _TARGET_NAMES = {*Y_NAMES, "class"}
 
 
@@ -59,8 +61,8 @@ def recognise(found: Found) -> Recognised:
     features = [c for c in frame.columns if c != target] or [target]
     x = np.stack([_numbers(frame[c]) for c in features], axis=1)
     targets = _targets(frame[target])
-    what = f"{len(x)} rows in {len(done)} table{'s' if len(done) > 1 else ''}"
-    how = f"{len(features)} feature columns, target {target!r}"
+    what = f"{counted(len(x), 'row')} in {counted(len(done), 'table')}"
+    how = f"{counted(len(features), 'feature column')}, target {target!r}"
     return Recognised(
         dataset=TableRows(torch.from_numpy(x), targets, skipped),
         samples=len(x),
@@ -68,7 +70,6 @@ def recognise(found: Found) -> Recognised:
         notes=(
             f"Recognised {what}: {how} ({found.where}).",
             *_truncated_notes([part for _, part in done]),
-            *skipped_notes(skipped, len(found.files)),
         ),
     )
 
@@ -85,9 +86,10 @@ def _read_csv(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     with path.open(encoding="utf-8", errors="replace") as file:
-        first = file.readline()
+        first = file.readline(_LONGEST_HEADER)
     separator = max("\t;,", key=first.count)
-    header = None if all(map(_is_number, first.strip().split(separator))) else "infer"
+    has_names = not all(map(_is_number, first.strip().split(separator)))
+    header: Literal["infer"] | None = "infer" if has_names else None
     return pd.read_csv(path, sep=separator, header=header, nrows=MAX_ROWS)
 
 
@@ -139,26 +141,25 @@ def _target_column(columns: Sequence[str]) -> str:
     return next((c for c in columns if c.strip().lower() in _TARGET_NAMES), columns[-1])
 
 
-def _numbers(column: pd.Series) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+def _numbers(column: pd.Series) -> NDArray[np.float32]:
     """A column as float32, mean 0 and variance 1; text becomes category codes."""
     from pandas.api import types
 
     if types.is_datetime64_any_dtype(column.dtype):
-        values = column.astype("int64").to_numpy(np.float64)
+        values = (column - column.min()).dt.total_seconds().to_numpy(np.float64)
     elif types.is_numeric_dtype(column.dtype):
         values = column.to_numpy(np.float64, na_value=np.nan)
     else:
         values = _codes(column).astype(np.float64)
-    finite = values[np.isfinite(values)]
-    if finite.size == 0:
+    known = np.isfinite(values)
+    if not known.any():
         return np.zeros(len(values), np.float32)
-    values = (np.where(np.isfinite(values), values, finite.mean()) - finite.mean()) / (
-        finite.std() or 1.0
-    )
-    return values.astype(np.float32)
+    mean, spread = values[known].mean(), values[known].std() or 1.0
+    scaled: NDArray[np.float32] = np.where(known, (values - mean) / spread, 0).astype(np.float32)
+    return scaled
 
 
-def _codes(column: pd.Series) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _codes(column: pd.Series) -> NDArray[np.int64]:
     import pandas as pd
 
     return pd.factorize(column.astype(str))[0].astype(np.int64)
@@ -167,10 +168,11 @@ def _codes(column: pd.Series) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
 def _targets(column: pd.Series) -> Targets:
     from pandas.api import types
 
+    values: NDArray[Any]
     if types.is_float_dtype(column.dtype) or types.is_datetime64_any_dtype(column.dtype):
         values = _numbers(column)
     elif types.is_numeric_dtype(column.dtype):
-        values = column.fillna(0).to_numpy()
+        values = column.to_numpy(np.float64, na_value=0).astype(np.int64)
     else:
         values = _codes(column)
     targets = targets_of(values)

@@ -19,6 +19,7 @@ MAX_CLASSES = 1_000
 MAX_VALUES = 1_024
 
 PLACEHOLDER_TASK = Task(1, classify=False)
+NO_TARGETS = "no targets, so the model learns each sample's mean"
 
 
 @dataclass(frozen=True)

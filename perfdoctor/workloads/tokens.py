@@ -16,14 +16,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from perfdoctor.workload import UnreadableSampleError
-from perfdoctor.workloads.kinds import DataFile, Found, Recognised, read_each, reason_of
-from perfdoctor.workloads.kinds import skipped_notes
+from perfdoctor.workloads.kinds import DataFile, Found, Recognised, counted, read_each, reason_of
 from perfdoctor.workloads.reference import gpt_reference
 
 BLOCK_SIZE = 128
 #: Larger vocabularies are folded into this many ids: the output layer of 50 257 ids would take
-#: ten times as long as the rest of the reference model.
-MAX_VOCABULARY = 4_096
+#: twenty times as long as the rest of the reference model.
+MAX_VOCABULARY = 2_048
 _SCANNED_TOKENS = 20_000_000
 
 
@@ -88,23 +87,24 @@ def recognise(found: Found) -> Recognised:
     """
     binary = [file for file in found.files if file.path.suffix.lower() == ".bin"]
     if not binary:
-        return _recognise(found, found.files, _text, "text files read as bytes")
+        return _recognise(found, found.files, _text, ("text file", "read as bytes"))
     ignored = len(found.files) - len(binary)
-    note = (f"Left out {ignored} .txt files beside the .bin files.",) if ignored else ()
-    how = ".bin files read as little-endian uint16 token ids, as nanoGPT writes them"
+    left_out = counted(ignored, ".txt file")
+    note = (f"Left out {left_out} beside the .bin files.",) if ignored else ()
+    how = (".bin file", "read as little-endian uint16 token ids, as nanoGPT writes them")
     return _recognise(found, binary, _uint16, how, note)
 
 
 def recognise_npy(found: Found) -> Recognised:
     """Windows over one-dimensional integer `.npy` files; raises as `recognise` does."""
-    return _recognise(found, found.files, _npy, ".npy files of integers read as token ids")
+    return _recognise(found, found.files, _npy, (".npy file", "of integers read as token ids"))
 
 
 def _recognise(
     found: Found,
     files: Sequence[DataFile],
     read: Callable[[Path], TokenFile],
-    how: str,
+    how: tuple[str, str],
     more: tuple[str, ...] = (),
 ) -> Recognised:
     done, skipped = read_each(files, read, strict=found.strict)
@@ -112,7 +112,10 @@ def _recognise(
     known = 256 if read is _text else _largest_id(held) + 1
     vocabulary = min(known, MAX_VOCABULARY)
     count = sum(file.count for file in held)
-    notes = (f"Recognised {count} tokens in {len(held)} {how} ({found.where}).", *more)
+    notes = (
+        f"Recognised {count} tokens in {counted(len(held), how[0])} {how[1]} ({found.where}).",
+        *more,
+    )
     if known > vocabulary:
         notes += (f"Token ids up to {known - 1} are folded into {vocabulary}.",)
     dataset = TokenWindows(held, vocabulary, skipped)
@@ -120,7 +123,7 @@ def _recognise(
         dataset=dataset,
         samples=len(dataset),
         reference=gpt_reference(vocabulary, BLOCK_SIZE),
-        notes=(*notes, *skipped_notes(skipped, len(files))),
+        notes=notes,
     )
 
 

@@ -39,8 +39,8 @@ def test_bin_files_are_uint16_ids_and_the_note_says_so(tmp_path: Path) -> None:
 def test_a_large_vocabulary_is_folded_and_the_note_says_so(tmp_path: Path) -> None:
     np.array([50256, 3, 5000] * 200, "<u2").tofile(tmp_path / "train.bin")
     workload = load(tmp_path)
-    assert workload.dataset[0][0][:3].tolist() == [50256 % 4096, 3, 5000 % 4096]
-    assert "Token ids up to 50256 are folded into 4096." in workload.notes
+    assert workload.dataset[0][0][:3].tolist() == [50256 % 2048, 3, 5000 % 2048]
+    assert "Token ids up to 50256 are folded into 2048." in workload.notes
     train_one_step(workload)
 
 

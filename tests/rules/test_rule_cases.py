@@ -1,0 +1,101 @@
+"""The rules' cases, which are data: each fires, stays quiet or abstains as its file says."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bases import report
+
+from perfdoctor.report import Recommendation
+from perfdoctor.rules import BUILTIN, catalogue, engine, ranking
+from perfdoctor.rules.facts import Facts
+from perfdoctor.schema import to_dict
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SERIES_LENGTH = 200
+OUTCOMES = {"fires", "quiet", "abstains"}
+
+
+def load_cases() -> list[dict[str, Any]]:
+    files = sorted((Path(__file__).parent / "cases").glob("*.toml"))
+    return [case for file in files for case in tomllib.loads(file.read_text("utf-8"))["case"]]
+
+
+CASES = load_cases()
+
+
+@cache
+def base_facts(base: str) -> dict[str, Any]:
+    return to_dict(report(base))
+
+
+def facts_of(case: dict[str, Any]) -> dict[str, Any]:
+    facts = copy.deepcopy(base_facts(case["base"]))
+    for path, value in case.get("facts", {}).items():
+        *folders, last = path.split(".")
+        place = facts
+        for key in folders:
+            place = place.setdefault(key, {})
+        place[last] = _series(value) if isinstance(value, dict) else value
+    for path in case.get("without", ()):
+        *folders, last = path.split(".")
+        place = facts
+        for key in folders:
+            place = place[key]
+        del place[last]
+    return facts
+
+
+def _series(value: dict[str, list[float]]) -> list[float]:
+    pattern = value["repeat"]
+    return (pattern * SERIES_LENGTH)[:SERIES_LENGTH]
+
+
+def judged(case: dict[str, Any]) -> tuple[engine.Outcome, tuple[Recommendation, ...]]:
+    rule = catalogue.find(catalogue.load().rules, case["rule"])
+    outcome = engine.judge([rule], Facts(facts_of(case)), case.get("thresholds", {}))
+    return outcome, ranking.recommend(ranking.worthwhile(outcome.found))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c['rule']} {c['expect']}: {c['name']}")
+def test_a_rule_decides_as_its_case_says(case: dict[str, Any]) -> None:
+    outcome, advice = judged(case)
+    seen = "abstains" if outcome.abstained else "fires" if advice else "quiet"
+    assert not outcome.warnings
+    assert seen == case["expect"], outcome
+    if seen == "abstains":
+        assert outcome.abstained[0].missing == case["missing"]
+    if seen == "fires":
+        check_advice(case, advice[0])
+
+
+def check_advice(case: dict[str, Any], advice: Recommendation) -> None:
+    for key in ("change", "safety", "optional"):
+        assert getattr(advice, key) == case.get(key, getattr(advice, key))
+    assert case.get("snippet", "") in advice.snippet
+    if "speedup" in case:
+        low, high = case["speedup"]
+        assert advice.predicted is not None
+        assert low <= advice.predicted.speedup <= high
+    if advice.predicted is not None:
+        assert advice.predicted.low <= advice.predicted.speedup <= advice.predicted.high
+
+
+@pytest.mark.parametrize("code", BUILTIN)
+def test_every_rule_has_a_case_of_each_outcome(code: str) -> None:
+    assert {case["expect"] for case in CASES if case["rule"] == code} == OUTCOMES
+
+
+@pytest.mark.parametrize("base", sorted({case["base"] for case in CASES}))
+def test_the_facts_of_every_base_add_up(base: str) -> None:
+    shares = [stage["share"] for stage in base_facts(base)["stages"].values()]
+    assert sum(shares) == pytest.approx(1.0)

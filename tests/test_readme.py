@@ -1,0 +1,108 @@
+"""Every command and every piece of code in the README works as written."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from perfdoctor import settings
+from perfdoctor.cli import run
+
+README = Path(__file__).parents[1] / "README.md"
+PROJECT = """
+import torch
+from torch import nn
+
+
+class MyModel(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+
+
+class MyDataset(torch.utils.data.Dataset):
+    def __init__(self, root="data"):
+        self.root = root
+
+    def __len__(self):
+        return 200
+
+    def __getitem__(self, index):
+        return torch.full((4,), float(index)), index % 2
+
+
+class CachedDataset(MyDataset):
+    pass
+"""
+QUICK = ["--max-seconds", "0.4", "--iterations", "8", "--device", "cpu", "--no-plots"]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def commands() -> list[str]:
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    return [line for line in lines if line.startswith("perfdoctor ")]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A project with what the README's examples name."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "my_project.py").write_text(PROJECT)
+    module = next(block for block in blocks("python") if "my_module.py" in block)
+    (folder / "my_module.py").write_text(module)
+    _images(folder / "photos")
+    for name in ("data_simulation_1", "data_simulation_2"):
+        (folder / name).mkdir()
+        np.save(folder / name / "x.npy", np.zeros((64, 10, 3), np.float32))
+    return folder
+
+
+def _images(folder: Path) -> None:
+    from PIL import Image
+
+    for label in ("cat", "dog"):
+        (folder / label).mkdir(parents=True)
+        for index in range(20):
+            Image.new("RGB", (64, 48), (index, 80, 90)).save(folder / label / f"{index}.jpg")
+
+
+@pytest.mark.parametrize("command", commands())
+def test_each_command_of_the_readme_runs(command, project, monkeypatch, tmp_path, capsys):
+    from perfdoctor.collect import limits
+
+    monkeypatch.setattr(limits, "_MATRIX_SIZE", {"cpu": 32})
+    monkeypatch.chdir(project)
+    arguments = shlex.split(command)[1:]
+    if arguments[0] == "bench":
+        arguments += [*QUICK, "--output-dir", str(tmp_path)]
+    assert run(arguments) == 0, capsys.readouterr().err
+
+
+def test_there_are_commands_to_run():
+    assert len(commands()) >= 10
+
+
+def test_named_stages_of_the_readme_are_what_the_package_offers():
+    code = next(block for block in blocks("python") if "perfdoctor.stage" in block)
+    import perfdoctor
+
+    exec(code, {"perfdoctor": perfdoctor, "build_graph": len, "batch": []})
+
+
+def test_the_settings_of_the_readme_are_understood(tmp_path):
+    (tmp_path / "pyproject.toml").write_text(blocks("toml")[0])
+    found = settings.load(tmp_path)
+    assert found.disable == {"PD105"}
+    assert found.thresholds == {"min_speedup": 1.05}
+
+
+def test_the_files_that_the_readme_names_exist():
+    text = README.read_text(encoding="utf-8")
+    for name in re.findall(r"(?:benchmarks|docs)/[\w/]+\.(?:py|sh|md)", text):
+        assert (README.parent / name).exists(), name
