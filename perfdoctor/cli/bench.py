@@ -78,7 +78,7 @@ _AXES = (
 )
 @click.option(
     "--output-dir",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(file_okay=False, readable=False, path_type=Path),
     default=Path(),
     help="Where files are written. [default: here]",
 )

@@ -99,6 +99,9 @@ def draw_gains(ax: Axes, report: Report) -> None:
     if not ranked:
         say(ax, "\n".join(wrap(words.nothing(report), 44)))
         return
+    if all(r.predicted is None and r.verified is None for r in ranked):
+        say(ax, "\n".join(_advice(r) for r in ranked) + "\n\nno gain can be predicted")
+        return
     ends = [1.0]
     for y, recommendation in enumerate(ranked):
         ends += _gain(ax, y, recommendation)

@@ -36,8 +36,26 @@ SETTINGS = {
     "pin_memory": "pinned memory",
     "persistent_workers": "persistent workers",
     "channels_last": "channels last",
+    "optimizer_foreach": "foreach",
+    "optimizer_fused": "fused",
+    "arch_every": "architecture step every",
+    "arch_order": "architecture order",
 }
-_UTILISATION = {"cpu": "CPU", "gpu": "GPU", "gpu_memory": "GPU memory", "gpu_power_w": "GPU power"}
+#: Settings that are for programs: what they say stands elsewhere, or nobody chose it.
+_UNSAID = {"device", "loader_kind", "seed"}
+#: Counter → how it is called, and the unit of its values.
+_UTILISATION = {
+    "cpu": ("CPU", "%"),
+    "cpu_main": ("training process", "% of a core"),
+    "cpu_workers": ("workers", "% of a core"),
+    "cpu_foreign": ("other programs", "% of a core"),
+    "cpu_throttled": ("throttled", "% of periods"),
+    "disk_read_bytes_per_s": ("disk reads", "bytes/s"),
+    "gpu": ("GPU", "%"),
+    "gpu_memory": ("GPU memory", "%"),
+    "gpu_power_w": ("GPU power", "W"),
+    "gpu_clock_mhz": ("GPU clock", "MHz"),
+}
 _LIMITS = {
     "compute": ("forward+backward runs", "matrix-product peak"),
     "h2d": ("copying to the device runs", "copy bandwidth"),
@@ -109,7 +127,11 @@ def _setting(key: str, value: Any) -> str | None:
             return "compiled" if value is True else f"compiled ({option(value)})"
         case "precision", _:
             return option(value)
-        case ("device", _) | (_, None | False):
+        case "dataset_size", int():
+            return f"{value:,} samples"
+        case "threads", int():
+            return f"{value} CPU thread{'s' if value != 1 else ''}"
+        case _, _ if key in _UNSAID or value is None or value is False:
             return None
         case _, True:
             return name
@@ -159,8 +181,8 @@ def limit(achieved: Limit) -> str:
 
 def usage(name: str, value: Usage) -> str:
     """The mean of a hardware counter: "CPU 93 %", "GPU power 212 W"."""
-    unit = {"_w": "W", "_c": "°C"}.get(name[-2:], "%")
-    return f"{_UTILISATION.get(name, clean(name))} {quantity(value.mean, unit)}"
+    called, unit = _UTILISATION.get(name, (clean(name), "%"))
+    return f"{called} {quantity(value.mean, unit)}"
 
 
 def predicted(prediction: Prediction | None) -> str:

@@ -136,7 +136,7 @@ BAD_INPUT = [
     (["--data-dir", "empty"], "empty"),
     (["--workload", "missing.py"], "missing.py"),
     (["--workload", f"{WORKLOAD}:nothing"], "nothing"),
-    (["--workload", "no.such.module:f"], "no.such.module"),
+    (["--workload", "no.such.module:f"], "no module named 'no'"),
     (["--model", f"{WORKLOAD}:Net"], "--dataset is missing"),
     (["--model", f"{WORKLOAD}:Net", "--dataset", f"{WORKLOAD}:Data", "--model-args", "{"], "JSON"),
     (["--workload", "a.py", "--data-dir", "b"], "exclude each other"),

@@ -1,0 +1,121 @@
+"""Counters, clocks and limits of the machine, real on the CPU and simulated for a GPU."""
+
+from __future__ import annotations
+
+import pynvml
+import pytest
+import torch
+
+from perfdoctor.collect import clocks, hardware, limits, memory
+from perfdoctor.collect.clocks import CudaClock
+from perfdoctor.collect.hardware import HardwareSampler
+
+CPU = torch.device("cpu")
+
+
+def test_a_sample_has_the_counters_of_the_host():
+    sampler = HardwareSampler(CPU)
+    sampler._previous = sampler._counters()
+    sampler._sample()
+    found = sampler.utilisation()
+    assert {"cpu", "cpu_main", "cpu_workers", "cpu_foreign"} <= set(found)
+    assert found["cpu"][0] >= 0
+    assert 0 < sampler.host_used_share < 1
+    assert "gpu" not in found
+
+
+def test_rates_are_differences_between_two_samples(monkeypatch):
+    sampler = HardwareSampler(CPU)
+    main = sampler._main.pid
+
+    def at(time_s, busy_s, own):
+        return hardware._Previous(time_s, busy_s, own, int(1e6 * time_s), None)
+
+    sampler._previous = at(0.0, 0.0, {main: 0.0, -1: 0.0})
+    monkeypatch.setattr(sampler, "_counters", lambda: at(2.0, 3.0, {main: 1.0, -1: 0.5}))
+    sampler._sample()
+    seen = {name: values[0] for name, values in sampler.columns.items()}
+    assert seen["cpu_main"] == pytest.approx(50)
+    assert seen["cpu_workers"] == pytest.approx(25)
+    assert seen["cpu_foreign"] == pytest.approx(75)
+    assert seen["disk_read_bytes_per_s"] == pytest.approx(1e6)
+
+
+def test_a_counter_that_fails_ends_sampling_and_not_the_measurement(monkeypatch):
+    sampler = HardwareSampler(CPU)
+    monkeypatch.setattr(sampler._stop, "wait", lambda seconds: False)
+    monkeypatch.setattr(sampler, "_sample", lambda: 1 / 0)
+    sampler._watch()
+    assert sampler.problem == "hardware sampling stopped: division by zero"
+
+
+def test_the_thread_ends_with_the_context():
+    with HardwareSampler(CPU) as sampler:
+        assert sampler._thread.is_alive()
+    assert not sampler._thread.is_alive()
+
+
+def test_gpu_counters_come_from_nvml_and_one_that_is_missing_is_left_out(monkeypatch):
+    class Info:
+        gpu, used, total = 61, 30, 120
+
+    def unsupported(handle):
+        raise pynvml.NVMLError(3)
+
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetUtilizationRates", lambda handle: Info)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", lambda handle: Info)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetPowerUsage", unsupported)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetClockInfo", lambda handle, which: 1980)
+    assert hardware._gpu_sample(object()) == {
+        "gpu": 61.0,
+        "gpu_memory": 25.0,
+        "gpu_clock_mhz": 1980.0,
+    }
+
+
+def test_cuda_times_are_unknown_until_the_device_has_passed_the_event(monkeypatch):
+    class Event:
+        passed = False
+
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            pass
+
+        def query(self):
+            return Event.passed
+
+        def elapsed_time(self, other):
+            return 250.0  # milliseconds
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    clock = CudaClock()
+    start, end = clock.now(), clock.now()
+    assert clock.seconds(start, end) is None
+    Event.passed = True
+    assert clock.seconds(start, end) == 0.25
+    assert 0 <= clock.host_seconds(start, end) < 10
+
+
+def test_the_cpu_is_timed_by_the_host():
+    assert isinstance(clocks.clock_for(CPU), clocks.HostClock)
+
+
+def test_peak_memory_starts_anew_for_each_phase():
+    memory.reset_peak(CPU)
+    before = memory.peak_bytes(CPU)
+    block = torch.ones(64 << 20, dtype=torch.uint8)
+    assert memory.peak_bytes(CPU) >= before + (32 << 20)
+    assert block.numel() == 64 << 20
+    assert 0 < memory.current_bytes(CPU) <= memory.total_bytes(CPU)
+
+
+def test_the_matrix_product_peak_is_a_rate(monkeypatch):
+    monkeypatch.setattr(limits, "timed", lambda device, work: 2.0)
+    assert limits.matmul_peak(CPU, "fp32") == 2 * 32**3 / 2.0
+
+
+def test_reading_is_not_measured_where_the_cache_cannot_be_emptied(monkeypatch):
+    monkeypatch.delattr(limits.os, "posix_fadvise", raising=False)
+    assert limits.sequential_read_peak() is None

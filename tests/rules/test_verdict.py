@@ -1,0 +1,214 @@
+"""The verdict's word, sentence and confidence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from bases import report
+
+from perfdoctor.report import Diagnosis, Finding, Prediction
+from perfdoctor.rules.engine import diagnose
+from perfdoctor.rules.facts import Facts
+from perfdoctor.rules.verdict import verdict
+from perfdoctor.settings import Settings
+
+STEP_S = 0.100
+
+
+def facts(shares: dict[str, float], **changes: Any) -> dict[str, Any]:
+    """200 equal steps of 100 ms; what `shares` leave is `other`."""
+    shares = {**shares, "other": 1 - sum(shares.values())}
+    series = {f"{s}_s": [v * STEP_S] * 200 for s, v in shares.items() if s != "other"}
+    return {
+        "configuration": {"num_workers": 0},
+        "steps": {
+            "count": 200,
+            "time": {"mean_s": STEP_S, "p50_s": STEP_S, "p50_ci": [STEP_S * 0.98, STEP_S * 1.02]},
+        },
+        "stages": {stage: {"share": share} for stage, share in shares.items()},
+        "series": {"step_s": [STEP_S] * 200, **series},
+        **changes,
+    }
+
+
+def judge(shares: dict[str, float], *found: Finding, **changes: Any) -> Diagnosis:
+    return verdict(Facts(facts(shares, **changes)), found)
+
+
+def gain(stage: str, speedup: float, **changes: Any) -> Finding:
+    return Finding(
+        stage=stage,
+        title="",
+        advice="",
+        change={},
+        snippet="",
+        evidence=(),
+        cause="a-cause",
+        predicted=Prediction(speedup=speedup, low=speedup, high=speedup, model="pipeline"),
+        **changes,
+    )
+
+
+@pytest.mark.parametrize(
+    ("stage", "word"),
+    [
+        ("data_loading", "input-bound"),
+        ("h2d_copy", "transfer-bound"),
+        ("optimizer", "optimizer-bound"),
+        ("arch_step", "search-bound"),
+        ("validation", "evaluation-bound"),
+        ("metrics", "evaluation-bound"),
+        ("checkpoint", "io-bound"),
+        ("logging", "io-bound"),
+        ("communication", "communication-bound"),
+    ],
+)
+def test_a_stage_with_a_third_of_the_step_holds_it_up(stage: str, word: str) -> None:
+    seen = judge({stage: 0.33, "forward": 0.3, "backward": 0.36})
+    assert (seen.verdict, seen.bottleneck) == (word, stage)
+    assert seen.share == pytest.approx(0.33)
+    assert "33" in seen.summary
+    assert "33 ms" in seen.summary
+    assert "100 ms" in seen.summary
+    assert seen.confidence == pytest.approx(11 / 12)
+
+
+def test_time_between_the_stages_is_overhead() -> None:
+    seen = judge({"forward": 0.3, "backward": 0.3, "data_loading": 0.1})
+    assert (seen.verdict, seen.bottleneck) == ("overhead-bound", "other")
+
+
+def test_waiting_for_data_is_said_in_plain_words() -> None:
+    assert judge({"data_loading": 0.62, "forward": 0.38}).summary == (
+        "Training waits for data: 62 % of each step is spent waiting for the next batch "
+        "(62 ms of 100 ms) while the model is idle."
+    )
+
+
+def test_stages_of_one_group_count_together_and_the_largest_is_named() -> None:
+    seen = judge({"validation": 0.08, "metrics": 0.14, "forward": 0.7})
+    assert (seen.verdict, seen.bottleneck) == ("evaluation-bound", "metrics")
+    assert seen.share == pytest.approx(0.22)
+    assert seen.summary.startswith("Metrics and validation takes 22 %")
+
+
+def test_only_computing_and_nothing_to_gain_is_healthy() -> None:
+    seen = judge({"data_loading": 0.04, "forward": 0.45, "backward": 0.5})
+    assert (seen.verdict, seen.bottleneck, seen.share) == ("healthy", "none", 0.0)
+
+
+def test_the_users_own_stages_are_computing() -> None:
+    assert judge({"graph_build": 0.6, "forward": 0.35}).verdict == "healthy"
+
+
+def test_computing_that_could_be_faster_is_the_bottleneck() -> None:
+    shares = {"forward": 0.4, "backward": 0.55}
+    seen = judge(shares, gain("backward", 1.4))
+    assert (seen.verdict, seen.bottleneck) == ("compute-bound", "backward")
+    assert seen.share == pytest.approx(0.95)
+    assert judge(shares, gain("backward", 1.04)).verdict == "healthy"
+    assert judge(shares, gain("backward", 1.4, optional=True)).verdict == "healthy"
+
+
+def test_between_10_and_20_percent_advice_that_helps_decides() -> None:
+    shares = {"optimizer": 0.15, "forward": 0.4, "backward": 0.44}
+    assert judge(shares).verdict == "healthy"
+    assert judge(shares, gain("forward", 1.2)).verdict == "compute-bound"
+    assert judge(shares, gain("optimizer", 1.1)).verdict == "optimizer-bound"
+    less = {"optimizer": 0.08, "forward": 0.5, "backward": 0.41}
+    assert judge(less, gain("optimizer", 1.06)).verdict == "healthy"
+
+
+def test_full_memory_counts_only_where_nothing_else_holds_the_training_up() -> None:
+    full = {"peak_share": 0.93}
+    assert judge({"forward": 0.95}, memory=full).verdict == "memory-bound"
+    assert judge({"data_loading": 0.5, "forward": 0.5}, memory=full).verdict == "input-bound"
+    assert judge({"forward": 0.95}, memory={"peak_share": 0.85}).verdict == "healthy"
+
+
+def test_without_times_of_the_computing_it_is_inside_other() -> None:
+    assert judge({"data_loading": 0.05}).verdict == "healthy"
+    assert judge({"data_loading": 0.45}).verdict == "input-bound"
+
+
+def test_steps_without_any_stage_cannot_be_judged() -> None:
+    seen = judge({})
+    assert (seen.verdict, seen.bottleneck, seen.confidence) == ("inconclusive", "none", 0.0)
+
+
+def test_four_steps_are_too_few() -> None:
+    steps = {"count": 4, "time": {"mean_s": STEP_S, "p50_s": STEP_S, "p50_ci": None}}
+    assert judge({"data_loading": 0.9}, steps=steps).verdict == "inconclusive"
+
+
+def test_a_median_known_to_a_third_is_inconclusive() -> None:
+    wild = np.exp(np.random.default_rng(0).normal(0, 1.5, 30)) * STEP_S
+    series = {"step_s": wild.tolist(), "data_loading_s": (wild * 0.9).tolist()}
+    time = {"mean_s": STEP_S, "p50_s": STEP_S, "p50_ci": [0.06, 0.14]}
+    seen = judge({"data_loading": 0.9}, steps={"count": 30, "time": time}, series=series)
+    assert seen.verdict == "inconclusive"
+    assert "varies too much" in seen.summary
+
+
+def test_turns_of_workers_are_a_pattern_and_not_noise() -> None:
+    steps = [0.05, 0.15] * 100
+    waits = [0.0, 0.10] * 100
+    time = {"mean_s": 0.10, "p50_s": 0.10, "p50_ci": [0.05, 0.15]}
+    seen = judge(
+        {"data_loading": 0.5, "forward": 0.5},
+        configuration={"num_workers": 2},
+        steps={"count": 200, "time": time},
+        series={"step_s": steps, "data_loading_s": waits},
+    )
+    assert seen.verdict == "input-bound"
+
+
+def test_throughput_that_falls_is_degrading_and_the_growing_stage_is_named() -> None:
+    waits = np.linspace(0.01, 0.10, 200)
+    trend = {"first": 2052.0, "last": 539.0, "change": 539 / 2052 - 1, "shape": "drift"}
+    series = {"step_s": (waits + 0.05).tolist(), "data_loading_s": waits.tolist()}
+    seen = judge({"data_loading": 0.5, "forward": 0.5}, throughput={"trend": trend}, series=series)
+    assert (seen.verdict, seen.bottleneck) == ("degrading", "data_loading")
+    assert seen.summary == (
+        "Training gets slower as it goes: from 2,052 to 539 samples/s (−74 %); most of the added "
+        "time is in data loading."
+    )
+    assert seen.confidence > 0.8
+
+
+@pytest.mark.parametrize(("shape", "change"), [("drift", -0.1), ("drift", 0.5), ("steady", -0.2)])
+def test_other_trends_do_not_degrade(shape: str, change: float) -> None:
+    trend = {"first": 100.0, "last": 100.0 * (1 + change), "change": change, "shape": shape}
+    assert judge({"forward": 0.95}, throughput={"trend": trend}).verdict == "healthy"
+
+
+def test_confidence_is_how_often_the_same_group_leads() -> None:
+    waits = np.where(np.arange(200) < 120, 0.08, 0.0)
+    series = {"step_s": (waits + 0.05).tolist(), "data_loading_s": waits.tolist()}
+    seen = judge({"data_loading": 0.49, "forward": 0.51}, series=series)
+    assert seen.confidence == pytest.approx((6 + 1) / (10 + 2))
+
+
+def test_without_series_confidence_is_even() -> None:
+    seen = judge({"data_loading": 0.5, "forward": 0.5}, series={})
+    assert (seen.verdict, seen.confidence) == ("input-bound", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("base", "word"),
+    [
+        ("input_bound_cpu", "input-bound"),
+        ("starved_workers", "input-bound"),
+        ("healthy_cpu", "healthy"),
+        ("healthy_gpu", "healthy"),
+        ("plain_gpu", "compute-bound"),
+        ("search", "search-bound"),
+        ("few_threads", "compute-bound"),
+    ],
+)
+def test_whole_reports_get_their_verdict(base: str, word: str) -> None:
+    diagnosis = diagnose(report(base), Settings()).diagnosis
+    assert diagnosis is not None
+    assert diagnosis.verdict == word
