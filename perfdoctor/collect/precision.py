@@ -41,6 +41,6 @@ def autocast(device: torch.device, precision: str | None) -> torch.autocast:
     return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
 
 
-def gradient_scaler(device: torch.device, precision: str | None) -> torch.amp.GradScaler:
-    """A gradient scaler, which fp16 needs to keep small gradients; switched off for the others."""
-    return torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+def gradient_scaler(device: torch.device, precision: str | None) -> torch.amp.GradScaler | None:
+    """A gradient scaler for fp16, which needs it to keep small gradients; None for the others."""
+    return torch.amp.GradScaler(device.type) if precision == "fp16" else None

@@ -106,7 +106,8 @@ def _forward_backward(loop: TrainingLoop, precision: str | None) -> Work:
 
     def work() -> None:
         with matmul_precision(precision):
-            scaler.scale(loop.loss_of(batch, precision)).backward()
+            loss = loop.loss_of(batch, precision)
+            (loss if scaler is None else scaler.scale(loss)).backward()
         loop.optimizer.zero_grad(set_to_none=True)
 
     return work

@@ -202,15 +202,21 @@ class TrainingLoop:
             loss = self._forward(batch)
         timeline.enter(BACKWARD)
         with in_user_code("backward"):
-            self.scaler.scale(loss).backward()
+            (loss if self.scaler is None else self.scaler.scale(loss)).backward()
         timeline.leave()
         timeline.enter(OPTIMIZER)
         with in_user_code("optimizer step"):
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-            self.optimizer.zero_grad(set_to_none=True)
+            self._update_weights()
         timeline.leave()
         self.last_loss = loss.detach()
+
+    def _update_weights(self) -> None:
+        if self.scaler is None:
+            self.optimizer.step()
+        else:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
 
     def loss_of(self, batch: Any, precision: str | None = _CONFIGURED) -> torch.Tensor:
         """The training loss of a batch, in the configuration's or another precision, unstaged."""
