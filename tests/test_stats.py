@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from perfdoctor.stats import (
     amdahl,
+    by_turns,
     describe,
     effective_size,
     kendall_p,
+    median_half_width,
     quantile_interval,
     ratio_interval,
     relative_half_width,
@@ -73,6 +75,18 @@ def test_repetition_adds_no_information():
 
 def test_alternating_values_count_in_full():
     assert effective_size(np.tile([1.0, 2.0], 50)) == 100
+
+
+def test_turns_of_workers_are_a_pattern_and_not_noise():
+    turns = np.tile([0.010, 0.050], 30) * np.random.default_rng(1).normal(1, 0.01, 60)
+    assert median_half_width(turns) > 0.2
+    assert median_half_width(turns, [2]) < 0.01
+    assert by_turns(np.array([1.0, 3.0, 5.0]), 2).tolist() == [2.0]
+
+
+def test_too_few_turns_have_no_width():
+    assert median_half_width(np.ones(5), [2]) == math.inf
+    assert median_half_width(np.array([])) == math.inf
 
 
 def test_describe_ignores_steps_in_which_the_stage_did_not_run():

@@ -10,12 +10,7 @@ import numpy as np
 from perfdoctor.collect.options import BenchOptions, Progress
 from perfdoctor.collect.training import TrainingLoop
 from perfdoctor.record import Floats, Sampling
-from perfdoctor.stats import (
-    effective_size,
-    quantile_interval,
-    relative_half_width,
-    warmup_length,
-)
+from perfdoctor.stats import median_half_width, warmup_length
 
 #: The step's median must be known this well, as half the width of its 95 % interval.
 TARGET_SHARE = 0.02
@@ -29,11 +24,15 @@ _MAX_CHUNK = 2_000
 
 @dataclass(frozen=True)
 class StopRule:
-    """When enough has been sampled. `budget_s` counts from `started_s` on the monotonic clock."""
+    """When enough has been sampled. `budget_s` counts from `started_s` on the monotonic clock.
+
+    `turn_lengths` are the cycles in which steps may repeat: workers, architecture steps.
+    """
 
     options: BenchOptions
     budget_s: float
     started_s: float
+    turn_lengths: tuple[int, ...] = ()
 
     def elapsed_s(self) -> float:
         """Seconds since sampling began."""
@@ -61,8 +60,7 @@ class StopRule:
         kept = step_s[fixed if fixed is not None else warmup_length(step_s) :]
         if kept.size < _MIN_STEPS:
             return False
-        interval = quantile_interval(kept, 0.5, n_eff=effective_size(kept))
-        return relative_half_width(interval, float(np.median(kept))) <= TARGET_SHARE
+        return median_half_width(kept, self.turn_lengths) <= TARGET_SHARE
 
 
 def sample(loop: TrainingLoop, budget_s: float, progress: Progress) -> Sampling:
@@ -73,7 +71,8 @@ def sample(loop: TrainingLoop, budget_s: float, progress: Progress) -> Sampling:
     Raises:
         KeyboardInterrupt: before a single step was made.
     """
-    rule = StopRule(loop.options, budget_s, time.perf_counter())
+    turns = (max(1, loop.num_workers), loop.workload.arch_every)
+    rule = StopRule(loop.options, budget_s, time.perf_counter(), turns)
     reason: str | None = None
     try:
         while reason is None:
