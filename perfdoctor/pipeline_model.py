@@ -7,7 +7,6 @@ over in order; the next one is asked for when one is taken. All times are second
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -26,19 +25,24 @@ _STEPS = 512
 
 @dataclass(frozen=True)
 class _Allowance:
-    """Factors for what the model cannot know; `in_worker` is for batches timed in the loop."""
+    """Factors for what the model cannot know.
+
+    `in_worker` is for batches that were timed in the loop; `barriers` weighs what parallel
+    computing loses when it shares its cores, None standing for no loss of any kind.
+    """
 
     in_worker: float
     handover: float
-    barriers: float
-    by_cores: float
+    barriers: float | None
 
 
-#: Optimistic, likely, pessimistic; chosen to enclose sweeps of 0–2 workers on two cores.
+#: Optimistic, likely, pessimistic. Chosen on sweeps of 0–2 workers over sixteen small trainings on
+#: two cores, where batches took up to 16 % longer in a worker, and threads that filled the cores
+#: computed three to five times as long beside busy workers.
 _ALLOWANCES = (
-    _Allowance(in_worker=1.0, handover=0.2, barriers=0.0, by_cores=0.0),
-    _Allowance(in_worker=1.05, handover=1.0, barriers=1.0, by_cores=1.0),
-    _Allowance(in_worker=1.2, handover=5.0, barriers=1.5, by_cores=1.15),
+    _Allowance(in_worker=1.0, handover=0.2, barriers=None),
+    _Allowance(in_worker=1.05, handover=1.0, barriers=1.0),
+    _Allowance(in_worker=1.2, handover=5.0, barriers=2.0),
 )
 
 
@@ -91,17 +95,14 @@ def simulate(
     Without workers a batch is made when it is asked for, so the wait is `batch_s` itself.
     `start_s` passes before the first worker begins.
     """
-    made = np.asarray(batch_s, dtype=np.float64)
-    used = np.asarray(consume_s, dtype=np.float64)
-    if made.size != used.size:
-        raise ValueError(f"{made.size} batches but {used.size} steps")
-    if workers == 0:
-        return made.copy()
-    waits = _queue_waits(made.tolist(), used.tolist(), workers, prefetch_factor, start_s)
+    made, used = [float(v) for v in batch_s], [float(v) for v in consume_s]
+    if len(made) != len(used):
+        raise ValueError(f"{len(made)} batches but {len(used)} steps")
+    waits = made if workers == 0 else _waits(made, used, workers, prefetch_factor, start_s)
     return np.array(waits, dtype=np.float64)
 
 
-def _queue_waits(
+def _waits(
     made: list[float], used: list[float], workers: int, prefetch_factor: int, start_s: float
 ) -> list[float]:
     ahead = workers * prefetch_factor
@@ -127,9 +128,10 @@ def predict(
 ) -> StepPrediction:
     """Mean step time with `workers`, whose start is paid every epoch unless `persistent`.
 
-    Optimistic: workers compete for cores with each other, but not with the training. Estimate:
-    they do compete with it, and the work of both cannot exceed the cores. Pessimistic: they
-    compete harder, and every allowance is at its worst.
+    The step is what the simulation says, or longer where workers and training have to share the
+    cores. Optimistic: they share them without loss. Estimate: they take turns in fair shares,
+    and parallel computing loses at its barriers. Pessimistic: it loses twice as much there, and
+    every allowance is at its worst.
     """
     if workers == 0:
         step_s = float(model.batch_s.mean() + model.consume_s.mean())
@@ -140,14 +142,17 @@ def predict(
 
 
 def _mean_step_s(model: LoaderModel, setting: tuple[int, int, float], allow: _Allowance) -> float:
-    workers = setting[0]
+    workers, undisturbed = setting[0], _undisturbed(model)
     in_worker = 1.0 if model.workers else allow.in_worker
     batch_s = model.batch_s * (in_worker * _among_workers(model, workers))
-    consume_s = model.consume_s + model.handover_s * allow.handover
-    barriers_s = max(0.0, _barriers_s(model, workers) - _barriers_s(model, model.workers))
-    step_s = _simulated_s(model, batch_s, consume_s, setting) + barriers_s * allow.barriers
-    by_cores_s = (model.compute_cpu_s + model.batch_cpu_s) / model.cores
-    return max(step_s, by_cores_s * allow.by_cores)
+    consume_s = model.consume_s * undisturbed + model.handover_s * allow.handover
+    batch_cpu_s = model.batch_cpu_s * in_worker
+    by_cores_s = (model.compute_cpu_s * undisturbed + batch_cpu_s) / model.cores
+    step_s = max(by_cores_s, _simulated_s(model, batch_s, consume_s, setting))
+    if allow.barriers is None:
+        return step_s
+    sharing = _Sharing.of(model, workers, allow.barriers)
+    return max(step_s, sharing.step_s(float(consume_s.mean()), batch_cpu_s))
 
 
 def _simulated_s(
@@ -156,8 +161,8 @@ def _simulated_s(
     """Simulated mean over an epoch; without epochs, after the pipeline has filled."""
     workers, prefetch_factor, start_s = setting
     steps = _simulated_steps(model, workers * prefetch_factor)
-    batch_s, consume_s = np.resize(batch_s, steps), np.resize(consume_s, steps)
-    waits = simulate(batch_s, consume_s, workers, prefetch_factor)
+    repeated = np.resize(batch_s, steps), np.resize(consume_s, steps)
+    waits = simulate(*repeated, workers, prefetch_factor)
     if model.steps_per_epoch is None:
         settled = min(workers * prefetch_factor, steps // 2)
         return float(consume_s.mean() + waits[settled:].mean())
@@ -177,19 +182,59 @@ def _busy_cores(model: LoaderModel, workers: int) -> float:
     return workers * min(1.0, model.batch_cpu_s / batch_s) if batch_s > 0 else 0.0
 
 
-def _barriers_s(model: LoaderModel, workers: int) -> float:
-    """What a step loses because its threads wait for the one that shares its core with a worker.
+@dataclass(frozen=True)
+class _Sharing:
+    """How training and workers run at the same time.
 
-    Parallel work is as slow as its slowest thread. Where the threads fill the cores, one busy
-    worker halves the speed of one thread, and so of all, for as long as the two overlap.
+    Attributes:
+        slowdown: of the training, while workers are busy.
+        rate: processor seconds that workers get per second, while the training computes.
+        rate_alone: and while it does not.
     """
+
+    slowdown: float
+    rate: float
+    rate_alone: float
+
+    @classmethod
+    def of(cls, model: LoaderModel, workers: int, barriers: float) -> _Sharing:
+        """With fair shares of the cores.
+
+        Parallel work goes on when all its threads have reached the barrier, and each of them may
+        be off its core, where a worker runs, while the others spin. Hence the loss on top of the
+        fair share; the more of the cores the training fills, the larger.
+        """
+        consume_s = float(model.consume_s.mean())
+        used = min(model.cores, model.compute_cpu_s / consume_s) if consume_s > 0 else 0.0
+        active = max(1.0, _busy_cores(model, workers))  # workers that wait still come one by one
+        crowd = (active + used) / model.cores
+        rate_alone = min(active, model.cores)
+        if crowd <= 1:
+            return cls(1.0, rate_alone, rate_alone)
+        parallel = max(0.0, used - 1) / (model.cores - 1) if model.cores > 1 else 0.0
+        return cls(crowd * (1 + barriers * parallel), active / crowd, rate_alone)
+
+    def step_s(self, consume_s: float, batch_cpu_s: float) -> float:
+        """A step in which `batch_cpu_s` of work is done by workers beside the training."""
+        overlap_s, longest_s = batch_cpu_s / self.rate, consume_s * self.slowdown
+        if overlap_s <= longest_s:
+            return consume_s + overlap_s * (1 - 1 / self.slowdown)
+        return longest_s + (batch_cpu_s - longest_s * self.rate) / self.rate_alone
+
+    def undisturbed_s(self, consume_s: float, batch_cpu_s: float) -> float:
+        """What a training measured beside workers would take without them."""
+        overlap_s = batch_cpu_s / self.rate
+        partly_s = consume_s - overlap_s * (1 - 1 / self.slowdown)
+        return max(partly_s, consume_s / self.slowdown)
+
+
+def _undisturbed(model: LoaderModel) -> float:
+    """The training's time without workers ÷ as measured."""
     consume_s = float(model.consume_s.mean())
-    if workers == 0 or model.cores <= 1 or consume_s <= 0:
-        return 0.0
-    used_cores = min(model.cores, model.compute_cpu_s / consume_s)
-    parallel = max(0.0, used_cores - 1) / (model.cores - 1)
-    slowdown = math.ceil(_busy_cores(model, workers) / model.cores)
-    return parallel * slowdown * min(consume_s, model.batch_cpu_s / workers)
+    if model.workers == 0 or consume_s <= 0:
+        return 1.0
+    now = _Sharing.of(model, model.workers, barriers=1.0)
+    return now.undisturbed_s(consume_s, model.batch_cpu_s) / consume_s
 
 
 def _simulated_steps(model: LoaderModel, ahead: int) -> int:
@@ -203,16 +248,12 @@ def best_workers(
     prefetch_factor: int = DEFAULT_PREFETCH,
     persistent: bool = True,
     tolerance: float = 0.03,
-) -> int | None:
-    """The fewest of `candidates` whose estimate is within `tolerance` of the best; None if none.
+) -> int:
+    """The fewest of `candidates` whose estimate is within `tolerance` of the best.
 
     3 %: the median of identical blocks varied by 2.1 % on a loaded two-core machine, so a smaller
     difference does not pay for another process and its memory.
     """
-    step_s = {
-        w: predict(model, w, prefetch_factor, persistent).estimate_s for w in sorted(candidates)
-    }
-    if not step_s:
-        return None
+    step_s = {w: predict(model, w, prefetch_factor, persistent).estimate_s for w in candidates}
     limit = min(step_s.values()) * (1 + tolerance)
-    return next(w for w, seconds in step_s.items() if seconds <= limit)
+    return min(w for w, seconds in step_s.items() if seconds <= limit)

@@ -123,9 +123,9 @@ def starved_workers() -> Run:
 
 
 def saturated_cores() -> Run:
-    """One worker and one computing thread that together fill what one core and a bit can do."""
-    run = training(batch_s=0.200, parts_s=CPU_PARTS, workers=1, cores=2)
-    return replace(run, step_cpu_s=0.19)
+    """Three workers and two computing threads that together fill four cores."""
+    parts_s = {"forward": 0.030, "backward": 0.040}
+    return training(batch_s=0.400, parts_s=parts_s, workers=3, cores=4, busy_cores=2.0)
 
 
 def uneven_loader() -> Run:

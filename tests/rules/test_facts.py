@@ -57,7 +57,7 @@ def test_a_series_without_any_value_is_missing(name: str) -> None:
 
 def test_a_value_of_another_type_is_an_error_and_not_missing() -> None:
     for read in (FACTS.number, FACTS.flag):
-        with pytest.raises(TypeError, match="configuration.precision"):
+        with pytest.raises(TypeError, match=r"configuration\.precision"):
             read("configuration.precision")
     with pytest.raises(TypeError):
         FACTS.number("configuration.pin_memory")

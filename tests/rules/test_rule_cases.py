@@ -82,12 +82,14 @@ def check_advice(case: dict[str, Any], advice: Recommendation) -> None:
     for key in ("change", "safety", "optional"):
         assert getattr(advice, key) == case.get(key, getattr(advice, key))
     assert case.get("snippet", "") in advice.snippet
+    assert case.get("advice", "") in advice.advice
     if "speedup" in case:
         low, high = case["speedup"]
         assert advice.predicted is not None
         assert low <= advice.predicted.speedup <= high
     if advice.predicted is not None:
         assert advice.predicted.low <= advice.predicted.speedup <= advice.predicted.high
+        assert (advice.predicted.low <= 1.0) == case.get("may_gain_nothing", False)
 
 
 @pytest.mark.parametrize("code", BUILTIN)

@@ -59,8 +59,8 @@ def rule(code: str, says: Finding | Exception | None = None, **attributes: Any) 
     return fixed  # type: ignore[return-value]
 
 
-def diagnosed(*rules: Rule, settings: Settings = Settings(), base: str = "healthy_cpu") -> Report:
-    return diagnose(report(base), settings, rules)
+def diagnosed(*rules: Rule, settings: Settings | None = None) -> Report:
+    return diagnose(report("healthy_cpu"), settings or Settings(), rules)
 
 
 # -- what the engine asks of a rule -----------------------------------------------------------

@@ -30,7 +30,7 @@ def test_a_rule_has_its_headings_in_order(rule: Rule) -> None:
     text = catalogue.explanation(rule)
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == list(HEADINGS)
     bodies = re.split(r"^## .+$", text, flags=re.MULTILINE)[1:]
-    assert all(len(body.split()) >= 3 for body in bodies)
+    assert all(body.strip() for body in bodies)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda r: r.code)
@@ -118,27 +118,31 @@ def probes(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @st.composite
-def any_facts(draw: st.DrawFn) -> dict[str, Any]:
-    base = REPORTS[draw(st.sampled_from(sorted(REPORTS)))]
-    chosen = {key: draw(values) for key, values in CONFIGURATION.items()}
+def any_changes(draw: st.DrawFn) -> dict[str, Any]:
     machine = {
         "device": draw(st.sampled_from(["cpu", "cuda:0", None])),
         "cores_usable": draw(st.sampled_from([0.5, 1.0, 2.0, 3.5, 16.0, None])),
     }
-    memory = {"peak_share": draw(st.sampled_from([0.1, 0.6, 0.85, 0.95, None]))}
     return {
-        **base,
-        "configuration": {**base["configuration"], **chosen},
-        "environment": {**base["environment"], **machine},
-        "memory": {**base["memory"], **memory},
+        "configuration": {key: draw(values) for key, values in CONFIGURATION.items()},
+        "environment": machine,
+        "memory": {"peak_share": draw(st.sampled_from([0.1, 0.6, 0.85, 0.95, None]))},
         "probes": draw(probes()),
-        "utilisation": draw(st.sampled_from([{}, {"gpu": {"mean": 20.0}}, base["utilisation"]])),
+        "utilisation": draw(st.sampled_from([{}, {"gpu": {"mean": 20.0}}])),
     }
 
 
+def changed(base: str, changes: dict[str, Any]) -> dict[str, Any]:
+    report_ = REPORTS[base]
+    return {**report_, **{key: {**report_[key], **value} for key, value in changes.items()}}
+
+
 @settings(max_examples=150, deadline=None)
-@given(any_facts())
-def test_advice_never_contradicts_itself_nor_what_is_there(raw: dict[str, Any]) -> None:
+@given(st.sampled_from(sorted(BASES)), any_changes())
+def test_advice_never_contradicts_itself_nor_what_is_there(
+    base: str, changes: dict[str, Any]
+) -> None:
+    raw = changed(base, changes)
     outcome = engine.judge(RULES, Facts(raw), {})
     advice = ranking.recommend(ranking.worthwhile(outcome.found))
     assert not outcome.warnings

@@ -117,6 +117,8 @@ def test_between_10_and_20_percent_advice_that_helps_decides() -> None:
     assert judge(shares).verdict == "healthy"
     assert judge(shares, gain("forward", 1.2)).verdict == "compute-bound"
     assert judge(shares, gain("optimizer", 1.1)).verdict == "optimizer-bound"
+    both = gain("optimizer", 1.1), gain("forward", 1.6)
+    assert judge(shares, *both).verdict == "compute-bound"
     less = {"optimizer": 0.08, "forward": 0.5, "backward": 0.41}
     assert judge(less, gain("optimizer", 1.06)).verdict == "healthy"
 
@@ -182,6 +184,15 @@ def test_throughput_that_falls_is_degrading_and_the_growing_stage_is_named() -> 
 def test_other_trends_do_not_degrade(shape: str, change: float) -> None:
     trend = {"first": 100.0, "last": 100.0 * (1 + change), "change": change, "shape": shape}
     assert judge({"forward": 0.95}, throughput={"trend": trend}).verdict == "healthy"
+
+
+def test_a_few_seconds_that_get_slower_are_no_trend() -> None:
+    trend = {"first": 100.0, "last": 50.0, "change": -0.5, "shape": "drift"}
+    time = {"mean_s": STEP_S, "p50_s": STEP_S, "p50_ci": [STEP_S, STEP_S]}
+    for total_s, word in ((4.0, "healthy"), (400.0, "degrading")):
+        steps = {"count": 40, "time": {**time, "total_s": total_s}}
+        seen = judge({"forward": 0.95}, throughput={"trend": trend}, steps=steps)
+        assert seen.verdict == word
 
 
 def test_confidence_is_how_often_the_same_group_leads() -> None:

@@ -1,0 +1,122 @@
+"""Rules: from the facts of a report to findings. To add one: a class, a line here, cases.
+
+A rule never measures and never sees more than the report's JSON, so it judges a stored report
+exactly as a fresh one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Protocol
+
+from perfdoctor.report import Finding
+from perfdoctor.rules.facts import Facts, Missing
+
+__all__ = ["BUILTIN", "Facts", "Missing", "Rule"]
+
+#: The headings of a rule's docstring, in order; `perfdoctor explain` prints them.
+HEADINGS = (
+    "What it does",
+    "Why it is slow",
+    "Evidence and threshold",
+    "What to change",
+    "How the gain is predicted",
+    "When not to",
+)
+
+
+class Rule(Protocol):
+    """One known cause of slow training.
+
+    Attributes:
+        code: "PD101"; the first digit is the family. Never reused.
+        name: stable, kebab-case, states the fault.
+        needs: fact paths without which the rule cannot decide anything; the engine looks.
+            What it needs only sometimes it asks for when it gets there, and `Missing` says so.
+        verify_with: the experiment that tries the change, or None.
+        cause: findings of one cause become one recommendation.
+        thresholds: names and defaults; each has its source in the docstring.
+    """
+
+    code: ClassVar[str]
+    name: ClassVar[str]
+    needs: ClassVar[tuple[str, ...]]
+    verify_with: ClassVar[str | None]
+    cause: ClassVar[str]
+    thresholds: ClassVar[Mapping[str, float]]
+
+    def evaluate(self, facts: Facts) -> Finding | None:
+        """The finding, or None where there is nothing to say.
+
+        Raises:
+            Missing: a fact that turned out to be needed was not measured.
+        """
+
+
+#: Code → where the class is, and its first docstring line.
+BUILTIN: dict[str, tuple[str, str]] = {
+    "PD101": (
+        "perfdoctor.rules.loading:SynchronousDataLoading",
+        "Batches are made inside the training loop, which waits for every one of them.",
+    ),
+    "PD102": (
+        "perfdoctor.rules.loading:TooFewWorkers",
+        "The DataLoader's workers cannot keep up although cores are idle.",
+    ),
+    "PD103": (
+        "perfdoctor.rules.workers:MoreWorkersThanCores",
+        "More DataLoader workers than usable cores.",
+    ),
+    "PD104": (
+        "perfdoctor.rules.workers:WorkersRestartedEachEpoch",
+        "The DataLoader's workers are started anew in every epoch.",
+    ),
+    "PD105": (
+        "perfdoctor.rules.prefetch:ShallowPrefetch",
+        "Slow batches drain the queue although the workers are fast enough on average.",
+    ),
+    "PD201": (
+        "perfdoctor.rules.transfer:PageableHostCopies",
+        "Batches are copied to the GPU from pageable memory.",
+    ),
+    "PD202": (
+        "perfdoctor.rules.precision:MixedPrecisionOff",
+        "The model computes in float32 where this device is faster in 16 bits.",
+    ),
+    "PD203": (
+        "perfdoctor.rules.precision:Tf32Off",
+        "Matrix products run in full float32 on a GPU that has TF32.",
+    ),
+    "PD204": (
+        "perfdoctor.rules.compute:CpuThreadsBelowUsableCores",
+        "torch computes with fewer threads than there are usable cores.",
+    ),
+    "PD205": (
+        "perfdoctor.rules.compute:SmallBatch",
+        "The batch is so small that the fixed cost of a step weighs.",
+    ),
+    "PD301": (
+        "perfdoctor.rules.memory:MemoryNearLimit",
+        "Training uses nearly all memory of the device.",
+    ),
+    "PD302": (
+        "perfdoctor.rules.memory:MemoryUnderused",
+        "The GPU is neither busy nor full.",
+    ),
+    "PD401": (
+        "perfdoctor.rules.optimizer:OptimizerNotFused",
+        "The optimizer updates parameters one by one where it could update them together.",
+    ),
+    "PD402": (
+        "perfdoctor.rules.search:ArchitectureStepTooFrequent",
+        "The architecture is updated so often that it takes a large part of the training.",
+    ),
+    "PD403": (
+        "perfdoctor.rules.search:SecondOrderArchitectureStep",
+        "The architecture step differentiates through an unrolled weight update.",
+    ),
+    "PD901": (
+        "perfdoctor.rules.measurement:NoisyMeasurement",
+        "Something else used the machine while this was measured.",
+    ),
+}

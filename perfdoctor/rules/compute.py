@@ -1,0 +1,204 @@
+"""PD204, PD205: the device could compute more at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from perfdoctor.report import Evidence, Finding, Prediction
+from perfdoctor.rules.facts import Facts
+from perfdoctor.rules.gains import free_cores, from_probe, probe, whole_cores
+from perfdoctor.rules.wording import count, loader_snippet, on_cuda, percent
+
+_THREADS = "configuration.threads"
+_BATCH_SIZE = "configuration.batch_size"
+
+
+class CpuThreadsBelowUsableCores:
+    """torch computes with fewer threads than there are usable cores.
+
+    ## What it does
+    Looks for training on a CPU with `torch.get_num_threads()` below the usable cores.
+
+    ## Why it is slow
+    Matrix products, convolutions and element-wise operations are split among torch's threads;
+    cores without a thread stand idle. `OMP_NUM_THREADS=1`, often left over from a cluster's
+    profile, has this effect.
+
+    ## Evidence and threshold
+    Fewer threads than usable cores, rounded down, and a probe that ran forward and backward with
+    as many threads as cores.
+    - `probe_low` = 1.05 (source: above what the 2.1 % by which the median of identical blocks
+      varied on a loaded two-core machine can feign; the probe's lower end must pass it)
+
+    ## What to change
+    `torch.set_num_threads`, and `OMP_NUM_THREADS` where it is set.
+
+    ## How the gain is predicted
+    Amdahl's law over the exposed shares that the probe affects, with its interval. Workers use
+    the same cores: the work of both cannot exceed those that are free, and with workers the
+    lower end is no gain at all.
+
+    ## When not to
+    When several trainings share the machine. Small models gain nothing from more threads: then
+    the probe shows it, and this rule is silent.
+    """
+
+    code: ClassVar[str] = "PD204"
+    name: ClassVar[str] = "cpu-threads-below-usable-cores"
+    needs: ClassVar[tuple[str, ...]] = ("environment.device", _THREADS, "environment.cores_usable")
+    verify_with: ClassVar[str | None] = "threads"
+    cause: ClassVar[str] = "cpu-threads"
+    thresholds: ClassVar[Mapping[str, float]] = {"probe_low": 1.05}
+
+    def evaluate(self, facts: Facts) -> Finding | None:
+        """Fires on a CPU if more threads were measured to help."""
+        now, cores = int(facts.number(_THREADS)), whole_cores(facts)
+        if on_cuda(facts) or now >= cores:
+            return None
+        measured = probe(facts, "threads")
+        threads = min(cores, int(facts.number("probes.threads.details.threads")))
+        if measured.low <= facts.threshold("probe_low") or threads <= now:
+            return None
+        return Finding(
+            stage=measured.stage,
+            title=f"torch computes with {count(now, 'thread')} on {cores} usable cores",
+            advice=f"Let torch use {threads} threads; look for OMP_NUM_THREADS in the environment.",
+            change={"threads": threads},
+            snippet=f"torch.set_num_threads({threads})",
+            evidence=(
+                Evidence(metric="threads", value=now, unit="", threshold=cores),
+                Evidence(
+                    metric=f"speed-up of the computation with {threads} threads",
+                    value=measured.speedup,
+                    unit="×",
+                    threshold=facts.threshold("probe_low"),
+                ),
+            ),
+            cause=self.cause,
+            predicted=_beside_workers(facts, from_probe(facts, measured)),
+            confidence=0.8,
+            safety="numerics",
+        )
+
+
+class SmallBatch:
+    """The batch is so small that the fixed cost of a step weighs.
+
+    ## What it does
+    Looks for a training whose step takes less than twice as long with twice the batch.
+
+    ## Why it is slow
+    Every step pays for launching operations and for the optimizer, whatever the batch. A larger
+    batch spreads that over more samples and fills the device better.
+
+    ## Evidence and threshold
+    A probe: samples per second of the computation with twice the batch ÷ as it is, in pairs; and
+    the memory that twice the batch took.
+    - `probe_low` = 1.05 (source: above what the 2.1 % by which the median of identical blocks
+      varied on a loaded two-core machine can feign; the probe's lower end must pass it)
+    - `fault_speedup` = 1.25 (source: our own choice; then 40 % of the computation does not depend
+      on the batch. A smaller gain is shown as an option)
+    - `memory_share` = 0.8 (source: the share from which this program warns of little memory,
+      PD301)
+
+    ## What to change
+    `batch_size`, doubled. The learning rate has to follow: doubled for SGD, with a few epochs of
+    warm-up (Goyal et al., arXiv:1706.02677), times √2 for Adam and its kin (Malladi et al.,
+    arXiv:2205.10287).
+
+    ## How the gain is predicted
+    Amdahl's law over the exposed shares of forward, loss, backward and optimizer, with the
+    interval of the probe, and no faster than the workers make batches. Samples per second are
+    counted, not how many samples the training needs.
+
+    ## When not to
+    It changes the training: fewer updates for an epoch, another optimal learning rate, sometimes
+    a worse result. Not where the batch size is part of the method.
+    """
+
+    code: ClassVar[str] = "PD205"
+    name: ClassVar[str] = "small-batch"
+    needs: ClassVar[tuple[str, ...]] = (_BATCH_SIZE,)
+    verify_with: ClassVar[str | None] = "batch_size"
+    cause: ClassVar[str] = "batch-size"
+    thresholds: ClassVar[Mapping[str, float]] = {
+        "probe_low": 1.05,
+        "fault_speedup": 1.25,
+        "memory_share": 0.80,
+    }
+
+    def evaluate(self, facts: Facts) -> Finding | None:
+        """Fires if a batch twice the size gained and fits."""
+        measured = probe(facts, "batch_x2")
+        now = int(facts.number(_BATCH_SIZE))
+        if measured.low <= facts.threshold("probe_low") or _beyond_dataset(facts, 2 * now):
+            return None
+        memory = facts.number("probes.batch_x2.details.peak_bytes") / facts.number(
+            "memory.total_bytes"
+        )
+        if memory >= facts.threshold("memory_share"):
+            return None
+        predicted = from_probe(facts, measured)
+        return Finding(
+            stage=measured.stage,
+            title=f"A batch of {now} leaves the device underused",
+            advice=f"Try batch_size={2 * now}, which took {percent(memory)} of the memory, and "
+            "scale the learning rate with it.",
+            change={"batch_size": 2 * now},
+            snippet=_batch_snippet(facts, now),
+            evidence=(
+                Evidence(
+                    metric=f"samples/s of the computation with {2 * now} ÷ {now} a batch",
+                    value=measured.speedup,
+                    unit="×",
+                    threshold=facts.threshold("probe_low"),
+                ),
+                Evidence(
+                    metric="memory with twice the batch",
+                    value=memory,
+                    unit="share of memory",
+                    threshold=facts.threshold("memory_share"),
+                ),
+            ),
+            cause=self.cause,
+            predicted=predicted,
+            confidence=0.7,
+            safety="semantics",
+            optional=predicted.speedup < facts.threshold("fault_speedup"),
+        )
+
+
+def _beside_workers(facts: Facts, predicted: Prediction) -> Prediction:
+    """The probe ran alone; in training the threads share the cores with the workers."""
+    path = "configuration.num_workers"
+    if not facts.has(path) or facts.number(path) == 0:
+        return predicted
+    needed_s = facts.number("steps.cpu_s") + facts.number("loader.batch_cpu_s")
+    ceiling = max(1.0, facts.number("steps.time.mean_s") * free_cores(facts) / needed_s)
+    return Prediction(
+        speedup=min(predicted.speedup, ceiling),
+        low=min(predicted.low, 1.0),
+        high=predicted.high,
+        model=predicted.model,
+    )
+
+
+def _beyond_dataset(facts: Facts, batch_size: int) -> bool:
+    path = "configuration.dataset_size"
+    return facts.has(path) and batch_size > facts.number(path)
+
+
+def _batch_snippet(facts: Facts, now: int) -> str:
+    changes: dict[str, Any] = {"batch_size": 2 * now}
+    return (
+        loader_snippet(facts, **changes)
+        + "\nfor group in optimizer.param_groups:  # before the first step; then tune it"
+        + f'\n    group["lr"] *= {_rate_factor(facts)}'
+    )
+
+
+def _rate_factor(facts: Facts) -> float:
+    """Linear for SGD (arXiv:1706.02677), square root for adaptive ones (arXiv:2205.10287)."""
+    path = "configuration.optimizer"
+    return 2.0 if facts.has(path) and facts.text(path) == "SGD" else 1.41

@@ -1,0 +1,109 @@
+"""Stages in groups: what a verdict is about. And how the groups share a step, or a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from perfdoctor.record import Floats
+from perfdoctor.rules.facts import Facts
+from perfdoctor.stages import OTHER
+
+COMPUTE = "compute"
+OVERHEAD = "overhead"
+#: Stage → group; the user's own stages are part of the computation.
+GROUPS = {
+    "data_loading": "input",
+    "h2d_copy": "transfer",
+    "forward": COMPUTE,
+    "loss": COMPUTE,
+    "backward": COMPUTE,
+    "optimizer": "optimizer",
+    "arch_step": "search",
+    "validation": "evaluation",
+    "metrics": "evaluation",
+    "checkpoint": "io",
+    "logging": "io",
+    "communication": "communication",
+    OTHER: OVERHEAD,
+}
+_PARTS = 10
+
+
+def group_of(stage: str) -> str:
+    """The group that a stage belongs to."""
+    return GROUPS.get(stage, COMPUTE)
+
+
+@dataclass(frozen=True)
+class Split:
+    """How one step is shared out: stage → share of the step, all of them adding up to 1."""
+
+    stages: Mapping[str, float]
+
+    @property
+    def computing_timed(self) -> bool:
+        """Whether any computing was timed by itself. If not, `other` is where it is."""
+        return any(group_of(stage) == COMPUTE for stage in self.stages)
+
+    @property
+    def groups(self) -> dict[str, float]:
+        """Group → share of the step."""
+        shares: dict[str, float] = {}
+        for stage, share in self.stages.items():
+            group = self._group(stage)
+            shares[group] = shares.get(group, 0.0) + share
+        return shares
+
+    def members(self, group: str) -> list[str]:
+        """The stages of a group, largest first."""
+        stages = [stage for stage in self.stages if self._group(stage) == group]
+        return sorted(stages, key=lambda stage: -self.stages[stage])
+
+    def leader(self, floor: float) -> str:
+        """The largest group besides the computation, if it has at least `floor`."""
+        others = {g: share for g, share in self.groups.items() if g != COMPUTE}
+        largest = max(others, key=lambda g: others[g], default=COMPUTE)
+        return largest if others.get(largest, 0.0) >= floor else COMPUTE
+
+    def _group(self, stage: str) -> str:
+        group = group_of(stage)
+        return COMPUTE if group == OVERHEAD and not self.computing_timed else group
+
+
+def whole_run(facts: Facts) -> Split:
+    """The split over all steps."""
+    stages = facts.get("stages") if facts.has("stages") else {}
+    return Split({name: float(stat["share"]) for name, stat in stages.items()})
+
+
+def each_tenth(facts: Facts) -> list[Split]:
+    """The split in each tenth of the run; empty where no series was kept."""
+    columns = {stage: tenths(values) for stage, values in stage_columns(facts).items()}
+    splits = []
+    for parts in zip(*columns.values(), strict=True):
+        seconds = dict(zip(columns, (float(part.sum()) for part in parts), strict=True))
+        whole = sum(seconds.values())
+        if whole > 0:
+            splits.append(Split({stage: part / whole for stage, part in seconds.items()}))
+    return splits
+
+
+def tenths(values: Floats) -> list[Floats]:
+    """The series cut into ten parts, fewer where it has fewer elements."""
+    return list(np.array_split(values, max(1, min(_PARTS, values.size))))
+
+
+def stage_columns(facts: Facts) -> dict[str, Floats]:
+    """Seconds of each stage in each step; `other` is what the stages leave."""
+    if not (facts.has("series.step_s") and facts.has("stages")):
+        return {}
+    step_s = facts.series("step_s")
+    names = [s for s in facts.get("stages") if s != OTHER and facts.has(f"series.{s}_s")]
+    columns = {stage: np.nan_to_num(facts.series(f"{stage}_s")) for stage in names}
+    columns = {stage: values for stage, values in columns.items() if values.size == step_s.size}
+    if columns:
+        columns[OTHER] = np.maximum(0.0, step_s - np.sum(list(columns.values()), axis=0))
+    return columns

@@ -1,0 +1,177 @@
+"""PD402, PD403: the architecture step of a differentiable architecture search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from perfdoctor.report import Evidence, Finding
+from perfdoctor.rules.facts import Facts, Missing
+from perfdoctor.rules.gains import from_less_work, from_probe, probe
+from perfdoctor.rules.wording import percent
+from perfdoctor.stages import ARCH_STEP
+
+_SHARE = "stages.arch_step.share"
+_EVERY = "configuration.arch_every"
+_CAUSE = "architecture-step"
+_FACTORS = (2, 5, 10, 20, 50)
+
+
+class ArchitectureStepTooFrequent:
+    """The architecture is updated so often that it takes a large part of the training.
+
+    ## What it does
+    Looks at the share of time that updates of the architecture parameters take.
+
+    ## Why it is slow
+    Each of them is a forward and a backward pass on validation data beside the training step, or
+    several in second order. The architecture changes far more slowly than the weights, and gains
+    little from being updated after every one of their steps.
+
+    ## Evidence and threshold
+    The share of the training that is the architecture step.
+    - `share` = 0.1 (source: our own choice, half of the 20 % from which xprof and TraceML call a
+      stage high: what is left after the change should be no bottleneck)
+
+    ## What to change
+    An architecture step every k training steps, with the smallest of 2, 5, 10, 20 and 50 times
+    the present interval that brings the share down to the threshold.
+
+    ## How the gain is predicted
+    Exactly: the same step, less often. Only the share itself is uncertain.
+
+    ## When not to
+    It changes the search: with fewer architecture updates the result may differ. Raise the
+    learning rate of the architecture, or search longer, if the architecture stops moving; keep
+    enough updates for a short search.
+    """
+
+    code: ClassVar[str] = "PD402"
+    name: ClassVar[str] = "architecture-step-too-frequent"
+    needs: ClassVar[tuple[str, ...]] = ("stages",)
+    verify_with: ClassVar[str | None] = "arch_step"
+    cause: ClassVar[str] = _CAUSE
+    thresholds: ClassVar[Mapping[str, float]] = {"share": 0.10}
+
+    def evaluate(self, facts: Facts) -> Finding | None:
+        """Fires if there is an architecture step and it takes too large a share."""
+        if not facts.has("stages.arch_step"):
+            return None
+        share, wanted = facts.number(_SHARE), facts.threshold("share")
+        if share <= wanted:
+            return None
+        every = _arch_every(facts)
+        factor = next((f for f in _FACTORS if _share_left(share, f) <= wanted), _FACTORS[-1])
+        new = every * factor
+        return Finding(
+            stage=ARCH_STEP,
+            title=f"The architecture step takes {percent(share)} of the training",
+            advice=f"Update the architecture every {new} training steps instead of "
+            f"{'every step' if every == 1 else f'every {every}'}, and check that the search still "
+            "finds as good an architecture.",
+            change={"arch_every": new},
+            snippet=f"if step % {new} == 0:\n    architecture_step(...)",
+            evidence=(
+                Evidence(
+                    metric="architecture step", value=share, unit="share of step", threshold=wanted
+                ),
+                Evidence(metric="training steps per architecture step", value=every, unit=""),
+            ),
+            cause=self.cause,
+            predicted=from_less_work(facts, ARCH_STEP, 1 / factor),
+            confidence=0.8,
+            effort="lines",
+            safety="semantics",
+        )
+
+
+class SecondOrderArchitectureStep:
+    """The architecture step differentiates through an unrolled weight update.
+
+    ## What it does
+    Looks for a second-order architecture step (DARTS, equation 7) that takes a visible share.
+
+    ## Why it is slow
+    Second order takes a copy of the weights one step further, and two more passes for the
+    finite-difference product with the Hessian: about five passes where first order needs one.
+
+    ## Evidence and threshold
+    The share of the architecture step, and a probe of the same step in first order.
+    - `share` = 0.1 (source: our own choice, half of the 20 % from which xprof and TraceML call a
+      stage high)
+    - `probe_low` = 1.05 (source: above what the 2.1 % by which the median of identical blocks
+      varied on a loaded two-core machine can feign; the probe's lower end must pass it)
+
+    ## What to change
+    First order (`unrolled=False` in DARTS): the gradient of the validation loss at the present
+    weights.
+
+    ## How the gain is predicted
+    Amdahl's law over the share of the architecture step, with the interval of the probe.
+
+    ## When not to
+    It changes the search. DARTS reports slightly worse architectures in first order (CIFAR-10
+    error 3.00 % against 2.76 %, arXiv:1806.09055, table 1).
+    """
+
+    code: ClassVar[str] = "PD403"
+    name: ClassVar[str] = "second-order-architecture-step"
+    needs: ClassVar[tuple[str, ...]] = ("stages",)
+    verify_with: ClassVar[str | None] = "arch_step"
+    cause: ClassVar[str] = _CAUSE
+    thresholds: ClassVar[Mapping[str, float]] = {"share": 0.10, "probe_low": 1.05}
+
+    def evaluate(self, facts: Facts) -> Finding | None:
+        """Fires if the step is of second order and first order was measured to be faster."""
+        if not facts.has("stages.arch_step"):
+            return None
+        share = facts.number(_SHARE)
+        if share <= facts.threshold("share") or facts.number("configuration.arch_order") != 2:
+            return None
+        measured = probe(facts, "arch_first_order")
+        if measured.low <= facts.threshold("probe_low"):
+            return None
+        return Finding(
+            stage=ARCH_STEP,
+            title=f"The architecture step is of second order and takes {percent(share)} of the "
+            "training",
+            advice="Use the first-order step (unrolled=False), and check that the search still "
+            "finds as good an architecture.",
+            change={"arch_order": 1},
+            snippet="architect.step(inputs, target, val_inputs, val_target, lr, optimizer, "
+            "unrolled=False)",
+            evidence=(
+                Evidence(
+                    metric="architecture step",
+                    value=share,
+                    unit="share of step",
+                    threshold=facts.threshold("share"),
+                ),
+                Evidence(
+                    metric="second ÷ first order step time",
+                    value=measured.speedup,
+                    unit="×",
+                    threshold=facts.threshold("probe_low"),
+                ),
+            ),
+            cause=self.cause,
+            predicted=from_probe(facts, measured),
+            confidence=0.8,
+            effort="flag",
+            safety="semantics",
+        )
+
+
+def _share_left(share: float, factor: int) -> float:
+    left = share / factor
+    return left / (1 - share + left)
+
+
+def _arch_every(facts: Facts) -> int:
+    """As configured; a run that does not say it shows how often the stage ran."""
+    if facts.has(_EVERY):
+        return max(1, int(facts.number(_EVERY)))
+    calls = "stages.arch_step.calls_per_step"
+    if not facts.has(calls) or facts.number(calls) <= 0:
+        raise Missing(_EVERY)
+    return max(1, round(1 / facts.number(calls)))

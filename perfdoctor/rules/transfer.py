@@ -1,0 +1,80 @@
+"""PD201: batches on their way from host memory to the GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from perfdoctor.report import Evidence, Finding
+from perfdoctor.rules.facts import Facts
+from perfdoctor.rules.gains import from_probe, probe
+from perfdoctor.rules.wording import loader_snippet, on_cuda, percent
+from perfdoctor.stages import H2D_COPY
+
+
+class PageableHostCopies:
+    """Batches are copied to the GPU from pageable memory.
+
+    ## What it does
+    Looks for a DataLoader without `pin_memory=True` on a training that copies batches to a GPU.
+
+    ## Why it is slow
+    The GPU can only read memory that the operating system cannot move. A pageable batch is first
+    copied into such a buffer, at a fraction of the bus's speed, and the CPU waits for it.
+
+    ## Evidence and threshold
+    The share of the step in which copying is exposed, and a probe that copies the same batch from
+    pinned memory.
+    - `probe_low` = 1.05 (source: above what the 2.1 % by which the median of identical blocks
+      varied on a loaded two-core machine can feign; the probe's lower end must pass it)
+
+    ## What to change
+    `pin_memory=True` in the DataLoader and `non_blocking=True` in the copy.
+
+    ## How the gain is predicted
+    Amdahl's law over the exposed share of copying, with the interval of the probe, and no faster
+    than the workers make batches.
+
+    ## When not to
+    Pinned memory cannot be swapped out: not where host memory is short. Pinning happens in a
+    thread of the training process, which can slow a loop that is itself bound by Python.
+    """
+
+    code: ClassVar[str] = "PD201"
+    name: ClassVar[str] = "pageable-host-copies"
+    needs: ClassVar[tuple[str, ...]] = ("environment.device", "configuration.pin_memory")
+    verify_with: ClassVar[str | None] = "pin_memory"
+    cause: ClassVar[str] = "pageable-memory"
+    thresholds: ClassVar[Mapping[str, float]] = {"probe_low": 1.05}
+
+    def evaluate(self, facts: Facts) -> Finding | None:
+        """Fires on a GPU if pinned copies were measured to be faster."""
+        if not on_cuda(facts) or facts.flag("configuration.pin_memory"):
+            return None
+        measured = probe(facts, "h2d_pinned")
+        if measured.low <= facts.threshold("probe_low"):
+            return None
+        return Finding(
+            stage=H2D_COPY,
+            title=f"Batches are copied from pageable memory: {percent(measured.share)} of each "
+            "step",
+            advice="Let the DataLoader put batches into pinned memory (pin_memory=True) and copy "
+            "them with non_blocking=True.",
+            change={"pin_memory": True},
+            snippet=loader_snippet(facts, pin_memory=True)
+            + "\n...\ninputs = inputs.to(device, non_blocking=True)"
+            + "\ntarget = target.to(device, non_blocking=True)",
+            evidence=(
+                Evidence(metric="copy to device", value=measured.share, unit="share of step"),
+                Evidence(
+                    metric="pageable ÷ pinned copy time",
+                    value=measured.speedup,
+                    unit="×",
+                    threshold=facts.threshold("probe_low"),
+                ),
+            ),
+            cause=self.cause,
+            predicted=from_probe(facts, measured),
+            confidence=0.8,
+            effort="lines",
+        )

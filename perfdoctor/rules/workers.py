@@ -1,0 +1,179 @@
+"""PD103, PD104: the DataLoader's worker processes themselves cost time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from perfdoctor.report import Evidence, Finding, Prediction
+from perfdoctor.rules.facts import Facts
+from perfdoctor.rules.gains import persistent, whole_cores
+from perfdoctor.rules.wording import count, loader_snippet, percent, seconds
+from perfdoctor.stages import DATA_LOADING
+
+_WORKERS = "configuration.num_workers"
+
+
+class MoreWorkersThanCores:
+    """More DataLoader workers than usable cores.
+
+    ## What it does
+    Compares the number of workers with the cores this process may use, which a container's quota
+    or an affinity mask can make far fewer than the machine has.
+
+    ## Why it is slow
+    Workers that outnumber the cores take turns with each other and with the training, and each
+    holds its own batches in memory.
+
+    ## Evidence and threshold
+    More workers than usable cores, rounded down, which is where torch itself warns
+    (`DataLoader.check_worker_number_rationality`), while the cores are busy.
+    - `cores_busy` = 0.8 (source: gpuprof and loadtune call workers bound by the processor from
+      80 % of its time)
+
+    ## What to change
+    `num_workers`, to the number of usable cores.
+
+    ## How the gain is predicted
+    It is not: how much switching between processes costs cannot be read off a run. Try it.
+
+    ## When not to
+    Workers that mostly wait, for a network or a disk, do not need a core each. If the cores are
+    seen not to be busy, this rule is silent.
+    """
+
+    code: ClassVar[str] = "PD103"
+    name: ClassVar[str] = "more-workers-than-cores"
+    needs: ClassVar[tuple[str, ...]] = (_WORKERS, "environment.cores_usable")
+    verify_with: ClassVar[str | None] = "loader"
+    cause: ClassVar[str] = "too-many-workers"
+    thresholds: ClassVar[Mapping[str, float]] = {"cores_busy": 0.80}
+
+    def evaluate(self, facts: Facts) -> Finding | None:
+        """Fires if there are more workers than cores, and the cores are not known to idle."""
+        workers, cores = int(facts.number(_WORKERS)), whole_cores(facts)
+        if workers <= cores:
+            return None
+        busy = _cores_busy(facts)
+        if busy is not None and busy < facts.threshold("cores_busy"):
+            return None
+        return Finding(
+            stage=DATA_LOADING,
+            title=f"{workers} workers share {count(cores, 'usable core')}",
+            advice=f"Use no more workers than usable cores (num_workers={cores}).",
+            change={"num_workers": cores},
+            snippet=loader_snippet(facts, num_workers=cores),
+            evidence=(
+                Evidence(metric="workers", value=workers, unit="", threshold=cores),
+                Evidence(
+                    metric="usable cores",
+                    value=facts.number("environment.cores_usable"),
+                    unit="",
+                ),
+            ),
+            cause=self.cause,
+            confidence=0.4 if busy is None else 0.6,
+        )
+
+
+class WorkersRestartedEachEpoch:
+    """The DataLoader's workers are started anew in every epoch.
+
+    ## What it does
+    Looks for workers without `persistent_workers=True` whose start takes a visible part of an
+    epoch.
+
+    ## Why it is slow
+    At the end of an epoch the workers end too. The next epoch starts new processes, which open
+    the dataset again, and the model waits until the first batch is made.
+
+    ## Evidence and threshold
+    From making the iterator to its first batch, less the time that this batch takes in any case,
+    for each epoch.
+    - `epoch_share` = 0.05 (source: our own choice, the share from which PyTorch's TensorBoard
+      plug-in warns of waiting for data)
+
+    ## What to change
+    `persistent_workers=True`.
+
+    ## How the gain is predicted
+    The epoch without that time; exact but for how well the start and the step are known. Its
+    ends take the shortest and the longest start seen.
+
+    ## When not to
+    In a training of one epoch. When the script makes a new DataLoader in each epoch, keep one
+    instead. Persistent workers hold their copy of the dataset between epochs, so changes made to
+    it in the main process do not reach them.
+    """
+
+    code: ClassVar[str] = "PD104"
+    name: ClassVar[str] = "workers-restarted-each-epoch"
+    needs: ClassVar[tuple[str, ...]] = (_WORKERS,)
+    verify_with: ClassVar[str | None] = "loader"
+    cause: ClassVar[str] = "worker-restart"
+    thresholds: ClassVar[Mapping[str, float]] = {"epoch_share": 0.05}
+
+    def evaluate(self, facts: Facts) -> Finding | None:
+        """Fires if starting the workers takes a visible share of each epoch."""
+        if facts.number(_WORKERS) < 1 or persistent(facts):
+            return None
+        steps = facts.number("epochs.steps_per_epoch")
+        start_s = facts.number("epochs.start.p50_s") - _first_batch_s(facts)
+        epoch_s = steps * facts.number("steps.time.p50_s") + max(0.0, start_s)
+        share = start_s / epoch_s
+        if share < facts.threshold("epoch_share"):
+            return None
+        return Finding(
+            stage=DATA_LOADING,
+            title=f"Starting the workers takes {seconds(start_s)} of every epoch "
+            f"({percent(share)})",
+            advice="Keep the workers alive between epochs (persistent_workers=True).",
+            change={"persistent_workers": True},
+            snippet=loader_snippet(facts, persistent_workers=True),
+            evidence=(
+                Evidence(
+                    metric="start of workers",
+                    value=share,
+                    unit="share of epoch",
+                    threshold=facts.threshold("epoch_share"),
+                ),
+                Evidence(metric="start of workers", value=start_s, unit="s"),
+                Evidence(metric="steps per epoch", value=steps, unit=""),
+            ),
+            cause=self.cause,
+            predicted=_without_start(facts, steps),
+            confidence=0.8 if facts.number("epochs.start.count") > 1 else 0.5,
+        )
+
+
+def _cores_busy(facts: Facts) -> float | None:
+    """Processor time of training and workers ÷ what the usable cores have; None if unknown."""
+    used = ("steps.cpu_s", "loader.batch_cpu_s")
+    if not all(facts.has(path) for path in used):
+        return None
+    step_s = facts.number("steps.time.mean_s")
+    cores = facts.number("environment.cores_usable")
+    return sum(facts.number(path) for path in used) / (step_s * cores)
+
+
+def _first_batch_s(facts: Facts) -> float:
+    """What the first batch of an epoch takes with workers that are there: nothing is prefetched."""
+    paths = ("loader.batch.p50_s", "stages.data_loading.p50_s")
+    return max(facts.number(path) for path in paths)
+
+
+def _without_start(facts: Facts, steps: float) -> Prediction:
+    """Steps by their mean hold the starts that were measured, so the low end takes that."""
+    first_s = _first_batch_s(facts)
+    median_s, mean_s = facts.number("steps.time.p50_s"), facts.number("steps.time.mean_s")
+    start_s = {key: facts.number(f"epochs.start.{key}") for key in ("p50_s", "min_s", "max_s")}
+
+    def speedup(start: str, step_s: float) -> float:
+        return 1 + max(0.0, start_s[start] - first_s) / (steps * step_s)
+
+    return Prediction(
+        speedup=speedup("p50_s", median_s),
+        low=speedup("min_s", max(median_s, mean_s)),
+        high=speedup("max_s", min(median_s, mean_s)),
+        model="amdahl-exact",
+    )
