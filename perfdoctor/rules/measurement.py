@@ -12,6 +12,7 @@ from perfdoctor.rules.steadiness import median_half_width, relative_spread
 from perfdoctor.stages import OTHER
 
 _FOREIGN = "utilisation.cpu_foreign.mean"
+_BUSY = "utilisation.cpu.mean"
 _THROTTLED = "utilisation.cpu_throttled.mean"
 
 
@@ -28,13 +29,16 @@ class NoisyMeasurement:
     a quiet machine.
 
     ## Evidence and threshold
-    Either the interval of the median step is wide, or the steps vary and a cause was seen. Turns
-    of workers, which make short and long steps alternate, are averaged first.
+    Either the interval of the median step is wide, or a cause from outside was seen while the
+    steps vary or no core was left idle. Turns of workers, which make short and long steps
+    alternate, are averaged first.
     - `half_width` = 0.05 (source: twice the 2.1 % by which the median of identical blocks varied
       on a loaded two-core machine, rounded up)
     - `spread` = 0.25 (source: torch.utils.benchmark calls a measurement unreliable from an
       interquartile range of a quarter of the median)
     - `foreign_percent` = 25 (source: our own choice, a quarter of a core taken by others)
+    - `busy_percent` = 95 (source: our own choice, no core left idle: then whatever others use is
+      taken from this training, however evenly)
     - `throttled_percent` = 5 (source: our own choice, one period in twenty cut short by the quota)
 
     ## What to change
@@ -56,18 +60,19 @@ class NoisyMeasurement:
         "half_width": 0.05,
         "spread": 0.25,
         "foreign_percent": 25.0,
+        "busy_percent": 95.0,
         "throttled_percent": 5.0,
     }
 
     def evaluate(self, facts: Facts) -> Finding | None:
-        """Fires if the median is not well known, or the steps vary for a reason from outside."""
+        """Fires if the median is not well known, or others were seen to take from the steps."""
         width = median_half_width(facts)
         if math.isinf(width):
             raise Missing("steps.time.p50_ci")
         imprecise = width > facts.threshold("half_width")
         disturbed = tuple(_disturbances(facts))
         varied = relative_spread(facts) >= facts.threshold("spread")
-        if not imprecise and not (varied and disturbed):
+        if not imprecise and not (disturbed and (varied or _crowded(facts))):
             return None
         return Finding(
             stage=OTHER,
@@ -88,6 +93,13 @@ class NoisyMeasurement:
             cause=self.cause,
             confidence=0.9 if disturbed else 0.6,
         )
+
+
+def _crowded(facts: Facts) -> bool:
+    """Whether other programs ran while every core was busy."""
+    if not facts.has(_FOREIGN) or facts.number(_FOREIGN) < facts.threshold("foreign_percent"):
+        return False
+    return facts.has(_BUSY) and facts.number(_BUSY) >= facts.threshold("busy_percent")
 
 
 def _disturbances(facts: Facts) -> Iterator[Evidence]:

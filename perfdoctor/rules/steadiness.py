@@ -7,23 +7,24 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from perfdoctor import stats
 from perfdoctor.record import Floats
 from perfdoctor.rules.facts import Facts
-from perfdoctor.stats import describe, relative_half_width
 
 
 def median_half_width(facts: Facts) -> float:
     """Half the 95 % interval of the median step, as a share of it; infinite where unknown.
 
-    W workers deliver in turns, so a loop that waits for them alternates between long and short
-    steps, and the median of these lies in the gap. That is a pattern and not noise: the mean over
-    one turn is steady. So the narrower of the two intervals counts.
+    From the series, with turns of workers taken together (`stats.median_half_width`), or from the
+    report's own interval where that is narrower or the series is not there.
     """
-    widths = [_half_width(turn) for turn in _turns(facts)]
+    widths = [math.inf]
+    if facts.has("series.step_s"):
+        widths.append(stats.median_half_width(facts.series("step_s"), _cycles(facts)))
     if facts.has("steps.time.p50_ci"):
         low, high = facts.get("steps.time.p50_ci")
-        widths.append(relative_half_width((low, high), facts.number("steps.time.p50_s")))
-    return min(widths, default=math.inf)
+        widths.append(stats.relative_half_width((low, high), facts.number("steps.time.p50_s")))
+    return min(widths)
 
 
 def relative_spread(facts: Facts) -> float:
@@ -40,17 +41,12 @@ def _turns(facts: Facts) -> Iterator[Floats]:
         return
     step_s = facts.series("step_s")
     for length in sorted({1, *_cycles(facts)}):
-        whole = step_s.size // length
-        if whole:
-            yield step_s[: whole * length].reshape(whole, length).mean(axis=1)
+        turns = stats.by_turns(step_s, length)
+        if turns.size:
+            yield turns
 
 
 def _cycles(facts: Facts) -> Iterator[int]:
     for path in ("configuration.num_workers", "configuration.arch_every"):
         if facts.has(path):
             yield max(1, int(facts.number(path)))
-
-
-def _half_width(values: Floats) -> float:
-    stat = describe(values)
-    return math.inf if stat is None else relative_half_width(stat.p50_ci, stat.p50_s)
