@@ -65,7 +65,9 @@ def bench(request: BenchRequest, settings: Settings, progress: Progress) -> Repo
     fastest = max(comparison.best, key=lambda i: comparison.rows[i].relative or 0.0)
     report = rows[fastest].report
     assert report is not None
-    return replace(diagnose(report, settings), comparison=comparison)
+    note = f"The fastest of {len(rows)} configurations: {rows[fastest].label}."
+    report = replace(report, notes=(*report.notes, note), comparison=comparison)
+    return diagnose(report, settings)
 
 
 def _row(varied: dict[str, Any], outcome: Outcome) -> Row:

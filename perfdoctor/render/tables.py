@@ -24,6 +24,8 @@ _EDGES = 2
 _SHORTEST_BAR = 4
 _LONGEST_BAR = 32
 _FEWEST_NUMBERS = 3
+#: A stage that runs less often than this is said to.
+_EVERY_STEP = 0.995
 _TEXT_COLUMNS = {"bottleneck"}
 
 Row = tuple[Text, ...]
@@ -116,6 +118,9 @@ def _step_notes(report: Report) -> Iterator[str]:
     if steps.warmup_discarded:
         plural = "s" if steps.warmup_discarded != 1 else ""
         yield f"{steps.warmup_discarded:,} step{plural} discarded as warm-up"
+    for name, stage in report.stages.items():
+        if 0 < stage.calls_per_step < _EVERY_STEP:
+            yield f"{clean(name)} ran in {share(stage.calls_per_step)} of the steps"
     start = report.epochs.start if report.epochs is not None else None
     if start is not None:
         yield f"each epoch starts with a wait of {seconds(start.p50_s)} for its first batch (p50)"

@@ -167,3 +167,9 @@ def test_a_drift_is_told_and_a_steady_run_is_not() -> None:
         cases.long_run()
     )
     assert "at the start" not in printed(cases.input_bound())
+
+
+def test_a_stage_that_runs_now_and_then_says_how_often():
+    sometimes = replace(make_report().stages["optimizer"], calls_per_step=0.25)
+    report = make_report(stages={**make_report().stages, "arch_step": sometimes})
+    assert "arch_step ran in 25 % of the steps" in printed(report)
