@@ -63,13 +63,10 @@ def _listed(ranked: Sequence[Recommendation]) -> Iterator[RenderableType]:
 
 
 def _recommendation(recommendation: Recommendation) -> RenderableType:
-    body: list[RenderableType] = [
-        Text(clean(recommendation.title), "bold"),
-        _gain(recommendation),
-        Text(_price(recommendation)),
-        _evidence(recommendation.evidence),
-        Text(clean(recommendation.advice)),
-    ]
+    body: list[RenderableType] = [Text(clean(recommendation.title), "bold")]
+    if recommendation.change or recommendation.predicted or recommendation.verified:
+        body += [_gain(recommendation), Text(_price(recommendation))]
+    body += [_evidence(recommendation.evidence), Text(clean(recommendation.advice))]
     if recommendation.snippet.strip():
         body.append(_code(recommendation.snippet))
     if recommendation.choices:
