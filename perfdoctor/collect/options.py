@@ -8,7 +8,7 @@ from dataclasses import dataclass
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 COMPILE_MODES = ("off", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
-#: `progress(what, done, total)` in seconds; called between steps, never inside one.
+#: `progress(what, done, total)`, total 0 where unknown; called between steps, never inside one.
 Progress = Callable[[str, float, float], None]
 
 
@@ -20,7 +20,8 @@ def no_progress(what: str, done: float, total: float) -> None:
 class BenchOptions:
     """Settings of one configuration. `None` leaves the workload's, then PyTorch's default.
 
-    `max_seconds` is the budget for everything that is measured on this configuration.
+    `max_seconds` is the budget for everything that is measured on this configuration; a fixed
+    number of `iterations` is kept to, however long they take.
     """
 
     batch_size: int | None = None

@@ -8,6 +8,7 @@ configuration for a while, in turns forwards and backwards.
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from perfdoctor.collect.bench import Measurement, begin
 from perfdoctor.collect.hardware import HardwareSampler
 from perfdoctor.collect.options import BenchOptions, Progress
 from perfdoctor.collect.sampling import TARGET_SHARE
+from perfdoctor.collect.training import TrainingLoop
 from perfdoctor.compare import block_rates
 from perfdoctor.errors import PerfdoctorError
 from perfdoctor.record import Run, Sampling, Source
@@ -140,22 +142,26 @@ def _block(measurement: Measurement, number: int) -> None:
     are trained on but not counted.
     """
     loop = measurement.loop
-    seconds = _LOOP_PART * loop.options.max_seconds / ROUNDS
-    wanted = -(-(loop.options.iterations or 10**9) // ROUNDS)
     loop.block = number
     kept = len(loop.steps.times)
     loop.run_steps(loop.queue_length + 1)
     loop.finish().drop_after(kept)
-    deadline = time.perf_counter() + seconds
     cpu = time.process_time()
     assert measurement.hardware is not None
     with measurement.hardware:
-        made = 0
-        while made < _MIN_BLOCK_STEPS or (time.perf_counter() < deadline and made < wanted):
-            loop.run_steps(1)
-            made += 1
+        if loop.options.iterations is not None:
+            loop.run_steps(math.ceil(loop.options.iterations / ROUNDS))
+        else:
+            _run_for(loop, _LOOP_PART * loop.options.max_seconds / ROUNDS)
     loop.finish()
     measurement.cpu_s += time.process_time() - cpu
+
+
+def _run_for(loop: TrainingLoop, seconds: float) -> None:
+    deadline = time.perf_counter() + seconds
+    loop.run_steps(_MIN_BLOCK_STEPS)
+    while time.perf_counter() < deadline:
+        loop.run_steps(1)
 
 
 def _seal(measurement: Measurement, rounds: int) -> None:
@@ -163,8 +169,9 @@ def _seal(measurement: Measurement, rounds: int) -> None:
     steps = measurement.loop.abandon()
     steps.drop_after(sum(block < rounds for block in steps.blocks))
     measurement.note_cpu(measurement.cpu_s)
+    complete = "budget" if measurement.loop.options.iterations is None else "iterations"
     measurement.sampling = Sampling(
-        stop="budget" if rounds == ROUNDS else "interrupted",
+        stop=complete if rounds == ROUNDS else "interrupted",
         target_share=TARGET_SHARE,
         seconds=float(steps.step_s().sum()),
     )

@@ -38,6 +38,13 @@ class StopRule:
         """Seconds since sampling began."""
         return time.perf_counter() - self.started_s
 
+    def progress(self, steps: int) -> tuple[float, float]:
+        """(done, total), in steps where their number is fixed, else in seconds."""
+        if self.options.iterations is not None:
+            total = self.options.iterations + (self.options.warmup or 0)
+            return min(steps, total), total
+        return min(self.elapsed_s(), self.budget_s), self.budget_s
+
     def remaining_steps(self, done: int) -> int | None:
         """Steps left where the user fixed their number."""
         if self.options.iterations is None:
@@ -45,13 +52,13 @@ class StopRule:
         return self.options.iterations + (self.options.warmup or 0) - done
 
     def reason(self, step_s: Floats) -> str | None:
-        """Why to stop now: iterations, precision or budget; None to go on."""
+        """Why to stop now: precision or budget, or iterations if they are fixed; None to go on."""
         remaining = self.remaining_steps(step_s.size)
-        if remaining is not None and remaining <= 0:
-            return "iterations"
+        if remaining is not None:
+            return "iterations" if remaining <= 0 else None
         if self.elapsed_s() >= self.budget_s:
             return "budget"
-        if remaining is None and self.elapsed_s() >= _MIN_SECONDS and self._is_precise(step_s):
+        if self.elapsed_s() >= _MIN_SECONDS and self._is_precise(step_s):
             return "precision"
         return None
 
@@ -80,7 +87,7 @@ def sample(loop: TrainingLoop, budget_s: float, progress: Progress) -> Sampling:
             loop.pause()
             step_s = loop.collect().step_s()
             reason = rule.reason(step_s) if step_s.size else None
-            progress("measuring the training loop", min(rule.elapsed_s(), budget_s), budget_s)
+            progress("measuring the training loop", *rule.progress(step_s.size))
             loop.resume()
         loop.finish()
     except KeyboardInterrupt:

@@ -128,7 +128,7 @@ def test_two_datasets_are_compared(elsewhere):
     )  # fmt: skip
     comparison = schema.from_json(reports(elsewhere)[0].read_bytes()).comparison
     assert [row.label.rpartition(":")[2] for row in comparison.rows] == ["Slower", "Data"]
-    assert comparison.best == (1,)
+    assert comparison.best  # which one is a matter of timing, and none of this test
 
 
 BAD_INPUT = [

@@ -51,6 +51,7 @@ def test_a_fixed_number_of_steps_is_kept_to():
     assert rule(5, iterations=200).reason(STEADY) is None
     assert rule(5, iterations=100).reason(STEADY) == "iterations"
     assert rule(5, iterations=100, warmup=10).reason(STEADY) is None
+    assert rule(50, iterations=200).reason(STEADY) is None  # long past the budget
 
 
 @pytest.mark.parametrize("iterations", [1, 7])
