@@ -124,9 +124,10 @@ def _to_host(loop: TrainingLoop, batch: Any) -> Any:
 def inference_latency(loop: TrainingLoop, budget_s: float) -> Floats | None:
     """Seconds for the forward of one sample, in evaluation mode and without gradients.
 
-    None where the workload brings its own training step, since its forward is not known.
+    None where the workload brings its own training step, since its forward is not known, and
+    where the model is compiled, since it would be compiled once more for this shape.
     """
-    if loop.workload.step is not None:
+    if loop.workload.step is not None or loop.options.compile != "off":
         return None
     sample = first_sample(loop.captured[0])
     inputs, _ = (loop.workload.unpack or default_unpack)(sample)

@@ -261,10 +261,18 @@ def measure(
     """
     progress("setting up", 0, 0)
     try:
-        measurement = begin(factory, options, source, progress)
-        measurement.overlapped(_LOOP * options.max_seconds, progress)
+        return _measured(factory, options, source, progress)
     except OutOfMemoryError as error:
-        raise largest_batch(factory, options, error, progress) from None
+        reason = str(error)
+    # outside the handler: its traceback would keep the model and its activations in memory
+    raise largest_batch(factory, options, reason, progress)
+
+
+def _measured(
+    factory: WorkloadFactory, options: BenchOptions, source: Source, progress: Progress
+) -> Run:
+    measurement = begin(factory, options, source, progress)
+    measurement.overlapped(_LOOP * options.max_seconds, progress)
     interrupted = measurement.sampling is not None and measurement.sampling.stop == "interrupted"
     if not interrupted:
         measurement.stages_alone(options.max_seconds, progress)

@@ -20,18 +20,19 @@ _TRIAL_STEPS = 2
 
 
 def largest_batch(
-    factory: WorkloadFactory, options: BenchOptions, error: OutOfMemoryError, progress: Progress
+    factory: WorkloadFactory, options: BenchOptions, reason: str, progress: Progress
 ) -> PerfdoctorError:
     """The error to raise: names the batch that failed and the largest that was seen to fit."""
+    _release()
     failed = _batch_size(factory, options)
     fits = _search(factory, options, failed, progress)
     if fits is None:
         return PerfdoctorError(
-            f"{error}; not even a batch of one fits: use a smaller model or another --device",
+            f"{reason}; not even a batch of one fits: use a smaller model or another --device",
             slug="out-of-memory",
         )
     return PerfdoctorError(
-        f"batch size {failed} does not fit in memory ({error}); the largest seen to fit is "
+        f"batch size {failed} does not fit in memory ({reason}); the largest seen to fit is "
         f"{fits}: use --batch-size {fits}",
         slug="out-of-memory",
     )
@@ -68,10 +69,15 @@ def _fits(factory: WorkloadFactory, options: BenchOptions, size: int, progress: 
         if loop is not None:
             loop.close()
         del loop
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        _release()
     return True
+
+
+def _release() -> None:
+    """Gives back what nobody holds any more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _batch_size(factory: WorkloadFactory, options: BenchOptions) -> int:

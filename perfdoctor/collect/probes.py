@@ -179,7 +179,7 @@ def _init_arguments(kind: type) -> set[str]:
 
 def _batch_x2(loop: TrainingLoop, precision: str) -> Arms | None:
     """Compute throughput at twice the batch: samples/s, so twice the ratio of times."""
-    if len(loop.captured) < 2:
+    if len(loop.captured) < 2 or loop.options.compile != "off":
         return None
     single = loop.captured[0]
     double = joined(single, loop.captured[1])

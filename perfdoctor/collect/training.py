@@ -175,6 +175,8 @@ class TrainingLoop:
         """The process-wide settings of this configuration, as a context."""
         stack = ExitStack()
         stack.enter_context(matmul_precision(self.options.precision))
+        if self.device.type == "cuda":  # events go to the current device's queue
+            stack.enter_context(torch.cuda.device(self.device))
         return stack
 
     def autocast(self) -> torch.autocast:
@@ -308,7 +310,8 @@ class TrainingLoop:
             return data
         self.timeline.enter(H2D_COPY)
         pinned = bool(self.loader_arguments.get("pin_memory"))
-        batch = to_device(data, self.device, non_blocking=pinned, channels_last=channels_last)
+        with in_user_code("copy to the device", data):
+            batch = to_device(data, self.device, non_blocking=pinned, channels_last=channels_last)
         self.timeline.leave()
         return batch
 
