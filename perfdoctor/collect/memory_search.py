@@ -9,7 +9,7 @@ import torch
 
 from perfdoctor.collect.failures import OutOfMemoryError
 from perfdoctor.collect.options import BenchOptions, Progress
-from perfdoctor.collect.setup import DEFAULT_BATCH_SIZE
+from perfdoctor.collect.setup import DEFAULT_BATCH_SIZE, loader_arguments
 from perfdoctor.collect.training import TrainingLoop
 from perfdoctor.errors import PerfdoctorError
 from perfdoctor.workload import WorkloadFactory
@@ -81,4 +81,5 @@ def _release() -> None:
 
 
 def _batch_size(factory: WorkloadFactory, options: BenchOptions) -> int:
-    return options.batch_size or factory().batch_size or DEFAULT_BATCH_SIZE
+    size = loader_arguments(factory(), options).get("batch_size")
+    return int(size or DEFAULT_BATCH_SIZE)

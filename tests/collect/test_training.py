@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import toys
-from fake_time import FakeClock
+from fake_time import FakeClock, FakeDeviceClock
 from torch import nn
 
 import perfdoctor
@@ -212,3 +212,22 @@ def test_bad_input_is_one_line_that_names_it(changes, words):
         loop = TrainingLoop(lambda: toys.workload(**changes), BenchOptions())
         loop.run_steps(1)
     assert "\n" not in str(caught.value)
+
+
+def test_loading_behind_queued_device_work_is_hidden_and_not_exposed(monkeypatch):
+    device = FakeDeviceClock()
+    monkeypatch.setattr(training, "clock_for", lambda _: device)
+    monkeypatch.setattr(training, "synchronise", lambda _: device.catch_up())
+
+    class Queueing(toys.Classifier):
+        def forward(self, x):
+            device.work(5)  # returns at once; the device is busy for five seconds
+            return super().forward(x)
+
+    loop = run(lambda: toys.workload(model=Queueing(), dataset=SlowDataset(device, 0.25)), steps=6)
+    series = {s.name: s for s in stage_series(loop.steps)}
+    assert series["data_loading"].exposed_s[3] == pytest.approx(0)
+    assert series["data_loading"].hidden_s[3] == pytest.approx(2)
+    assert series["forward"].exposed_s[3] == pytest.approx(5)
+    assert loop.steps.times[3].total_s == pytest.approx(5)
+    assert sum(loop.steps.times[3].host_s.values()) == pytest.approx(2)
