@@ -132,7 +132,11 @@ class Limit:
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """Peaks in bytes. `total_bytes` is what there is on the device that trains."""
+    """Peaks in bytes. `total_bytes` is what there is on the device that trains.
+
+    On the CPU `training_peak_bytes` is of this process and its workers (their proportional set
+    size, PSS), on a GPU what its allocator reserved.
+    """
 
     total_bytes: int | None = None
     training_peak_bytes: int | None = None

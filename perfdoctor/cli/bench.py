@@ -53,7 +53,7 @@ _AXES = (
 @click.option(
     "--persistent-workers/--no-persistent-workers", default=None, help="Keep workers at epoch end."
 )
-@click.option("--precision", type=ListOf(click.Choice(PRECISIONS)), help="Arithmetic.")
+@click.option("--precision", type=ListOf(click.Choice(PRECISIONS)), help="Arithmetic precision.")
 @click.option(
     "--compile",
     type=ListOf(click.Choice(COMPILE_MODES)),

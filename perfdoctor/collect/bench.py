@@ -203,11 +203,15 @@ class Measurement:
 
     def _memory(self) -> Memory:
         hardware = self.hardware
+        workers = (hardware.workers_pss_bytes or None) if hardware else None
+        training = self.training_peak_bytes
+        if training is not None and self.loop.device.type == "cpu":
+            training += workers or 0  # they share the host's memory with the training
         return Memory(
             total_bytes=memory.total_bytes(self.loop.device),
-            training_peak_bytes=self.training_peak_bytes,
+            training_peak_bytes=training,
             inference_peak_bytes=self.inference_peak_bytes,
-            workers_peak_bytes=(hardware.workers_pss_bytes or None) if hardware else None,
+            workers_peak_bytes=workers,
             host_used_share=(hardware.host_used_share or None) if hardware else None,
         )
 
