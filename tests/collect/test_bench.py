@@ -9,8 +9,10 @@ import toys
 
 from perfdoctor.collect import bench, rounds
 from perfdoctor.collect.bench import measure
+from perfdoctor.collect.hardware import HardwareSampler
 from perfdoctor.collect.options import BenchOptions, no_progress
 from perfdoctor.collect.rounds import Case, measure_rounds
+from perfdoctor.collect.training import TrainingLoop
 from perfdoctor.errors import PerfdoctorError
 from perfdoctor.record import Source
 
@@ -71,6 +73,14 @@ def test_the_configuration_is_the_one_really_used(run):
     assert run.configuration["optimizer"] == "AdamW"
     assert run.configuration["dataset_size"] == 64
     assert run.configuration["prefetch_factor"] is None
+
+
+def test_memory_on_the_cpu_is_that_of_the_training_and_its_workers():
+    loop = TrainingLoop(toys.workload, BenchOptions(device="cpu"))
+    measurement = bench.Measurement(loop=loop, source=BENCH, training_peak_bytes=500)
+    measurement.hardware = HardwareSampler(loop.device, workers_pss_bytes=70)
+    assert measurement._memory().training_peak_bytes == 570
+    assert measurement._memory().workers_peak_bytes == 70
 
 
 def test_an_interrupt_after_the_loop_keeps_the_report(monkeypatch):
@@ -136,6 +146,13 @@ def test_blocks_take_turns_forwards_and_backwards(monkeypatch):
     assert order == [2, 4, 4, 2] * 3
     for outcome in outcomes:
         assert set(outcome.run.block.tolist()) == set(range(rounds.ROUNDS))
+
+
+def test_what_idle_workers_have_made_ahead_is_not_counted():
+    options = BenchOptions(device="cpu", iterations=12, num_workers=1)
+    (outcome,) = measure_rounds([Case("one", toys.workload, options)], BENCH, no_progress)
+    assert outcome.run.step_s.size == outcome.run.samples.size == 12
+    assert outcome.run.sampling.stop == "iterations"
 
 
 def test_a_case_that_fails_does_not_cost_the_others():
