@@ -118,8 +118,12 @@ class StageTimeline:
         self._marks.append((stage, self._clock.now()))
 
     def leave(self) -> None:
-        """The innermost stage ends; the one around it goes on."""
-        self._stack.pop()
+        """The innermost stage ends; the one around it goes on.
+
+        A stage that outlives the step it began in (in a generator, say) has been forgotten.
+        """
+        if len(self._stack) > 1:
+            self._stack.pop()
         self._marks.append((self._stack[-1], self._clock.now()))
 
     @contextmanager

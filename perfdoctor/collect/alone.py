@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data._utils.pin_memory import pin_memory
 
-from perfdoctor.collect.batches import call_model, default_unpack, first_sample, to_device
+from perfdoctor.collect.batches import call_model, first_sample, to_device
 from perfdoctor.collect.clocks import synchronise, timed
 from perfdoctor.collect.failures import batch_failure
 from perfdoctor.collect.loader import BatchInfo, make_loader
@@ -130,7 +130,7 @@ def inference_latency(loop: TrainingLoop, budget_s: float) -> Floats | None:
     if loop.workload.step is not None or loop.options.compile != "off":
         return None
     sample = first_sample(loop.captured[0])
-    inputs, _ = (loop.workload.unpack or default_unpack)(sample)
+    inputs, _ = loop.unpack(sample)
     loop.model.eval()
     try:
         with loop.settings(), torch.no_grad(), loop.autocast():
@@ -155,7 +155,7 @@ def inference_batch(loop: TrainingLoop) -> bool:
     """One forward of a whole batch in evaluation mode, for its peak memory; whether it ran."""
     if loop.workload.step is not None:
         return False
-    inputs, _ = (loop.workload.unpack or default_unpack)(loop.captured[0])
+    inputs, _ = loop.unpack(loop.captured[0])
     loop.model.eval()
     try:
         with loop.settings(), torch.no_grad(), loop.autocast():

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from perfdoctor.collect import alone, memory
-from perfdoctor.collect.batches import bytes_in, default_unpack, tensors
+from perfdoctor.collect.batches import bytes_in, tensors
 from perfdoctor.collect.environment import describe_environment
-from perfdoctor.collect.failures import OutOfMemoryError
+from perfdoctor.collect.failures import OutOfMemoryError, worker_died, worker_failure
 from perfdoctor.collect.hardware import HardwareSampler
 from perfdoctor.collect.limits import compute_limit, pinned_copy_peak, sequential_read_peak
 from perfdoctor.collect.loader import BatchInfo, is_iterable
@@ -173,11 +173,11 @@ class Measurement:
         loop, steps = self.loop, self.loop.steps
         hardware = self.hardware
         return Run(
-            name=loop.workload.name or type(loop.eager_model).__name__,
+            name=str(loop.workload.name or type(loop.eager_model).__name__),
             source=self.source,
             environment=describe_environment(loop.device),
             configuration=configuration(loop),
-            notes=loop.workload.notes,
+            notes=tuple(map(str, loop.workload.notes)),
             step_s=steps.step_s(),
             samples=steps.samples(),
             stages=stage_series(steps),
@@ -268,6 +268,10 @@ def measure(
         return _measured(factory, options, source, progress)
     except OutOfMemoryError as error:
         reason = str(error)
+    except RuntimeError as error:  # a worker's end can be raised anywhere, by a signal handler
+        if worker_died(error):
+            raise worker_failure(error) from None
+        raise
     # outside the handler: its traceback would keep the model and its activations in memory
     raise largest_batch(factory, options, reason, progress)
 
@@ -375,7 +379,7 @@ def _tokens_per_sample(loop: TrainingLoop) -> float | None:
     """The sequence length where the model's first input is a matrix of integers."""
     if not loop.captured:
         return None
-    inputs, _ = (loop.workload.unpack or default_unpack)(loop.captured[0])
+    inputs, _ = loop.unpack(loop.captured[0])
     first = next(tensors(inputs), None)
     if first is None or first.dim() != 2 or first.is_floating_point():
         return None

@@ -9,7 +9,7 @@ arrives as the user wrote it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate, get_worker_info
 from torch.utils.data._utils.pin_memory import pin_memory as torch_pin_memory
 
-from perfdoctor.errors import first_line, user_traceback
+from perfdoctor.errors import PerfdoctorError, first_line, user_traceback
 from perfdoctor.stages import OTHER, HostClock, StageTimeline, activated
 from perfdoctor.workload import UnreadableSampleError
 
@@ -134,6 +134,24 @@ def _file_reads() -> _Reads:
         return _Reads(int(fields["rchar"]), int(fields["read_bytes"]), len(text))
     except (OSError, ValueError, KeyError):  # not Linux, or not permitted
         return _Reads()
+
+
+class WorkerInit:
+    """Runs in each worker before its first batch: there, too, the dataset is the user's own.
+
+    `get_worker_info().dataset` is what user code shards or opens files in.
+    """
+
+    def __init__(self, inner: Callable[[int], None] | None) -> None:
+        self.inner = inner
+
+    def __call__(self, worker_id: int) -> None:
+        """Shows the user's dataset, then calls the user's `worker_init_fn`."""
+        info = get_worker_info()
+        if info is not None and isinstance(info.dataset, (TimedDataset, TimedIterable)):
+            object.__setattr__(info, "dataset", info.dataset.inner)  # it refuses a plain one
+        if self.inner is not None:
+            self.inner(worker_id)
 
 
 class TimedDataset(Dataset[Any]):
@@ -260,9 +278,24 @@ def make_loader(
     strict: bool,
     count_reads: bool = False,
 ) -> DataLoader[Any]:
-    """A DataLoader over `dataset` with these arguments whose batches are `TimedBatch`."""
+    """A DataLoader over `dataset` with these arguments whose batches are `TimedBatch`.
+
+    Raises:
+        PerfdoctorError: the DataLoader refuses its arguments.
+    """
     probe = FetchProbe(strict=strict, count_reads=count_reads)
     arguments = dict(options)
     collate = arguments.pop("collate_fn", None) or default_collate
+    if arguments.get("num_workers"):
+        arguments["worker_init_fn"] = WorkerInit(arguments.get("worker_init_fn"))
     wrapper = TimedIterable if is_iterable(dataset) else TimedDataset
-    return DataLoader(wrapper(dataset, probe), collate_fn=TimedCollate(collate, probe), **arguments)
+    try:
+        return DataLoader(
+            wrapper(dataset, probe), collate_fn=TimedCollate(collate, probe), **arguments
+        )
+    except (TypeError, ValueError) as error:
+        raise PerfdoctorError(
+            f"the DataLoader refuses its arguments: {first_line(error)}; see --help and "
+            "Workload(loader_options=...)",
+            slug="loader-arguments",
+        ) from None

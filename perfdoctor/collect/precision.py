@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -16,23 +17,46 @@ def matmul_precision(precision: str | None) -> Iterator[None]:
 
     None leaves what the user's code has set.
     """
-    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    if precision is None:
+        yield
+        return
+    switches = _switches()
+    before = [(owner, name, getattr(owner, name)) for owner, name, _, _ in switches]
     try:
-        if precision is not None:
-            torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
-            torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        for owner, name, on, off in switches:
+            setattr(owner, name, on if precision == "tf32" else off)
         yield
     finally:
-        torch.set_float32_matmul_precision(before[0])
-        torch.backends.cudnn.allow_tf32 = before[1]
+        for owner, name, value in before:
+            setattr(owner, name, value)
+
+
+def _switches() -> list[tuple[Any, str, Any, Any]]:
+    """(owner, name, value with TF32, value without) of PyTorch's switches for products.
+
+    PyTorch refuses to read the older ones once the user's code has set the newer ones.
+    """
+    backends = torch.backends
+    try:
+        torch.get_float32_matmul_precision()
+    except RuntimeError:
+        conv: Any = backends.cudnn.conv  # type: ignore[attr-defined]
+        return [
+            (backends.cuda.matmul, "fp32_precision", "tf32", "ieee"),
+            (conv, "fp32_precision", "tf32", "ieee"),
+        ]
+    return [
+        (backends.cuda.matmul, "allow_tf32", True, False),
+        (backends.cudnn, "allow_tf32", True, False),
+    ]
 
 
 def effective_precision(device: torch.device, precision: str | None) -> str:
     """The precision really used where the command line names none."""
     if precision is not None:
         return precision
-    tf32 = torch.get_float32_matmul_precision() != "highest"
-    return "tf32" if tf32 and device.type == "cuda" else "fp32"
+    owner, name, on, _ = _switches()[0]
+    return "tf32" if device.type == "cuda" and getattr(owner, name) == on else "fp32"
 
 
 def autocast(device: torch.device, precision: str | None) -> torch.autocast:

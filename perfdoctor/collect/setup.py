@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import random
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -11,12 +12,20 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from perfdoctor.collect.failures import in_user_code
 from perfdoctor.collect.loader import is_iterable
 from perfdoctor.collect.options import BenchOptions
 from perfdoctor.errors import PerfdoctorError
 from perfdoctor.workload import Workload
 
 DEFAULT_BATCH_SIZE = 32
+_ONLY_WITH_WORKERS = (
+    "prefetch_factor",
+    "persistent_workers",
+    "multiprocessing_context",
+    "timeout",
+    "worker_init_fn",
+)
 
 
 def choose_device(wanted: str | None) -> torch.device:
@@ -49,7 +58,7 @@ def choose_device(wanted: str | None) -> torch.device:
 
 def _usable(device: torch.device) -> torch.device:
     try:
-        torch.empty(1, device=device)
+        torch.ones(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise PerfdoctorError(
@@ -63,6 +72,23 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+def check_workload(workload: Workload) -> None:
+    """Refuses field values that mean nothing.
+
+    Raises:
+        PerfdoctorError: naming the field.
+    """
+    if workload.arch_order not in (1, 2):
+        raise PerfdoctorError(
+            f"Workload(arch_order={workload.arch_order!r}) must be 1 or 2", slug="bad-arch-order"
+        )
+    if not isinstance(workload.arch_every, int) or workload.arch_every < 1:
+        raise PerfdoctorError(
+            f"Workload(arch_every={workload.arch_every!r}) must be a whole number from 1",
+            slug="bad-arch-every",
+        )
 
 
 def arch_parameters(workload: Workload) -> list[nn.Parameter]:
@@ -115,20 +141,42 @@ def loader_arguments(workload: Workload, options: BenchOptions) -> dict[str, Any
     own_batching = "batch_sampler" in arguments
     if not own_batching:
         size = options.batch_size or arguments.get("batch_size", workload.batch_size)
-        arguments["batch_size"] = size or DEFAULT_BATCH_SIZE
+        arguments["batch_size"] = _whole(size or DEFAULT_BATCH_SIZE)
     for name in ("num_workers", "prefetch_factor", "pin_memory", "persistent_workers"):
         if (value := getattr(options, name)) is not None:
             arguments[name] = value
     if workload.collate_fn is not None:
         arguments["collate_fn"] = workload.collate_fn
     if not arguments.get("num_workers"):  # PyTorch refuses these without workers
-        arguments.pop("prefetch_factor", None)
-        arguments.pop("persistent_workers", None)
+        for name in _ONLY_WITH_WORKERS:
+            arguments.pop(name, None)
     if not is_iterable(workload.dataset):
         if not own_batching and "sampler" not in arguments:
             arguments.setdefault("shuffle", True)
         _check_size(workload.dataset, arguments.get("batch_size"), arguments)
     return arguments
+
+
+def validation_arguments(workload: Workload, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The loader's arguments for the data of the architecture step.
+
+    What picks samples belongs to the training data, and no batch is too small to search on.
+    """
+    dataset = workload.val_dataset
+    if dataset is None:
+        return arguments
+    kept = {k: v for k, v in arguments.items() if k not in ("sampler", "batch_sampler", "shuffle")}
+    kept["drop_last"] = False
+    kept.setdefault("batch_size", DEFAULT_BATCH_SIZE)
+    if not is_iterable(dataset):
+        kept["shuffle"] = True
+        _check_size(dataset, None, kept)
+    return kept
+
+
+def _whole(size: Any) -> Any:
+    """NumPy's whole numbers as Python's, which DataLoader insists on."""
+    return operator.index(size) if hasattr(size, "__index__") else size
 
 
 def _check_size(dataset: Any, batch_size: int | None, arguments: dict[str, Any]) -> None:
@@ -138,7 +186,8 @@ def _check_size(dataset: Any, batch_size: int | None, arguments: dict[str, Any])
             "torch.utils.data Dataset or IterableDataset",
             slug="not-a-dataset",
         )
-    count = len(dataset)
+    with in_user_code("len() of the dataset"):
+        count = len(dataset)
     if count == 0:
         raise PerfdoctorError("the dataset is empty: its length is 0", slug="dataset-empty")
     if batch_size is not None and batch_size > count:

@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from perfdoctor.collect.arch import ArchitectureStep
-from perfdoctor.collect.batches import call_model, default_loss, default_unpack, to_device
+from perfdoctor.collect.batches import (
+    call_model,
+    default_loss,
+    default_unpack,
+    to_device,
+    tree_map,
+)
 from perfdoctor.collect.clocks import clock_for, synchronise
 from perfdoctor.collect.failures import batch_failure, in_user_code
 from perfdoctor.collect.loader import BatchInfo, TimedBatch, make_loader
@@ -22,10 +28,12 @@ from perfdoctor.collect.options import BenchOptions
 from perfdoctor.collect.precision import autocast, gradient_scaler, matmul_precision
 from perfdoctor.collect.setup import (
     arch_parameters,
+    check_workload,
     choose_device,
     loader_arguments,
     make_optimizer,
     seed_everything,
+    validation_arguments,
 )
 from perfdoctor.errors import PerfdoctorError
 from perfdoctor.record import Bools, Floats
@@ -89,6 +97,7 @@ class TrainingLoop:
         self.options = options
         seed_everything(options.seed)
         self.workload: Workload = factory()
+        check_workload(self.workload)
         self.device = choose_device(options.device or self.workload.device)
         self.eager_model = self._place_model()
         self.model: nn.Module = self._compiled(self.eager_model)
@@ -226,21 +235,27 @@ class TrainingLoop:
             precision = self.options.precision
         with autocast(self.device, precision):
             if self.workload.step is not None:
-                return self.workload.step(self.model, batch)
-            inputs, target = (self.workload.unpack or default_unpack)(batch)
+                return self.workload.step(self.model, _opened(batch))
+            inputs, target = self.unpack(batch)
             output = call_model(self.model, inputs)
             return (self.workload.loss or default_loss)(output, target)
+
+    def unpack(self, batch: Any) -> tuple[Any, Any]:
+        """(inputs, target) of a batch, by the user's function or the default one."""
+        if self.workload.unpack is None:
+            return default_unpack(batch)
+        return self.workload.unpack(_opened(batch))
 
     def _forward(self, batch: Any) -> torch.Tensor:
         timeline, workload = self.timeline, self.workload
         if workload.step is not None:
             timeline.enter(FORWARD)
             with in_user_code("step function"):
-                loss = workload.step(self.model, batch)
+                loss = workload.step(self.model, _opened(batch))
             timeline.leave()
-            return _scalar(loss, "Workload(step=...)")
+            return _with_graph(_scalar(loss, "Workload(step=...)"))
         with in_user_code("unpack function"):
-            inputs, target = (workload.unpack or default_unpack)(batch)
+            inputs, target = self.unpack(batch)
         timeline.enter(FORWARD)
         with in_user_code("forward of the model", inputs):
             output = call_model(self.model, inputs)
@@ -361,7 +376,23 @@ class TrainingLoop:
             return None
         dataset = self.workload.val_dataset
         data = self.workload.dataset if dataset is None else dataset
-        return make_loader(data, self.loader_arguments, strict=self.options.strict)
+        arguments = validation_arguments(self.workload, self.loader_arguments)
+        return make_loader(data, arguments, strict=self.options.strict)
+
+
+def _opened(batch: Any) -> Any:
+    """The same tensors in new containers: user code may take parts out of a batch used again."""
+    return tree_map(lambda tensor: tensor, batch)
+
+
+def _with_graph(loss: torch.Tensor) -> torch.Tensor:
+    if not loss.requires_grad:
+        raise PerfdoctorError(
+            "Workload(step=...) must return the loss before its backward: perfdoctor calls "
+            "backward() and the optimizer itself",
+            slug="loss-without-graph",
+        )
+    return loss
 
 
 def _scalar(loss: Any, what: str) -> torch.Tensor:
