@@ -194,8 +194,9 @@ def stage(name: str) -> Iterator[None]:
     """Names a part of the training step: `with perfdoctor.stage("graph_build"): ...`.
 
     The block appears as a stage of its own beside `forward`, `backward` and the rest, and its
-    time is taken out of the stage around it. Costs nothing when nobody measures. In a DataLoader
-    worker the time counts as hidden, since the training loop does not wait for it directly.
+    time is taken out of the stage around it. Costs nothing when nobody measures. In a dataset it
+    is part of `data_loading`; made by a DataLoader worker it is shown as hidden work of its own,
+    since the training loop does not wait for it directly.
     """
     timeline = _active
     if timeline is None or not timeline.is_current():

@@ -76,7 +76,7 @@ def _images(folder: Path) -> None:
 def test_each_command_of_the_readme_runs(command, project, monkeypatch, tmp_path, capsys):
     from perfdoctor.collect import limits
 
-    monkeypatch.setattr(limits, "_MATRIX_SIZE", {"cpu": 32})
+    monkeypatch.setattr(limits, "_MATRIX_SIZES", {"cpu": (32,)})
     monkeypatch.chdir(project)
     arguments = shlex.split(command)[1:]
     if arguments[0] == "bench":

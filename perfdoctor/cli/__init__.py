@@ -72,6 +72,10 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         sys.stdout = None  # or the interpreter flushes it again, and complains
         return 0
+    except OSError as error:
+        sys.stdout = None
+        reason = f"cannot write the output: {error.strerror or error}; files stay where they are"
+        return _fail(PerfdoctorError(reason, slug="output-unwritable"))
 
 
 def _fail(error: PerfdoctorError) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,17 +98,20 @@ def command(ctx: click.Context, /, **given: Any) -> None:
 
 def _run(given: Mapping[str, Any]) -> int:
     from perfdoctor import pipeline, settings
-    from perfdoctor.cli.output import Output
+    from perfdoctor.cli.output import STDOUT, Output
     from perfdoctor.cli.progress import shown_progress
 
     output = Output(given["output_dir"], given["json_file"], given["quiet"], not given["no_plots"])
     output.check()
     rules = settings.load(Path.cwd())
-    with shown_progress(quiet=given["quiet"]) as progress:
+    with (
+        redirect_stdout(sys.stderr) if output.json_file == STDOUT else nullcontext(),
+        shown_progress(quiet=given["quiet"]) as progress,
+    ):
         report = pipeline.bench(_request(given, progress), rules, progress)
-    output.write(report)
+    complete = output.write(report)
     interrupted = report.sampling is not None and report.sampling.stop == "interrupted"
-    return EXIT_INTERRUPTED if interrupted else EXIT_DONE
+    return EXIT_INTERRUPTED if interrupted or not complete else EXIT_DONE
 
 
 def _check(given: Mapping[str, Any]) -> None:

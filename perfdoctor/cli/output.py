@@ -47,10 +47,12 @@ class Output:
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise _unwritable(folder, "no such folder, or no permission to write")
 
-    def write(self, report: Report) -> None:
-        """Writes the files, then prints."""
+    def write(self, report: Report) -> bool:
+        """Writes the files, then prints; False if Ctrl-C left the picture out."""
         data = schema.to_json(report)
-        files = self._files(report, data)
+        files = [self.folder / f"performance_report_{datetime.now():%Y%m%d_%H%M%S}.json"]
+        schema.write_atomically(files[0], data)
+        complete = self._draw(report, files)
         if self.json_file == STDOUT:
             sys.stdout.buffer.write(data)
             sys.stdout.flush()
@@ -60,17 +62,21 @@ class Output:
             files.append(path)
         if not self.quiet and self.json_file != STDOUT:
             _print(report, files)
+        return complete
 
-    def _files(self, report: Report, data: bytes) -> list[Path]:
-        stamp = datetime.now().strftime("%Y%m%d_%H%M%S")
-        files = [self.folder / f"performance_report_{stamp}.json"]
-        schema.write_atomically(files[0], data)
-        if self.plots:
+    def _draw(self, report: Report, files: list[Path]) -> bool:
+        """Draws the picture and adds it to `files`."""
+        if not self.plots:
+            return True
+        picture = self.folder / "graph_benchmark.png"
+        try:
             from perfdoctor.render.png import graph_benchmark
 
-            files.append(self.folder / "graph_benchmark.png")
-            schema.write_atomically(files[1], graph_benchmark(report))
-        return files
+            schema.write_atomically(picture, graph_benchmark(report))
+        except KeyboardInterrupt:  # what was measured is worth more than the picture
+            return False
+        files.append(picture)
+        return True
 
 
 def _print(report: Report, files: list[Path]) -> None:
@@ -78,7 +84,10 @@ def _print(report: Report, files: list[Path]) -> None:
 
     from perfdoctor.render.console import print_report
 
-    print_report(report, Console(), files)
+    try:
+        print_report(report, Console(), files)
+    except SystemExit:  # rich's answer to a reader that has gone, as `| head` does
+        raise BrokenPipeError from None
 
 
 def _unwritable(folder: Path, reason: str) -> PerfdoctorError:

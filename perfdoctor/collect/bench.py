@@ -72,7 +72,7 @@ class Measurement:
 
     def overlapped(self, budget_s: float, progress: Progress) -> None:
         """Pass one: the real loop, with everything running as it does in training."""
-        self.hardware = HardwareSampler(self.loop.device)
+        self.hardware = HardwareSampler(self.loop.device, self.loop.worker_pids)
         memory.reset_peak(self.loop.device)
         cpu = time.process_time()
         with self.hardware:
@@ -320,7 +320,8 @@ def _exposed(name: str, steps: Steps) -> StageSeries:
 def _worker_stages(steps: Steps, known: set[str]) -> tuple[StageSeries, ...]:
     """Stages that the dataset names inside workers: hidden, since no step waits for them alone."""
     infos = steps.infos[: len(steps.times)]
-    names = {name for info in infos for name in info.stages_s} - known
+    made_elsewhere = [info for info in infos if info.worker is not None]
+    names = {name for info in made_elsewhere for name in info.stages_s} - known
     return tuple(
         StageSeries(
             name=name,

@@ -14,17 +14,20 @@ CudaMark = tuple[int, Any]
 
 
 class CudaClock:
-    """Marks are CUDA events on the current stream, resolved when the device has passed them.
+    """Marks are CUDA events on the device's stream, resolved when the device has passed them.
 
     The time between two events is what the device's queue spent between them, waiting for the
     host included, so intervals of the overlapped loop are exposed times and nothing is ever
     synchronised.
     """
 
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
     def now(self) -> CudaMark:
         """Records an event; returns at once."""
         event = torch.cuda.Event(enable_timing=True)
-        event.record()
+        event.record(torch.cuda.current_stream(self._device))
         return time.perf_counter_ns(), event
 
     def seconds(self, start: CudaMark, end: CudaMark) -> float | None:
@@ -41,7 +44,7 @@ class CudaClock:
 
 def clock_for(device: torch.device) -> Clock:
     """Events on CUDA, the host's clock elsewhere."""
-    return CudaClock() if device.type == "cuda" else HostClock()
+    return CudaClock(device) if device.type == "cuda" else HostClock()
 
 
 def synchronise(device: torch.device) -> None:

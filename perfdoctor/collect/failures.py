@@ -53,7 +53,8 @@ class in_user_code:  # noqa: N801 - reads as a statement; a class, since generat
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if error is None or isinstance(error, PerfdoctorError) or not isinstance(error, Exception):
+        users = isinstance(error, (Exception, SystemExit))
+        if error is None or isinstance(error, PerfdoctorError) or not users:
             return
         if is_out_of_memory(error):
             raise OutOfMemoryError(first_line(error)) from error

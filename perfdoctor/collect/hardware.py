@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -40,10 +40,11 @@ class HardwareSampler:
     `columns` holds one list per counter: `cpu` (all cores together, 0–100), `cpu_main`,
     `cpu_workers` and `cpu_foreign` (100 is one core), `cpu_throttled` (of the quota's periods),
     `disk_read_bytes_per_s`, and for a GPU `gpu`, `gpu_memory` (both 0–100), `gpu_power_w`,
-    `gpu_clock_mhz`.
+    `gpu_clock_mhz`. `worker_pids` tells the loader's processes at this moment.
     """
 
     device: torch.device
+    worker_pids: Callable[[], Sequence[int]] = list
     columns: dict[str, list[float]] = field(default_factory=dict)
     workers_pss_bytes: int = 0
     host_used_share: float = 0.0
@@ -95,7 +96,7 @@ class HardwareSampler:
         memory = psutil.virtual_memory()
         self.host_used_share = max(self.host_used_share, 1 - memory.available / memory.total)
         if self._count % _PSS_EVERY == 0:
-            self.workers_pss_bytes = max(self.workers_pss_bytes, _children_pss(self._main))
+            self.workers_pss_bytes = max(self.workers_pss_bytes, _pss(self._members()[1:]))
         self._count += 1
         if self._gpu is not None:
             for name, value in _gpu_sample(self._gpu).items():
@@ -118,23 +119,33 @@ class HardwareSampler:
             self._add("cpu_throttled", 100 * throttled / periods if periods else 0.0)
 
     def _counters(self) -> _Previous:
-        system = psutil.cpu_times()
+        system, members = psutil.cpu_times(), self._members()
         idle = system.idle + getattr(system, "iowait", 0.0)
         return _Previous(
             time_s=time.perf_counter(),
             system_busy_s=sum(system) - idle - getattr(system, "guest", 0.0),
-            own_cpu_s=_tree_cpu(self._main),
-            disk_bytes=_disk_bytes(self._main),
+            own_cpu_s=_cpu_s(members),
+            disk_bytes=_disk_bytes(members),
             throttled=throttled_share(),
         )
+
+    def _members(self) -> list[psutil.Process]:
+        """This process and its workers. Looking for children in all of /proc would take long."""
+        found = [self._main]
+        for pid in self.worker_pids():
+            try:
+                found.append(psutil.Process(pid))
+            except psutil.Error:  # it ended just now
+                continue
+        return found
 
     def _add(self, name: str, value: float) -> None:
         self.columns.setdefault(name, []).append(value)
 
 
-def _tree_cpu(process: psutil.Process) -> dict[int, float]:
+def _cpu_s(members: Sequence[psutil.Process]) -> dict[int, float]:
     found = {}
-    for member in (process, *process.children(recursive=True)):
+    for member in members:
         try:
             times = member.cpu_times()
             found[member.pid] = times.user + times.system
@@ -143,9 +154,9 @@ def _tree_cpu(process: psutil.Process) -> dict[int, float]:
     return found
 
 
-def _disk_bytes(process: psutil.Process) -> int:
+def _disk_bytes(members: Sequence[psutil.Process]) -> int:
     total = 0
-    for member in (process, *process.children(recursive=True)):
+    for member in members:
         try:
             total += member.io_counters().read_bytes
         except (psutil.Error, AttributeError):  # ended, not permitted, or not on this system
@@ -153,9 +164,9 @@ def _disk_bytes(process: psutil.Process) -> int:
     return total
 
 
-def _children_pss(process: psutil.Process) -> int:
+def _pss(workers: Sequence[psutil.Process]) -> int:
     total = 0
-    for child in process.children(recursive=True):
+    for child in workers:
         try:
             total += getattr(child.memory_full_info(), "pss", 0)
         except psutil.Error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from perfdoctor.collect.precision import autocast, matmul_precision
 from perfdoctor.record import Limit
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-#: Large enough to reach the peak, small enough for a fraction of a second.
-_MATRIX_SIZE = {"cpu": 1536, "cuda": 8192}
+#: Growing until the peak is reached; the last takes a fraction of a second.
+_MATRIX_SIZES = {"cpu": (256, 768, 1536), "cuda": (1024, 4096, 8192)}
+#: The next size takes up to 27 times as long.
+_LONGEST_PRODUCT_S = 0.02
 _COPY_BYTES = 64 << 20
 _READ_BYTES = 64 << 20
 _REPEATS = 5
@@ -25,14 +28,17 @@ _REPEATS = 5
 
 def matmul_peak(device: torch.device, precision: str) -> float:
     """FLOP/s of a square matrix product in this precision, the best of a few."""
-    size = _MATRIX_SIZE.get(device.type, 1024)
     dtype = _DTYPES.get(precision, torch.float32)
-    a = torch.randn(size, size, device=device, dtype=dtype)
-    b = torch.randn(size, size, device=device, dtype=dtype)
+    best = 0.0
     with matmul_precision("tf32" if precision == "tf32" else "fp32"):
-        torch.mm(a, b)
-        best = min(timed(device, lambda: torch.mm(a, b)) for _ in range(_REPEATS))
-    return 2 * size**3 / best
+        for size in _MATRIX_SIZES.get(device.type, _MATRIX_SIZES["cpu"]):
+            a = torch.randn(size, size, device=device).to(dtype)
+            torch.mm(a, a)
+            seconds = min(timed(device, partial(torch.mm, a, a)) for _ in range(_REPEATS))
+            best = max(best, 2 * size**3 / seconds)
+            if seconds > _LONGEST_PRODUCT_S:  # a precision that this device only emulates
+                break
+    return best
 
 
 def step_flops(loop: Any, batch: Any) -> int:

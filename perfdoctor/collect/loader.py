@@ -10,11 +10,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate, get_worker_info
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    default_collate,
+    default_convert,
+    get_worker_info,
+)
 from torch.utils.data._utils.pin_memory import pin_memory as torch_pin_memory
 
 from perfdoctor.errors import PerfdoctorError, first_line, user_traceback
@@ -112,12 +120,20 @@ class FetchProbe:
         """Forgets a batch that was begun and never finished."""
         self._info = None
 
-    def watch_stages(self) -> StageTimeline | None:
-        """In a worker: a timeline for the stages that the user's dataset names."""
-        if self._timeline is None and get_worker_info() is not None:
+    @property
+    def pending(self) -> bool:
+        """Whether a batch has been begun and not handed over."""
+        return self._info is not None
+
+    def watched(self) -> AbstractContextManager[StageTimeline]:
+        """A timeline for the stages that the user names while a batch is made.
+
+        Without workers as well: there they are part of the training loop's `data_loading`.
+        """
+        if self._timeline is None or not self._timeline.is_current():
             self._timeline = StageTimeline(HostClock())
             self._timeline.begin_step()
-        return self._timeline
+        return activated(self._timeline)
 
     def _stages(self) -> dict[str, float]:
         assert self._timeline is not None
@@ -171,14 +187,10 @@ class TimedDataset(Dataset[Any]):
     def __getitems__(self, indices: list[Any]) -> list[Any]:
         info = self.probe.begin()
         info.samples = len(indices)
-        timeline = self.probe.watch_stages()
         try:
-            if timeline is None:
+            with self.probe.watched():
                 samples = self._fetch(indices, info)
-            else:
-                with activated(timeline):
-                    samples = self._fetch(indices, info)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             info.failure = ("dataset", first_line(error), user_traceback(error))
             samples = []
         info.fetched_ns = time.perf_counter_ns()
@@ -227,7 +239,8 @@ class TimedIterable(IterableDataset[Any]):
             samples = iter(self.inner)
             while True:
                 info = self.probe.begin()
-                sample = next(samples, _END)
+                with self.probe.watched():
+                    sample = next(samples, _END)
                 if sample is _END:
                     return
                 if isinstance(sample, UnreadableSampleError):
@@ -238,10 +251,11 @@ class TimedIterable(IterableDataset[Any]):
                 info.samples += 1
                 info.fetched_ns = time.perf_counter_ns()
                 yield sample
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             info.failure = ("dataset", first_line(error), user_traceback(error))
             info.fetched_ns = time.perf_counter_ns()
-            yield None
+            while self.probe.pending:  # fills the batch, or drop_last would drop the failure
+                yield None
 
 
 _END = object()
@@ -260,8 +274,9 @@ class TimedCollate:
         data = None
         if info.failure is None:
             try:
-                data = self.inner(samples)
-            except Exception as error:
+                with self.probe.watched():
+                    data = self.inner(samples)
+            except (Exception, SystemExit) as error:
                 info.failure = ("collate function", first_line(error), user_traceback(error))
         return TimedBatch(data, self.probe.end())
 
@@ -285,7 +300,8 @@ def make_loader(
     """
     probe = FetchProbe(strict=strict, count_reads=count_reads)
     arguments = dict(options)
-    collate = arguments.pop("collate_fn", None) or default_collate
+    default = default_convert if arguments.get("batch_size", 1) is None else default_collate
+    collate = arguments.pop("collate_fn", None) or default
     if arguments.get("num_workers"):
         arguments["worker_init_fn"] = WorkerInit(arguments.get("worker_init_fn"))
     wrapper = TimedIterable if is_iterable(dataset) else TimedDataset

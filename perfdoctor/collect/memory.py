@@ -14,6 +14,7 @@ from perfdoctor.collect.environment import usable_memory_bytes
 def reset_peak(device: torch.device) -> None:
     """The next `peak_bytes` is of what happens from here on."""
     if device.type == "cuda":
+        torch.cuda.empty_cache()  # blocks kept from before would count as this phase's
         torch.cuda.reset_peak_memory_stats(device)
     elif sys.platform == "linux":
         try:

@@ -9,7 +9,7 @@ import torch
 
 from perfdoctor.collect.failures import OutOfMemoryError
 from perfdoctor.collect.options import BenchOptions, Progress
-from perfdoctor.collect.setup import DEFAULT_BATCH_SIZE, loader_arguments
+from perfdoctor.collect.setup import loader_arguments
 from perfdoctor.collect.training import TrainingLoop
 from perfdoctor.errors import PerfdoctorError
 from perfdoctor.workload import WorkloadFactory
@@ -25,6 +25,11 @@ def largest_batch(
     """The error to raise: names the batch that failed and the largest that was seen to fit."""
     _release()
     failed = _batch_size(factory, options)
+    if failed is None:
+        return PerfdoctorError(
+            f"{reason}; the dataset or its batch_sampler decides the batch size: make it smaller",
+            slug="out-of-memory",
+        )
     fits = _search(factory, options, failed, progress)
     if fits is None:
         return PerfdoctorError(
@@ -80,6 +85,7 @@ def _release() -> None:
         torch.cuda.empty_cache()
 
 
-def _batch_size(factory: WorkloadFactory, options: BenchOptions) -> int:
-    size = loader_arguments(factory(), options).get("batch_size")
-    return int(size or DEFAULT_BATCH_SIZE)
+def _batch_size(factory: WorkloadFactory, options: BenchOptions) -> int | None:
+    """Samples per batch; None where not the DataLoader makes the batches."""
+    size: int | None = loader_arguments(factory(), options).get("batch_size")
+    return size

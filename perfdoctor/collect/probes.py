@@ -153,8 +153,8 @@ def _optimizer(loop: TrainingLoop, flag: str) -> Arms | None:
     kind = type(optimizer)
     if not kind.__module__.startswith("torch.optim") or optimizer.defaults.get(flag):
         return None
-    if flag not in optimizer.defaults:
-        return None
+    if flag not in optimizer.defaults or any(getattr(m, "sparse", False) for m in loop.modules()):
+        return None  # neither way takes sparse gradients
     return Arms(_copied(optimizer, {}).step, _copied(optimizer, {flag: True}).step, (OPTIMIZER,))
 
 

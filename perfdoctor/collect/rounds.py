@@ -10,14 +10,16 @@ from __future__ import annotations
 import gc
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 
 from perfdoctor.collect import memory
 from perfdoctor.collect.bench import Measurement, begin
+from perfdoctor.collect.failures import worker_died, worker_failure
 from perfdoctor.collect.hardware import HardwareSampler
 from perfdoctor.collect.options import BenchOptions, Progress
 from perfdoctor.collect.sampling import TARGET_SHARE
@@ -59,43 +61,58 @@ def measure_rounds(cases: Sequence[Case], source: Source, progress: Progress) ->
         KeyboardInterrupt: before the first round was complete.
     """
     idle = _memory_in_use()
-    alive: dict[int, Measurement] = {}
-    errors: dict[int, PerfdoctorError] = {}
-    for index, case in enumerate(cases):
-        try:
-            alive[index] = _set_up(case, source, progress, idle)
-        except PerfdoctorError as error:
-            errors[index] = error
+    entries = [_set_up(case, source, progress, idle) for case in cases]
+    interrupted = _rounds(entries, progress)
+    alive = [e.measurement for e in entries if e.measurement is not None]
     if not alive:
-        raise errors[0]
-    labelled = [(cases[index].label, measurement) for index, measurement in alive.items()]
-    interrupted = _rounds(labelled, progress)
+        raise PerfdoctorError(f"{entries[0].error}", slug="every-configuration-failed")
     if not interrupted:
-        _complete_best(list(alive.values()), progress)
+        _complete_best(alive, progress)
     return [
-        Outcome(case, alive[index].run())
-        if index in alive
-        else Outcome(case, error=str(errors[index]))
-        for index, case in enumerate(cases)
+        Outcome(e.case, None if e.measurement is None else e.measurement.run(), e.error)
+        for e in entries
     ]
 
 
-def _rounds(labelled: list[tuple[str, Measurement]], progress: Progress) -> bool:
+@dataclass
+class _Entry:
+    """A case in the making. Of a failure only the text is kept: its traceback holds the model."""
+
+    case: Case
+    measurement: Measurement | None = None
+    error: str | None = None
+
+    def attempt(self, work: Callable[[], None]) -> None:
+        """Does `work`; what goes wrong ends this case and no other."""
+        try:
+            work()
+        except PerfdoctorError as error:
+            self.error = str(error)
+        except RuntimeError as error:
+            if not worker_died(error):
+                raise
+            self.error = str(worker_failure(error))
+        if self.error is not None:
+            self.measurement = None
+
+
+def _rounds(entries: list[_Entry], progress: Progress) -> bool:
     """Every round; whether Ctrl-C cut them short."""
     done = 0
     try:
         for number in range(ROUNDS):
-            for position, (label, measurement) in enumerate(labelled[:: -1 if number % 2 else 1]):
-                total = ROUNDS * len(labelled)
-                at = number * len(labelled) + position
-                progress(f"round {number + 1} of {ROUNDS}: {label}", at, total)
-                _block(measurement, number)
+            for position, entry in enumerate(entries[:: -1 if number % 2 else 1]):
+                total, at = ROUNDS * len(entries), number * len(entries) + position
+                progress(f"round {number + 1} of {ROUNDS}: {entry.case.label}", at, total)
+                if entry.measurement is not None:
+                    entry.attempt(partial(_block, entry.measurement, number))
             done += 1
     except KeyboardInterrupt:
         if done == 0:
             raise
-    for _, measurement in labelled:
-        _seal(measurement, done)
+    for entry in entries:
+        if entry.measurement is not None:
+            _seal(entry.measurement, done)
     return done < ROUNDS
 
 
@@ -122,17 +139,23 @@ def _memory_in_use() -> dict[str, int]:
     return {device.type: memory.current_bytes(device) for device in devices}
 
 
-def _set_up(case: Case, source: Source, progress: Progress, idle: dict[str, int]) -> Measurement:
+def _set_up(case: Case, source: Source, progress: Progress, idle: dict[str, int]) -> _Entry:
     """Builds the case and makes its first steps, which also tell its own share of the memory."""
+    entry = _Entry(case)
     before = _memory_in_use()
-    measurement = begin(case.factory, case.options, source, progress)
-    loop = measurement.loop
-    loop.run_steps(_MIN_BLOCK_STEPS)
-    loop.finish().drop_after(0)
-    own = memory.peak_bytes(loop.device) - before.get(loop.device.type, 0)
-    measurement.training_peak_bytes = own + idle.get(loop.device.type, 0)
-    measurement.hardware = HardwareSampler(loop.device)
-    return measurement
+
+    def build() -> None:
+        measurement = begin(case.factory, case.options, source, progress)
+        loop = measurement.loop
+        loop.run_steps(_MIN_BLOCK_STEPS)
+        loop.finish().drop_after(0)
+        own = memory.peak_bytes(loop.device) - before.get(loop.device.type, 0)
+        measurement.training_peak_bytes = own + idle.get(loop.device.type, 0)
+        measurement.hardware = HardwareSampler(loop.device, loop.worker_pids)
+        entry.measurement = measurement
+
+    entry.attempt(build)
+    return entry
 
 
 def _block(measurement: Measurement, number: int) -> None:

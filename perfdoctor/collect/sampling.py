@@ -38,6 +38,11 @@ class StopRule:
         """Seconds since sampling began."""
         return time.perf_counter() - self.started_s
 
+    @property
+    def deadline_s(self) -> float | None:
+        """When the budget ends, on the monotonic clock; None where the steps are counted."""
+        return None if self.options.iterations is not None else self.started_s + self.budget_s
+
     def progress(self, steps: int) -> tuple[float, float]:
         """(done, total), in steps where their number is fixed, else in seconds."""
         if self.options.iterations is not None:
@@ -83,9 +88,11 @@ def sample(loop: TrainingLoop, budget_s: float, progress: Progress) -> Sampling:
     reason: str | None = None
     try:
         while reason is None:
-            loop.run_steps(_chunk(loop, rule))
+            loop.run_steps(_chunk(loop, rule), rule.deadline_s)
             loop.pause()
-            step_s = loop.collect().step_s()
+            issued = rule.remaining_steps(len(loop.steps.infos))
+            all_made = issued is not None and issued <= 0
+            step_s = (loop.finish() if all_made else loop.collect()).step_s()
             reason = rule.reason(step_s) if step_s.size else None
             progress("measuring the training loop", *rule.progress(step_s.size))
             loop.resume()

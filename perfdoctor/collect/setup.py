@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 import random
 from collections.abc import Callable, Iterable
@@ -131,6 +132,13 @@ def make_optimizer(
     return made
 
 
+def wants_closure(optimizer: Optimizer) -> bool:
+    """Whether its step calls the training back, as L-BFGS does."""
+    parameters = inspect.signature(type(optimizer).step).parameters
+    closure = parameters.get("closure")
+    return closure is not None and closure.default is inspect.Parameter.empty
+
+
 def loader_arguments(workload: Workload, options: BenchOptions) -> dict[str, Any]:
     """What the DataLoader is really called with.
 
@@ -139,9 +147,16 @@ def loader_arguments(workload: Workload, options: BenchOptions) -> dict[str, Any
     """
     arguments: dict[str, Any] = dict(workload.loader_options)
     own_batching = "batch_sampler" in arguments
-    if not own_batching:
-        size = options.batch_size or arguments.get("batch_size", workload.batch_size)
-        arguments["batch_size"] = _whole(size or DEFAULT_BATCH_SIZE)
+    if own_batching and options.batch_size is not None:
+        raise PerfdoctorError(
+            "--batch-size has no effect on a batch_sampler, which decides the size; leave one out",
+            slug="batch-size-and-sampler",
+        )
+    if options.batch_size is not None or ("batch_size" not in arguments and not own_batching):
+        size = options.batch_size or workload.batch_size or DEFAULT_BATCH_SIZE
+        arguments["batch_size"] = size
+    if "batch_size" in arguments:
+        arguments["batch_size"] = _whole(arguments["batch_size"])
     for name in ("num_workers", "prefetch_factor", "pin_memory", "persistent_workers"):
         if (value := getattr(options, name)) is not None:
             arguments[name] = value

@@ -18,6 +18,7 @@ from perfdoctor.collect.batches import (
     call_model,
     default_loss,
     default_unpack,
+    samples_in,
     to_device,
     tree_map,
 )
@@ -34,6 +35,7 @@ from perfdoctor.collect.setup import (
     make_optimizer,
     seed_everything,
     validation_arguments,
+    wants_closure,
 )
 from perfdoctor.errors import PerfdoctorError
 from perfdoctor.record import Bools, Floats
@@ -103,6 +105,7 @@ class TrainingLoop:
         self.model: nn.Module = self._compiled(self.eager_model)
         self.arch_parameters = arch_parameters(self.workload)
         self.optimizer = self._weight_optimizer()
+        self._wants_closure = wants_closure(self.optimizer)
         self.arch = self._architecture_step()
         self.scaler = gradient_scaler(self.device, options.precision)
         self.loader_arguments = loader_arguments(self.workload, options)
@@ -124,6 +127,15 @@ class TrainingLoop:
         """Loader workers in use."""
         return int(self.loader_arguments.get("num_workers") or 0)
 
+    def modules(self) -> Iterator[nn.Module]:
+        """Every module of the model."""
+        return self.eager_model.modules()
+
+    def worker_pids(self) -> list[int]:
+        """The processes that load for this training now."""
+        iterators = (self._batches, self._val_batches)
+        return [w.pid for it in iterators for w in getattr(it, "_workers", ()) if w.pid]
+
     @property
     def queue_length(self) -> int:
         """Batches that the loader prepares ahead."""
@@ -139,14 +151,19 @@ class TrainingLoop:
 
     # -- running ---------------------------------------------------------------------------
 
-    def run_steps(self, count: int) -> None:
-        """Trains `count` steps, recording each; the last one has ended when this returns."""
+    def run_steps(self, count: int, deadline_s: float | None = None) -> None:
+        """Trains `count` steps, recording each; the last one has ended when this returns.
+
+        None begins after `deadline_s` of the monotonic clock, but for the first.
+        """
         with self.settings(), activated(self.timeline):
             if not self.timeline.in_step:
                 self.timeline.begin_step()
             for _ in range(count):
                 self._step()
                 self.timeline.begin_step()
+                if deadline_s is not None and time.perf_counter() >= deadline_s:
+                    break
 
     def pause(self) -> None:
         """What follows, until `resume`, is no part of a step."""
@@ -208,6 +225,14 @@ class TrainingLoop:
 
     def train(self, batch: Any) -> None:
         """Forward, loss, backward and optimizer on a batch that is on the device."""
+        if not self._wants_closure:
+            self._gradients(batch)
+        self.timeline.enter(OPTIMIZER)
+        with in_user_code("optimizer step"):
+            self._update_weights(batch)
+        self.timeline.leave()
+
+    def _gradients(self, batch: Any) -> torch.Tensor:
         timeline = self.timeline
         with self.autocast():
             loss = self._forward(batch)
@@ -215,19 +240,22 @@ class TrainingLoop:
         with in_user_code("backward"):
             (loss if self.scaler is None else self.scaler.scale(loss)).backward()
         timeline.leave()
-        timeline.enter(OPTIMIZER)
-        with in_user_code("optimizer step"):
-            self._update_weights()
-        timeline.leave()
         self.last_loss = loss.detach()
+        return loss
 
-    def _update_weights(self) -> None:
-        if self.scaler is None:
+    def _update_weights(self, batch: Any) -> None:
+        if self._wants_closure:  # its forward and backward are stages inside this one
+            self.optimizer.step(lambda: float(self._gradients_anew(batch).detach()))
+        elif self.scaler is None:
             self.optimizer.step()
         else:
             self.scaler.step(self.optimizer)
             self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
+
+    def _gradients_anew(self, batch: Any) -> torch.Tensor:
+        self.optimizer.zero_grad(set_to_none=True)
+        return self._gradients(batch)
 
     def loss_of(self, batch: Any, precision: str | None = _CONFIGURED) -> torch.Tensor:
         """The training loss of a batch, in the configuration's or another precision, unstaged."""
@@ -313,6 +341,8 @@ class TrainingLoop:
     def _note(self, timed: TimedBatch, started: bool) -> None:
         if timed.info.failure is not None:
             raise batch_failure(timed.info.failure)
+        if self.loader_arguments.get("batch_size", 1) is None:  # the dataset gives whole batches
+            timed.info.samples = samples_in(timed.data) or 1
         self.steps.infos.append(timed.info)
         self.steps.epoch_start.append(started)
         self.steps.blocks.append(self.block)

@@ -30,7 +30,7 @@ def small_limits():
     from perfdoctor.collect import limits
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(limits, "_MATRIX_SIZE", {"cpu": 32})
+        patch.setattr(limits, "_MATRIX_SIZES", {"cpu": (32,)})
         patch.setattr(limits, "_READ_BYTES", 1 << 20)
         yield
 
@@ -61,6 +61,41 @@ def test_json_on_stdout_stands_alone(elsewhere, capfdbinary):
     out = capfdbinary.readouterr().out
     assert schema.from_json(out).name
     assert len(reports(elsewhere)) == 1
+
+
+def test_what_user_code_prints_does_not_disturb_the_json(capfdbinary):
+    spec = f"{WORKLOAD}:printing"
+    assert bench("--workload", spec, "--json", "-", "--no-plots", *QUICK) == 0
+    captured = capfdbinary.readouterr()
+    assert schema.from_json(captured.out).name
+    assert b"hello from the workload" in captured.err
+
+
+def test_ctrl_c_while_drawing_costs_the_picture_only(elsewhere, capsys, monkeypatch):
+    from perfdoctor.render import png
+
+    def interrupt(report):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(png, "graph_benchmark", interrupt)
+    assert bench("--workload", str(WORKLOAD), *QUICK) == 130
+    assert len(reports(elsewhere)) == 1
+    assert "data_loading" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("redirect", "code"),
+    [("| head -n 1 > /dev/null; exit ${PIPESTATUS[0]}", 0), ("> /dev/full", 2)],
+)
+def test_output_that_goes_nowhere_is_no_traceback(redirect, code, elsewhere):
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    command = f"{sys.executable} -m perfdoctor rules {redirect}"
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert "Traceback" not in done.stderr
+    assert done.returncode == code
 
 
 def test_files_go_where_they_are_wanted(elsewhere, capsys):

@@ -56,3 +56,8 @@ def interrupted():
             return super().forward(x)
 
     return perfdoctor.Workload(model=Interrupting(), dataset=Data(), batch_size=8)
+
+
+def printing():
+    print("hello from the workload")
+    return workload()

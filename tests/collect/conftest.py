@@ -20,7 +20,7 @@ def small_limits():
     torch.set_num_threads(1)  # two threads that wait for each other take long on a busy machine
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(limits, "_MATRIX_SIZE", {"cpu": 32})
+        patch.setattr(limits, "_MATRIX_SIZES", {"cpu": (32,)})
         patch.setattr(limits, "_READ_BYTES", 1 << 20)
         patch.setattr(probes, "MAX_PAIRS", 8)
         yield

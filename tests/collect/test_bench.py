@@ -162,6 +162,31 @@ def test_a_case_that_fails_does_not_cost_the_others():
     assert "larger than the dataset" in bad.error
 
 
+def test_a_case_that_fails_in_a_round_does_not_cost_the_others():
+    class Flaky(toys.Points):
+        left = 120
+
+        def __getitem__(self, index):
+            self.left -= 1
+            if self.left < 0:
+                raise OSError("file gone")
+            return super().__getitem__(index)
+
+    options = BenchOptions(device="cpu", iterations=60)
+    flaky = Case("flaky", lambda: toys.workload(dataset=Flaky()), options)
+    good, bad = measure_rounds([Case("good", toys.workload, options), flaky], BENCH, no_progress)
+    assert good.run.step_s.size == 60
+    assert bad.error == "the dataset failed: OSError: file gone"
+
+
+def test_stages_named_in_a_dataset_without_workers_are_part_of_loading():
+    options = BenchOptions(device="cpu", iterations=5, max_seconds=0.2)
+    run = measure(lambda: toys.workload(dataset=toys.NamingAStage()), options, BENCH)
+    stages = {stage.name: stage for stage in run.stages}
+    assert "decode" not in stages
+    assert stages["data_loading"].hidden_s == pytest.approx(0, abs=1e-4)
+
+
 def test_where_every_case_fails_the_first_reason_is_raised():
     with pytest.raises(PerfdoctorError, match="batch size 70"):
         measure_rounds(cases(70, 80), BENCH, no_progress)

@@ -8,6 +8,7 @@ import pytest
 import torch
 import toys
 
+import perfdoctor
 from perfdoctor.collect.loader import TimedBatch, is_iterable, make_loader
 
 
@@ -85,10 +86,38 @@ def test_a_stream_that_ends_does_not_charge_its_end_to_the_next_epoch():
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_stages_named_in_a_worker_come_with_the_batch(workers):
-    info = batches(toys.NamingAStage(8), num_workers=workers)[0].info
-    # in the training process they belong to its own timeline
-    assert ("decode" in info.stages_s) == (workers == 1)
+def test_stages_named_by_the_dataset_come_with_the_batch(workers):
+    def collate(samples):
+        with perfdoctor.stage("pad"):
+            return torch.utils.data.default_collate(samples)
+
+    (batch,) = batches(toys.NamingAStage(8), num_workers=workers, collate_fn=collate)
+    assert set(batch.info.stages_s) == {"decode", "pad"}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_stream_that_fails_late_is_told_even_where_the_last_batch_is_dropped(workers):
+    class Failing(toys.Stream):
+        def __iter__(self):
+            yield from super().__iter__()
+            raise OSError("file gone")
+
+    found = batches(Failing(), num_workers=workers, batch_size=5, drop_last=True)
+    assert found[-1].info.failure[1] == "OSError: file gone"
+
+
+def test_leaving_is_the_users_failure_and_not_ours():
+    class Leaving(toys.Points):
+        def __getitem__(self, index):
+            raise SystemExit(0)
+
+    (batch,) = batches(Leaving(8))
+    assert batch.info.failure[1] == "SystemExit: 0"
+
+
+def test_a_dataset_may_give_whole_batches():
+    found = batches(toys.Points(3), batch_size=None)
+    assert [b.data[0].shape for b in found] == [(4,)] * 3
 
 
 def test_a_batch_can_be_pinned_by_the_loader():

@@ -80,8 +80,8 @@ def test_cuda_times_are_unknown_until_the_device_has_passed_the_event(monkeypatc
         def __init__(self, enable_timing):
             assert enable_timing
 
-        def record(self):
-            pass
+        def record(self, stream):
+            assert stream == "stream of cuda:1"
 
         def query(self):
             return Event.passed
@@ -90,7 +90,8 @@ def test_cuda_times_are_unknown_until_the_device_has_passed_the_event(monkeypatc
             return 250.0  # milliseconds
 
     monkeypatch.setattr(torch.cuda, "Event", Event)
-    clock = CudaClock()
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")
+    clock = CudaClock(torch.device("cuda:1"))
     start, end = clock.now(), clock.now()
     assert clock.seconds(start, end) is None
     Event.passed = True

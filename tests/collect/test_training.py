@@ -202,6 +202,11 @@ def test_a_shape_mismatch_names_the_shapes():
         ({"loss": lambda o, t: o}, "one number to minimise, got"),
         ({"optimizer": lambda p: 3}, "made a int"),
         ({"arch_parameters": []}, "gave no parameters"),
+        ({"arch_every": 0}, r"arch_every=0\) must be a whole number from 1"),
+        ({"arch_order": 3}, r"arch_order=3\) must be 1 or 2"),
+        ({"loader_options": {"nonsense": 1}}, "the DataLoader refuses its arguments"),
+        ({"step": lambda m, b: torch.zeros(())}, "must return the loss before its backward"),
+        ({"device": "meta"}, "--device meta cannot be used here"),
         ({"dataset": toys.Broken()}, "the dataset failed: KeyError: 'no such column'"),
         ({"device": "cuda:99"}, "--device cuda:99"),
         ({"device": "quantum"}, "unknown device 'quantum'"),
@@ -231,3 +236,60 @@ def test_loading_behind_queued_device_work_is_hidden_and_not_exposed(monkeypatch
     assert series["forward"].exposed_s[3] == pytest.approx(5)
     assert loop.steps.times[3].total_s == pytest.approx(5)
     assert sum(loop.steps.times[3].host_s.values()) == pytest.approx(2)
+
+
+def test_an_optimizer_that_calls_back_gets_its_closure(clock):
+    loop = run(
+        lambda: toys.workload(
+            model=SlowModel(clock, forward=2, backward=1),
+            optimizer=lambda params: torch.optim.LBFGS(params, max_iter=2, max_eval=2),
+        )
+    )
+    stages = stages_of(loop)
+    assert stages["forward"] == 4  # two evaluations
+    assert stages["backward"] == 2
+    assert loop.steps.times[1].total_s == 6
+
+
+def test_user_code_may_take_a_batch_apart(clock):
+    class Named(toys.Points):
+        def __getitem__(self, index):
+            x, y = super().__getitem__(index)
+            return {"x": x, "labels": y}
+
+    loop = run(
+        lambda: toys.workload(
+            dataset=Named(), unpack=lambda batch: (batch["x"], batch.pop("labels"))
+        )
+    )
+    loop.train(loop.captured[0])  # once more: the labels are still there
+
+
+def test_the_worker_info_shows_the_users_dataset():
+    class Asking(toys.Points):
+        def __getitem__(self, index):
+            assert torch.utils.data.get_worker_info().dataset is self
+            return super().__getitem__(index)
+
+    run(lambda: toys.workload(dataset=Asking(16)), steps=2, num_workers=1)
+
+
+def test_the_search_has_a_loader_of_its_own(clock):
+    loop = run(
+        lambda: toys.searched_workload(
+            val_dataset=toys.Points(5),
+            loader_options={"sampler": list(range(64)), "drop_last": True},
+        )
+    )
+    assert len(loop.steps.times) == 5
+
+
+def test_stages_around_a_yield_do_not_break_the_timeline():
+    class Lingering(toys.Stream):
+        def __iter__(self):
+            for sample in super().__iter__():
+                with perfdoctor.stage("decode"):
+                    yield sample
+
+    loop = run(lambda: toys.workload(dataset=Lingering(), batch_size=4), steps=4)
+    assert len(loop.steps.times) == 4
