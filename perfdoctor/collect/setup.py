@@ -97,8 +97,9 @@ def arch_parameters(workload: Workload) -> list[nn.Parameter]:
     given: Any = workload.arch_parameters
     if given is None:
         return []
-    found: Iterable[nn.Parameter] = given(workload.model) if callable(given) else given
-    parameters = list(found)
+    with in_user_code("arch_parameters of the workload"):
+        found: Iterable[nn.Parameter] = given(workload.model) if callable(given) else given
+        parameters = list(found)
     if not parameters:
         raise PerfdoctorError(
             "Workload(arch_parameters=...) gave no parameters; leave it out where nothing is "
@@ -134,8 +135,10 @@ def make_optimizer(
 
 def wants_closure(optimizer: Optimizer) -> bool:
     """Whether its step calls the training back, as L-BFGS does."""
-    parameters = inspect.signature(type(optimizer).step).parameters
-    closure = parameters.get("closure")
+    try:
+        closure = inspect.signature(type(optimizer).step).parameters.get("closure")
+    except (TypeError, ValueError):  # a step that is not written in Python
+        return False
     return closure is not None and closure.default is inspect.Parameter.empty
 
 
@@ -153,9 +156,9 @@ def loader_arguments(workload: Workload, options: BenchOptions) -> dict[str, Any
             slug="batch-size-and-sampler",
         )
     if options.batch_size is not None or ("batch_size" not in arguments and not own_batching):
-        size = options.batch_size or workload.batch_size or DEFAULT_BATCH_SIZE
-        arguments["batch_size"] = size
-    if "batch_size" in arguments:
+        size = workload.batch_size if options.batch_size is None else options.batch_size
+        arguments["batch_size"] = DEFAULT_BATCH_SIZE if size is None else size
+    if arguments.get("batch_size") is not None:
         arguments["batch_size"] = _whole(arguments["batch_size"])
     for name in ("num_workers", "prefetch_factor", "pin_memory", "persistent_workers"):
         if (value := getattr(options, name)) is not None:
@@ -189,9 +192,14 @@ def validation_arguments(workload: Workload, arguments: dict[str, Any]) -> dict[
     return kept
 
 
-def _whole(size: Any) -> Any:
-    """NumPy's whole numbers as Python's, which DataLoader insists on."""
-    return operator.index(size) if hasattr(size, "__index__") else size
+def _whole(size: Any) -> int:
+    """A batch size as Python's whole number, on which DataLoader insists."""
+    whole = operator.index(size) if hasattr(size, "__index__") else 0
+    if whole < 1:
+        raise PerfdoctorError(
+            f"batch_size={size!r} must be a whole number from 1", slug="bad-batch-size"
+        )
+    return whole
 
 
 def _check_size(dataset: Any, batch_size: int | None, arguments: dict[str, Any]) -> None:
@@ -205,7 +213,7 @@ def _check_size(dataset: Any, batch_size: int | None, arguments: dict[str, Any])
         count = len(dataset)
     if count == 0:
         raise PerfdoctorError("the dataset is empty: its length is 0", slug="dataset-empty")
-    if batch_size is not None and batch_size > count:
+    if batch_size is not None and batch_size > count and "sampler" not in arguments:
         raise PerfdoctorError(
             f"batch size {batch_size} is larger than the dataset ({count} samples); "
             f"use --batch-size {count} or less",

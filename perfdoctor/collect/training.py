@@ -391,12 +391,13 @@ class TrainingLoop:
     def _architecture_step(self) -> ArchitectureStep | None:
         if not self.arch_parameters:
             return None
-        optimizer = make_optimizer(
-            self.workload.arch_optimizer,
-            self.arch_parameters,
-            # DARTS, section 3.1.1: Adam, 3e-4, (0.5, 0.999), weight decay 1e-3
-            lambda ps: torch.optim.Adam(ps, lr=3e-4, betas=(0.5, 0.999), weight_decay=1e-3),
-        )
+        with in_user_code("making the architecture's optimizer"):
+            optimizer = make_optimizer(
+                self.workload.arch_optimizer,
+                self.arch_parameters,
+                # DARTS, section 3.1.1: Adam, 3e-4, (0.5, 0.999), weight decay 1e-3
+                lambda ps: torch.optim.Adam(ps, lr=3e-4, betas=(0.5, 0.999), weight_decay=1e-3),
+            )
         return ArchitectureStep(
             self.loss_of, self.weights, self.arch_parameters, optimizer, self.optimizer
         )

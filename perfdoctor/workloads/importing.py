@@ -107,7 +107,7 @@ def _bad_spec(spec: str, default: str | None) -> PerfdoctorError:
 
 
 def _import(place: str, spec: str) -> ModuleType:
-    if place.endswith(".py") and not Path(place).is_file():
+    if place.endswith(".py") and not os.path.isfile(place):  # noqa: PTH113 - no error if unreadable
         raise PerfdoctorError(f"{place} does not exist (cwd {Path.cwd()})", slug="file-missing")
     try:
         return _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
