@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from perfdoctor.collect import alone, memory
+from perfdoctor.collect import alone, interrupts, memory
 from perfdoctor.collect.batches import bytes_in, tensors
 from perfdoctor.collect.environment import describe_environment
 from perfdoctor.collect.failures import OutOfMemoryError, worker_died, worker_failure
@@ -265,7 +265,8 @@ def measure(
     """
     progress("setting up", 0, 0)
     try:
-        return _measured(factory, options, source, progress)
+        with interrupts.heeded():
+            return _measured(factory, options, source, progress)
     except OutOfMemoryError as error:
         reason = str(error)
     except RuntimeError as error:  # a worker's end can be raised anywhere, by a signal handler

@@ -17,7 +17,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from perfdoctor.collect import memory
+from perfdoctor.collect import interrupts, memory
 from perfdoctor.collect.bench import Measurement, begin
 from perfdoctor.collect.failures import worker_died, worker_failure
 from perfdoctor.collect.hardware import HardwareSampler
@@ -61,8 +61,9 @@ def measure_rounds(cases: Sequence[Case], source: Source, progress: Progress) ->
         KeyboardInterrupt: before the first round was complete.
     """
     idle = _memory_in_use()
-    entries = [_set_up(case, source, progress, idle) for case in cases]
-    interrupted = _rounds(entries, progress)
+    with interrupts.heeded():
+        entries = [_set_up(case, source, progress, idle) for case in cases]
+        interrupted = _rounds(entries, progress)
     alive = [e.measurement for e in entries if e.measurement is not None]
     if not alive:
         raise PerfdoctorError(f"{entries[0].error}", slug="every-configuration-failed")

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from perfdoctor.collect import interrupts
 from perfdoctor.collect.arch import ArchitectureStep
 from perfdoctor.collect.batches import (
     call_model,
@@ -210,6 +211,7 @@ class TrainingLoop:
         return autocast(self.device, self.options.precision)
 
     def _step(self) -> None:
+        interrupts.check()
         timeline = self.timeline
         timeline.enter(DATA_LOADING)
         timed, started = self._next_batch()

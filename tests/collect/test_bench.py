@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -92,6 +96,32 @@ def test_an_interrupt_after_the_loop_keeps_the_report(monkeypatch):
     run = measure(toys.workload, options, BENCH)
     assert run.sampling.stop == "interrupted"
     assert run.step_s.size == 5
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_that_python_drops_is_heeded_at_the_next_step():
+    if threading.current_thread() is not threading.main_thread():
+        pytest.skip("signals arrive in the main thread")
+
+    class Dying:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGINT)  # what it raises here is dropped
+
+    class Dropping(toys.Classifier):
+        calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            if self.calls == 4:
+                Dying()
+            return super().forward(x)
+
+    options = BenchOptions(device="cpu", iterations=50, max_seconds=0.5)
+    before = signal.getsignal(signal.SIGINT)
+    run = measure(lambda: toys.workload(model=Dropping()), options, BENCH)
+    assert run.sampling.stop == "interrupted"
+    assert run.step_s.size == 3  # without the first, which is kept apart
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_what_cannot_be_measured_is_a_warning_and_not_the_end(monkeypatch):
