@@ -5,24 +5,30 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import torch
 
 from perfdoctor.collect import alone, interrupts, memory
-from perfdoctor.collect.batches import bytes_in, tensors
+from perfdoctor.collect.assembly import (
+    configuration,
+    host_s,
+    skipped_files,
+    stage_series,
+    tokens_per_sample,
+)
+from perfdoctor.collect.batches import bytes_in
 from perfdoctor.collect.environment import describe_environment
 from perfdoctor.collect.failures import OutOfMemoryError, worker_died, worker_failure
 from perfdoctor.collect.hardware import HardwareSampler
 from perfdoctor.collect.limits import compute_limit, pinned_copy_peak, sequential_read_peak
-from perfdoctor.collect.loader import BatchInfo, is_iterable
+from perfdoctor.collect.loader import BatchInfo
 from perfdoctor.collect.memory_search import largest_batch
 from perfdoctor.collect.options import BenchOptions, Progress, no_progress
 from perfdoctor.collect.precision import effective_precision
 from perfdoctor.collect.probes import COMPUTE, probe_all
 from perfdoctor.collect.sampling import sample
-from perfdoctor.collect.training import Steps, TrainingLoop
+from perfdoctor.collect.training import TrainingLoop
 from perfdoctor.errors import PerfdoctorError, first_line
 from perfdoctor.record import (
     Floats,
@@ -36,7 +42,7 @@ from perfdoctor.record import (
     Source,
     StageSeries,
 )
-from perfdoctor.stages import DATA_LOADING, H2D_COPY, in_order
+from perfdoctor.stages import DATA_LOADING, H2D_COPY
 from perfdoctor.workload import WorkloadFactory
 
 #: Parts of the time budget. What the loop does not need is not spent.
@@ -183,7 +189,7 @@ class Measurement:
             stages=stage_series(steps),
             epoch_start=steps.starts(),
             block=steps.block_numbers(),
-            host_s=_host_s(steps) if loop.device.type == "cuda" else None,
+            host_s=host_s(steps) if loop.device.type == "cuda" else None,
             warmup=loop.options.warmup,
             first_s=self.first_s,
             alone=(*self._loader_series(), *self.compute_alone),
@@ -195,9 +201,9 @@ class Measurement:
             utilisation={} if hardware is None else hardware.utilisation(),
             latency_s=self.latency_s,
             step_cpu_s=self.step_cpu_s,
-            tokens_per_sample=_tokens_per_sample(loop),
+            tokens_per_sample=tokens_per_sample(loop),
             sampling=self.sampling,
-            skipped=tuple(SkippedFile(path=p, reason=r) for p, r in _skipped(loop).items()),
+            skipped=tuple(SkippedFile(path=p, reason=r) for p, r in skipped_files(loop).items()),
             warnings=(*self.warnings, *self._observations()),
         )
 
@@ -299,93 +305,6 @@ def begin(
     progress("first step" if options.compile == "off" else "first step: compiling", 0, 0)
     measurement.first_step()
     return measurement
-
-
-def stage_series(steps: Steps) -> tuple[StageSeries, ...]:
-    """One series per stage that occurred, `data_loading` with its hidden time."""
-    names = {name for step in steps.times for name in step.exposed_s}
-    series = [_exposed(name, steps) for name in in_order(names)]
-    return (*series, *_worker_stages(steps, names))
-
-
-def _exposed(name: str, steps: Steps) -> StageSeries:
-    exposed = np.array([step.exposed_s.get(name, np.nan) for step in steps.times])
-    hidden = None
-    if name == DATA_LOADING:
-        host = np.array([step.host_s.get(name, 0.0) for step in steps.times])
-        made = np.array([info.batch_s for info in steps.infos[: len(steps.times)]])
-        hidden = np.maximum(0.0, np.maximum(made, host) - exposed)
-    return StageSeries(name=name, exposed_s=exposed, hidden_s=hidden)
-
-
-def _worker_stages(steps: Steps, known: set[str]) -> tuple[StageSeries, ...]:
-    """Stages that the dataset names inside workers: hidden, since no step waits for them alone."""
-    infos = steps.infos[: len(steps.times)]
-    made_elsewhere = [info for info in infos if info.worker is not None]
-    names = {name for info in made_elsewhere for name in info.stages_s} - known
-    return tuple(
-        StageSeries(
-            name=name,
-            exposed_s=np.zeros(len(infos)),
-            hidden_s=np.array([info.stages_s.get(name, np.nan) for info in infos]),
-        )
-        for name in sorted(names)
-    )
-
-
-def configuration(loop: TrainingLoop) -> dict[str, Any]:
-    """The settings really used, for rules and readers."""
-    arguments, optimizer = loop.loader_arguments, loop.optimizer
-    defaults = getattr(optimizer, "defaults", {})
-    workers = loop.num_workers
-    found = {
-        "batch_size": arguments.get("batch_size"),
-        "num_workers": workers,
-        "prefetch_factor": (arguments.get("prefetch_factor") or 2) if workers else None,
-        "pin_memory": bool(arguments.get("pin_memory")),
-        "persistent_workers": bool(arguments.get("persistent_workers")) if workers else None,
-        "precision": effective_precision(loop.device, loop.options.precision),
-        "compile": loop.options.compile,
-        "channels_last": loop.options.channels_last,
-        "device": str(loop.device),
-        "seed": loop.options.seed,
-        "threads": torch.get_num_threads(),
-        "optimizer": type(optimizer).__name__,
-        "optimizer_foreach": defaults.get("foreach"),
-        "optimizer_fused": defaults.get("fused"),
-        "loader_kind": "iterable" if is_iterable(loop.workload.dataset) else "map",
-        "dataset_size": _length(loop.workload.dataset),
-    }
-    if loop.arch is not None:
-        found |= {"arch_every": loop.workload.arch_every, "arch_order": loop.workload.arch_order}
-    return found
-
-
-def _length(dataset: Any) -> int | None:
-    try:
-        return len(dataset)
-    except TypeError:
-        return None
-
-
-def _skipped(loop: TrainingLoop) -> dict[str, str]:
-    """Files skipped when the dataset was made, and those met since."""
-    return dict(getattr(loop.workload.dataset, "skipped", ())) | loop.steps.skipped
-
-
-def _host_s(steps: Steps) -> Floats:
-    return np.array([sum(step.host_s.values()) for step in steps.times])
-
-
-def _tokens_per_sample(loop: TrainingLoop) -> float | None:
-    """The sequence length where the model's first input is a matrix of integers."""
-    if not loop.captured:
-        return None
-    inputs, _ = loop.unpack(loop.captured[0])
-    first = next(tensors(inputs), None)
-    if first is None or first.dim() != 2 or first.is_floating_point():
-        return None
-    return float(first.shape[1])
 
 
 def _median(values: Floats | None) -> float | None:

@@ -10,7 +10,7 @@ from torch import nn
 
 import perfdoctor
 from perfdoctor.collect import training
-from perfdoctor.collect.bench import stage_series
+from perfdoctor.collect.assembly import stage_series
 from perfdoctor.collect.options import BenchOptions
 from perfdoctor.collect.training import TrainingLoop
 from perfdoctor.errors import PerfdoctorError, UserCodeError
