@@ -65,36 +65,41 @@ def measure_rounds(cases: Sequence[Case], source: Source, progress: Progress) ->
         entries = [_set_up(case, source, progress, idle) for case in cases]
         interrupted = _rounds(entries, progress)
     alive = [e.measurement for e in entries if e.measurement is not None]
-    if not alive:
-        raise PerfdoctorError(f"{entries[0].error}", slug="every-configuration-failed")
+    if not alive and entries[0].error is not None:
+        raise entries[0].error
     if not interrupted:
         _complete_best(alive, progress)
     return [
-        Outcome(e.case, None if e.measurement is None else e.measurement.run(), e.error)
+        Outcome(e.case, error=str(e.error))
+        if e.measurement is None
+        else Outcome(e.case, e.measurement.run())
         for e in entries
     ]
 
 
 @dataclass
 class _Entry:
-    """A case in the making. Of a failure only the text is kept: its traceback holds the model."""
+    """A case in the making, or the error that ended it."""
 
     case: Case
     measurement: Measurement | None = None
-    error: str | None = None
+    error: PerfdoctorError | None = None
 
     def attempt(self, work: Callable[[], None]) -> None:
         """Does `work`; what goes wrong ends this case and no other."""
         try:
             work()
         except PerfdoctorError as error:
-            self.error = str(error)
+            self._fail(error)
         except RuntimeError as error:
             if not worker_died(error):
                 raise
-            self.error = str(worker_failure(error))
-        if self.error is not None:
-            self.measurement = None
+            self._fail(worker_failure(error))
+
+    def _fail(self, error: PerfdoctorError) -> None:
+        """Keeps the error, but nothing that would keep the model and its activations alive."""
+        error.__traceback__ = error.__cause__ = error.__context__ = None
+        self.error, self.measurement = error, None
 
 
 def _rounds(entries: list[_Entry], progress: Progress) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from perfdoctor.report import Evidence, Finding, Prediction
 from perfdoctor.rules.facts import Facts
-from perfdoctor.rules.gains import free_cores, from_probe, probe, whole_cores
+from perfdoctor.rules.gains import free_cores, from_probe, probe, probe_evidence, whole_cores
 from perfdoctor.rules.wording import count, loader_snippet, on_cuda, percent
 
 _THREADS = "configuration.threads"
@@ -68,11 +68,8 @@ class CpuThreadsBelowUsableCores:
             snippet=f"torch.set_num_threads({threads})",
             evidence=(
                 Evidence(metric="threads", value=now, unit="", threshold=cores),
-                Evidence(
-                    metric=f"speed-up of the computation with {threads} threads",
-                    value=measured.speedup,
-                    unit="×",
-                    threshold=facts.threshold("probe_low"),
+                probe_evidence(
+                    facts, measured, f"speed-up of the computation with {threads} threads"
                 ),
             ),
             cause=self.cause,
@@ -148,11 +145,8 @@ class SmallBatch:
             change={"batch_size": 2 * now},
             snippet=_batch_snippet(facts, now),
             evidence=(
-                Evidence(
-                    metric=f"samples/s of the computation with {2 * now} ÷ {now} a batch",
-                    value=measured.speedup,
-                    unit="×",
-                    threshold=facts.threshold("probe_low"),
+                probe_evidence(
+                    facts, measured, f"samples/s of the computation with {2 * now} ÷ {now} a batch"
                 ),
                 Evidence(
                     metric="memory with twice the batch",

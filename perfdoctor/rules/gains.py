@@ -15,7 +15,7 @@ from perfdoctor.pipeline_model import (
     predict,
 )
 from perfdoctor.record import Floats
-from perfdoctor.report import Prediction
+from perfdoctor.report import Evidence, Prediction
 from perfdoctor.rules.facts import Facts, Missing
 from perfdoctor.rules.steadiness import median_half_width
 from perfdoctor.stats import amdahl, relative_half_width
@@ -50,6 +50,12 @@ def probe(facts: Facts, name: str) -> ProbeFacts:
     low, high = facts.number(f"{path}.low"), facts.number(f"{path}.high")
     total = min(1.0, sum(shares.values()))
     return ProbeFacts(speedup, low, high, total, max(shares, key=lambda s: shares[s]))
+
+
+def probe_evidence(facts: Facts, measured: ProbeFacts, metric: str) -> Evidence:
+    """The probe's ratio beside the threshold that its lower end must pass."""
+    limit = facts.threshold("probe_low")
+    return Evidence(metric=metric, value=measured.speedup, unit="×", threshold=limit)
 
 
 def from_probe(facts: Facts, measured: ProbeFacts) -> Prediction:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
-from perfdoctor.rules.gains import ProbeFacts, from_probe, probe
+from perfdoctor.rules.gains import ProbeFacts, from_probe, probe, probe_evidence
 from perfdoctor.rules.wording import on_cuda, percent
 
 _PRECISION = "configuration.precision"
@@ -155,12 +155,7 @@ def _faster(facts: Facts) -> tuple[str, ProbeFacts] | None:
 
 def _evidence(facts: Facts, measured: ProbeFacts, metric: str) -> tuple[Evidence, ...]:
     return (
-        Evidence(
-            metric=metric,
-            value=measured.speedup,
-            unit="×",
-            threshold=facts.threshold("probe_low"),
-        ),
+        probe_evidence(facts, measured, metric),
         Evidence(
             metric="forward, loss and backward",
             value=measured.share,

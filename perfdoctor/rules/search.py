@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts, Missing
-from perfdoctor.rules.gains import from_less_work, from_probe, probe
+from perfdoctor.rules.gains import from_less_work, from_probe, probe, probe_evidence
 from perfdoctor.rules.wording import percent
 from perfdoctor.stages import ARCH_STEP
 
@@ -147,12 +147,7 @@ class SecondOrderArchitectureStep:
                     unit="share of step",
                     threshold=facts.threshold("share"),
                 ),
-                Evidence(
-                    metric="second ÷ first order step time",
-                    value=measured.speedup,
-                    unit="×",
-                    threshold=facts.threshold("probe_low"),
-                ),
+                probe_evidence(facts, measured, "second ÷ first order step time"),
             ),
             cause=self.cause,
             predicted=from_probe(facts, measured),

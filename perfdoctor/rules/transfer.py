@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
-from perfdoctor.rules.gains import from_probe, probe
+from perfdoctor.rules.gains import from_probe, probe, probe_evidence
 from perfdoctor.rules.wording import loader_snippet, on_cuda, percent
 from perfdoctor.stages import H2D_COPY
 
@@ -66,12 +66,7 @@ class PageableHostCopies:
             + "\ntarget = target.to(device, non_blocking=True)",
             evidence=(
                 Evidence(metric="copy to device", value=measured.share, unit="share of step"),
-                Evidence(
-                    metric="pageable ÷ pinned copy time",
-                    value=measured.speedup,
-                    unit="×",
-                    threshold=facts.threshold("probe_low"),
-                ),
+                probe_evidence(facts, measured, "pageable ÷ pinned copy time"),
             ),
             cause=self.cause,
             predicted=from_probe(facts, measured),

@@ -224,6 +224,13 @@ def test_the_users_failure_shows_their_traceback_and_not_ours(capfd):
     )
 
 
+def test_a_comparison_in_which_all_fail_shows_the_users_traceback_too(capfd):
+    assert bench("--workload", f"{WORKLOAD}:failing", "--batch-size", "4,8", *QUICK) == 2
+    err = capfd.readouterr().err
+    assert "workload_file.py" in err
+    assert err.splitlines()[-1].startswith("perfdoctor: error: the forward of the model failed")
+
+
 @pytest.mark.parametrize(("at", "report"), [(30, True), (1, False)])
 def test_ctrl_c_reports_what_was_measured_and_exits_130(at, report, elsewhere):
     done = subprocess.run(
