@@ -7,6 +7,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 RULES = "perfdoctor.rules"
+READERS = "perfdoctor.readers"
 
 
 @dataclass(frozen=True)

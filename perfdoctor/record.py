@@ -70,12 +70,15 @@ class Environment:
 class StageSeries:
     """One stage over the steps: seconds, NaN in steps where it did not run.
 
-    `exposed_s` is what the step waited for; `hidden_s` is work behind other work.
+    `exposed_s` is what the step waited for; `hidden_s` is work behind other work. `mean_s` is the
+    mean over all steps since the record before, where a log prints one step of many and an
+    average: then only the average tells the share.
     """
 
     name: str
     exposed_s: Floats
     hidden_s: Floats | None = None
+    mean_s: Floats | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +166,80 @@ class SkippedFile:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Track:
+    """Where each record of a log lies in the training and in the file; one element a record.
+
+    Attributes:
+        files: the files read. file: index into them. line: 1-based.
+        step: the training step's number, counted over the whole run.
+        steps: how many training steps the record stands for.
+        at_s: seconds from the run's first record to this one.
+    """
+
+    files: tuple[str, ...]
+    file: NDArray[np.int32]
+    line: NDArray[np.int64]
+    step: Floats | None = None
+    steps: Floats | None = None
+    at_s: Floats | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochSeries:
+    """One element an epoch; NaN where the log does not say.
+
+    Attributes:
+        number: as the log counts. time_s: the whole epoch, validation included where the log
+            counts it so. train_s, validation_s: its parts. at_s: its end, since the run began.
+        metrics: name → value at the end of the epoch.
+    """
+
+    number: Floats
+    time_s: Floats
+    train_s: Floats | None = None
+    validation_s: Floats | None = None
+    at_s: Floats | None = None
+    line: NDArray[np.int64] | None = None
+    metrics: dict[str, Floats] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """A part of the wall clock: a stage, start_up, train, unexplained. `count`: how many times."""
+
+    name: str
+    seconds: float
+    count: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnreadLine:
+    """A line that should have held a record and could not be read."""
+
+    path: str
+    line: int
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogFile:
+    """What was read of one file.
+
+    Attributes:
+        format: its name. reason: why that one. lines: in the file. records: lines that gave
+            values. unread: lines that look like records and gave none.
+    """
+
+    path: str
+    format: str
+    reason: str
+    lines: int
+    records: int
+    unread: int = 0
+    unread_samples: tuple[UnreadLine, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """One measured training.
 
@@ -182,6 +259,13 @@ class Run:
         latency_s: inference on one sample, one element a call.
         tokens_per_sample: length of a token sequence, for language models.
         step_cpu_s: processor seconds of this process per step outside loading.
+        rates: samples_per_s, tokens_per_s as a log prints them; one element a record.
+        mean_step_s: mean over the steps since the record before, see `StageSeries.mean_s`.
+        track: where the records of a log lie. Only from logs, as are all that follow.
+        epochs: the epochs a log tells of. spans: its wall clock in parts. wall_s: all of it.
+        started_at: seconds since 1970, where the log has dates.
+        ranks: how many processes wrote it. restarts: indices of records after which steps repeat.
+        logs: the files it was read from.
     """
 
     name: str
@@ -210,3 +294,13 @@ class Run:
     sampling: Sampling | None = None
     skipped: tuple[SkippedFile, ...] = ()
     warnings: tuple[str, ...] = ()
+    rates: dict[str, Floats] = field(default_factory=dict)
+    mean_step_s: Floats | None = None
+    track: Track | None = None
+    epochs: EpochSeries | None = None
+    spans: tuple[Span, ...] = ()
+    wall_s: float | None = None
+    started_at: float | None = None
+    ranks: int = 1
+    restarts: tuple[int, ...] = ()
+    logs: tuple[LogFile, ...] = ()

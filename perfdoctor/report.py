@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from perfdoctor.record import Environment, Limit, Probe, Sampling, SkippedFile, Source
+from perfdoctor.record import Environment, Limit, LogFile, Probe, Sampling, SkippedFile, Source
 
 Interval = tuple[float, float]
 
@@ -59,34 +59,129 @@ class Steps:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Economics:
+    """What the epochs brought for their time.
+
+    Attributes:
+        metric: its name; `lower_is_better` as the name tells.
+        best, best_epoch: its best value and where. target_epoch: where it first came within 0.1 %
+            of the best (relative to the whole improvement).
+        after_best_s: time of the epochs after the best one; `after_best_share` of all epochs.
+        saved_s: what early stopping with `patience` epochs would have saved.
+    """
+
+    metric: str
+    lower_is_better: bool
+    best: float
+    best_epoch: float
+    after_best_s: float | None = None
+    after_best_share: float | None = None
+    patience: int | None = None
+    saved_s: float | None = None
+    target_epoch: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """When an unfinished run would end, with the 95 % interval of the time left."""
+
+    steps_left: float
+    left_s: float
+    low_s: float
+    high_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Epochs:
-    """Epochs seen. `start` is the wait for the first batch after making an iterator."""
+    """Epochs seen. `start` is the wait for the first batch after making an iterator.
+
+    `time` is of whole epochs, `validation` of the validation in each.
+    """
 
     count: int
     steps_per_epoch: int | None = None
     start: Stat | None = None
+    time: Stat | None = None
+    validation: Stat | None = None
+    economics: Economics | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangePoint:
+    """Where the speed changed for good: the record's index, its step and its place in the log.
+
+    `before` and `after` are median rates on both sides in the trend's unit, `p` the significance.
+    """
+
+    index: int
+    before: float
+    after: float
+    p: float
+    step: float | None = None
+    at_s: float | None = None
+    where: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stalls:
+    """Steps much slower than the rest.
+
+    Attributes:
+        count: how many. excess_s: median time each takes more than a usual step.
+        share: of the time of all steps that goes into them.
+        period_steps: where they come at regular distances.
+        at_epoch_start: whether nearly all of them are first in an epoch.
+    """
+
+    count: int
+    excess_s: float
+    share: float
+    period_steps: float | None = None
+    at_epoch_start: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trend:
-    """Samples/s at the start and the end of the run; `shape` as in the contract."""
+    """The rate at the start and the end of the run, in `unit`; `shape` as in the contract."""
 
     first: float
     last: float
     change: float
     shape: str
-    change_points: tuple[int, ...] = ()
+    change_points: tuple[ChangePoint, ...] = ()
+    unit: str = "samples/s"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WallPart:
+    """A part of the wall clock; `count` times."""
+
+    name: str
+    seconds: float
+    share: float
+    count: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wall:
+    """All of the wall clock, from the first to the last thing that was seen."""
+
+    total_s: float
+    parts: tuple[WallPart, ...]
+    started_at: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Throughput:
-    """Rates over all steps after warm-up, stalls included."""
+    """Rates over all steps after warm-up, stalls included; medians over the records of a log."""
 
-    samples_per_s: float
-    steps_per_s: float
+    samples_per_s: float | None = None
+    steps_per_s: float | None = None
     samples_per_s_ci: Interval | None = None
     tokens_per_s: float | None = None
     trend: Trend | None = None
+    median_samples_per_s: float | None = None
+    median_tokens_per_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,7 +349,8 @@ class ComparedConfiguration:
     """One row of a comparison.
 
     `relative` is its samples/s ÷ the first measured row's, from paired interleaved blocks.
-    A configuration that failed has an `error` and no numbers.
+    A configuration that failed has an `error` and no numbers. `epoch_p50_s`, `steps_per_s`,
+    `verdict` and `best_metric` are for runs that were logged.
     """
 
     label: str
@@ -266,6 +362,11 @@ class ComparedConfiguration:
     peak_bytes: int | None = None
     bottleneck: str | None = None
     error: str | None = None
+    steps_per_s: float | None = None
+    epoch_p50_s: float | None = None
+    wall_s: float | None = None
+    verdict: str | None = None
+    best_metric: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -288,9 +389,9 @@ class Report:
     source: Source
     environment: Environment
     configuration: dict[str, Any]
-    steps: Steps
+    steps: Steps | None
     stages: dict[str, StageStat]
-    throughput: Throughput
+    throughput: Throughput | None
     notes: tuple[str, ...] = ()
     epochs: Epochs | None = None
     alone: dict[str, Stat] = field(default_factory=dict)
@@ -309,3 +410,9 @@ class Report:
     skipped: tuple[SkippedFile, ...] = ()
     warnings: tuple[str, ...] = ()
     series: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
+    stalls: Stalls | None = None
+    wall: Wall | None = None
+    forecast: Forecast | None = None
+    ranks: int = 1
+    restarts: tuple[int, ...] = ()
+    logs: tuple[LogFile, ...] = ()

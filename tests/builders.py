@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from perfdoctor.record import Environment, Run, Sampling, Source, StageSeries
+from perfdoctor.record import Environment, Floats, LogFile, Run, Sampling, Source, StageSeries
 from perfdoctor.report import (
     ComparedConfiguration,
     Comparison,
     Diagnosis,
+    Epochs,
     Evidence,
     Prediction,
     Recommendation,
@@ -21,8 +22,11 @@ from perfdoctor.report import (
     Stat,
     Steps,
     Throughput,
+    Wall,
+    WallPart,
 )
 from perfdoctor.stages import in_order
+from perfdoctor.stats import describe
 
 #: Seconds of each stage in a step that waits for its data.
 INPUT_BOUND_S = {
@@ -209,3 +213,104 @@ def make_comparison(**overrides: Any) -> Comparison:
     """No worker, one and two: two is best."""
     rows = tuple(make_compared(n) for n in (0, 1, 2))
     return replace(Comparison(varied=("num_workers",), rows=rows, best=(2,)), **overrides)
+
+
+def make_log_file(path: str = "train.log", **overrides: Any) -> LogFile:
+    """A file of imagenet-style lines."""
+    file = LogFile(
+        path=path,
+        format="pytorch-imagenet",
+        reason='12 of 12 lines like "Epoch: [0][ 10/5005]  Time  0.124 ( 0.131)"',
+        lines=420,
+        records=400,
+    )
+    return replace(file, **overrides)
+
+
+def make_log_series(
+    step_s: Floats, *, batch_size: int = 256, data_share: float = 0.1, every: int = 10
+) -> dict[str, tuple[float | None, ...]]:
+    """The columns of a log that prints every so many steps, thinned to 2,000 points."""
+    steps = float(every) * np.arange(1, step_s.size + 1)
+    columns = {
+        "step": steps,
+        "at_s": np.cumsum(step_s) * every,
+        "line": np.arange(step_s.size) + 13.0,
+        "step_s": step_s,
+        "samples": np.full(step_s.size, float(batch_size)),
+        "samples_per_s": batch_size / step_s,
+        "data_loading_s": data_share * step_s,
+    }
+    stride = max(1, -(-step_s.size // 2000))
+    return {name: tuple(values[::stride].tolist()) for name, values in columns.items()}
+
+
+def make_epoch_series(
+    epoch_s: Floats, validation_s: Floats | None = None
+) -> dict[str, tuple[float | None, ...]]:
+    """The columns that have one element an epoch."""
+    columns = {
+        "epoch": np.arange(epoch_s.size, dtype=np.float64),
+        "epoch_s": epoch_s,
+        "epoch_line": 40.0 * np.arange(1, epoch_s.size + 1),
+    }
+    if validation_s is not None:
+        columns["epoch_validation_s"] = validation_s
+    return {name: tuple(values.tolist()) for name, values in columns.items()}
+
+
+def make_wall(parts_s: Mapping[str, float], **overrides: Any) -> Wall:
+    """A wall clock of these parts, in seconds."""
+    total_s = sum(parts_s.values())
+    parts = tuple(WallPart(name=n, seconds=s, share=s / total_s) for n, s in parts_s.items())
+    wall = Wall(total_s=total_s, parts=parts, started_at="2026-03-01T21:14:05+00:00")
+    return replace(wall, **overrides)
+
+
+def make_log_report(
+    *,
+    step_s: Floats | None = None,
+    batch_size: int = 256,
+    data_share: float = 0.1,
+    every: int = 10,
+    **overrides: Any,
+) -> Report:
+    """A Report of a log that prints the time of every tenth step; nothing is diagnosed.
+
+    `step_s` are the printed step times: by default 400 around 125 ms.
+    """
+    times = 0.125 * np.exp(np.random.default_rng(0).normal(0, 0.04, 400))
+    times = times if step_s is None else step_s
+    stat = describe(times)
+    assert stat is not None
+    rate = batch_size / stat.mean_s
+    shares = {"data_loading": data_share, "other": 1 - data_share}
+    fields: dict[str, Any] = {
+        "schema_version": 1,
+        "tool": {"name": "perfdoctor", "version": "0.1.0"},
+        "created_at": "2026-03-04T03:04:05+00:00",
+        "name": "train.log",
+        "source": Source(kind="log", path="train.log", format="pytorch-imagenet"),
+        "environment": Environment(),
+        "configuration": {"batch_size": batch_size, "num_workers": 4, "arch": "resnet50"},
+        "steps": Steps(count=stat.count, warmup_discarded=0, time=stat),
+        "stages": {name: _part(stat, share) for name, share in shares.items()},
+        "throughput": Throughput(
+            samples_per_s=rate,
+            steps_per_s=1 / stat.mean_s,
+            samples_per_s_ci=(0.985 * rate, 1.015 * rate),
+            median_samples_per_s=batch_size / stat.p50_s,
+        ),
+        "epochs": Epochs(count=1),
+        "wall": make_wall({"train": every * stat.total_s, "start_up": 41.0, "unexplained": 12.0}),
+        "series": make_log_series(times, batch_size=batch_size, data_share=data_share, every=every),
+        "logs": (make_log_file(records=stat.count, lines=stat.count + 20),),
+    }
+    return Report(**(fields | overrides))
+
+
+def _part(whole: Stat, share: float) -> StageStat:
+    """A stage that takes `share` of every step."""
+    times = {n: share * v for n, v in vars(whole).items() if isinstance(v, float)}
+    return StageStat(**{**vars(whole), **times, "share": share, "p50_ci": None, "p95_ci": None,
+                        "p99_ci": None})  # fmt: skip

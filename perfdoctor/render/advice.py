@@ -13,6 +13,7 @@ from rich.text import Text
 
 from perfdoctor.render import words
 from perfdoctor.render.facts import heading
+from perfdoctor.render.log_words import from_log
 from perfdoctor.render.text import clean, clean_block, quantity, share
 from perfdoctor.report import Choice, Diagnosis, Evidence, Recommendation, Report
 
@@ -25,19 +26,21 @@ _GAIN = (
 )
 
 
-def verdict(diagnosis: Diagnosis) -> RenderableType:
+def verdict(report: Report, diagnosis: Diagnosis) -> RenderableType:
     """The verdict as a badge, its sentence and how sure it is."""
     colour = _COLOURS.get(diagnosis.verdict, "red")
     badge = Text(f" {clean(diagnosis.verdict).upper()} ", f"bold white on {colour}")
-    first = Text.assemble(badge, "  ", _bottleneck(diagnosis))
+    first = Text.assemble(badge, "  ", _bottleneck(report, diagnosis))
     return Panel(Group(first, Text(clean(diagnosis.summary))), border_style=colour)
 
 
-def _bottleneck(diagnosis: Diagnosis) -> str:
+def _bottleneck(report: Report, diagnosis: Diagnosis) -> str:
     confidence = f"confidence {share(diagnosis.confidence)}"
     if diagnosis.bottleneck == "none":
         return confidence
-    return f"{clean(diagnosis.bottleneck)} {share(diagnosis.share)} of the step · {confidence}"
+    logged = from_log(report) and diagnosis.bottleneck not in report.stages
+    whole = "the run" if logged else "the step"
+    return f"{clean(diagnosis.bottleneck)} {share(diagnosis.share)} of {whole} · {confidence}"
 
 
 def recommendations(report: Report) -> Iterator[RenderableType]:
@@ -51,7 +54,7 @@ def recommendations(report: Report) -> Iterator[RenderableType]:
     if optional:
         yield heading("Headroom (optional)")
         yield from _listed(optional)
-    if report.recommendations:
+    if any(r.predicted or r.verified for r in report.recommendations):
         yield Padding(Text(_GAIN, "dim"), (1, 0, 0, 0))
 
 

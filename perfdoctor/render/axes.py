@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 from rich.cells import cell_len
 
-from perfdoctor.render.text import clean, shorten
+from perfdoctor.record import Floats
+from perfdoctor.render.text import clean, number, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +20,10 @@ if TYPE_CHECKING:
 BLUE, SKY, GREEN = "#0072B2", "#56B4E9", "#009E73"
 ORANGE, VERMILLION, PURPLE = "#E69F00", "#D55E00", "#CC79A7"
 GREY, LIGHT_GREY = "#666666", "#AAAAAA"
+YELLOW = "#F0E442"
 
+#: A value so many times the 98th percentile would squeeze the others.
+_FAR = 2.5
 #: Inches that the title, ticks and label of an axes take.
 AXES_IN = 0.9
 
@@ -40,6 +45,47 @@ def fit(name: str, cells: int) -> str:
     """`name` in about `cells` columns, its middle left out where it is longer."""
     shown = clean(name)
     return shorten(shown, cells * len(shown) // max(1, cell_len(shown)))
+
+
+def thousands(value: float, _: float = 0.0) -> str:
+    """How ticks of rates, steps and times are written."""
+    return number(float(f"{value:.6g}"))
+
+
+def top_of(values: Floats) -> tuple[float, int]:
+    """Where an axis from 0 should end, and how many values lie beyond.
+
+    A few values far above the others would squeeze these into a line.
+    """
+    most = float(values.max())
+    usual = float(np.percentile(values, 98))
+    if most <= _FAR * usual or usual <= 0:
+        return 1.08 * most if most > 0 else 1.0, 0
+    top = 1.5 * usual
+    return top, int((values > top).sum())
+
+
+def columns(
+    ax: Axes,
+    x: Floats,
+    top: Floats,
+    colour: str,
+    *,
+    width: float,
+    label: str | None,
+    bottom: Floats | None = None,
+) -> None:
+    """Vertical bars, drawn as one: hundreds of single ones take a second."""
+    from matplotlib.collections import PolyCollection
+
+    if x.size == 0:
+        return
+    low = np.zeros(x.size) if bottom is None else bottom
+    left, right = x - width / 2, x + width / 2
+    corners = np.array([(left, low), (left, top), (right, top), (right, low)])
+    edge = "white" if x.size < 60 else "none"
+    bars = PolyCollection(list(corners.transpose(2, 0, 1)), fc=colour, ec=edge, lw=0.5, label=label)
+    ax.add_collection(bars, autolim=False)
 
 
 def say(ax: Axes, text: str) -> None:

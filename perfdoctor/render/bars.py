@@ -5,7 +5,7 @@ from __future__ import annotations
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from perfdoctor.render import words
+from perfdoctor.render import log_words, words
 from perfdoctor.render.axes import (
     AXES_IN,
     BLUE,
@@ -60,7 +60,7 @@ def draw_stages(ax: Axes, report: Report) -> None:
         return
     bottleneck = report.diagnosis.bottleneck if report.diagnosis is not None else None
     colours = [_stage_colour(name, bottleneck) for name in stages]
-    step_s = report.steps.time.p50_s
+    step_s = report.steps.time.p50_s if report.steps is not None else 0.0
     ends = []
     for y, (stage, colour) in enumerate(zip(stages.values(), colours, strict=True)):
         ax.barh(y, stage.share, 0.7, color=colour)
@@ -74,7 +74,8 @@ def draw_stages(ax: Axes, report: Report) -> None:
     anything_hidden = any(stage.hidden_s for stage in stages.values())
     key = "; hatched (+): hidden behind other work" if anything_hidden else ""
     ax.set_xlabel(f"share of the step{key}")
-    rows(ax, [fit(name, _NAME_CELLS) for name in stages], [_stage(s) for s in stages.values()])
+    names = [fit(log_words.stage(report, name), _NAME_CELLS) for name in stages]
+    rows(ax, names, [_stage(stage) for stage in stages.values()])
 
 
 def _largest(stages: dict[str, StageStat]) -> dict[str, StageStat]:

@@ -16,12 +16,15 @@ from rich.text import Text
 from perfdoctor.render import words
 from perfdoctor.render.advice import recommendations, verdict
 from perfdoctor.render.facts import Fact, fact_grid, heading, numbers
+from perfdoctor.render.log_console import log_parts, unread
+from perfdoctor.render.log_tables import runs_table
+from perfdoctor.render.log_words import from_log, how_to_measure
 from perfdoctor.render.tables import comparison_table, stage_table
-from perfdoctor.render.text import clean, number
-from perfdoctor.report import Abstained, Report
+from perfdoctor.render.text import clean, counted, number
+from perfdoctor.report import Comparison, Report
 
 _SKIPPED_SHOWN = 5
-_MISSING_SHOWN = 4
+_MISSING_SHOWN, _UNLOGGED_SHOWN = 4, 2
 #: What stands for the characters that perfdoctor draws with where only ASCII can be written.
 _ASCII = {
     "–": "-",
@@ -31,6 +34,7 @@ _ASCII = {
     "µ": "u",
     "÷": "/",
     "·": "|",
+    "→": "->",
     "…": "...",
     "★": "*",
     "█": "#",
@@ -51,22 +55,34 @@ def print_report(report: Report, console: Console, files: Sequence[Path] = ()) -
 
 
 def _parts(report: Report, width: int, files: Sequence[Path]) -> Iterator[RenderableType]:
+    yield from log_parts(report, width) if from_log(report) else _measured(report, width)
+    if report.diagnosis is not None:
+        yield heading("Diagnosis")
+        yield verdict(report, report.diagnosis)
+        yield from recommendations(report)
+    if report.comparison is not None:
+        yield heading("Comparison")
+        yield _comparison(report, report.comparison, width)
+    closing = list(_closing(report, files))
+    if closing:
+        yield Text()
+        yield Group(*closing)
+
+
+def _measured(report: Report, width: int) -> Iterator[RenderableType]:
+    """Up to the diagnosis, of what was measured here."""
     yield _header(report)
     yield heading("Where the time of a step goes")
     yield stage_table(report, width)
     yield heading("Numbers")
     yield fact_grid(numbers(report))
-    if report.diagnosis is not None:
-        yield heading("Diagnosis")
-        yield verdict(report.diagnosis)
-        yield from recommendations(report)
-    if report.comparison is not None:
-        yield heading("Comparison")
-        yield comparison_table(report.comparison, width)
-    closing = list(_closing(report, files))
-    if closing:
-        yield Text()
-        yield Group(*closing)
+
+
+def _comparison(report: Report, comparison: Comparison, width: int) -> RenderableType:
+    if not from_log(report):
+        return comparison_table(comparison, width)
+    economics = report.epochs.economics if report.epochs is not None else None
+    return runs_table(comparison, width, economics.metric if economics is not None else None)
 
 
 def _header(report: Report) -> RenderableType:
@@ -88,8 +104,9 @@ def _closing(report: Report, files: Sequence[Path]) -> Iterator[RenderableType]:
         yield _hanging("!", "bold yellow", clean(warning))
     if report.skipped:
         yield _skipped(report)
+    yield from unread(report)
     if report.abstained:
-        yield Text(_abstained(report.abstained), "dim")
+        yield Text(_abstained(report), "dim")
     for path in files:
         yield Text.assemble(("wrote ", "dim"), clean(path), overflow="fold")
 
@@ -110,13 +127,20 @@ def _skipped(report: Report) -> RenderableType:
     return Group(first, *(Padding(line, (0, 0, 0, 2)) for line in shown))
 
 
-def _abstained(abstained: Sequence[Abstained]) -> str:
-    count = len(abstained)
-    missing = list(dict.fromkeys(clean(rule.missing) for rule in abstained))
-    more = len(missing) - _MISSING_SHOWN
-    named = "; ".join(missing[:_MISSING_SHOWN]) + (f"; and {more} more" if more > 0 else "")
-    rules = "rule" if count == 1 else "rules"
-    return f"{count} {rules} could not decide (perfdoctor bench --json shows why); missing: {named}"
+def _abstained(report: Report) -> str:
+    rules = counted(len(report.abstained), "rule")
+    missing = list(dict.fromkeys(clean(rule.missing) for rule in report.abstained))
+    if from_log(report):
+        measure = how_to_measure(report.abstained)
+        command = f"; to measure it: {measure[0]}" if measure else ""
+        return f"{rules} could not decide from this log: {_some(missing, _UNLOGGED_SHOWN)}{command}"
+    why = "(perfdoctor bench --json shows why)"
+    return f"{rules} could not decide {why}; missing: {_some(missing, _MISSING_SHOWN)}"
+
+
+def _some(names: Sequence[str], most: int) -> str:
+    more = len(names) - most
+    return "; ".join(names[:most]) + (f"; and {more} more" if more > 0 else "")
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from perfdoctor.render import words
-from perfdoctor.render.text import bytes_, change, clean, count_per_s, seconds, share
+from perfdoctor.render.text import bytes_, change, clean, count_per_s, quantity, seconds, share
 from perfdoctor.report import Interval, Loader, MemoryUse, Report, Stat, Throughput, Trend
 
 #: A label and its line; a line of None is left out.
@@ -36,28 +36,45 @@ def fact_grid(facts: Iterable[Fact], label_style: str = "cyan") -> Table:
 
 def numbers(report: Report) -> Iterator[Fact]:
     """The rates, capacities and limits that were measured."""
-    yield "throughput", _throughput(report.throughput)
-    if report.throughput.trend is not None:
+    if report.throughput is not None:
+        yield "throughput", rates(report.throughput)
         yield "trend", _trend(report.throughput.trend)
     if report.loader is not None:
         yield "loader", _loader(report.loader)
     if report.inference is not None:
         yield "inference", f"one sample takes {_percentiles(report.inference)}"
-    yield "memory", _memory(report.memory)
-    used = [words.usage(name, value) for name, value in report.utilisation.items()]
-    yield "utilisation", f"{' · '.join(used)} (mean)" if used else None
+    yield "memory", memory_line(report.memory)
+    yield "utilisation", utilisation(report)
     for index, limit in enumerate(report.limits.values()):
         yield "" if index else "limits", words.limit(limit)
 
 
-def _throughput(throughput: Throughput) -> str:
-    parts = [
-        count_per_s(throughput.samples_per_s) + _interval(throughput.samples_per_s_ci),
-        count_per_s(throughput.steps_per_s, "steps"),
-    ]
+def rates(throughput: Throughput) -> str | None:
+    """The rates that are known, in their units."""
+    parts = []
+    if throughput.samples_per_s is not None:
+        interval = _interval(throughput.samples_per_s_ci)
+        parts.append(count_per_s(throughput.samples_per_s) + interval)
+    if throughput.steps_per_s is not None:
+        parts.append(count_per_s(throughput.steps_per_s, "steps"))
     if throughput.tokens_per_s is not None:
         parts.append(count_per_s(throughput.tokens_per_s, "tokens"))
-    return " · ".join(parts)
+    medians = _medians(throughput)
+    return " · ".join([*parts, *medians]) or None
+
+
+def _medians(throughput: Throughput) -> Iterator[str]:
+    """The median record, which stalls do not move."""
+    if throughput.median_samples_per_s is not None:
+        yield f"median record {count_per_s(throughput.median_samples_per_s)}"
+    if throughput.median_tokens_per_s is not None:
+        yield f"median record {count_per_s(throughput.median_tokens_per_s, 'tokens')}"
+
+
+def utilisation(report: Report) -> str | None:
+    """The means of the hardware counters."""
+    used = [words.usage(name, value) for name, value in report.utilisation.items()]
+    return f"{' · '.join(used)} (mean)" if used else None
 
 
 def _interval(ends: Interval | None) -> str:
@@ -67,11 +84,12 @@ def _interval(ends: Interval | None) -> str:
     return f" (95 % interval {low}–{high})"
 
 
-def _trend(trend: Trend) -> str | None:
+def _trend(trend: Trend | None) -> str | None:
     """None for a steady run: nothing to say."""
-    if trend.shape == "steady":
+    if trend is None or trend.shape == "steady":
         return None
-    ends = f"{count_per_s(trend.first)} at the start, {count_per_s(trend.last)} at the end"
+    ends = f"{quantity(trend.first, trend.unit)} at the start, "
+    ends += f"{quantity(trend.last, trend.unit)} at the end"
     return f"{ends} ({change(trend.change)}, {clean(trend.shape)})"
 
 
@@ -87,7 +105,8 @@ def _percentiles(stat: Stat) -> str:
     return " · ".join(f"{name} {seconds(value)}" for name, value in named)
 
 
-def _memory(memory: MemoryUse) -> str | None:
+def memory_line(memory: MemoryUse) -> str | None:
+    """Peaks, and growth where there is some."""
     parts = []
     if memory.peak_bytes is not None:
         parts.append(f"peak {bytes_(memory.peak_bytes)}{_of_total(memory)}")
@@ -95,6 +114,8 @@ def _memory(memory: MemoryUse) -> str | None:
         parts.append(f"inference {bytes_(memory.inference_peak_bytes)}")
     if memory.workers_peak_bytes is not None:
         parts.append(f"workers {bytes_(memory.workers_peak_bytes)}")
+    if memory.trend_bytes_per_step:
+        parts.append(f"grows by {bytes_(memory.trend_bytes_per_step)} a step")
     return " · ".join(parts) or None
 
 

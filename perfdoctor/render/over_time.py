@@ -8,6 +8,7 @@ import numpy as np
 
 from perfdoctor.record import Floats
 from perfdoctor.render.axes import BLUE, GREEN, PURPLE, SKY, VERMILLION, say
+from perfdoctor.render.series import column
 from perfdoctor.render.text import count_per_s, seconds
 from perfdoctor.report import Report
 
@@ -22,13 +23,15 @@ _LONG_TAIL = 8.0
 
 def draw_throughput(ax: Axes, report: Report) -> None:
     """Samples per second over the run, in windows, with the spread of single steps."""
-    ax.set_title(f"Throughput: {count_per_s(report.throughput.samples_per_s)}")
-    step_s, samples = _column(report, "step_s"), _column(report, "samples")
-    if step_s.size == 0 or step_s.size != samples.size:
+    rate = report.throughput.samples_per_s if report.throughput is not None else None
+    ax.set_title(f"Throughput: {count_per_s(rate)}")
+    step_s, samples = column(report, "step_s"), column(report, "samples")
+    steps = report.steps
+    if steps is None or step_s.size == 0 or step_s.size != samples.size:
         say(ax, "single steps are not in this report")
         return
-    stride = max(1, -(-report.steps.count // step_s.size))  # long series are thinned evenly
-    step = report.steps.warmup_discarded + 1 + stride * np.arange(step_s.size, dtype=np.float64)
+    stride = max(1, -(-steps.count // step_s.size))  # long series are thinned evenly
+    step = steps.warmup_discarded + 1 + stride * np.arange(step_s.size, dtype=np.float64)
     kept = np.isfinite(step_s) & np.isfinite(samples) & (step_s > 0)
     window = max(_LEAST_WINDOW, -(-int(kept.sum()) // _WINDOWS))
     if kept.sum() < 4 * window:
@@ -59,9 +62,9 @@ def _windows(ax: Axes, step: Floats, samples: Floats, step_s: Floats, window: in
 def draw_step_times(ax: Axes, report: Report) -> None:
     """How often a step took how long; the tail is counted where it is not drawn."""
     ax.set_title("Step times")
-    step_s = _column(report, "step_s")
+    step_s = column(report, "step_s")
     step_s = step_s[np.isfinite(step_s) & (step_s > 0)]
-    if step_s.size == 0:
+    if report.steps is None or step_s.size == 0:
         say(ax, "single steps are not in this report")
         return
     time = report.steps.time
@@ -121,7 +124,3 @@ def _percentile(ax: Axes, row: int, text: str, x: float) -> None:
         ha="right" if right_half else "left", color="#333333",
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85},
     )  # fmt: skip
-
-
-def _column(report: Report, name: str) -> Floats:
-    return np.array([np.nan if v is None else v for v in report.series.get(name, ())], np.float64)

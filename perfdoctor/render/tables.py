@@ -4,38 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from perfdoctor.render import words
-from perfdoctor.render.text import ABSENT, bytes_, clean, count_per_s, seconds, share
+from perfdoctor.render import log_words, words
+from perfdoctor.render.grid import (
+    EDGES,
+    GAP,
+    Row,
+    bar,
+    bar_width,
+    cell,
+    fitting,
+    plain_table,
+    total_width,
+)
+from perfdoctor.render.text import ABSENT, bytes_, clean, count_per_s, counted, seconds, share
 from perfdoctor.report import ComparedConfiguration, Comparison, Report, StageStat
+from perfdoctor.stages import OTHER
 
-_EIGHTHS = " ▏▎▍▌▋▊▉"
 #: Columns of numbers; where there is no room, the last are left out first.
 _STAGE_NUMBERS = ("share", "p50", "p95", "p99", "hidden", "alone")
 _COMPARED_NUMBERS = ("samples/s", "relative", "memory", "step p50", "bottleneck")
-_GAP = 2
-#: What the edges of a table take.
-_EDGES = 2
-#: A shorter bar tells nothing.
-_SHORTEST_BAR = 4
-_LONGEST_BAR = 32
 _FEWEST_NUMBERS = 3
 #: A stage that runs less often than this is said to.
 _EVERY_STEP = 0.995
 _TEXT_COLUMNS = {"bottleneck"}
-
-Row = tuple[Text, ...]
-
-
-def bar(part: float, width: int) -> str:
-    """A bar of block characters, `part` (0–1) of `width` characters long."""
-    eighths = round(min(max(part, 0.0), 1.0) * width * 8)
-    full, rest = divmod(eighths, 8)
-    return "█" * full + (_EIGHTHS[rest] if rest else "")
 
 
 def stage_table(report: Report, width: int) -> RenderableType:
@@ -43,27 +38,32 @@ def stage_table(report: Report, width: int) -> RenderableType:
 
     The bars get the room that the other columns leave of `width` characters.
     """
-    names = [Text(clean(name)) for name in report.stages]
+    headings = _STAGE_NUMBERS[: _columns_of(report)]
+    names = [Text(log_words.stage(report, name)) for name in report.stages]
     rows = [_stage_numbers(report, name, stage) for name, stage in report.stages.items()]
     total = _total(report)
     name_width = min(max(n.cell_len for n in (*names, Text("stage"))), max(14, width // 5))
-    room = width - name_width - _EDGES
-    shown = _fitting((*rows, total), _STAGE_NUMBERS, room)
-    room -= _width((*rows, total), _STAGE_NUMBERS[:shown]) + _GAP
-    bar_width = min(_LONGEST_BAR, room) if room >= _SHORTEST_BAR else 0
-    table = _table()
+    room = width - name_width - EDGES
+    shown = fitting((*rows, total), headings, room)
+    room -= total_width((*rows, total), headings[:shown]) + GAP
+    drawn = bar_width(room)
+    table = plain_table()
     table.add_column("stage", overflow="fold", max_width=name_width)
-    table.add_column("", no_wrap=True, min_width=bar_width)
-    for heading in _STAGE_NUMBERS[:shown]:
+    table.add_column("", no_wrap=True, min_width=drawn)
+    for heading in headings[:shown]:
         table.add_column(heading, justify="right", no_wrap=True)
-    _fill(table, report, names, [row[:shown] for row in rows], bar_width)
+    _fill(table, report, names, [row[:shown] for row in rows], drawn)
     table.add_section()
     table.add_row("step", "", *total[:shown], style="bold")
     return Group(table, *(Text(note, "dim") for note in _step_notes(report)))
 
 
-def _table() -> Table:
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True)
+def _columns_of(report: Report) -> int:
+    """Columns of numbers: a log never has stages by themselves, and rarely hidden work."""
+    if not log_words.from_log(report):
+        return len(_STAGE_NUMBERS)
+    hidden = any(stage.hidden_s is not None for stage in report.stages.values())
+    return _STAGE_NUMBERS.index("alone" if hidden else "hidden")
 
 
 def _fill(
@@ -77,47 +77,33 @@ def _fill(
         table.add_row(name, drawn, *row)
 
 
-def _width(rows: Sequence[Row], headings: Sequence[str]) -> int:
-    """Characters that the first columns, named `headings`, and the gaps before them take."""
-    return sum(
-        _GAP + max(len(heading), *(row[index].cell_len for row in rows))
-        for index, heading in enumerate(headings)
-    )
-
-
-def _fitting(rows: Sequence[Row], headings: Sequence[str], room: int) -> int:
-    """How many columns, from the left, fit into `room` characters."""
-    counts = range(len(headings), 0, -1)
-    return next((n for n in counts if _width(rows, headings[:n]) <= room), 1)
-
-
 def _stage_numbers(report: Report, name: str, stage: StageStat) -> Row:
     alone = report.alone.get(name)
     alone_s = None if alone is None else alone.p50_s
     times = (stage.p50_s, stage.p95_s, stage.p99_s, stage.hidden_s, alone_s)
-    return (Text(share(stage.share)), *(_cell(v if v is None else seconds(v)) for v in times))
+    return (Text(share(stage.share)), *(cell(v if v is None else seconds(v)) for v in times))
 
 
 def _total(report: Report) -> Row:
+    if report.steps is None:
+        return (Text(share(1.0)), *(cell(None) for _ in range(3)), Text(), Text())
     time = report.steps.time
     times = (time.p50_s, time.p95_s, time.p99_s)
     return (Text(share(1.0)), *(Text(seconds(value)) for value in times), Text(), Text())
 
 
-def _cell(text: str | None) -> Text:
-    return Text(ABSENT, "dim") if text is None else Text(text)
-
-
 def _step_notes(report: Report) -> Iterator[str]:
-    yield "hidden: work done behind other work, not part of the step; alone: measured by itself"
-    if any(s.hidden_s is None or name not in report.alone for name, s in report.stages.items()):
-        yield f"{ABSENT} not measured"
+    if log_words.from_log(report):
+        yield from _log_notes(report)
+    else:
+        yield "hidden: work done behind other work, not part of the step; alone: measured by itself"
+        if any(s.hidden_s is None or n not in report.alone for n, s in report.stages.items()):
+            yield f"{ABSENT} not measured"
     steps = report.steps
-    if steps.first_s is not None:
+    if steps is not None and steps.first_s is not None:
         yield f"the first step took {seconds(steps.first_s)}; it is not counted"
-    if steps.warmup_discarded:
-        plural = "s" if steps.warmup_discarded != 1 else ""
-        yield f"{steps.warmup_discarded:,} step{plural} discarded as warm-up"
+    if steps is not None and steps.warmup_discarded:
+        yield f"{counted(steps.warmup_discarded, 'step')} discarded as warm-up"
     for name, stage in report.stages.items():
         if 0 < stage.calls_per_step < _EVERY_STEP:
             yield f"{clean(name)} ran in {share(stage.calls_per_step)} of the steps"
@@ -126,12 +112,19 @@ def _step_notes(report: Report) -> Iterator[str]:
         yield f"each epoch starts with a wait of {seconds(start.p50_s)} for its first batch (p50)"
 
 
+def _log_notes(report: Report) -> Iterator[str]:
+    if any(stage.hidden_s is not None for stage in report.stages.values()):
+        yield "hidden: work done behind other work, not part of the step"
+    if OTHER in report.stages:
+        yield f"{log_words.stage(report, OTHER)}: not split further by this {report.source.kind}"
+
+
 def comparison_table(comparison: Comparison, width: int) -> RenderableType:
     """One row a configuration, the best marked; errors in full below."""
     numbers = [_compared_numbers(row) for row in comparison.rows]
-    room = width - _EDGES - 1
+    room = width - EDGES - 1
     names, shown = _naming(comparison, numbers, room)
-    table = _table()
+    table = plain_table()
     table.add_column("", no_wrap=True)
     for name in names:
         table.add_column(Text(name), overflow="fold")
@@ -155,9 +148,12 @@ def _naming(
     labels = {"configuration": tuple(Text(clean(row.label)) for row in comparison.rows)}
     settings = _settings(comparison)
     for shown in range(len(_COMPARED_NUMBERS), _FEWEST_NUMBERS - 1, -1):
-        rest = room - _width(numbers, _COMPARED_NUMBERS[:shown])
+        rest = room - total_width(numbers, _COMPARED_NUMBERS[:shown])
         for names in (settings, labels):
-            if names and _width(tuple(zip(*names.values(), strict=True)), tuple(names)) <= rest:
+            if (
+                names
+                and total_width(tuple(zip(*names.values(), strict=True)), tuple(names)) <= rest
+            ):
                 return names, shown
     return labels, _FEWEST_NUMBERS
 
@@ -177,13 +173,13 @@ def _settings(comparison: Comparison) -> dict[str, Row]:
 
 def _compared_numbers(row: ComparedConfiguration) -> Row:
     if row.error is not None:
-        return (Text("failed", "red"), *(_cell(None) for _ in _COMPARED_NUMBERS[1:]))
+        return (Text("failed", "red"), *(cell(None) for _ in _COMPARED_NUMBERS[1:]))
     return (
         Text(count_per_s(row.samples_per_s).removesuffix(" samples/s")),
         Text(words.relative(row.relative, row.relative_ci)),
-        _cell(None if row.peak_bytes is None else bytes_(row.peak_bytes)),
+        cell(None if row.peak_bytes is None else bytes_(row.peak_bytes)),
         Text(seconds(row.step_p50_s)),
-        _cell(None if row.bottleneck is None else clean(row.bottleneck)),
+        cell(None if row.bottleneck is None else clean(row.bottleneck)),
     )
 
 

@@ -80,11 +80,24 @@ def seconds(value: float | None) -> str:
     return f"{'-' if value < 0 else ''}{_three_digits(rounded / scale)} {unit}"
 
 
+def seconds_interval(ends: tuple[float, float]) -> str:
+    """Two times, their unit once where it is the same: "123–125 ms", "990 ms–1.02 s"."""
+    low, high = (seconds(end) for end in ends)
+    value, _, unit = low.partition(" ")
+    same = high.count(" ") == low.count(" ") == 1 and high.endswith(f" {unit}")
+    return f"{value if same else low}–{high}"
+
+
 def _minutes(whole_s: int) -> str:
     minutes, rest = divmod(abs(whole_s), 60)
     hours, minutes = divmod(minutes, 60)
     text = f"{hours:,} h {minutes} min" if hours else f"{minutes} min {rest} s"
     return f"-{text}" if whole_s < 0 else text
+
+
+def counted(count: float, what: str) -> str:
+    """A number of things: "1 step", "12,000 steps"."""
+    return f"{number(count)} {what}{'' if count == 1 else 's'}"
 
 
 def bytes_(value: float | None) -> str:

@@ -10,6 +10,7 @@ from perfdoctor.record import Environment, Limit, Sampling
 from perfdoctor.render.text import (
     bytes_,
     clean,
+    counted,
     number,
     part_of,
     quantity,
@@ -43,6 +44,9 @@ SETTINGS = {
 }
 #: Settings that are for programs: what they say stands elsewhere, or nobody chose it.
 _UNSAID = {"device", "loader_kind", "seed"}
+_KNOWN_SETTINGS = {*SETTINGS, "precision", "compile", "dataset_size", "threads", *_UNSAID}
+#: Of a log's other settings, so many are shown.
+_OTHER_SETTINGS = 6
 #: Counter → how it is called, and the unit of its values.
 _UTILISATION = {
     "cpu": ("CPU", "%"),
@@ -71,7 +75,7 @@ _VALUE_LENGTH = 40
 def device(environment: Environment) -> str | None:
     """What trains: "cuda:0 · NVIDIA H100 · 80.0 GiB", "cpu · Intel Xeon"."""
     gpus = [_gpu(gpu.name, gpu.memory_bytes) for gpu in environment.gpu]
-    on_cpu = (environment.device or "cpu").startswith("cpu")
+    on_cpu = environment.device is not None and environment.device.startswith("cpu")
     names = [environment.cpu] if on_cpu or not gpus else gpus
     return _joined([environment.device, *names])
 
@@ -112,6 +116,19 @@ def configuration(settings: Mapping[str, Any]) -> str:
     return ", ".join(words for key, value in settings.items() if (words := _setting(key, value)))
 
 
+def main_settings(settings: Mapping[str, Any]) -> str:
+    """Like `configuration`, for a log that prints all it was started with: the first of the rest.
+
+    Settings that perfdoctor knows come first.
+    """
+    mine = {key: value for key, value in settings.items() if key in _KNOWN_SETTINGS}
+    rest = {key: value for key, value in settings.items() if key not in _KNOWN_SETTINGS}
+    shown = dict(list(rest.items())[:_OTHER_SETTINGS])
+    said = configuration(mine | shown)
+    more = len(rest) - len(shown)
+    return f"{said}, and {more} more" if more else said
+
+
 def _setting(key: str, value: Any) -> str | None:
     name = SETTINGS.get(key, clean(key))
     match key, value:
@@ -147,11 +164,13 @@ def option(value: Any) -> str:
     return shorten(clean(value), _VALUE_LENGTH)
 
 
-def measured(steps: Steps, sampling: Sampling | None) -> str:
+def measured(steps: Steps | None, sampling: Sampling | None) -> str | None:
     """How much was measured, why it ended and how well the median step is known."""
-    count = f"{steps.count:,} step{'s' if steps.count != 1 else ''}"
+    if steps is None:
+        return None
+    count = counted(steps.count, "step")
     if sampling is None:
-        return f"{count}; {_precision(steps)}"
+        return f"{count}; {precision(steps)}"
     took = seconds(sampling.seconds)
     ended = {
         "precision": f"in {took}; stopped because ",
@@ -159,10 +178,11 @@ def measured(steps: Steps, sampling: Sampling | None) -> str:
         "iterations": f"in {took}, as many as asked for; ",
         "interrupted": f"in {took}, then interrupted; ",
     }
-    return f"{count} {ended.get(sampling.stop, f'in {took}; ')}{_precision(steps)}"
+    return f"{count} {ended.get(sampling.stop, f'in {took}; ')}{precision(steps)}"
 
 
-def _precision(steps: Steps) -> str:
+def precision(steps: Steps) -> str:
+    """How well the median step is known."""
     width = relative_half_width(steps.time.p50_ci, steps.time.p50_s)
     if math.isinf(width):
         return "too few for an interval of the median"

@@ -12,6 +12,10 @@ import numpy as np
 from perfdoctor.record import Floats
 
 
+#: Kinds of source in which all that is known is what a file says.
+LOG_KINDS = ("log", "trace")
+
+
 class Missing(Exception):  # noqa: N818 - not an error: the rule abstains
     """A fact that was asked for and not measured."""
 
@@ -47,21 +51,27 @@ class Facts:
         """A number. Raises `Missing`; `TypeError` where it is something else."""
         value = self.get(path)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise TypeError(f"{path} is {value!r}, not a number")
+            raise self._wrong(path, value, "a number")
         return float(value)
+
+    def known(self, path: str) -> float | None:
+        """The number, or None where there is none or something else."""
+        value = self._find(path)
+        usable = isinstance(value, int | float) and not isinstance(value, bool)
+        return float(value) if usable else None
 
     def text(self, path: str) -> str:
         """A string. Raises `Missing`; `TypeError` where it is something else."""
         value = self.get(path)
         if not isinstance(value, str):
-            raise TypeError(f"{path} is {value!r}, not a text")
+            raise self._wrong(path, value, "a text")
         return value
 
     def flag(self, path: str) -> bool:
         """True or False. Raises `Missing`; `TypeError` where it is something else."""
         value = self.get(path)
         if not isinstance(value, bool):
-            raise TypeError(f"{path} is {value!r}, not true or false")
+            raise self._wrong(path, value, "true or false")
         return value
 
     def series(self, name: str) -> Floats:
@@ -81,6 +91,17 @@ class Facts:
     def with_thresholds(self, thresholds: Mapping[str, float]) -> Facts:
         """The same facts for another rule."""
         return replace(self, thresholds=thresholds)
+
+    @property
+    def from_log(self) -> bool:
+        """Whether a log or a trace is all that is known: nothing was measured by perfdoctor."""
+        return self._find("source.kind") in LOG_KINDS
+
+    def _wrong(self, path: str, value: Any, wanted: str) -> Exception:
+        """Scripts print settings of any type, so in a log an odd one is as good as none."""
+        if self.from_log and path.startswith("configuration."):
+            return Missing(path)
+        return TypeError(f"{path} is {value!r}, not {wanted}")
 
     def _find(self, path: str) -> Any:
         value: Any = self.report

@@ -74,9 +74,10 @@ class Split:
 
 
 def whole_run(facts: Facts) -> Split:
-    """The split over all steps."""
+    """The split over all steps; stages whose share is not known are left out."""
     stages = facts.get("stages") if facts.has("stages") else {}
-    return Split({name: float(stat["share"]) for name, stat in stages.items()})
+    shares = {name: facts.known(f"stages.{name}.share") for name in stages}
+    return Split({name: share for name, share in shares.items() if share is not None})
 
 
 def each_tenth(facts: Facts) -> list[Split]:
@@ -97,13 +98,15 @@ def tenths(values: Floats) -> list[Floats]:
 
 
 def stage_columns(facts: Facts) -> dict[str, Floats]:
-    """Seconds of each stage in each step; `other` is what the stages leave."""
+    """Seconds of each stage in each step whose time is known; `other` is what the stages leave."""
     if not (facts.has("series.step_s") and facts.has("stages")):
         return {}
     step_s = facts.series("step_s")
     names = [s for s in facts.get("stages") if s != OTHER and facts.has(f"series.{s}_s")]
     columns = {stage: np.nan_to_num(facts.series(f"{stage}_s")) for stage in names}
     columns = {stage: values for stage, values in columns.items() if values.size == step_s.size}
+    timed = np.isfinite(step_s)
+    step_s, columns = step_s[timed], {stage: values[timed] for stage, values in columns.items()}
     if columns:
         columns[OTHER] = np.maximum(0.0, step_s - np.sum(list(columns.values()), axis=0))
     return columns

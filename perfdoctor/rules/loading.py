@@ -18,6 +18,7 @@ from perfdoctor.rules.loader_advice import (
     predict_gain,
     remarks,
 )
+from perfdoctor.rules.log_loading import without_workers
 from perfdoctor.rules.wording import count, loader_snippet, percent
 from perfdoctor.stages import DATA_LOADING
 
@@ -58,7 +59,8 @@ class SynchronousDataLoading:
     threads loses at its barriers when it does. The lower end takes that loss twice, and a batch
     as 20 % longer in a worker; the upper end takes no loss. Where a few batches take most of the
     time, each worker may have to pay for them again (a shard that each must open), so the lower
-    end is no gain at all.
+    end is no gain at all. From a log there is only a bound: no more than if nothing were waited
+    for. A log that prints `num_workers=0` and no time for loading gets this as an option.
 
     ## When not to
     With a single usable core and a loader that computes rather than reads, workers gain nothing.
@@ -68,13 +70,15 @@ class SynchronousDataLoading:
 
     code: ClassVar[str] = "PD101"
     name: ClassVar[str] = "synchronous-data-loading"
-    needs: ClassVar[tuple[str, ...]] = (WORKERS, WAIT_SHARE)
+    needs: ClassVar[tuple[str, ...]] = (WORKERS,)
     verify_with: ClassVar[str | None] = "loader"
     cause: ClassVar[str] = LOADER_CAUSE
     thresholds: ClassVar[Mapping[str, float]] = {"exposed_share": 0.10, "workers_per_core": 1.0}
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if there are no workers and the loop waits."""
+        if facts.from_log and not facts.has("loader"):
+            return None if facts.number(WORKERS) != 0 else without_workers(facts)
         share = facts.number(WAIT_SHARE)
         if facts.number(WORKERS) > 0 or share < facts.threshold("exposed_share"):
             return None

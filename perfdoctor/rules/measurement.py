@@ -31,7 +31,8 @@ class NoisyMeasurement:
     ## Evidence and threshold
     Either the interval of the median step is wide, or a cause from outside was seen while the
     steps vary or no core was left idle. Turns of workers, which make short and long steps
-    alternate, are averaged first.
+    alternate, are averaged first. The steps of a log are judged only beside samples of what else
+    the machine did.
     - `half_width` = 0.05 (source: twice the 2.1 % by which the median of identical blocks varied
       on a loaded two-core machine, rounded up)
     - `spread` = 0.25 (source: torch.utils.benchmark calls a measurement unreliable from an
@@ -66,10 +67,12 @@ class NoisyMeasurement:
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if the median is not well known, or others were seen to take from the steps."""
+        if facts.from_log:
+            _sampled(facts)
         width = median_half_width(facts)
         if math.isinf(width):
             raise Missing("steps.time.p50_ci")
-        imprecise = width > facts.threshold("half_width")
+        imprecise = width > facts.threshold("half_width") and not facts.from_log
         disturbed = tuple(_disturbances(facts))
         varied = relative_spread(facts) >= facts.threshold("spread")
         if not imprecise and not (disturbed and (varied or _crowded(facts))):
@@ -93,6 +96,15 @@ class NoisyMeasurement:
             cause=self.cause,
             confidence=0.9 if disturbed else 0.6,
         )
+
+
+def _sampled(facts: Facts) -> None:
+    """A log's steps may vary for any reason: only what else the machine did could tell.
+
+    Raises `Missing` where that was not sampled.
+    """
+    if not (facts.has(_FOREIGN) or facts.has(_THROTTLED)):
+        raise Missing(_FOREIGN)
 
 
 def _crowded(facts: Facts) -> bool:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from perfdoctor.report import Evidence, Finding
-from perfdoctor.rules.facts import Facts
+from perfdoctor.rules.facts import Facts, Missing
 from perfdoctor.rules.groups import COMPUTE, OVERHEAD, group_of
+from perfdoctor.rules.logs import data_share, device_memory_share, known_data_share
 from perfdoctor.rules.wording import loader_snippet, on_cuda, percent, size
 from perfdoctor.stages import FORWARD
 
@@ -25,7 +26,8 @@ class MemoryNearLimit:
     a batch a little larger than the others ends the run. On a host, the system begins to swap.
 
     ## Evidence and threshold
-    The peak as a share of all memory.
+    The peak as a share of all memory; where only samples of the GPU's memory are known, their
+    95th percentile.
     - `warn_share` = 0.8 (source: our own choice, halfway to the next; shown as an option, not as a
       fault)
     - `high_share` = 0.9 (source: PyTorch's TensorBoard plug-in calls it high)
@@ -45,14 +47,16 @@ class MemoryNearLimit:
 
     code: ClassVar[str] = "PD301"
     name: ClassVar[str] = "memory-near-limit"
-    needs: ClassVar[tuple[str, ...]] = (_PEAK,)
+    needs: ClassVar[tuple[str, ...]] = ()
     verify_with: ClassVar[str | None] = None
     cause: ClassVar[str] = "memory-limit"
     thresholds: ClassVar[Mapping[str, float]] = {"warn_share": 0.80, "high_share": 0.90}
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires above the warning share; it is a fault above the high one."""
-        share = facts.number(_PEAK)
+        share = device_memory_share(facts)
+        if share is None:
+            raise Missing(_PEAK)
         if share <= facts.threshold("warn_share"):
             return None
         high = share > facts.threshold("high_share")
@@ -112,7 +116,7 @@ class MemoryUnderused:
 
     code: ClassVar[str] = "PD302"
     name: ClassVar[str] = "memory-underused"
-    needs: ClassVar[tuple[str, ...]] = ("environment.device",)
+    needs: ClassVar[tuple[str, ...]] = ()
     verify_with: ClassVar[str | None] = "batch_size"
     cause: ClassVar[str] = "batch-size"
     thresholds: ClassVar[Mapping[str, float]] = {
@@ -125,11 +129,16 @@ class MemoryUnderused:
         """Fires on a GPU with room that waits for nothing else."""
         if not on_cuda(facts):
             return None
-        memory, busy = facts.number(_PEAK), facts.number("utilisation.gpu.mean")
+        memory = device_memory_share(facts)
+        if memory is None:
+            raise Missing(_PEAK)
+        busy = facts.number("utilisation.gpu.mean")
         roomy = memory < facts.threshold("peak_share") and busy < facts.threshold("gpu_percent")
         if not roomy or _waits(facts) or _no_gain(facts):
             return None
-        now = int(facts.number("configuration.batch_size"))
+        if facts.from_log:
+            data_share(facts)  # or it may wait for data all the time
+        now = max(1, int(facts.number("configuration.batch_size")))
         return Finding(
             stage=FORWARD,
             title=f"The GPU is busy {busy:.0f} % of the time and its memory {percent(memory)} full",
@@ -165,8 +174,8 @@ def _in_bytes(facts: Facts) -> str:
 
 
 def _accumulation(facts: Facts) -> str:
-    path = "configuration.batch_size"
-    half = f"batch_size={int(facts.number(path)) // 2}" if facts.has(path) else "half the batch"
+    now = int(facts.known("configuration.batch_size") or 0)
+    half = f"batch_size={now // 2}" if now > 1 else "half the batch"
     return (
         f"# DataLoader with {half}\n"
         "for i, (inputs, target) in enumerate(loader):\n"
@@ -181,11 +190,11 @@ def _accumulation(facts: Facts) -> str:
 def _waits(facts: Facts) -> bool:
     """Whether something else keeps the GPU idle: that has to go first."""
     shares = [
-        facts.number(f"stages.{stage}.share")
+        facts.known(f"stages.{stage}.share") or 0.0
         for stage in (facts.get("stages") if facts.has("stages") else ())
         if group_of(stage) not in (COMPUTE, OVERHEAD)
     ]
-    return max(shares, default=0.0) >= facts.threshold("waiting_share")
+    return max([known_data_share(facts) or 0.0, *shares]) >= facts.threshold("waiting_share")
 
 
 def _no_gain(facts: Facts) -> bool:

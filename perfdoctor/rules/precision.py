@@ -8,9 +8,12 @@ from typing import ClassVar
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.gains import ProbeFacts, from_probe, probe, probe_evidence
+from perfdoctor.rules.logs import TRY_IT
 from perfdoctor.rules.wording import on_cuda, percent
+from perfdoctor.stages import FORWARD
 
 _PRECISION = "configuration.precision"
+_CAPABILITY = "environment.gpu.0.capability"
 _CAUSE = "float32-arithmetic"
 _BF16 = """with torch.autocast("{kind}", dtype=torch.bfloat16):
     loss = loss_fn(model(inputs), target)
@@ -37,7 +40,8 @@ class MixedPrecisionOff:
     several times as fast.
 
     ## Evidence and threshold
-    A probe: forward and backward of a captured batch with and without autocast, in pairs.
+    A probe: forward and backward of a captured batch with and without autocast, in pairs. In a
+    log: that it says float32; an option then, since what it would gain was not measured.
     - `probe_low` = 1.05 (source: above what the 2.1 % by which the median of identical blocks
       varied on a loaded two-core machine can feign; the probe's lower end must pass it)
 
@@ -56,15 +60,17 @@ class MixedPrecisionOff:
 
     code: ClassVar[str] = "PD202"
     name: ClassVar[str] = "mixed-precision-off"
-    needs: ClassVar[tuple[str, ...]] = (_PRECISION, "environment.device")
+    needs: ClassVar[tuple[str, ...]] = (_PRECISION,)
     verify_with: ClassVar[str | None] = "precision"
     cause: ClassVar[str] = _CAUSE
     thresholds: ClassVar[Mapping[str, float]] = {"probe_low": 1.05}
 
     def evaluate(self, facts: Facts) -> Finding | None:
-        """Fires if a 16-bit probe gained."""
+        """Fires if a 16-bit probe gained; as an option if a log of a GPU run says float32."""
         if facts.text(_PRECISION) not in ("fp32", "tf32"):
             return None
+        if facts.from_log and not facts.get("probes") and on_cuda(facts):
+            return _untried(facts)
         found = _faster(facts)
         if found is None:
             return None
@@ -140,6 +146,26 @@ class Tf32Off:
             confidence=0.85,
             safety="numerics",
         )
+
+
+def _untried(facts: Facts) -> Finding:
+    """A printed setting and nothing else: bfloat16 needs compute capability 8.0."""
+    capability = facts.get(_CAPABILITY) if facts.has(_CAPABILITY) else "8.0"
+    old = str(capability).split(".")[0] in ("5", "6", "7")
+    precision, snippet = ("fp16", _FP16) if old else ("bf16", _BF16)
+    return Finding(
+        stage=FORWARD,
+        title=f"The log says {facts.text(_PRECISION)}: 16-bit arithmetic was not used",
+        advice=f"Try torch.autocast, and compare the loss curves. {TRY_IT}",
+        change={"precision": precision},
+        snippet=snippet.format(kind="cuda"),
+        evidence=(),
+        cause=_CAUSE,
+        confidence=0.3,
+        effort="lines",
+        safety="numerics",
+        optional=True,
+    )
 
 
 def _faster(facts: Facts) -> tuple[str, ProbeFacts] | None:

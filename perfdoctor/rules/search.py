@@ -8,7 +8,9 @@ from typing import ClassVar
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts, Missing
 from perfdoctor.rules.gains import from_less_work, from_probe, probe, probe_evidence
-from perfdoctor.rules.wording import percent
+from perfdoctor.rules.logs import wall_parts
+from perfdoctor.rules.run_gains import factor_for, rarer
+from perfdoctor.rules.wording import duration, percent
 from perfdoctor.stages import ARCH_STEP
 
 _SHARE = "stages.arch_step.share"
@@ -29,7 +31,8 @@ class ArchitectureStepTooFrequent:
     little from being updated after every one of their steps.
 
     ## Evidence and threshold
-    The share of the training that is the architecture step.
+    The share of the training that is the architecture step; in a log that tells only the times of
+    epochs, its share of the wall clock.
     - `share` = 0.1 (source: our own choice, half of the 20 % from which xprof and TraceML call a
       stage high: what is left after the change should be no bottleneck)
 
@@ -38,7 +41,7 @@ class ArchitectureStepTooFrequent:
     the present interval that brings the share down to the threshold.
 
     ## How the gain is predicted
-    Exactly: the same step, less often. Only the share itself is uncertain.
+    Exactly: the same step, less often. Only the share itself is uncertain; from a log by a quarter.
 
     ## When not to
     It changes the search: with fewer architecture updates the result may differ. Raise the
@@ -55,13 +58,14 @@ class ArchitectureStepTooFrequent:
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if there is an architecture step and it takes too large a share."""
+        wanted = facts.threshold("share")
         if not facts.has("stages.arch_step"):
-            return None
-        share, wanted = facts.number(_SHARE), facts.threshold("share")
+            return _of_the_run(facts, wanted)
+        share = facts.number(_SHARE)
         if share <= wanted:
             return None
         every = _arch_every(facts)
-        factor = next((f for f in _FACTORS if _share_left(share, f) <= wanted), _FACTORS[-1])
+        factor = factor_for(share, wanted, _FACTORS)
         new = every * factor
         return Finding(
             stage=ARCH_STEP,
@@ -123,9 +127,9 @@ class SecondOrderArchitectureStep:
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if the step is of second order and first order was measured to be faster."""
-        if not facts.has("stages.arch_step"):
+        share = _arch_share(facts)
+        if share is None:
             return None
-        share = facts.number(_SHARE)
         if share <= facts.threshold("share") or facts.number("configuration.arch_order") != 2:
             return None
         measured = probe(facts, "arch_first_order")
@@ -157,9 +161,44 @@ class SecondOrderArchitectureStep:
         )
 
 
-def _share_left(share: float, factor: int) -> float:
-    left = share / factor
-    return left / (1 - share + left)
+def _arch_share(facts: Facts) -> float | None:
+    """Of the steps, or of the wall clock where a log tells only that; None without a search."""
+    if facts.has("stages.arch_step"):
+        return facts.number(_SHARE)
+    if not facts.has("wall"):
+        return None
+    part = wall_parts(facts).get(ARCH_STEP)
+    return None if part is None else part.share
+
+
+def _of_the_run(facts: Facts, wanted: float) -> Finding | None:
+    """PD402 where the time of the architecture steps is known only for the run or its epochs."""
+    share = _arch_share(facts)
+    if share is None or share <= wanted:
+        return None
+    spent_s = wall_parts(facts)[ARCH_STEP].seconds
+    factor = factor_for(share, wanted, _FACTORS)
+    every = facts.known(_EVERY)
+    new = None if every is None or every < 1 else int(every) * factor
+    often = f"{factor} times as rarely" if new is None else f"every {new} training steps"
+    return Finding(
+        stage=ARCH_STEP,
+        title=f"The architecture step takes {percent(share)} of the run ({duration(spent_s)})",
+        advice=f"Update the architecture {often}, and check that the search "
+        "still finds as good an architecture.",
+        change={} if new is None else {"arch_every": new},
+        snippet=f"if step % {new or f'({factor} * arch_every)'} == 0:\n    architecture_step(...)",
+        evidence=(
+            Evidence(
+                metric="architecture step, of the run", value=share, unit="share", threshold=wanted
+            ),
+        ),
+        cause=_CAUSE,
+        predicted=rarer(share, factor),
+        confidence=0.7,
+        effort="lines",
+        safety="semantics",
+    )
 
 
 def _arch_every(facts: Facts) -> int:

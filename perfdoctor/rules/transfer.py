@@ -8,8 +8,14 @@ from typing import ClassVar
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.gains import from_probe, probe, probe_evidence
+from perfdoctor.rules.logs import TRY_IT, ram_is_full
 from perfdoctor.rules.wording import loader_snippet, on_cuda, percent
 from perfdoctor.stages import H2D_COPY
+
+_COPY = (
+    "\n...\ninputs = inputs.to(device, non_blocking=True)"
+    "\ntarget = target.to(device, non_blocking=True)"
+)
 
 
 class PageableHostCopies:
@@ -24,7 +30,7 @@ class PageableHostCopies:
 
     ## Evidence and threshold
     The share of the step in which copying is exposed, and a probe that copies the same batch from
-    pinned memory.
+    pinned memory. In a log: that it says `pin_memory=False`; an option then.
     - `probe_low` = 1.05 (source: above what the 2.1 % by which the median of identical blocks
       varied on a loaded two-core machine can feign; the probe's lower end must pass it)
 
@@ -42,15 +48,17 @@ class PageableHostCopies:
 
     code: ClassVar[str] = "PD201"
     name: ClassVar[str] = "pageable-host-copies"
-    needs: ClassVar[tuple[str, ...]] = ("environment.device", "configuration.pin_memory")
+    needs: ClassVar[tuple[str, ...]] = ("configuration.pin_memory",)
     verify_with: ClassVar[str | None] = "pin_memory"
     cause: ClassVar[str] = "pageable-memory"
     thresholds: ClassVar[Mapping[str, float]] = {"probe_low": 1.05}
 
     def evaluate(self, facts: Facts) -> Finding | None:
-        """Fires on a GPU if pinned copies were measured to be faster."""
+        """Fires on a GPU if pinned copies were measured to be faster; from a log as an option."""
         if not on_cuda(facts) or facts.flag("configuration.pin_memory"):
             return None
+        if facts.from_log and not facts.get("probes"):
+            return None if ram_is_full(facts) else _untried(facts)
         measured = probe(facts, "h2d_pinned")
         if measured.low <= facts.threshold("probe_low"):
             return None
@@ -61,9 +69,7 @@ class PageableHostCopies:
             advice="Let the DataLoader put batches into pinned memory (pin_memory=True) and copy "
             "them with non_blocking=True.",
             change={"pin_memory": True},
-            snippet=loader_snippet(facts, pin_memory=True)
-            + "\n...\ninputs = inputs.to(device, non_blocking=True)"
-            + "\ntarget = target.to(device, non_blocking=True)",
+            snippet=loader_snippet(facts, pin_memory=True) + _COPY,
             evidence=(
                 Evidence(metric="copy to device", value=measured.share, unit="share of step"),
                 probe_evidence(facts, measured, "pageable ÷ pinned copy time"),
@@ -73,3 +79,20 @@ class PageableHostCopies:
             confidence=0.8,
             effort="lines",
         )
+
+
+def _untried(facts: Facts) -> Finding:
+    """A printed setting and nothing else."""
+    return Finding(
+        stage=H2D_COPY,
+        title="The log says pin_memory=False on a GPU",
+        advice="Let the DataLoader put batches into pinned memory and copy them with "
+        f"non_blocking=True. {TRY_IT}",
+        change={"pin_memory": True},
+        snippet=loader_snippet(facts, pin_memory=True) + _COPY,
+        evidence=(),
+        cause=PageableHostCopies.cause,
+        confidence=0.3,
+        effort="lines",
+        optional=True,
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from perfdoctor.rules.facts import Facts
+from perfdoctor.rules.facts import Facts, Missing
 
 #: Loader settings that a snippet repeats if the user has them, in the order of torch's signature.
 _LOADER_KEYS = ("batch_size", "num_workers", "pin_memory", "prefetch_factor", "persistent_workers")
@@ -19,6 +19,33 @@ def seconds(value_s: float) -> str:
         if value_s * factor >= 1:
             return f"{_digits(value_s * factor)} {unit}"
     return f"{_digits(value_s * 1e6)} µs"
+
+
+def duration(value_s: float) -> str:
+    """Of a whole run: "45 s", "12 min", "5 h 10 min"."""
+    if value_s < 60:
+        return seconds(value_s) if value_s > 0 else "0 s"
+    hours, minutes = divmod(round(value_s / 60), 60)
+    if not hours:
+        return f"{minutes} min"
+    return f"{grouped(hours)} h {minutes} min" if minutes else f"{grouped(hours)} h"
+
+
+def grouped(value: float) -> str:
+    """A whole number with spaces between thousands: "4 100"."""
+    return f"{value:,.0f}".replace(",", " ")
+
+
+def rate(value: float, unit: str) -> str:
+    """A rate in its unit: "2052 samples/s", "0.125 steps/s", "19 670 samples/s"."""
+    return f"{rate_number(value)} {unit}"
+
+
+def rate_number(value: float) -> str:
+    """The same without its unit."""
+    if abs(value) >= 10_000:
+        return grouped(value)
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def percent(share: float) -> str:
@@ -63,8 +90,16 @@ def loader_snippet(facts: Facts, **changes: Any) -> str:
 
 
 def on_cuda(facts: Facts) -> bool:
-    """Whether the training runs on a CUDA device. Raises `Missing`."""
-    return facts.text("environment.device").startswith("cuda")
+    """Whether the training runs on a CUDA device. Raises `Missing`.
+
+    A log that names no device but a GPU, or was joined with samples of one, is of a GPU run.
+    """
+    for path in ("environment.device", "configuration.device"):
+        if isinstance(device := facts.get(path) if facts.has(path) else None, str):
+            return device.lower().startswith(("cuda", "gpu"))
+    if facts.has("environment.gpu.0") or facts.has("utilisation.gpu.mean"):
+        return True
+    raise Missing("environment.device")
 
 
 def _digits(value: float) -> str:

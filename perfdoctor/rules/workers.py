@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from perfdoctor.report import Evidence, Finding, Prediction
+from perfdoctor.rules.epoch_start import restart_in_log
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.gains import persistent, whole_cores
 from perfdoctor.rules.wording import count, loader_snippet, percent, seconds
@@ -89,7 +90,7 @@ class WorkersRestartedEachEpoch:
 
     ## Evidence and threshold
     From making the iterator to its first batch, less the time that this batch takes in any case,
-    for each epoch.
+    for each epoch. In a log: stalls that are first in their epochs.
     - `epoch_share` = 0.05 (source: our own choice, the share from which PyTorch's TensorBoard
       plug-in warns of waiting for data)
 
@@ -98,7 +99,8 @@ class WorkersRestartedEachEpoch:
 
     ## How the gain is predicted
     The epoch without that time; exact but for how well the start and the step are known. Its
-    ends take the shortest and the longest start seen.
+    ends take the shortest and the longest start seen. From a log there is only a bound: no more
+    than if no epoch began with a wait.
 
     ## When not to
     In a training of one epoch. When the script makes a new DataLoader in each epoch, keep one
@@ -108,13 +110,15 @@ class WorkersRestartedEachEpoch:
 
     code: ClassVar[str] = "PD104"
     name: ClassVar[str] = "workers-restarted-each-epoch"
-    needs: ClassVar[tuple[str, ...]] = (_WORKERS,)
+    needs: ClassVar[tuple[str, ...]] = ()
     verify_with: ClassVar[str | None] = "loader"
     cause: ClassVar[str] = "worker-restart"
     thresholds: ClassVar[Mapping[str, float]] = {"epoch_share": 0.05}
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if starting the workers takes a visible share of each epoch."""
+        if facts.from_log and not facts.has("loader"):
+            return restart_in_log(facts, self.cause)
         if facts.number(_WORKERS) < 1 or persistent(facts):
             return None
         steps = facts.number("epochs.steps_per_epoch")

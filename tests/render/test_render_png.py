@@ -18,13 +18,14 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
 
+from perfdoctor.render import figure as looks
 from perfdoctor.render import png, renderer
 from perfdoctor.report import Report
 
 
 def drawn(report: Report) -> Figure:
     """The figure, laid out but not painted."""
-    with png.style():
+    with looks.style():
         figure = png.draw(report)
         FigureCanvasAgg(figure)
         figure.draw_without_rendering()
@@ -59,7 +60,7 @@ def _tick_labels(axis: Axis) -> Iterator[Text]:
 
 
 def extents(figure: Figure) -> list[tuple[str, Bbox]]:
-    with png.style():
+    with looks.style():
         renderer: RendererAgg = figure.canvas.get_renderer()
         return [(t.get_text(), t.get_window_extent(renderer)) for t in texts(figure) if _seen(t)]
 
@@ -152,15 +153,15 @@ def test_without_recommendations_the_picture_says_so() -> None:
 def test_fonts_with_chinese_letters_follow_the_default_where_installed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(png, "CJK_FONTS", ("No Such Font", "DejaVu Serif"))
-    with png.style():
+    monkeypatch.setattr(looks, "CJK_FONTS", ("No Such Font", "DejaVu Serif"))
+    with looks.style():
         text = png.draw(make_report()).subfigs[0].texts[0]
     assert text.get_fontfamily() == ["DejaVu Sans", "DejaVu Serif"]
 
 
 def test_long_text_is_wrapped_by_the_room_that_it_takes() -> None:
-    assert png.wrapped("模型" * 4, 8, 3) == ["模型模型", "模型模型"]
-    assert png.wrapped("one two three four", 9, 2) == ["one two", "thre…"]
+    assert looks.wrapped("模型" * 4, 8, 3) == ["模型模型", "模型模型"]
+    assert looks.wrapped("one two three four", 9, 2) == ["one two", "thre…"]
 
 
 def test_a_user_s_matplotlib_settings_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

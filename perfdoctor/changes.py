@@ -1,0 +1,285 @@
+"""Change points: where the level of a noisy series changes for good, if it does.
+
+A series is cut into at most `_BLOCKS` blocks, each the median of its records, so that stalls do
+not count and a million records cost no more than a thousand. Seeded intervals of all lengths
+(Kovács et al., Seeded binary segmentation, Biometrika 2023) are searched for the split with the
+largest difference of means; the narrowest interval in which that is significant is believed first
+(Baranowski, Chen & Fryzlewicz, Narrowest-over-threshold detection, JRSS B 2019), so that a split
+is judged against its surroundings and not against another change far away.
+
+The noise that a difference is held against is measured on the series itself, as differences of
+neighbouring means over as many blocks (batch means; Meketon & Schmeiser 1984 for overlapping
+ones). It so contains whatever correlation the series has, and nearly nothing of its changes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from statistics import NormalDist
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from perfdoctor.record import Floats
+
+#: Smaller changes are not told: identical code drifted by 9.5 % within an hour on one machine.
+LEAST_CHANGE = 0.10
+#: Significance of a change after correction for the number of splits that were tried.
+SIGNIFICANCE = 0.01
+#: A level must last for so many blocks, and so for 5 % of a long series, or it is a stall. More
+#: and shorter blocks were tried: then chance runs of a heavy-tailed series pass for levels.
+SHORTEST = 5
+_BLOCKS = 100
+#: Noise is measured where there are at least so many batches; below it is extrapolated as an
+#: AR(1) process, whose correlation between neighbouring blocks is taken to be at most this.
+_FEWEST_BATCHES = 20
+_STRONGEST_CORRELATION = 0.93
+#: Of the differences that noise is measured from, the largest are left out: so many changes of
+#: level are allowed for, and no more than this share.
+_CHANGES_ALLOWED = 4
+_LARGEST_TRIMMED = 0.2
+#: No series of times is known better than this (relative): logs print three digits.
+_LEAST_NOISE = 0.005
+#: At least this part of a change must happen within a few blocks, or it is a slope.
+_ABRUPT = 0.5
+_ROUNDS = 8
+_NORMAL = NormalDist()
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of level: the first element of the new level, both medians, significance."""
+
+    index: int
+    before: float
+    after: float
+    p: float
+
+
+@dataclass(frozen=True)
+class _Noise:
+    """`sd[k]` ÷ √k is the standard error of a mean over k blocks next to another; `df` its."""
+
+    sd: Floats
+    df: Floats
+
+
+def find_changes(values: Floats) -> tuple[Change, ...]:
+    """Significant changes of level in `values` (finite, in order, on a logarithmic scale).
+
+    A change is at least `LEAST_CHANGE`, lasts, and is abrupt: it explains its surroundings better
+    than a straight line does. `p` is at most `SIGNIFICANCE`, all splits that were tried allowed
+    for.
+    """
+    length = -(-values.size // _BLOCKS)
+    if values.size < 2 * SHORTEST * length or length == 0:
+        return ()
+    blocks = _clipped(block_medians(values, length))
+    found = _search(blocks)
+    exact = [
+        replace(change, index=_localised(values, found, place, length))
+        for place, change in enumerate(found)
+    ]
+    return _believable(values, exact, length)
+
+
+def block_medians(values: Floats, length: int) -> Floats:
+    """The median of every `length` elements; a last, partial block is left out."""
+    whole = values.size // length
+    medians: Floats = np.median(values[: whole * length].reshape(whole, length), axis=1)
+    return medians
+
+
+def long_run_sd(values: Floats) -> float:
+    """Standard deviation of the mean of all `values`, correlation allowed for, times √n."""
+    noise = _noise(_clipped(values))
+    return float(noise.sd[-1])
+
+
+def _clipped(z: Floats) -> Floats:
+    """Isolated outliers pulled in to three robust deviations from the median of five."""
+    if z.size < SHORTEST:
+        return z
+    middle = np.median(sliding_window_view(np.pad(z, 2, mode="reflect"), 5), axis=1)
+    off = z - middle
+    # 1.282 and 1.960 deviations of a normal distribution; the first is zero in a constant series
+    fifth, twentieth = np.quantile(np.abs(off), (0.8, 0.95))
+    limit = 3 * float(fifth / 1.282 if fifth > 0 else twentieth / 1.960)
+    clipped: Floats = middle + np.clip(off, -limit, limit)
+    return clipped
+
+
+def _noise(z: Floats) -> _Noise:
+    """The noise for sides of 0, 1, 2, … blocks, measured on as wide batches as there are."""
+    sides = z.size // 2 + 1
+    variance, df = np.zeros(sides + 1), np.zeros(sides + 1)
+    start, size, largest = 0, 1, _LEAST_NOISE**2
+    while True:
+        largest = max(largest, size * _half_variance(z, size, 1))
+        variance[start:], df[start:] = largest, (1 - _LARGEST_TRIMMED) * z.size / size
+        start = size + 1
+        if z.size // (2 * size) < _FEWEST_BATCHES:
+            break
+        size *= 2
+    variance[start:] *= _growth(z, size)
+    return _Noise(np.sqrt(variance), np.maximum(df, 3.0))
+
+
+def _growth(z: Floats, size: int) -> float:
+    """How many times the long-run variance of an AR(1) process exceeds what batches show.
+
+    Differences of batches one and two apart vary as 1 − ρ and 1 − ρ²; so their ratio gives ρ.
+    With few batches that is not well known, and the upper end counts.
+    """
+    one, two = _half_variance(z, size, 1), _half_variance(z, size, 2)
+    if one <= 0:
+        return 1.0
+    rho = max(0.0, two / one - 1) + 1.5 / math.sqrt(z.size * size)
+    rho = min(_STRONGEST_CORRELATION**size, rho)
+    return (1 + rho) / (1 - rho) ** 2
+
+
+def _half_variance(z: Floats, size: int, lag: int) -> float:
+    """Half the variance of differences of means over `size` blocks, `lag` such means apart."""
+    sums = np.concatenate(([0.0], np.cumsum(z)))
+    means = (sums[size:] - sums[:-size]) / size
+    apart = size * lag
+    if means.size <= apart:
+        return 0.0
+    differences = means[apart:] - means[:-apart]
+    squares = np.sort((differences - np.median(differences)) ** 2)
+    dropped = min(int(_LARGEST_TRIMMED * squares.size), _CHANGES_ALLOWED * 2 * apart)
+    kept = squares[: squares.size - dropped]
+    return float(kept.mean()) / _trimmed_variance(kept.size / squares.size) / 2
+
+
+def _trimmed_variance(kept: float) -> float:
+    """Variance of the `kept` share of a standard normal that lies nearest to its middle."""
+    if kept >= 1:
+        return 1.0
+    edge = _NORMAL.inv_cdf((1 + kept) / 2)
+    return 1 - 2 * edge * _NORMAL.pdf(edge) / kept
+
+
+def _search(blocks: Floats) -> list[Change]:
+    """All changes, in blocks. What is found is taken out, and noise is measured once more."""
+    found: list[Change] = []
+    for _ in range(_ROUNDS):
+        levels = np.concatenate(
+            [np.full(end - start, np.median(blocks[start:end])) for start, end in _parts(found, blocks)]
+        )
+        more = _one_round(blocks, _noise(blocks - levels), found)
+        if len(more) == len(found):
+            break
+        found = more
+    return found
+
+
+def _parts(found: Sequence[Change], blocks: Floats) -> list[tuple[int, int]]:
+    return list(pairwise([0, *(change.index for change in found), blocks.size]))
+
+
+def _one_round(blocks: Floats, noise: _Noise, found: list[Change]) -> list[Change]:
+    intervals = _seeded_intervals(blocks.size)
+    tests = sum(end - start - 2 * SHORTEST + 1 for start, end in intervals)
+    found = list(found)
+    for start, end in intervals:
+        if any(start < change.index < end for change in found):
+            continue
+        change = _best_split(blocks, start, end, noise, tests)
+        if change is not None:
+            found.append(change)
+    return sorted(found, key=lambda change: change.index)
+
+
+def _seeded_intervals(size: int) -> list[tuple[int, int]]:
+    """Intervals of `size` blocks and of its divisions by √2, half overlapping; shortest first."""
+    intervals = {(0, size)}
+    width = size / math.sqrt(2)
+    while math.ceil(width) >= 2 * SHORTEST:
+        whole = math.ceil(width)
+        starts = np.linspace(0, size - whole, 2 * math.ceil(size / whole) - 1).astype(int)
+        intervals |= {(int(start), int(start) + whole) for start in starts}
+        width /= math.sqrt(2)
+    return sorted(intervals, key=lambda pair: (pair[1] - pair[0], pair[0]))
+
+
+def _best_split(z: Floats, start: int, end: int, noise: _Noise, tests: int) -> Change | None:
+    """The split of z[start:end] that stands out most, if it is a change at all."""
+    part = z[start:end] - z[start:end].mean()
+    left = np.arange(SHORTEST, part.size - SHORTEST + 1)
+    right = part.size - left
+    before = np.cumsum(part)[left - 1] / left
+    after = -before * left / right
+    side = np.minimum(np.minimum(left, right), noise.sd.size - 1)
+    score = np.abs(after - before) / (noise.sd[side] * np.sqrt(1 / left + 1 / right))
+    best = int(np.argmax(score))
+    change = float(after[best] - before[best])
+    p = tests * _two_sided_p(float(score[best]), float(noise.df[side[best]]))
+    if p > SIGNIFICANCE or abs(change) < math.log1p(LEAST_CHANGE):
+        return None
+    explained = left[best] * right[best] / part.size * change**2
+    if explained <= _explained_by_line(part):
+        return None
+    return Change(start + int(left[best]), float(before[best]), float(after[best]), p)
+
+
+def _explained_by_line(part: Floats) -> float:
+    """Sum of squares of a centred series that a straight line explains."""
+    x = np.arange(part.size) - (part.size - 1) / 2
+    return float(x @ part) ** 2 / float(x @ x)
+
+
+def _two_sided_p(t: float, df: float) -> float:
+    """Student's t by Wallace's normal approximation (Ann. Math. Statist. 30, 1959)."""
+    z = (8 * df + 1) / (8 * df + 3) * math.sqrt(df * math.log1p(t * t / df))
+    return math.erfc(z / math.sqrt(2))
+
+
+def _localised(values: Floats, found: Sequence[Change], place: int, length: int) -> int:
+    """The element at which the two levels fit best, near the block that was found."""
+    cuts = [0, *(change.index * length for change in found), values.size]
+    low, cut, high = cuts[place : place + 3]
+    before, after = np.median(values[low:cut]), np.median(values[cut:high])
+    reach = SHORTEST * length
+    near = values[max(low, cut - reach) : min(high, cut + reach)]
+    loss = np.concatenate(([0.0], np.cumsum(np.abs(near - before) - np.abs(near - after))))
+    return max(low, cut - reach) + int(np.argmin(loss))
+
+
+def _believable(values: Floats, found: list[Change], length: int) -> tuple[Change, ...]:
+    """Changes that are large and abrupt between the levels on both sides; the rest are merged."""
+    while found:
+        measured = _measured(values, found)
+        weakness = [_weakness(values, measured, place, length) for place in range(len(found))]
+        weakest = int(np.argmin(weakness))
+        if weakness[weakest] > 0:
+            return tuple(measured)
+        del found[weakest]
+    return ()
+
+
+def _measured(values: Floats, found: Sequence[Change]) -> list[Change]:
+    edges = [0, *(change.index for change in found), values.size]
+    levels = [float(np.median(values[start:end])) for start, end in pairwise(edges)]
+    return [
+        replace(change, before=before, after=after)
+        for change, (before, after) in zip(found, pairwise(levels), strict=True)
+    ]
+
+
+def _weakness(values: Floats, found: Sequence[Change], place: int, length: int) -> float:
+    """The size of a change; negative where it is too small, or more of a slope than a step."""
+    edges = [0, *(change.index for change in found), values.size]
+    low, cut, high = edges[place : place + 3]
+    change = found[place].after - found[place].before
+    width = max(SHORTEST * length, min(cut - low, high - cut) // 4)
+    near = np.median(values[cut : min(high, cut + width)]) - np.median(
+        values[max(low, cut - width) : cut]
+    )
+    if abs(change) >= math.log1p(LEAST_CHANGE) and near / change >= _ABRUPT:
+        return abs(change)
+    return abs(change) - math.inf

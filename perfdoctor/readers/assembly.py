@@ -1,0 +1,264 @@
+"""Readings → Runs: what the lines say, put together into one training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from perfdoctor.readers.epochs import epoch_series
+from perfdoctor.readers.records import Reading, Records
+from perfdoctor.readers.rows import Steps, training_steps, with_time
+from perfdoctor.readers.timing import StepTimes, column, step_times, windows
+from perfdoctor.readers.wallclock import wall_clock
+from perfdoctor.record import (
+    Environment,
+    Floats,
+    LogFile,
+    Memory,
+    Run,
+    Source,
+    Span,
+    StageSeries,
+    Track,
+)
+from perfdoctor.stages import OTHER, STAGES
+
+_RATES = ("samples_per_s", "tokens_per_s")
+_USE = ("gpu", "gpu_memory", "cpu", "ram", "gpu_power_w", "gpu_temperature_c", "gpu_clock_mhz")
+
+
+def assemble(
+    reading: Reading, name: str, command: str | None, hardware: Sequence[Records] = ()
+) -> Run:
+    """The Run of one reading; `hardware` are samples from other files of the same run."""
+    records = with_time(reading.records)
+    steps = training_steps(records)
+    times = step_times(records, steps)
+    epochs = epoch_series(records, steps)
+    step_s = times.step_s if times is not None else np.full(steps.rows.size, np.nan)
+    stages = _stages(records, steps, times)
+    if times is None and stages:
+        step_s = np.sum([np.nan_to_num(s.exposed_s) for s in stages], axis=0)
+        times = StepTimes(step_s, "Step times are the sums of the printed stages.")
+    rates = _rates(records, steps, step_s)
+    if not np.isfinite(step_s).any() and not rates:
+        steps, step_s = _none(steps), np.empty(0)
+        stages = ()
+    wall = wall_clock(records, steps, step_s, epochs)
+    samples = _samples(reading, records, steps, step_s, rates)
+    run = Run(
+        name=name,
+        source=Source(
+            kind="log", command=command, path=reading.path, format=reading.format,
+            framework=reading.framework,
+        ),  # fmt: skip
+        environment=Environment(),
+        configuration=dict(reading.configuration),
+        step_s=step_s,
+        samples=samples,
+        stages=(*stages, *_other(stages, step_s)),
+        epoch_start=steps.epoch_start,
+        notes=_notes(reading, steps, times),
+        steps_per_epoch=steps.steps_per_epoch,
+        memory=_memory(records),
+        utilisation=_utilisation(reading, records, hardware),
+        warnings=(),
+        rates=rates,
+        mean_step_s=None if times is None or not steps.rows.size else times.mean_s,
+        track=_track(reading, records, steps, step_s),
+        epochs=epochs,
+        spans=_with_data(() if wall is None else wall.spans, stages, step_s),
+        wall_s=None if wall is None else wall.wall_s,
+        started_at=None if wall is None else wall.started_at,
+        ranks=steps.ranks,
+        restarts=tuple(np.flatnonzero(np.diff(steps.stretch)).tolist()[:1000]),
+        logs=(log_file(reading),),
+    )
+    return _with_facts(run, reading)
+
+
+def log_file(reading: Reading) -> LogFile:
+    """What was read of the file."""
+    return LogFile(
+        path=reading.path,
+        format=reading.format,
+        reason=reading.reason,
+        lines=reading.lines,
+        records=len(reading.records),
+        unread=reading.unread,
+        unread_samples=reading.unread_samples,
+    )
+
+
+def _none(steps: Steps) -> Steps:
+    nothing = slice(0, 0)
+    return replace(
+        steps,
+        rows=steps.rows[nothing],
+        epoch=steps.epoch[nothing],
+        step=steps.step[nothing],
+        position=steps.position[nothing],
+        covers=steps.covers[nothing],
+        stretch=steps.stretch[nothing],
+        epoch_start=steps.epoch_start[nothing],
+    )
+
+
+def _stages(
+    records: Records, steps: Steps, times: StepTimes | None
+) -> tuple[StageSeries, ...]:
+    found = []
+    for stage in STAGES:
+        if stage in (OTHER, "validation"):
+            continue
+        values = column(records, steps, f"{stage}_s")
+        if values is None:
+            continue
+        if times is not None:
+            if times.divisor is not None:
+                values = values / times.divisor
+            values = np.minimum(values, np.where(np.isfinite(times.step_s), times.step_s, np.inf))
+        means = windows(column(records, steps, f"{stage}_s_mean"), steps)
+        found.append(StageSeries(name=stage, exposed_s=values, mean_s=means))
+    return tuple(found)
+
+
+def _other(stages: Sequence[StageSeries], step_s: Floats) -> tuple[StageSeries, ...]:
+    """What no printed stage explains."""
+    if not stages:
+        return ()
+    explained = np.sum([np.nan_to_num(s.exposed_s) for s in stages], axis=0)
+    rest = np.maximum(step_s - explained, 0.0)
+    return (StageSeries(name=OTHER, exposed_s=rest),) if np.isfinite(rest).any() else ()
+
+
+def _rates(records: Records, steps: Steps, step_s: Floats) -> dict[str, Floats]:
+    found = {}
+    for role in _RATES:
+        values = column(records, steps, role)
+        if values is None:
+            values = column(records, steps, f"{role}_mean")
+        if values is not None:
+            found[role] = np.where(values > 0, values, np.nan)
+    sample_s = column(records, steps, "sample_s")
+    if sample_s is not None and "samples_per_s" not in found:
+        found["samples_per_s"] = 1 / np.where(sample_s > 0, sample_s, np.nan)
+    return {role: values for role, values in found.items() if np.isfinite(values).any()}
+
+
+def _samples(
+    reading: Reading, records: Records, steps: Steps, step_s: Floats, rates: dict[str, Floats]
+) -> Floats:
+    """Samples per step: printed, or the rate times the step's time, or the batch size."""
+    printed = column(records, steps, "batch_size") if steps.rows.size else None
+    if printed is not None:
+        return printed
+    if "samples_per_s" in rates:
+        return rates["samples_per_s"] * step_s
+    size = reading.configuration.get("batch_size")
+    value = float(size) if isinstance(size, int | float) else np.nan
+    return np.full(step_s.size, value)
+
+
+def _notes(reading: Reading, steps: Steps, times: StepTimes | None) -> tuple[str, ...]:
+    notes = list(reading.notes)
+    if times is not None:
+        notes.append(times.how)
+    if steps.ranks > 1:
+        notes.append(f"{steps.ranks} processes wrote it; the times are those of the first.")
+    if reading.device_rates:
+        notes.append("Its rates are of one device.")
+    return tuple(notes)
+
+
+def _memory(records: Records) -> Memory:
+    values = records.column("memory_bytes")
+    finite = values[np.isfinite(values)]
+    return Memory(training_peak_bytes=int(finite.max()) if finite.size else None)
+
+
+def _utilisation(
+    reading: Reading, records: Records, hardware: Sequence[Records]
+) -> dict[str, Floats]:
+    found: dict[str, Floats] = {}
+    own = () if reading.hardware is None else (reading.hardware,)
+    for source in (*own, *hardware, records):
+        for role in _USE:
+            values = source.column(role)
+            finite = values[np.isfinite(values)]
+            if finite.size and role not in found:
+                found[role] = finite
+    return found
+
+
+def _track(reading: Reading, records: Records, steps: Steps, step_s: Floats) -> Track:
+    return Track(
+        files=(reading.path,),
+        file=np.zeros(steps.rows.size, dtype=np.int32),
+        line=records.line[steps.rows],
+        step=steps.position,
+        steps=steps.covers,
+        at_s=_at(records, steps, step_s),
+    )
+
+
+def _at(records: Records, steps: Steps, step_s: Floats) -> Floats | None:
+    """Seconds since the first record: by the lines' times, the printed sum, or adding up."""
+    if not steps.rows.size:
+        return None
+    for role in ("time", "elapsed_s"):
+        values = column(records, steps, role)
+        if values is not None and np.isfinite(values).mean() > 0.5:
+            start: Any = values[np.isfinite(values)][0]
+            return values - start
+    spent = np.nan_to_num(step_s * np.where(np.isfinite(steps.covers), steps.covers, 1.0))
+    return np.cumsum(spent)
+
+
+def _with_data(
+    spans: Sequence[Span], stages: Sequence[StageSeries], step_s: Floats
+) -> tuple[Span, ...]:
+    """Training split into waiting for data and the rest, where the steps tell."""
+    data = next((s for s in stages if s.name == "data_loading"), None)
+    total = float(np.nansum(step_s))
+    if data is None or total <= 0:
+        return tuple(spans)
+    waits = data.mean_s if data.mean_s is not None else data.exposed_s
+    share = min(1.0, float(np.nanmean(waits)) / float(np.nanmean(step_s)))
+    found: list[Span] = []
+    for span in spans:
+        if span.name == "train":
+            found.append(replace(span, seconds=span.seconds * (1 - share)))
+            found.append(Span(name="data_loading", seconds=span.seconds * share))
+        else:
+            found.append(span)
+    return tuple(found)
+
+
+def _with_facts(run: Run, reading: Reading) -> Run:
+    """What is said once for the whole run, where the records do not tell it."""
+    facts = reading.facts
+    wall_s = run.wall_s if run.wall_s is not None else facts.get("wall_s")
+    if run.step_s.size and np.isfinite(run.step_s).any() or run.rates:
+        return replace(run, wall_s=wall_s)
+    step_s = facts.get("step_s")
+    if step_s is None and facts.get("steps_per_s"):
+        step_s = 1 / facts["steps_per_s"]
+    rate = facts.get("samples_per_s")
+    if step_s is None and rate is None:
+        return replace(run, wall_s=wall_s)
+    one = np.array([np.nan if step_s is None else step_s])
+    samples = np.array([np.nan if rate is None or step_s is None else rate * step_s])
+    return replace(
+        run,
+        step_s=one,
+        samples=samples,
+        stages=(),
+        epoch_start=np.array([True]),
+        rates={} if rate is None else {"samples_per_s": np.array([rate])},
+        track=None,
+        wall_s=wall_s,
+    )

@@ -1,0 +1,281 @@
+"""Which rows are training steps, in which order, and where the run began anew."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perfdoctor.readers.records import TRAIN, VALIDATION, Records
+from perfdoctor.readers.values import DAY_S
+from perfdoctor.record import Bools, Floats
+
+Indices = NDArray[np.int64]
+#: What tells how long a training step takes.
+STEP_TIMES = ("step_s", "steps_per_s", "unclear_s", "samples_per_s", "tokens_per_s", "interval_s")
+#: A bar of another length than most is another loop; it counts as validation if it comes as often.
+_FEWEST_BARS = 2
+
+
+def with_time(records: Records) -> Records:
+    """Times of day become moments: at midnight a day is added. Yearless dates go past New Year."""
+    columns = dict(records.columns)
+    if "clock" in columns:
+        clock = columns.pop("clock")
+        known = np.isfinite(clock)
+        days = np.cumsum(np.diff(clock[known], prepend=clock[known][:1]) < -DAY_S / 2)
+        unwrapped = np.full(len(records), np.nan)
+        unwrapped[known] = clock[known] + DAY_S * days
+        time = columns.get("time")
+        columns["time"] = unwrapped if time is None else np.where(np.isfinite(time), time, unwrapped)
+    if "time" in columns:
+        time = columns["time"]
+        known = np.isfinite(time)
+        jumps = np.diff(time[known], prepend=time[known][:1])
+        years = np.cumsum(jumps < -300 * DAY_S) - np.cumsum(jumps > 30_000 * DAY_S)
+        if years.any() and float(time[known].max()) < 4 * 366 * DAY_S:
+            time = time.copy()
+            time[known] += years * 366 * DAY_S
+            columns["time"] = time
+    return Records(records.line, columns)
+
+
+def forward_fill(values: Floats) -> Floats:
+    """Every NaN takes the last value before it."""
+    place = np.where(np.isfinite(values), np.arange(values.size), -1)
+    np.maximum.accumulate(place, out=place)
+    filled: Floats = np.where(place >= 0, values[np.maximum(place, 0)], np.nan)
+    return filled
+
+
+def known(records: Records, role: str) -> Bools:
+    """Where a role has a value."""
+    if role not in records:
+        return np.zeros(len(records), dtype=np.bool_)
+    found: Bools = np.isfinite(records.columns[role])
+    return found
+
+
+def timed(records: Records) -> Bools:
+    """Rows that tell a time or a rate of a step."""
+    found = np.zeros(len(records), dtype=np.bool_)
+    for role in STEP_TIMES:
+        found |= known(records, role)
+    return found
+
+
+def whole_epochs(records: Records) -> Floats:
+    """The epoch of every row, carried on from the last row that names one; NaN before it.
+
+    Fractions of epochs, as some trainers count, are cut off.
+    """
+    if "epoch" not in records:
+        return np.full(len(records), np.nan)
+    return np.floor(forward_fill(records.column("epoch")))
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The rows of training steps, each step once.
+
+    Attributes:
+        rows: indices into the records. epoch, step: as printed; NaN where not.
+        position: the step's number over the whole run, growing; restarts repeat numbers.
+        covers: training steps from the row before to this one (1 for the first of a stretch).
+        stretch: number of the stretch without a restart. epoch_start: first row of its epoch.
+        ranks: how many processes printed.
+    """
+
+    rows: Indices
+    epoch: Floats
+    step: Floats
+    position: Floats
+    covers: Floats
+    stretch: NDArray[np.int64]
+    epoch_start: Bools
+    steps_per_epoch: int | None
+    ranks: int
+
+
+def training_steps(records: Records) -> Steps:
+    """The rows that are training steps."""
+    train = records.column("phase") == TRAIN if "phase" in records else np.ones(
+        len(records), dtype=np.bool_
+    )  # fmt: skip
+    stepped = known(records, "step")
+    usable = train & stepped & _counts_steps(records)
+    if "bar_elapsed_s" in records:
+        usable &= _of_the_training_bar(records, usable)
+    if (usable & timed(records)).sum() >= max(3, 0.2 * usable.sum()):
+        usable &= timed(records) | known(records, "elapsed_s") & ~timed(records).any()
+    if not usable.any():
+        usable = train & timed(records) & ~_summaries(records)
+    rows, ranks = _one_rank(records, np.flatnonzero(usable))
+    rows = _once(records, rows)
+    return _ordered(records, rows, ranks)
+
+
+def _counts_steps(records: Records) -> Bools:
+    """Not the lines that tell a total beside the number of a step: "saved at step 500"."""
+    roles = [r for r in (*STEP_TIMES, "elapsed_s", "bar_elapsed_s", "time") if r in records]
+    found = np.zeros(len(records), dtype=np.bool_)
+    for role in roles:
+        found |= known(records, role)
+    return found
+
+
+def _summaries(records: Records) -> Bools:
+    """Rows about whole epochs."""
+    epochs = known(records, "epoch") & ~known(records, "step")
+    plain = known(records, "unclear_s") & ~known(records, "step_s")
+    return (epochs & plain) | known(records, "epoch_s") & ~known(records, "step_s")
+
+
+def _of_the_training_bar(records: Records, usable: Bools) -> Bools:
+    """Rows of bars as long as the bars that took most time."""
+    bars = usable & known(records, "bar_elapsed_s") & known(records, "step_total")
+    if not bars.any():
+        return np.ones(len(records), dtype=np.bool_)
+    totals = records.column("step_total")
+    spent: dict[float, float] = {}
+    rows = np.flatnonzero(bars)
+    elapsed, lengths = records.column("bar_elapsed_s")[rows], totals[rows]
+    ends = np.append((np.diff(elapsed) < 0) | (np.diff(lengths) != 0), True)
+    for length, seconds in zip(lengths[ends], elapsed[ends], strict=True):
+        spent[float(length)] = spent.get(float(length), 0.0) + float(seconds)
+    most = max(spent, key=lambda length: (spent[length], length))
+    return ~bars | (totals == most)
+
+
+def _one_rank(records: Records, rows: Indices) -> tuple[Indices, int]:
+    """The rows of the first rank, and how many ranks there are."""
+    if "rank" not in records:
+        return rows, 1
+    rank = records.column("rank")[rows]
+    named = np.isfinite(rank)
+    if named.sum() < 0.5 * rows.size:
+        return rows, 1
+    found = np.unique(rank[named])
+    return rows[rank == found[0]], int(found.size)
+
+
+def _once(records: Records, rows: Indices) -> Indices:
+    """Without rows that repeat the row before: two handlers wrote the same line."""
+    if rows.size < 2:
+        return rows
+    same = np.ones(rows.size - 1, dtype=np.bool_)
+    for role, column in records.columns.items():
+        if role in ("time", "clock", "rank"):
+            continue
+        values = column[rows]
+        if values.size and values.strides[0] == 0:
+            continue
+        a, b = values[:-1], values[1:]
+        same &= (a == b) | (np.isnan(a) & np.isnan(b))
+    stepped = np.isfinite(records.column("step")[rows[1:]])
+    return rows[np.append(True, ~(same & stepped))]
+
+
+def _ordered(records: Records, rows: Indices, ranks: int) -> Steps:
+    epoch, step = whole_epochs(records)[rows], records.column("step")[rows]
+    if not np.isfinite(step).any():
+        step = np.arange(rows.size, dtype=np.float64)
+    rows, epoch, step = _without_echoes(rows, epoch, step)
+    per_epoch = _steps_per_epoch(records, rows, epoch, step)
+    position, stretch, starts = _positions(epoch, step, per_epoch)
+    covers = np.diff(position, prepend=np.nan)
+    fresh = np.append(True, np.diff(stretch) != 0) if rows.size else np.empty(0, dtype=np.bool_)
+    covers[fresh] = np.nan
+    covers[covers <= 0] = np.nan
+    return Steps(
+        rows=rows,
+        epoch=epoch,
+        step=step,
+        position=position,
+        covers=covers,
+        stretch=stretch,
+        epoch_start=starts,
+        steps_per_epoch=per_epoch,
+        ranks=ranks,
+    )
+
+
+def _without_echoes(
+    rows: Indices, epoch: Floats, step: Floats
+) -> tuple[Indices, Floats, Floats]:
+    """Each (epoch, step) once within the neighbourhood: other ranks may write it again, late.
+
+    A resumed run repeats steps too, but many in a row that go on growing.
+    """
+    if rows.size < 4:
+        return rows, epoch, step
+    key = np.nan_to_num(epoch) * 1e9 + step
+    highest = np.maximum.accumulate(key)
+    behind = key < highest
+    repeats = np.append(False, key[1:] == key[:-1])
+    seen = ~(behind | repeats)
+    lone = behind & ~(np.append(behind[1:], False) & np.append(False, behind[:-1]))
+    single = (behind & lone) | repeats
+    if single.sum() > 0.2 * rows.size and not _resets(key):
+        return rows[seen], epoch[seen], step[seen]
+    return rows[~repeats], epoch[~repeats], step[~repeats]
+
+
+def _resets(key: Floats) -> bool:
+    """Whether the counter goes back to where it began, as one that counts within epochs does."""
+    drops = np.flatnonzero(np.diff(key) < 0)
+    if not drops.size:
+        return False
+    low, high = float(key.min()), float(key.max())
+    return bool(np.median(key[drops + 1]) < low + 0.2 * (high - low))
+
+
+def _steps_per_epoch(records: Records, rows: Indices, epoch: Floats, step: Floats) -> int | None:
+    """From the printed total where steps begin anew in each epoch, else from the highest step."""
+    drops = np.flatnonzero(np.diff(step) < 0)
+    if not drops.size:
+        total = records.column("step_total")[rows] if "step_total" in records else np.empty(0)
+        single = np.isfinite(epoch).any() and np.unique(epoch[np.isfinite(epoch)]).size == 1
+        finite = total[np.isfinite(total)]
+        if single and finite.size and "bar_elapsed_s" in records:
+            return int(np.median(finite))
+        return None
+    total = records.column("step_total")[rows] if "step_total" in records else np.empty(0)
+    finite = total[np.isfinite(total)]
+    if finite.size and float(np.median(finite)) >= float(np.median(step[drops])) * 0.5:
+        return max(1, int(np.median(finite)))
+    tops = step[drops]
+    gap = float(np.median(np.diff(step)[np.diff(step) > 0])) if (np.diff(step) > 0).any() else 1.0
+    return max(1, int(np.max(tops) + (gap if float(step.min()) == 0 else 0)))
+
+
+def _positions(
+    epoch: Floats, step: Floats, per_epoch: int | None
+) -> tuple[Floats, NDArray[np.int64], Bools]:
+    """Growing step numbers, stretches between restarts, and the first rows of epochs."""
+    count = step.size
+    if not count:
+        return np.empty(0), np.empty(0, np.int64), np.empty(0, np.bool_)
+    fell = np.append(False, np.diff(step) < 0)
+    if per_epoch is None:
+        starts = np.append(True, np.diff(np.nan_to_num(epoch)) != 0)
+        stretch = np.cumsum(fell)
+        return step, stretch.astype(np.int64), starts
+    numbered = np.isfinite(epoch)
+    if numbered.all():
+        number = epoch - epoch.min()
+        back = np.append(False, (np.diff(epoch) < 0) | ((np.diff(epoch) == 0) & fell[1:]))
+        starts = np.append(True, np.diff(epoch) != 0) | fell
+    else:
+        number = np.cumsum(fell).astype(np.float64)
+        back = np.zeros(count, dtype=np.bool_)
+        starts = np.append(True, fell[1:])
+    position = number * per_epoch + step
+    return position, np.cumsum(back).astype(np.int64), starts
+
+
+def validation_rows(records: Records) -> Bools:
+    """Rows of validation."""
+    found: Bools = records.column("phase") == VALIDATION
+    return found

@@ -1,0 +1,84 @@
+"""Lines of text of any kind → records."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perfdoctor.readers.fields import Hints, Template, analyse
+from perfdoctor.readers.headers import header_above, with_header
+from perfdoctor.readers.lexer import Dialect
+from perfdoctor.readers.lines import Chunk, chunks
+from perfdoctor.readers.records import Records, empty
+from perfdoctor.readers.shapes import ShapeReader, stack
+from perfdoctor.record import Floats, UnreadLine
+
+#: A line with digits and one of these looks as if it told a time.
+_TIMED = re.compile(
+    rb"(?i)(?<![a-z_])(?:time|secs?|seconds|elapsed|it/s|s/it|ms|took)(?![a-z])"
+    rb"|samples/s|tok(?:en)?s?/s|\xe8\x80\x97\xe6\x97\xb6"
+)
+_SAMPLES = 5
+#: Roles that make a line worth keeping; a line with metrics alone is kept too.
+LineTemplate = Callable[[str], Template]
+
+
+@dataclass
+class TextRecords:
+    """What reading gave."""
+
+    records: Records = field(default_factory=empty)
+    lines: int = 0
+    unread: int = 0
+    unread_samples: list[UnreadLine] = field(default_factory=list)
+    device_rates: bool = False
+    cut: int = 0
+
+
+def read_text(
+    path: str,
+    blocks: Iterable[bytes],
+    dialect: Dialect,
+    hints: Hints,
+    template_of: LineTemplate | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> TextRecords:
+    """All records of a text. `template_of` reads a line in place of the general analysis."""
+    result = TextRecords()
+
+    def find(lines: list[bytes], i: int) -> Template:
+        line = lines[i].decode("utf-8", "replace")
+        if template_of is not None:
+            return template_of(line)
+        found = analyse(line, dialect, hints)
+        header = header_above(lines, i, line)
+        found = found if header is None else with_header(found, line, header, dialect)
+        result.device_rates |= found.device_rates
+        return found
+
+    reader = ShapeReader(find, lambda shape: _TIMED.search(shape) is not None)
+    columns: list[tuple[int, dict[str, Floats]]] = []
+    numbers: list[NDArray[np.int64]] = []
+    for chunk in chunks(blocks):
+        block = reader.read(chunk.data, chunk.lines)
+        numbers.append(chunk.number[block.rows])
+        columns.append((block.rows.size, block.columns))
+        _note(result, path, chunk, block.unread)
+        if progress is not None:
+            progress(chunk.size)
+    if columns:
+        result.records = Records(np.concatenate(numbers), stack(columns))
+    return result
+
+
+def _note(result: TextRecords, path: str, chunk: Chunk, unread: list[int]) -> None:
+    result.lines = int(chunk.number[-1]) if chunk.number.size else result.lines
+    result.unread += len(unread) + chunk.cut
+    result.cut += chunk.cut
+    for i in unread[: _SAMPLES - len(result.unread_samples)]:
+        text = chunk.lines[i][:200].decode("utf-8", "replace")
+        result.unread_samples.append(UnreadLine(path=path, line=int(chunk.number[i]), text=text))

@@ -1,0 +1,224 @@
+"""Seconds per training step out of whatever the log tells: times, rates, sums, moments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from perfdoctor.readers.records import Records
+from perfdoctor.readers.rows import Steps
+from perfdoctor.record import Floats
+
+#: Values that grow in so many of their differences are sums.
+_GROWING = 0.9
+#: A training step of an unknown log: between two readings of a value, the likelier is the one
+#: nearer to this. The logs of 85 projects have their median steps between 1 ms and 130 s, half of
+#: them between 0.1 and 0.8 s.
+_USUAL_STEP_S = 0.25
+#: Readings that differ less than this from the clock agree with it (log of the ratio).
+_AGREES = 0.35
+_FEWEST = 3
+
+
+@dataclass(frozen=True)
+class StepTimes:
+    """`step_s`: one element a row of steps. `mean_s`: over the steps since the row before, where
+    running averages tell. `how`: where it comes from, as a sentence. `divisor`: the steps that
+    the printed times were of, where these were not of one."""
+
+    step_s: Floats
+    how: str
+    mean_s: Floats | None = None
+    divisor: Floats | None = None
+
+
+def step_times(records: Records, steps: Steps) -> StepTimes | None:
+    """The best source that there is; None if nothing tells."""
+    for source in (_printed, _unclear, _from_elapsed, _from_bar, _from_time):
+        found = source(records, steps)
+        if found is not None and np.isfinite(found.step_s).any():
+            return found
+    return None
+
+
+def column(records: Records, steps: Steps, role: str) -> Floats | None:
+    """A column at the rows of steps, None where it is empty there."""
+    if role not in records:
+        return None
+    values = records.columns[role][steps.rows]
+    return values if np.isfinite(values).any() else None
+
+
+def _enough(values: Floats | None) -> bool:
+    if values is None:
+        return False
+    count = int(np.isfinite(values).sum())
+    return count >= min(_FEWEST, values.size) and count >= 0.3 * values.size
+
+
+def _printed(records: Records, steps: Steps) -> StepTimes | None:
+    step_s = column(records, steps, "step_s")
+    rate = column(records, steps, "steps_per_s")
+    if rate is not None and not _enough(step_s) or (rate is not None and step_s is not None):
+        assert rate is not None
+        inverse = np.divide(1.0, rate, out=np.full(rate.size, np.nan), where=rate > 0)
+        step_s = inverse if step_s is None else np.where(np.isfinite(step_s), step_s, inverse)
+    means = column(records, steps, "step_s_mean")
+    if step_s is None or not _enough(step_s):
+        if means is None or not _enough(means):
+            return None
+        return StepTimes(means, "Step times are the log's own averages.")
+    if is_cumulative(step_s, steps) and rate is None:
+        return None
+    step_s = np.where(step_s > 0, step_s, np.nan)
+    return StepTimes(step_s, "Step times as printed.", windows(means, steps))
+
+
+def _unclear(records: Records, steps: Steps) -> StepTimes | None:
+    for role in ("unclear_s", "elapsed_s", "train_s", "interval_s", "compute_s"):
+        values = column(records, steps, role)
+        if values is None or not _enough(values) or is_cumulative(values, steps):
+            continue
+        per = _per(records, steps, values)
+        how = "Step times as printed."
+        if per is not None:
+            values = values / per
+            how = "The printed times are of all steps since the line before."
+        values = np.where(values > 0, values, np.nan)
+        means = column(records, steps, f"{role}_mean")
+        return StepTimes(values, how, windows(means, steps) if per is None else None, per)
+    return None
+
+
+def is_cumulative(values: Floats, steps: Steps) -> bool:
+    """Whether they grow on and on: a sum since the start of the run or of the epoch."""
+    known = np.isfinite(values)
+    x, stretch, start = values[known], steps.stretch[known], steps.epoch_start[known]
+    if x.size < _FEWEST:
+        return False
+    inside = (np.diff(stretch) == 0) & ~start[1:]
+    if inside.sum() < 2:
+        inside = np.diff(stretch) == 0
+    differences = np.diff(x)[inside]
+    if differences.size < 2 or (differences > 0).mean() < _GROWING:
+        return False
+    if start[1:].sum() >= 2 and inside.sum() < 2 * start.sum():
+        return True
+    # step times that creep upwards grow by little; a sum grows by about what it began with
+    first = float(np.median(x[: max(1, x.size // 10)]))
+    return bool(np.median(differences) > 0.02 * max(first, 1e-12))
+
+
+def _per(records: Records, steps: Steps, values: Floats) -> Floats | None:
+    """What to divide by where a printed time is of all steps since the line before."""
+    covers = steps.covers
+    gap = float(np.nanmedian(covers)) if np.isfinite(covers).any() else 1.0
+    if gap <= 1:
+        return None
+    value = float(np.nanmedian(values))
+    truth = _by_the_clock(records, steps)
+    if truth is None:
+        truth = _by_the_rate(records, steps)
+    wanted = _USUAL_STEP_S if truth is None else truth
+    single, whole = abs(np.log(value / wanted)), abs(np.log(value / gap / wanted))
+    if single <= whole:
+        return None
+    return np.where(np.isfinite(covers), covers, gap)
+
+
+def _by_the_clock(records: Records, steps: Steps) -> float | None:
+    """Median seconds per step by moments or sums, to tell two readings of a value apart."""
+    for role in ("time", "elapsed_s"):
+        values = column(records, steps, role)
+        if values is None or (role == "elapsed_s" and not is_cumulative(values, steps)):
+            continue
+        differences = _differences(values, steps) / steps.covers
+        positive = differences[np.isfinite(differences) & (differences > 0)]
+        if positive.size >= _FEWEST:
+            return float(np.median(positive))
+    return None
+
+
+def _by_the_rate(records: Records, steps: Steps) -> float | None:
+    rate, size = column(records, steps, "samples_per_s"), column(records, steps, "batch_size")
+    if rate is None or size is None:
+        return None
+    found = float(np.nanmedian(size / np.where(rate > 0, rate, np.nan)))
+    return found if np.isfinite(found) and found > 0 else None
+
+
+def _from_elapsed(records: Records, steps: Steps) -> StepTimes | None:
+    for role in ("elapsed_s", "unclear_s", "step_s", "train_s", "epoch_s"):
+        values = column(records, steps, role)
+        if values is None or not _enough(values) or not is_cumulative(values, steps):
+            continue
+        step_s = _differences(values, steps) / steps.covers
+        step_s = np.where(step_s > 0, step_s, np.nan)
+        if np.isfinite(step_s).any():
+            return StepTimes(step_s, "Step times are differences of the printed sums.")
+    return None
+
+
+def _from_bar(records: Records, steps: Steps) -> StepTimes | None:
+    elapsed = column(records, steps, "bar_elapsed_s")
+    if elapsed is None:
+        return None
+    done = steps.step
+    values = np.divide(elapsed, done, out=np.full(done.size, np.nan), where=done > 0)
+    total = records.column("step_total")[steps.rows]
+    ends = (done == total) & (values > 0)
+    if not ends.any():
+        return None
+    return StepTimes(
+        np.where(ends, values, np.nan), "Step times are averages over whole progress bars."
+    )
+
+
+def _from_time(records: Records, steps: Steps) -> StepTimes | None:
+    time = column(records, steps, "time")
+    if time is None or not _enough(time):
+        return None
+    step_s = _differences(time, steps) / steps.covers
+    crosses = steps.epoch_start.copy()
+    if (~crosses).sum() >= _FEWEST:
+        step_s[crosses] = np.nan  # validation and the like lie between two epochs
+    step_s = np.where(step_s > 0, step_s, np.nan)
+    if not np.isfinite(step_s).any():
+        return None
+    return StepTimes(step_s, "Step times are differences of the lines' times.")
+
+
+def _differences(values: Floats, steps: Steps) -> Floats:
+    """To the row before; NaN across restarts, and where a sum began anew."""
+    found = np.diff(values, prepend=np.nan)
+    fresh = np.append(True, np.diff(steps.stretch) != 0) if values.size else np.empty(0, bool)
+    found[fresh] = np.nan
+    found[found < 0] = np.nan
+    return found
+
+
+def windows(means: Floats | None, steps: Steps) -> Floats | None:
+    """Averages over the steps since the row before, out of averages since the epoch began.
+
+    n steps of mean m and n' later ones of mean m' leave (n'm' − nm) ÷ (n' − n) for those between.
+    """
+    if means is None or not _enough(means):
+        return None
+    done = steps.step + 1 if steps.step.size and float(np.nanmin(steps.step)) == 0 else steps.step
+    before_n = np.append(0.0, done[:-1])
+    before_m = np.append(0.0, means[:-1])
+    fresh = steps.epoch_start | np.append(True, np.diff(steps.stretch) != 0)
+    before_n = np.where(fresh, 0.0, before_n)
+    before_m = np.where(fresh, 0.0, before_m)
+    between = done - before_n
+    found = np.divide(
+        means * done - before_m * before_n, between, out=np.full(means.size, np.nan),
+        where=between > 0,
+    )  # fmt: skip
+    rounding = 0.002 * done / np.maximum(between, 1)
+    plausible = found >= -rounding * np.maximum(means, 1e-9) - 1e-3
+    known = np.isfinite(found)
+    if plausible[known].mean() < _GROWING:
+        return None  # not averages since the epoch began: a window, or a mean over everything
+    return np.where(known, np.maximum(found, 0.0), np.nan)

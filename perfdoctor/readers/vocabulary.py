@@ -1,0 +1,350 @@
+"""What the names in logs mean: a label and a unit → a role (see records.py) and a scale."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from perfdoctor.readers.records import METRIC
+from perfdoctor.readers.units import BYTES, COUNT, INVERSE, PERCENT, RATE, TIME, Unit, unit_of
+
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_WORDS = re.compile(r"[A-Za-zµμ]+|[\u4e00-\u9fff]+|[0-9]+")
+_NOISE = frozenset(
+    "info debug warning warn error root main trainer logger the of a for is in this and notice "
+    "stdout stderr log args rank0 train_loop".split()
+)
+_LEVELS = frozenset("info debug warning warn error".split())
+#: Chinese terms, looked for inside a label because words are not separated.
+_CHINESE = {
+    "剩余": "eta", "预计": "eta", "还需": "eta", "耗时": "time", "用时": "time", "时间": "time",
+    "花费": "time", "时长": "time", "秒": "time", "毫秒": "ms", "吞吐": "throughput",
+    "速度": "speed", "速率": "speed", "轮": "epoch", "周期": "epoch", "步": "step",
+    "迭代": "iter", "批次": "batch", "批": "batch", "数据": "data", "加载": "load",
+    "读取": "load", "前向": "forward", "反向": "backward", "优化": "optimizer",
+    "验证": "val", "测试": "test", "评估": "eval", "训练": "train", "保存": "save",
+    "显存": "gpumem", "内存": "memory", "累计": "elapsed", "已用": "elapsed", "总": "total",
+    "平均": "avg", "学习率": "lr", "损失": "loss", "准确": "acc", "精度": "acc", "每": "per",
+    "样本": "samples", "图像": "images", "图片": "images", "令牌": "tokens", "词": "tokens",
+    "显卡": "gpu", "利用率": "util", "占用": "util",
+}  # fmt: skip
+_ETA = frozenset("eta remain remaining remains left estimated finish expected togo".split())
+_EPOCH = frozenset("epoch epochs ep".split())
+_STEP = frozenset(
+    "step steps iter iters iteration iterations it itr its batch batches minibatch update updates "
+    "upd i idx".split()
+)
+_TIME = frozenset(
+    "time times timer timing sec secs second seconds s duration dur took takes taken cost costs "
+    "runtime latency t dt ms msec us wall walltime elapsed wallclock spent tt".split()
+)
+_ELAPSED = frozenset(
+    "elapsed total wall walltime wallclock cumulative cum since used passed uptime overall "
+    "runtime so sofar accumulated".split()
+)
+_MEAN = frozenset(
+    "avg average mean running smoothed smooth ema moving aver averaged runningavg".split()
+)
+_VALIDATION = frozenset(
+    "val valid validation eval evaluation evaluate evaluating validating test testing dev "
+    "inference infer".split()
+)
+#: Words → the stage whose time it is. In order: the first that is there counts.
+_STAGES: tuple[tuple[frozenset[str], str], ...] = (
+    (frozenset("arch architecture architect alpha alphas".split()), "arch_step"),
+    (frozenset("h2d copy transfer togpu todevice cuda".split()), "h2d_copy"),
+    (frozenset("checkpoint ckpt save saving checkpointing".split()), "checkpoint"),
+    (
+        frozenset(
+            "data dataload loading load loader dataloader dataloading fetch fetching reader "
+            "reading read input io batchwait datatime dataset generator gen".split()
+        ),
+        "data_loading",
+    ),
+    (frozenset("allreduce comm communication nccl reduce sync gather".split()), "communication"),
+    (frozenset("forward fwd fw fp forwards".split()), "forward"),
+    (frozenset("backward bwd bw backwards backprop bp".split()), "backward"),
+    (frozenset("optim optimizer optimizing opt optimizerstep".split()), "optimizer"),
+    (frozenset("metric metrics".split()), "metrics"),
+    (frozenset("logging logger plot visualize visualization".split()), "logging"),
+)
+_RATE = frozenset(
+    "speed throughput ips fps wps tps ups rate hz sps qps tput samplespersec itps".split()
+)
+_PER_SECOND = re.compile(
+    r"(?:^|_)(?:(?P<top>[a-z]+)_)?(?:per|p)_?(?:sec|secs|second|s)(?:_|$)|(?P<bar>[a-z]+)_s$"
+)
+_SAMPLES = frozenset(
+    "sample samples image images img imgs example examples seq sequences sentences clips videos "
+    "frames graphs items fps ips sps instances".split()
+)
+_TOKENS = frozenset("token tokens tok toks word words wps tps tgt src tgs".split())
+_STEPS_RATE = frozenset(
+    "it its iter iters iteration iterations step steps batch batches update updates ups hz "
+    "itps upd".split()
+)
+_MEMORY = frozenset("mem memory gpumem vram maxmem reserved allocated cuda_mem".split())
+_STEP_TOTAL = frozenset("max total num".split())
+_SIZE = frozenset("size bs bsz batchsize".split())
+_METRIC_WORDS = frozenset(
+    "loss lr acc accuracy top prec precision recall f1 map iou miou bleu ppl perplexity auc wer "
+    "cer error err mae rmse mse psnr ssim fid score reward return grad norm scale momentum wd "
+    "decay temperature epsilon entropy dice kl weight mfu tflops flops gamma beta warmup seed "
+    "params parameters patience bpc bpb nll".split()
+)
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """A role and what to multiply the printed value by. `device`: a rate of one device."""
+
+    role: str
+    scale: float = 1.0
+    device: bool = False
+
+
+@dataclass(frozen=True)
+class Label:
+    """A name in words. `text` is the normalised name, `units` a unit in its parentheses."""
+
+    words: tuple[str, ...]
+    text: str
+    unit: Unit | None = None
+
+    def any(self, vocabulary: Iterable[str]) -> bool:
+        """Whether one of the words is in `vocabulary`."""
+        return not set(self.words).isdisjoint(vocabulary)
+
+
+_RATIO_AT_END = re.compile(r"(?:^|[\W_])([A-Za-zµμ]{1,14}\s?(?:/|\bper\b)\s?[A-Za-z]{1,14})\s*$")
+_UNIT_IN_LABEL = re.compile(r"[(\[（]\s*([^()\[\]（）]{1,24}?)\s*[)\]）]\s*$")
+
+
+@lru_cache(maxsize=20_000)
+def label_of(text: str) -> Label:
+    """The name `text` in words; a unit in parentheses at its end is taken off."""
+    unit = None
+    match = _UNIT_IN_LABEL.search(text[-64:])
+    if match is not None and (unit := unit_of(match.group(1))) is not None:
+        text = text[: len(text) - len(text[-64:]) + match.start()]
+    elif (ratio := _RATIO_AT_END.search(text[-64:])) is not None:
+        unit = unit_of(ratio.group(1))  # "examples/sec: 412", "ms/batch 287.6"
+    words: list[str] = []
+    names: list[str] = []
+    for word in _WORDS.findall(_CAMEL.sub(" ", text[-96:])):
+        lowered = word.lower()
+        if word[0] >= "\u4e00":
+            words += _chinese(word)
+        elif lowered not in _NOISE:
+            words.append(lowered)
+        if lowered not in _LEVELS:
+            names.append(lowered)
+    return Label(tuple(words), "_".join(names), unit)
+
+
+def _chinese(word: str) -> list[str]:
+    found = [meaning for term, meaning in _CHINESE.items() if term in word]
+    return found or [word]
+
+
+def meaning_of(label: Label, unit: Unit | None, *, integer: bool, clock: bool) -> Meaning | None:
+    """What a value with this label and unit is; None if nothing that matters here.
+
+    `clock`: it was written as h:mm:ss or in several units, and so is a duration.
+    """
+    unit = unit or label.unit
+    if unit is not None and unit.kind == RATE:
+        return _rate(label, unit)
+    if unit is not None and unit.kind == INVERSE:
+        return _inverse(label, unit)
+    if unit is not None and unit.kind == COUNT and not label.words:
+        return None
+    if _is_rate(label):
+        return _named_rate(label, unit)
+    if clock or _is_duration(label, unit, integer):
+        return _duration(label, unit)
+    if unit is not None and unit.kind == BYTES and _is_memory(label):
+        return Meaning("memory_bytes", unit.scale)
+    counter = _counter(label, integer)
+    return counter or _hardware(label, unit, integer) or _metric(label)
+
+
+def _rate(label: Label, unit: Unit) -> Meaning | None:
+    if label.any(_ETA):
+        return None
+    mean = "_mean" if label.any(_MEAN) else ""
+    if unit.thing == "epoch":
+        return None
+    thing = unit.thing
+    if thing == "sample" and label.any(_TOKENS):
+        thing = "token"
+    phase = "validation:" if label.any(_VALIDATION) else ""
+    return Meaning(f"{phase}{thing}s_per_s{mean}", unit.scale, unit.device or _device(label))
+
+
+def _device(label: Label) -> bool:
+    return label.any(("gpu", "device", "card")) and label.any(("per",))
+
+
+def _inverse(label: Label, unit: Unit) -> Meaning | None:
+    if label.any(_ETA):
+        return None
+    mean = "_mean" if label.any(_MEAN) else ""
+    match unit.thing:
+        case "step":
+            return Meaning(f"{_stage(label) or 'step'}_s{mean}", unit.scale)
+        case "epoch":
+            return Meaning("epoch_s", unit.scale)
+        case "sample":
+            return Meaning("sample_s", unit.scale)
+    return None
+
+
+def _is_rate(label: Label) -> bool:
+    if label.any(("lr", "learning", "drop", "dropout", "sample", "error", "ratio")) and not (
+        label.any(("sec", "second", "seconds"))
+    ):
+        return False
+    return label.any(_RATE) or _PER_SECOND.search(label.text) is not None
+
+
+def _named_rate(label: Label, unit: Unit | None) -> Meaning | None:
+    """"samples_per_sec", "wps", "throughput", "tokens/s" as the name of the value."""
+    if unit is not None and unit.kind == TIME:
+        return _duration(label, unit)
+    if label.any(_ETA) or label.any(("flops", "tflops")):
+        return None
+    match = _PER_SECOND.search(label.text)
+    top = (match["top"] or match["bar"] or "") if match is not None else ""
+    if label.any(_TOKENS):
+        thing = "token"
+    elif top in _STEPS_RATE or (not top and label.any(_STEPS_RATE - {"batch"})):
+        thing = "step"
+    elif label.any(_SAMPLES) or label.any(_RATE - {"rate"}):
+        thing = "sample"
+    elif label.any(_STEPS_RATE):
+        thing = "step"
+    else:
+        return None
+    mean = "_mean" if label.any(_MEAN) else ""
+    phase = "validation:" if label.any(_VALIDATION) else ""
+    return Meaning(f"{phase}{thing}s_per_s{mean}", 1.0, _device(label) or label.any(("tgs",)))
+
+
+def _is_duration(label: Label, unit: Unit | None, integer: bool) -> bool:
+    if unit is not None and unit.kind == TIME:
+        return True
+    if unit is not None and unit.kind in (BYTES, PERCENT):
+        return False
+    if label.any(_METRIC_WORDS - {"mse"}) or label.any(_SIZE):
+        return False
+    if label.any(("eta",)):
+        return True
+    if label.any(_TIME - {"t", "s", "i"}) or (label.words and label.words[-1] in ("t", "s")):
+        return not label.any(("timestep", "timesteps", "timestamp", "times", "stamp"))
+    named = label.any(_STEP) or _stage(label) is not None
+    # "Batch 0.818", "Data 0.002": a decimal under the name of a part of the step
+    return named and not integer and len(label.words) <= 2 and not label.any(("epoch",))
+
+
+def _duration(label: Label, unit: Unit | None) -> Meaning | None:
+    scale = unit.scale if unit is not None and unit.kind == TIME else _scale(label)
+    if label.any(_ETA):
+        return None
+    mean = "_mean" if label.any(_MEAN) else ""
+    stage = _stage(label)
+    if stage is None and label.any(("compute", "calc")) and not label.any(_STEP):
+        return Meaning("compute_s", scale)
+    named = set(label.words) - _TIME
+    if named and named <= {"train", "training"} and not label.any(_ELAPSED):
+        return Meaning("train_s", scale)
+    validates = label.any(_VALIDATION)
+    per_step = label.any(_STEP) and not label.any(_EPOCH)
+    if stage is not None and not (stage == "data_loading" and label.any(("train",)) and per_step):
+        return Meaning(f"{stage}_s{mean}", scale)
+    if validates:
+        return Meaning("validation_s", scale)
+    if label.any(_EPOCH):
+        return Meaning("epoch_s", scale)
+    if per_step:
+        return Meaning(f"step_s{mean}", scale)
+    if label.text in ("train_wall", "gpu_wall"):
+        return None  # fairseq's sum of training only, beside "wall"
+    if label.any(_ELAPSED):
+        return Meaning("elapsed_s", scale)
+    if label.any(("image", "img", "sample", "example")):
+        return Meaning("sample_s", scale)
+    return Meaning("unclear_s" if not mean else "unclear_s_mean", scale)
+
+
+def _scale(label: Label) -> float:
+    """Seconds per printed unit where only the name can tell: "step_time_ms"."""
+    last = label.words[-1] if label.words else ""
+    table = {"ms": 1e-3, "msec": 1e-3, "millis": 1e-3, "us": 1e-6, "ns": 1e-9}
+    table |= dict.fromkeys(("min", "mins", "minutes"), 60.0) | dict.fromkeys(
+        ("hours", "hrs", "hour"), 3600.0
+    )
+    return table.get(last, 1e-3 if label.any(("ms", "msec", "milliseconds")) else 1.0)
+
+
+def _stage(label: Label) -> str | None:
+    for words, stage in _STAGES:
+        if label.any(words):
+            return stage
+    return None
+
+
+def _counter(label: Label, integer: bool) -> Meaning | None:
+    if label.any(_SIZE):
+        batch = label.any(("batch", "bs", "bsz", "batchsize"))
+        return Meaning("batch_size") if batch and integer else None
+    if label.any(_METRIC_WORDS):
+        return None
+    if label.any(("epoch", "epochs", "ep")) and len(label.words) <= 4:
+        total = label.any(_STEP_TOTAL)
+        if label.any(_STEP - {"i", "it"}):
+            return None
+        return Meaning("epoch_total" if total else "epoch")
+    if not integer or len(label.words) > 4:
+        return None
+    if label.any(("rank", "worker")) and not label.any(("world",)):
+        return Meaning("rank")
+    if label.any(_STEP):
+        if label.any(("per", "every", "interval", "warmup", "skip", "micro", "save", "log", "accumulation",
+                      "accum", "each", "skipped")):  # fmt: skip
+            return None
+        return Meaning("step_total" if label.any(_STEP_TOTAL) and not label.any(("global",))
+                       and "num_updates" not in label.text else "step")  # fmt: skip
+    if label.any(("nupdates", "timesteps", "timestep")):
+        return Meaning("step")
+    return None
+
+
+def _is_memory(label: Label) -> bool:
+    return label.any(_MEMORY) or label.any(("gpu", "max"))
+
+
+def _hardware(label: Label, unit: Unit | None, integer: bool) -> Meaning | None:
+    if label.any(("gpu", "cuda")) and label.any(("util", "utilization", "utilisation", "load")):
+        return Meaning("gpu")
+    if _is_memory(label) and label.any(_MEMORY) and (unit is None or unit.kind != PERCENT):
+        scale = unit.scale if unit is not None and unit.kind == BYTES else _memory_scale(label)
+        return Meaning("memory_bytes", scale)
+    if label.any(("cpu",)) and unit is not None and unit.kind == PERCENT:
+        return Meaning("cpu")
+    return None
+
+
+def _memory_scale(label: Label) -> float:
+    for word, scale in (("gb", 2**30), ("gib", 2**30), ("kb", 2**10), ("bytes", 1), ("g", 2**30)):
+        if label.any((word,)):
+            return float(scale)
+    return float(2**20)  # "max mem: 1942" of the MetricLogger family and mmcv is in MiB
+
+
+def _metric(label: Label) -> Meaning | None:
+    if not label.words or len(label.words) > 6:
+        return None
+    return Meaning(METRIC + label.text)

@@ -1,0 +1,305 @@
+"""Sentences about what a log tells: when it ran, its trend, stalls, epochs and its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from perfdoctor.record import LogFile
+from perfdoctor.render import words
+from perfdoctor.render.text import (
+    change,
+    clean,
+    counted,
+    known,
+    number,
+    seconds,
+    seconds_interval,
+    share,
+    shorten,
+)
+from perfdoctor.report import (
+    Abstained,
+    ChangePoint,
+    Economics,
+    Epochs,
+    Forecast,
+    Report,
+    Stalls,
+    Stat,
+    Trend,
+    Wall,
+)
+
+LOG_KINDS = {"log", "trace"}
+#: What a log calls nothing of its own, as people call it.
+_PARTS = {"train": "training", "start_up": "start-up", "other": "rest of the step"}
+#: Parts of a training that are worth knowing of; a log that times none of one is told to.
+_WORTH_KNOWING = ("data_loading", "validation", "checkpoint")
+#: Change points of one direction that are no further apart, as a part of the run, are one change.
+_ONE_CHANGE = 0.1
+_CHANGES_SAID = 3
+_REASON_LENGTH, _PATH_LENGTH, _UNREAD_LENGTH = 110, 60, 90
+_SHAPES = {
+    "drift": "changed gradually",
+    "decay": "changed, less and less",
+    "step": "changed at once",
+    "periodic": "goes up and down at regular distances",
+}
+
+
+def from_log(report: Report) -> bool:
+    """Whether the report is of a log or trace, not of something measured here."""
+    return report.source.kind in LOG_KINDS
+
+
+def timed(report: Report) -> bool:
+    """Whether anything in the log tells the time."""
+    wall = report.wall is not None and report.wall.total_s > 0
+    epochs = report.epochs is not None and report.epochs.time is not None
+    rates = report.throughput is not None and any(
+        known(rate)
+        for rate in (
+            report.throughput.samples_per_s,
+            report.throughput.steps_per_s,
+            report.throughput.tokens_per_s,
+        )
+    )
+    return wall or epochs or rates or report.steps is not None
+
+
+def part(name: str) -> str:
+    """A part of the wall clock or of a step, as it is shown."""
+    return _PARTS.get(name, clean(name))
+
+
+def stage(report: Report, name: str) -> str:
+    """A stage as it is shown: what is left over is only in a log the rest of the step."""
+    return part(name) if from_log(report) else clean(name)
+
+
+def file(log: LogFile) -> str:
+    """What was read of a file, and why as that format."""
+    reason = shorten(clean(log.reason), _REASON_LENGTH)
+    because = f" ({reason})" if reason else ""
+    lines = f"{counted(log.records, 'record')} in {counted(log.lines, 'line')}"
+    return f"{path(log.path)}: {clean(log.format)}{because} · {lines}"
+
+
+def path(name: str) -> str:
+    """The path of a file, its middle left out where it is long."""
+    return shorten(clean(name), _PATH_LENGTH)
+
+
+def unread_line(where: str, line: int, text: str) -> str:
+    """A line that could not be read: where it is and how it begins."""
+    shown = clean(text).strip()
+    cut = f"{shown[:_UNREAD_LENGTH]}…" if len(shown) > _UNREAD_LENGTH else shown
+    return f"{path(where)}:{line}: {cut}"
+
+
+def ran(wall: Wall | None) -> str | None:
+    """From when to when, and for how long."""
+    if wall is None or not known(wall.total_s) or wall.total_s <= 0:
+        return None
+    took = seconds(wall.total_s)
+    if wall.started_at is None:
+        return f"for {took}; the log has no dates"
+    try:
+        began = datetime.fromisoformat(wall.started_at.replace("Z", "+00:00"))
+        ended = began + timedelta(seconds=wall.total_s)
+    except (ValueError, OverflowError):
+        return f"from {shorten(clean(wall.started_at), _PATH_LENGTH)}, for {took}"
+    return f"{began:%Y-%m-%d %H:%M:%S} to {ended:%Y-%m-%d %H:%M:%S} ({took})"
+
+
+def untimed_parts(report: Report) -> list[str]:
+    """The parts worth knowing of which the log says nothing."""
+    seen = {part.name for part in report.wall.parts} if report.wall is not None else set()
+    seen |= set(report.stages)
+    if report.epochs is not None and report.epochs.validation is not None:
+        seen.add("validation")
+    return [name for name in _WORTH_KNOWING if name not in seen]
+
+
+def percentiles(stat: Stat) -> str:
+    """p50, p95 and p99, each with its interval where there is one."""
+    named = (
+        ("p50", stat.p50_s, stat.p50_ci),
+        ("p95", stat.p95_s, stat.p95_ci),
+        ("p99", stat.p99_s, stat.p99_ci),
+    )
+    shown = [
+        f"{name} {seconds(value)}" + (f" ({seconds_interval(ends)})" if ends else "")
+        for name, value, ends in named
+    ]
+    note = "; in brackets: 95 % intervals" if any(ends for *_, ends in named) else ""
+    return " · ".join(shown) + note
+
+
+def trend(report: Report) -> list[str]:
+    """How the rate went over the run, as sentences."""
+    found = report.throughput.trend if report.throughput is not None else None
+    if found is None:
+        return []
+    changes = [
+        _changed(report, group, found.unit) for group in _grouped(report, found.change_points)
+    ]
+    more = len(changes) - _CHANGES_SAID
+    if more > 0:
+        changes = [*changes[:_CHANGES_SAID], f"and {counted(more, 'more change')} of speed"]
+    return changes or [_shape(found)]
+
+
+def _shape(found: Trend) -> str:
+    ends = f"{_rate(found.first, found.unit)} at the start, {number(found.last)} at the end"
+    if found.shape == "steady":
+        return f"steady: {ends}"
+    word = _SHAPES.get(found.shape, clean(found.shape))
+    if found.shape != "periodic" and known(found.change):
+        word = word.replace("changed", "rose" if found.change > 0 else "fell")
+    return f"Throughput {word}: {ends} ({change(found.change)})"
+
+
+def _grouped(report: Report, points: Sequence[ChangePoint]) -> list[list[ChangePoint]]:
+    """Neighbouring change points of one direction are one change, in several parts."""
+    groups: list[list[ChangePoint]] = []
+    reach = _ONE_CHANGE * _length(report)
+    for point in points:
+        before = groups[-1][-1] if groups else None
+        if before is not None and _continues(before, point, reach):
+            groups[-1].append(point)
+        else:
+            groups.append([point])
+    return groups
+
+
+def _continues(before: ChangePoint, point: ChangePoint, reach: float) -> bool:
+    same = (before.after > before.before) == (point.after > point.before)
+    if before.step is None or point.step is None:
+        return False
+    return same and 0 <= point.step - before.step <= reach
+
+
+def _length(report: Report) -> float:
+    steps = [step for step in report.series.get("step", ()) if step is not None]
+    return max(steps) - min(steps) if steps else 0.0
+
+
+def _changed(report: Report, points: Sequence[ChangePoint], unit: str) -> str:
+    first, last = points[0], points[-1]
+    verb = "rose" if last.after > first.before else "fell"
+    rates = f"from {number(first.before)} to {_rate(last.after, unit)}"
+    where = " and ".join(dict.fromkeys(clean(p.where) for p in (first, last) if p.where))
+    return f"Throughput {verb} {rates} {_between(report, points)}" + (
+        f" ({where})" if where else ""
+    )
+
+
+def _between(report: Report, points: Sequence[ChangePoint]) -> str:
+    first, last = points[0], points[-1]
+    if first.step is None or last.step is None:
+        into = first.at_s
+        return f"at record {first.index + 1:,}" if into is None else f"after {seconds(into)}"
+    start = first.step if len(points) > 1 else _step_before(report, first)
+    if start is None or last.step - start <= 1:
+        return f"at step {number(last.step)}"
+    return f"between step {number(start)} and {number(last.step)}"
+
+
+def _step_before(report: Report, point: ChangePoint) -> float | None:
+    """The step of the record before; None where the report has not kept it."""
+    steps = report.series.get("step", ())
+    if not 0 < point.index < len(steps) or steps[point.index] != point.step:
+        return None
+    return steps[point.index - 1]
+
+
+def _rate(value: float, unit: str) -> str:
+    return f"{number(value)} {clean(unit)}"
+
+
+def stalls(found: Stalls) -> str:
+    """How often, how long, and what they cost."""
+    each = seconds(found.excess_s)
+    cost = f"{counted(found.count, 'slow step')}, {share(found.share)} of the time of all steps"
+    if found.at_epoch_start:
+        return f"at the start of an epoch, {each}: {cost}"
+    if found.period_steps is not None:
+        return f"every {counted(found.period_steps, 'step')}, {each}: {cost}"
+    return f"now and then, {each} more than a usual step: {cost}"
+
+
+def epochs(found: Epochs) -> Iterator[str]:
+    """How many, how long, and how much of each is validation."""
+    parts = [f"{found.count:,} seen"]
+    if found.steps_per_epoch is not None:
+        parts.append(f"{counted(found.steps_per_epoch, 'step')} each")
+    if found.time is None:
+        yield " · ".join([*parts, "the log does not tell how long they take"])
+        return
+    yield " · ".join([*parts, _each(found.time)])
+    if found.validation is not None:
+        of_epoch = found.validation.p50_s / found.time.p50_s if found.time.p50_s > 0 else None
+        part = f", {share(of_epoch)} of an epoch" if known(of_epoch) else ""
+        yield f"validation takes {seconds(found.validation.p50_s)} each (p50){part}"
+
+
+def _each(time: Stat) -> str:
+    if time.count == 1:
+        return f"it took {seconds(time.p50_s)}"
+    return f"{seconds(time.p50_s)} each (p50), slowest {seconds(time.max_s)}"
+
+
+def economics(found: Economics) -> Iterator[str]:
+    """The best epoch, and what came after it."""
+    yield best(found)
+    after = []
+    if found.after_best_share is not None:
+        of_run = f"{share(found.after_best_share)} of the time of all epochs"
+        took = f" ({seconds(found.after_best_s)})" if found.after_best_s is not None else ""
+        after.append(f"{of_run}{took} came after it")
+    if found.saved_s is not None and found.patience is not None and found.saved_s > 0:
+        epochs = counted(found.patience, "epoch")
+        after.append(
+            f"early stopping with a patience of {epochs} would have saved {seconds(found.saved_s)}"
+        )
+    if after:
+        yield "; ".join(after)
+    if found.target_epoch is not None and found.target_epoch != found.best_epoch:
+        yield f"within 0.1 % of the best from epoch {number(found.target_epoch)}"
+
+
+def best(found: Economics) -> str:
+    """The best value and its epoch: "val_acc1 76.13 in epoch 62"."""
+    return f"{clean(found.metric)} {found.best:.4g} in epoch {number(found.best_epoch)}"
+
+
+def forecast(found: Forecast) -> str:
+    """The time left, with its interval."""
+    left = f"{counted(found.steps_left, 'step')} left: {seconds(found.left_s)}"
+    return f"{left} (95 % interval {seconds_interval((found.low_s, found.high_s))})"
+
+
+def restarts(report: Report) -> str | None:
+    """How often the training was started again."""
+    count = len(report.restarts)
+    return f"{counted(count, 'time')}: steps repeat in the log" if count else None
+
+
+def measured(report: Report) -> str | None:
+    """How many records, over which steps, tell the time."""
+    if report.steps is None:
+        return None
+    count = f"{counted(report.steps.count, 'record')} with a step time"
+    steps = [step for step in report.series.get("step", ()) if step is not None]
+    over = f", steps {number(min(steps))} to {number(max(steps))}" if len(steps) > 1 else ""
+    return f"{count}{over}; {words.precision(report.steps)}"
+
+
+def how_to_measure(abstained: Sequence[Abstained]) -> list[str]:
+    """Commands that would measure what rules lacked, the most useful first."""
+    named = [getattr(rule, "measure_with", None) for rule in abstained]
+    commands = [command for command in named if command]
+    distinct = dict.fromkeys(commands)
+    return [clean(c) for c in sorted(distinct, key=lambda command: -commands.count(command))]

@@ -1,0 +1,179 @@
+"""The panel of a log's speed over the run: records, changes, stalls, warm-up and restarts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from perfdoctor.record import Bools, Floats
+from perfdoctor.render import log_words
+from perfdoctor.render.axes import BLUE, GREY, LIGHT_GREY, SKY, VERMILLION, fit, thousands, top_of
+from perfdoctor.render.series import Positions, positions, rates
+from perfdoctor.render.text import count_per_s, counted, number, seconds
+from perfdoctor.report import ChangePoint, Report
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+#: Fewer records than this are drawn one by one and joined.
+_FEW = 40
+_WINDOWS, _LEAST_WINDOW = 80, 5
+_CHANGES_SHOWN, _RESTARTS_SHOWN = 4, 20
+#: A record is drawn as slow below so much of its neighbours' rate.
+_SLOW = 0.8
+#: Part of the panel's height that the label of a change takes.
+_LABEL_SHARE = 0.085
+_WHERE_CELLS = 34
+
+
+def draw_rates(ax: Axes, report: Report) -> None:
+    """The rate of each record, its running median, and what happened to it."""
+    found = rates(report)
+    if found is None:
+        return
+    rate, unit = found
+    place = positions(report, rate.size)
+    known = np.isfinite(rate)
+    x, rate = place.x[known], rate[known]
+    middle = count_per_s(float(np.median(rate)), unit.removesuffix("/s"))
+    ax.set_title(f"Throughput: {middle} (median record)")
+    changes = _changes(report)
+    top, beyond = top_of(rate)
+    ax.set_ylim(0, top / (1 - _LABEL_SHARE * len(changes)))
+    _records(ax, x, rate)
+    _slow(ax, report, x, rate)
+    _warm_up(ax, report, place)
+    _restarts(ax, report, place)
+    for row, change in enumerate(changes):
+        _change(ax, row, change, place, unit)
+    _axes(ax, place, unit, beyond)
+
+
+def _axes(ax: Axes, place: Positions, unit: str, beyond: int) -> None:
+    ends = float(np.nanmin(place.x)), float(np.nanmax(place.x))
+    margin = 0.01 * (ends[1] - ends[0]) or 1.0
+    left = min(0.0, ends[0]) if ax.patches else ends[0] - margin  # the patch is the warm-up
+    ax.set_xlim(left, ends[1] + margin)
+    ax.locator_params(axis="both", nbins=8)
+    ax.xaxis.set_major_formatter(thousands)
+    ax.yaxis.set_major_formatter(thousands)
+    ax.set_xlabel(place.label)
+    above = f"\n({counted(beyond, 'record')} above)" if beyond else ""
+    ax.set_ylabel(f"{unit}{above}")
+    ax.grid(axis="y")
+    ax.legend(
+        loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=5, borderaxespad=0.2,
+        columnspacing=1.4, handlelength=1.4, markerscale=1.8,
+    )  # fmt: skip
+
+
+def _records(ax: Axes, x: Floats, rate: Floats) -> None:
+    """Each record as a point; the running median as a line, broken where steps repeat."""
+    if rate.size < _FEW:
+        ax.plot(*_broken(x, rate), "o-", color=BLUE, ms=4, lw=1.4, label="records")
+        return
+    ax.plot(x, rate, "o", color=SKY, ms=2.2, alpha=0.7, mew=0, label="records")
+    ax.plot(*_broken(x, _running(rate)), color=BLUE, lw=1.6, label="running median")
+
+
+def _running(values: Floats) -> Floats:
+    """The median of the neighbours of each value, itself among them."""
+    window = max(_LEAST_WINDOW, values.size // _WINDOWS) | 1
+    padded = np.pad(values, window // 2, mode="edge")
+    return np.median(np.lib.stride_tricks.sliding_window_view(padded, window), axis=1)
+
+
+def _broken(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """A gap before each point that lies left of the one before."""
+    back = np.flatnonzero(np.diff(x) < 0) + 1
+    return np.insert(x, back, np.nan), np.insert(y, back, np.nan)
+
+
+def _slow(ax: Axes, report: Report, x: Floats, rate: Floats) -> None:
+    slow = _stalled(report, rate)
+    if slow.any():
+        ax.plot(x[slow], rate[slow], "o", color=VERMILLION, ms=4, mew=0, label=_stall_label(report))
+
+
+def _stalled(report: Report, rate: Floats) -> Bools:
+    """The records furthest below their neighbours, as many as there are stalls."""
+    below = rate / _running(rate)
+    if report.stalls is None or not report.stalls.count:
+        return below < 0
+    count = max(1, report.stalls.count // _stride(report, rate.size))
+    last = np.sort(below)[min(count, below.size) - 1]
+    return (below <= last) & (below < _SLOW)
+
+
+def _stride(report: Report, points: int) -> int:
+    """How many records each point stands for; long series are thinned evenly."""
+    return 1 if report.steps is None else max(1, -(-report.steps.count // points))
+
+
+def _stall_label(report: Report) -> str:
+    stalls = report.stalls
+    if stalls is None or (stalls.period_steps is None and not stalls.at_epoch_start):
+        return "slow steps"
+    each = seconds(stalls.excess_s)
+    if stalls.at_epoch_start:
+        return f"slow: at the start of an epoch, {each}"
+    return f"slow: every {counted(stalls.period_steps or 0, 'step')}, {each}"
+
+
+def _warm_up(ax: Axes, report: Report, place: Positions) -> None:
+    first = float(place.x[0])
+    if report.steps is None or not report.steps.warmup_discarded or place.by != "step":
+        return
+    if first > 0:
+        ax.axvspan(0, first, color=LIGHT_GREY, alpha=0.35, lw=0, label="warm-up, not counted")
+
+
+def _restarts(ax: Axes, report: Report, place: Positions) -> None:
+    stride = _stride(report, place.x.size)
+    places = [index // stride for index in report.restarts[:_RESTARTS_SHOWN]]
+    label = "started again"
+    for index in places:
+        if index < place.x.size:
+            ax.axvline(float(place.x[index]), color=GREY, ls=":", lw=1.2, label=label)
+            label = "_"  # named once
+
+
+def _changes(report: Report) -> list[ChangePoint]:
+    """The change points to mark, the largest where there are too many."""
+    trend = report.throughput.trend if report.throughput is not None else None
+    points = trend.change_points if trend is not None else ()
+    ranked = sorted(points, key=lambda p: -abs(np.log(max(p.after, 1e-9) / max(p.before, 1e-9))))
+    return sorted(ranked[:_CHANGES_SHOWN], key=lambda point: point.index)
+
+
+def _change(ax: Axes, row: int, change: ChangePoint, place: Positions, unit: str) -> None:
+    """A line with what changed; every change has a row of its own, so that none overlap."""
+    x = _place_of(change, place)
+    if x is None:
+        return
+    height = 0.955 - _LABEL_SHARE * row
+    ax.axvline(x, color=VERMILLION, ls="--", lw=1.3, ymax=height)
+    low, high = float(np.nanmin(place.x)), float(np.nanmax(place.x))
+    right = x > low + 0.55 * (high - low)
+    ax.annotate(
+        _change_text(change, unit), (x, height), xycoords=("data", "axes fraction"),
+        xytext=(-5 if right else 5, 0), textcoords="offset points", va="center", fontsize=8.5,
+        ha="right" if right else "left", color=VERMILLION,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85},
+    )  # fmt: skip
+
+
+def _place_of(change: ChangePoint, place: Positions) -> float | None:
+    if place.by == "step":
+        return change.step
+    if place.by == "at_s":
+        return None if change.at_s is None else change.at_s / place.scale
+    return change.index + 1.0
+
+
+def _change_text(change: ChangePoint, unit: str) -> str:
+    rates = f"{number(change.before)} → {number(change.after)} {unit}"
+    step = f" at step {number(change.step)}" if change.step is not None else ""
+    where = f" ({fit(log_words.path(change.where), _WHERE_CELLS)})" if change.where else ""
+    return f"{rates}{step}{where}"

@@ -1,0 +1,250 @@
+"""PD501 to PD503: work beside the training that is done more often than it has to be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from perfdoctor.report import Evidence, Finding
+from perfdoctor.rules.facts import Facts, Missing
+from perfdoctor.rules.logs import WHOLE_RUNS, Part, part_of_run
+from perfdoctor.rules.run_gains import factor_for, rarer
+from perfdoctor.rules.wording import duration, grouped, percent
+from perfdoctor.stages import STAGES
+
+CHECKPOINT_CAUSE = "checkpoints"
+VALIDATION_CAUSE = "validation"
+_FACTORS = (2, 5, 10)
+#: Stalls are of what is done about as often as they come (our own choice).
+_AS_OFTEN = 1.5
+
+
+class ValidationTooFrequent:
+    """Validation takes a large part of the run.
+
+    ## What it does
+    Looks at the part of the whole run that validation takes.
+
+    ## Why it is slow
+    While the model is validated it does not learn. Early in a training the result hardly helps to
+    decide anything, and it changes little from one epoch to the next.
+
+    ## Evidence and threshold
+    The time of all validations beside the wall clock of the run, or beside the time of the epochs.
+    - `share` = 0.1 (source: our own choice, half of the 20 % from which xprof and TraceML call a
+      stage high: what is left after the change should be no bottleneck)
+
+    ## What to change
+    Validate half, a fifth or a tenth as often, whichever first brings the share down to the
+    threshold. Or validate on a part of the samples, in `torch.inference_mode()` and with a larger
+    batch, for which there is room without gradients.
+
+    ## How the gain is predicted
+    Amdahl's law over the wall clock: the same validation, less often. Its ends take the share as
+    a quarter smaller and larger.
+
+    ## When not to
+    Where early stopping or the choice of the best checkpoint needs every one of them; validate
+    densely again near the end.
+    """
+
+    code: ClassVar[str] = "PD501"
+    name: ClassVar[str] = "validation-too-frequent"
+    needs: ClassVar[tuple[str, ...]] = ()
+    verify_with: ClassVar[str | None] = None
+    cause: ClassVar[str] = VALIDATION_CAUSE
+    thresholds: ClassVar[Mapping[str, float]] = {"share": 0.10}
+    sources: ClassVar[tuple[str, ...]] = WHOLE_RUNS
+
+    def evaluate(self, facts: Facts) -> Finding | None:
+        """Fires if validation takes too large a share of the run."""
+        part, limit = _validation(facts), facts.threshold("share")
+        if part.share <= limit:
+            return None
+        factor = factor_for(part.share, limit, _FACTORS)
+        saved = part.seconds * (1 - 1 / factor)
+        rare = f"one validation in {factor}" if part.count >= 2 * factor else f"1/{factor} of the samples"
+        return Finding(
+            stage="validation",
+            title=f"Validation takes {percent(part.share)} of the run{_times(part)}",
+            advice=f"Validate every {_nth(factor)} time, or on a part of the samples: {rare} "
+            f"saves {duration(saved)}, {percent(saved / part.seconds * part.share)} of the run. "
+            "Without gradients (torch.inference_mode()) there is room for a larger batch too.",
+            change={"validate_every_times": factor},
+            snippet=f"if epoch % {factor} == {factor - 1} or epoch == epochs - 1:\n"
+            "    validate(model)",
+            evidence=_evidence("validation", part, limit),
+            cause=self.cause,
+            predicted=rarer(part.share, factor),
+            confidence=0.7,
+            effort="lines",
+            safety="semantics",
+        )
+
+
+class CheckpointTooFrequent:
+    """Saving checkpoints takes a visible part of the run.
+
+    ## What it does
+    Looks at the part of the run in which checkpoints are saved, and at stalls that come about as
+    often as checkpoints.
+
+    ## Why it is slow
+    `torch.save` copies every tensor to the host and writes the file while the training waits;
+    optimizer states make it several times as large as the model.
+
+    ## Evidence and threshold
+    The time of saving beside the wall clock of the run, or the share of the steps' time that goes
+    into regular stalls, whichever is larger.
+    - `share` = 0.05 (source: our own choice, the share from which PyTorch's TensorBoard plug-in
+      warns of waiting for data)
+
+    ## What to change
+    Save half, a fifth or a tenth as often. Or save in another thread
+    (`torch.distributed.checkpoint.async_save`), to a local disk, and only what is needed.
+
+    ## How the gain is predicted
+    Amdahl's law over the wall clock: the same checkpoints, less often. Its ends take the share as
+    a quarter smaller and larger.
+
+    ## When not to
+    On machines that may be taken away at any time: a checkpoint costs less than the work that is
+    lost between two of them.
+    """
+
+    code: ClassVar[str] = "PD502"
+    name: ClassVar[str] = "checkpoint-too-frequent"
+    needs: ClassVar[tuple[str, ...]] = ()
+    verify_with: ClassVar[str | None] = None
+    cause: ClassVar[str] = CHECKPOINT_CAUSE
+    thresholds: ClassVar[Mapping[str, float]] = {"share": 0.05}
+    sources: ClassVar[tuple[str, ...]] = WHOLE_RUNS
+
+    def evaluate(self, facts: Facts) -> Finding | None:
+        """Fires if saving, or the stalls that it explains, take too large a share."""
+        part, limit = part_of_run(facts, "checkpoint"), facts.threshold("share")
+        share = part.share
+        if stalls_are_of(facts, part):
+            share = max(share, min(1.0, facts.known("stalls.share") or 0.0))
+        if share <= limit:
+            return None
+        factor = factor_for(share, limit, _FACTORS)
+        return Finding(
+            stage="checkpoint",
+            title=f"Saving checkpoints takes {percent(share)} of the run{_times(part)}",
+            advice=f"Save every {_nth(factor)} time, or in the background "
+            "(torch.distributed.checkpoint.async_save), so that training goes on meanwhile.",
+            change={"checkpoint_every_times": factor},
+            snippet=f"if step % ({factor} * save_every) == 0:\n    save_checkpoint(model)",
+            evidence=_evidence("checkpoints", part, limit),
+            cause=self.cause,
+            predicted=rarer(share, factor),
+            confidence=0.7,
+            effort="lines",
+        )
+
+
+class LoggingTooFrequent:
+    """Logging, metrics or figures take a visible part of the run.
+
+    ## What it does
+    Looks at the part of the run that logging, computing metrics and drawing figures take.
+
+    ## Why it is slow
+    Each logged number waits until the GPU has computed it (`.item()`, `print`), which empties its
+    queue. Metrics over whole epochs and figures are made by the CPU while the GPU stands still.
+
+    ## Evidence and threshold
+    Their time beside the wall clock of the run.
+    - `share` = 0.05 (source: our own choice, the share from which PyTorch's TensorBoard plug-in
+      warns of waiting for data)
+
+    ## What to change
+    Log, compute metrics and draw half, a fifth or a tenth as often; keep sums on the GPU and call
+    `.item()` when they are shown.
+
+    ## How the gain is predicted
+    Amdahl's law over the wall clock: the same work, less often. Its ends take the share as a
+    quarter smaller and larger.
+
+    ## When not to
+    While a training is being debugged.
+    """
+
+    code: ClassVar[str] = "PD503"
+    name: ClassVar[str] = "logging-too-frequent"
+    needs: ClassVar[tuple[str, ...]] = ()
+    verify_with: ClassVar[str | None] = None
+    cause: ClassVar[str] = "logging"
+    thresholds: ClassVar[Mapping[str, float]] = {"share": 0.05}
+    sources: ClassVar[tuple[str, ...]] = WHOLE_RUNS
+
+    def evaluate(self, facts: Facts) -> Finding | None:
+        """Fires if these together take too large a share of the run."""
+        part, limit = part_of_run(facts, *_REPORTING), facts.threshold("share")
+        if part.share <= limit:
+            return None
+        factor = factor_for(part.share, limit, _FACTORS)
+        every, change = _log_interval(facts, factor)
+        return Finding(
+            stage=part.name if part.name in STAGES else "logging",
+            title=f"Logging and metrics take {percent(part.share)} of the run{_times(part)}",
+            advice=f"Do them every {every}, and keep running sums on the GPU: .item() and print "
+            "make it finish first.",
+            change=change,
+            snippet="if step % log_interval == 0:\n    print(step, running_loss.item())",
+            evidence=_evidence(part.name, part, limit),
+            cause=self.cause,
+            predicted=rarer(part.share, factor),
+            confidence=0.6,
+            effort="lines",
+        )
+
+
+_REPORTING = ("logging", "metrics", "visualisation", "visualization", "plotting")
+
+
+def stalls_are_of(facts: Facts, part: Part) -> bool:
+    """Whether regular stalls come about as often as this part of the run."""
+    period, count = facts.known("stalls.period_steps"), facts.known("stalls.count")
+    if period is None or not count or count < 2:
+        return False
+    return 1 / _AS_OFTEN <= part.count / count <= _AS_OFTEN
+
+
+def _validation(facts: Facts) -> Part:
+    """From the wall clock; where that says nothing of validation, from the epochs."""
+    try:
+        return part_of_run(facts, "validation")
+    except Missing:
+        spent_s = facts.known("epochs.validation.total_s")
+        epochs_s = facts.known("epochs.time.total_s")
+        if spent_s is None or epochs_s is None or epochs_s <= 0:
+            raise
+        count = int(facts.known("epochs.validation.count") or 1)
+        return Part("validation", spent_s, min(1.0, spent_s / epochs_s), count)
+
+
+def _times(part: Part) -> str:
+    often = f", {grouped(part.count)} times" if part.count > 1 else ""
+    return f" ({duration(part.seconds)}{often})"
+
+
+def _nth(factor: int) -> str:
+    return f"{factor}{'nd' if factor == 2 else 'th'}"
+
+
+def _log_interval(facts: Facts, factor: int) -> tuple[str, dict[str, Any]]:
+    now = facts.known("configuration.log_interval")
+    if now is None or now < 1:
+        return f"{_nth(factor)} time", {"log_every_times": factor}
+    steps = int(now) * factor
+    return f"{grouped(steps)} steps instead of {grouped(now)}", {"log_interval": steps}
+
+
+def _evidence(name: str, part: Part, limit: float) -> tuple[Evidence, ...]:
+    return (
+        Evidence(metric=f"{name}, of the run", value=part.share, unit="share", threshold=limit),
+        Evidence(metric=f"{name}, in all", value=part.seconds, unit="s"),
+        Evidence(metric="times", value=part.count, unit=""),
+    )

@@ -1,0 +1,196 @@
+"""PD703, PD704: steps that take much longer than the others, regularly or not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from perfdoctor.report import Evidence, Finding
+from perfdoctor.rules.epoch_start import workers_restart
+from perfdoctor.rules.facts import Facts, Missing
+from perfdoctor.rules.frequency import CHECKPOINT_CAUSE, VALIDATION_CAUSE, stalls_are_of
+from perfdoctor.rules.logs import RUN, WHOLE_RUNS, wall_parts
+from perfdoctor.rules.run_gains import up_to
+from perfdoctor.rules.trends import shape
+from perfdoctor.rules.wording import count, grouped, percent, seconds
+from perfdoctor.stages import DATA_LOADING, OTHER
+
+_P99, _P50 = "steps.time.p99_s", "steps.time.p50_s"
+#: A p99 means nothing in fewer samples.
+_FEWEST_STEPS = 100
+
+
+class PeriodicStalls:
+    """Training stalls at regular distances.
+
+    ## What it does
+    Looks for steps that take much longer than the rest and come every so many steps.
+
+    ## Why it is slow
+    Something is done every N steps while training waits: saving a checkpoint, evaluating, logging
+    with a synchronisation, opening the next file of the data.
+
+    ## Evidence and threshold
+    The share of the time of all steps that goes into these stalls.
+    - `share` = 0.05 (source: our own choice, the share from which PyTorch's TensorBoard plug-in
+      warns of waiting for data)
+
+    ## What to change
+    Do it less often or in the background. The distance tells what it is: compare it with the
+    script's intervals for saving, evaluating and logging.
+
+    ## How the gain is predicted
+    A bound: no more than if no step stalled, possibly nothing.
+
+    ## When not to
+    Where the work of those steps is wanted, as an optimizer step after several accumulated
+    batches.
+    """
+
+    code: ClassVar[str] = "PD703"
+    name: ClassVar[str] = "periodic-stalls"
+    needs: ClassVar[tuple[str, ...]] = ()
+    verify_with: ClassVar[str | None] = None
+    cause: ClassVar[str] = "periodic-stalls"
+    thresholds: ClassVar[Mapping[str, float]] = {"share": 0.05}
+    sources: ClassVar[tuple[str, ...]] = WHOLE_RUNS
+
+    def evaluate(self, facts: Facts) -> Finding | None:
+        """Fires if regular stalls take too large a share."""
+        share, limit = facts.known("stalls.share"), facts.threshold("share")
+        if share is None:
+            facts.number(_P50)  # steps were timed and none stalled, or nothing is known
+            return None
+        often = _how_often(facts)
+        if share < limit or often is None:
+            return None
+        each_s = facts.known("stalls.excess_s") or 0.0
+        what, cause = _likely(facts)
+        return Finding(
+            stage=OTHER,
+            title=f"{often} takes {seconds(each_s) if each_s > 0 else ''} longer: {what}",
+            advice=f"Look what the script does then, and do it less often or in the background. "
+            f"`{RUN}` names it.",
+            change={},
+            snippet="",
+            evidence=_evidence(facts, share, limit, each_s),
+            cause=cause or self.cause,
+            predicted=up_to(min(1.0, share)),
+            confidence=0.6,
+            effort="lines",
+        )
+
+
+class SlowTail:
+    """A few steps take much longer than the others, with no regularity.
+
+    ## What it does
+    Looks for a long tail of step times in a run whose speed is otherwise steady and whose slow
+    steps come neither regularly nor at the start of epochs.
+
+    ## Why it is slow
+    Garbage collection, slow reads from a shared disk, other programs, samples of very different
+    sizes, or an allocator that has to free its caches.
+
+    ## Evidence and threshold
+    The 99th percentile beside the median, of at least 100 steps.
+    - `ratio` = 2 (source: gpuprof calls a tail long from twice the median)
+
+    ## What to change
+    Find out what the slow steps have in common: `perfdoctor run train.py` shows in which stage
+    their time goes.
+
+    ## How the gain is predicted
+    A bound: no more than if every step took the median, possibly nothing.
+
+    ## When not to
+    Where samples differ in size: then the slow steps are the large batches. Sorting samples into
+    batches of like length helps, and changes the order of the data.
+    """
+
+    code: ClassVar[str] = "PD704"
+    name: ClassVar[str] = "slow-tail"
+    needs: ClassVar[tuple[str, ...]] = (_P99, _P50)
+    verify_with: ClassVar[str | None] = None
+    cause: ClassVar[str] = "slow-tail"
+    thresholds: ClassVar[Mapping[str, float]] = {"ratio": 2.0}
+    sources: ClassVar[tuple[str, ...]] = WHOLE_RUNS
+
+    def evaluate(self, facts: Facts) -> Finding | None:
+        """Fires if the tail is long and nothing else explains it."""
+        p50_s, p99_s = facts.number(_P50), facts.number(_P99)
+        if p50_s <= 0 or (facts.known("steps.count") or 0) < _FEWEST_STEPS:
+            return None
+        ratio, limit = p99_s / p50_s, facts.threshold("ratio")
+        if ratio <= limit or _explained(facts):
+            return None
+        tail = _tail_share(facts, p50_s)
+        evidence = [
+            Evidence(metric="p99 ÷ p50 of the step", value=ratio, unit="×", threshold=limit),
+            Evidence(metric="p99", value=p99_s, unit="s"),
+        ]
+        if tail is not None:
+            evidence.append(Evidence(metric="time above the median", value=tail, unit="share"))
+        return Finding(
+            stage=OTHER,
+            title=f"One step in a hundred takes {ratio:.1f} times the median or longer",
+            advice=f"`{RUN}` tells in which stage these steps spend their time. If batches differ "
+            "in size, that alone explains it.",
+            change={},
+            snippet="",
+            evidence=tuple(evidence),
+            cause=self.cause,
+            predicted=None if tail is None else up_to(tail),
+            confidence=0.5,
+            effort="lines",
+        )
+
+
+def _how_often(facts: Facts) -> str | None:
+    """In words, if stalls are regular. PD104 tells of epoch starts that workers may explain."""
+    if _at_epoch_start(facts):
+        return None if workers_restart(facts) else "The first step of every epoch"
+    period = facts.known("stalls.period_steps")
+    if period is None or period <= 0:
+        return None
+    return f"Every {grouped(period)} steps one"
+
+
+def _at_epoch_start(facts: Facts) -> bool:
+    path = "stalls.at_epoch_start"
+    return facts.has(path) and facts.get(path) is True
+
+
+def _likely(facts: Facts) -> tuple[str, str | None]:
+    """What comes as often, and the cause of the rule that speaks of it."""
+    try:
+        parts = wall_parts(facts)
+    except Missing:
+        parts = {}
+    for name, cause in (("checkpoint", CHECKPOINT_CAUSE), ("validation", VALIDATION_CAUSE)):
+        if name in parts and stalls_are_of(facts, parts[name]):
+            return f"{name}s come as often", cause
+    return "checkpoint, evaluation or logging?", None
+
+
+def _evidence(facts: Facts, share: float, limit: float, each_s: float) -> tuple[Evidence, ...]:
+    found = [
+        Evidence(metric="time in stalls", value=share, unit="share of steps", threshold=limit),
+        Evidence(metric="each, more than a usual step", value=each_s, unit="s"),
+    ]
+    for name, metric in (("count", "stalls"), ("period_steps", "steps between them")):
+        number = facts.known(f"stalls.{name}")
+        if number is not None:
+            found.append(Evidence(metric=metric, value=number, unit=""))
+    return tuple(found)
+
+
+def _explained(facts: Facts) -> bool:
+    regular = facts.known("stalls.period_steps") is not None or _at_epoch_start(facts)
+    return regular or shape(facts) not in (None, "steady")
+
+
+def _tail_share(facts: Facts, p50_s: float) -> float | None:
+    """The part of the time that steps take beyond the median."""
+    mean_s = facts.known("steps.time.mean_s")
+    return None if mean_s is None or mean_s <= 0 else max(0.0, 1 - p50_s / mean_s)

@@ -1,0 +1,36 @@
+"""Gains over a whole run: Amdahl's law over shares of its steps or of its wall clock."""
+
+from __future__ import annotations
+
+from perfdoctor.report import Prediction
+
+#: A log's shares rest on rounded times and on averages, so a gain from them may be off by a
+#: quarter of the share, as far as an unknown interval counts elsewhere.
+_SHARE_ERROR = 0.25
+#: No bound above a hundredfold is worth saying.
+_MOST = 0.99
+
+
+def up_to(share: float) -> Prediction:
+    """The most that can be gained where `share` of the time went away: between nothing and that."""
+    most = 1 / (1 - min(_MOST, max(0.0, share)))
+    return Prediction(speedup=most, low=1.0, high=most, model="amdahl-bound")
+
+
+def rarer(share: float, factor: float) -> Prediction:
+    """A part that takes `share` of the run and is done `factor` times as rarely."""
+    saved = [share * s * (1 - 1 / factor) for s in (1.0, 1 - _SHARE_ERROR, 1 + _SHARE_ERROR)]
+    likely, low, high = (1 / (1 - min(_MOST, max(0.0, s))) for s in saved)
+    return Prediction(speedup=likely, low=low, high=high, model="amdahl-wall")
+
+
+def share_left(share: float, factor: float) -> float:
+    """The share that such a part then has of the shorter run."""
+    left = share / factor
+    rest = 1 - share + left
+    return left / rest if rest > 0 else 0.0
+
+
+def factor_for(share: float, wanted: float, factors: tuple[int, ...]) -> int:
+    """The smallest factor that brings `share` down to `wanted`, the last if none does."""
+    return next((f for f in factors if share_left(share, f) <= wanted), factors[-1])

@@ -1,0 +1,251 @@
+"""How the speed went over a run: falls that last, and falls that passed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from perfdoctor.record import Floats
+from perfdoctor.report import Evidence
+from perfdoctor.rules.facts import Facts, Missing
+from perfdoctor.rules.groups import stage_columns, tenths
+from perfdoctor.rules.wording import duration, grouped, rate, rate_number
+from perfdoctor.stages import DATA_LOADING
+from perfdoctor.stats import kendall_p
+
+#: A throughput that fell by less can be other load on the machine: 16 % was the coefficient of
+#: variation of the mean step over identical blocks on a loaded two-core machine.
+DEGRADED = 0.15
+#: A trend is seen in twenty parts of a run: five steps each, or a minute in all, or it may be a
+#: mood of the machine.
+TREND_STEPS = 100
+TREND_S = 60.0
+#: The unit of a speed that is known from the times of epochs.
+EPOCHS = "epochs/s"
+#: Epochs that a trend of their times needs, without the first, which warms up; and the
+#: significance that it needs.
+_FEWEST_EPOCHS = 8
+_TREND_P = 0.01
+#: Shapes in which a speed goes from one level to another.
+_MOVING = ("step", "drift", "decay")
+#: A part of the step that grew by less than this part of what the step grew by did not cause it.
+_OF_THE_GROWTH = 0.2
+
+
+@dataclass(frozen=True)
+class Point:
+    """A change of speed for good: rates on both sides, its step, time and place."""
+
+    before: float
+    after: float
+    index: int
+    step: float | None
+    at_s: float | None
+    where: str | None
+
+
+@dataclass(frozen=True)
+class Fall:
+    """A fall of the speed: from which rate to which, where, and between which points."""
+
+    before: float
+    after: float
+    unit: str
+    place: str
+    where: str | None = None
+
+    @property
+    def share(self) -> float:
+        """The part of the speed that was lost."""
+        return 1 - self.after / self.before
+
+    def sentence(self) -> str:
+        """Such as "Throughput fell from 2052 to 539 samples/s at step 4 600 (train.log:4123)"."""
+        place = f"{self.place} ({self.where})" if self.where else self.place
+        if self.unit == EPOCHS:
+            before, after = (duration(1 / speed) for speed in (self.before, self.after))
+            return f"Epochs take longer and longer: from {before} to {after}{place}"
+        rates = f"from {rate_number(self.before)} to {rate(self.after, self.unit)}"
+        return f"Throughput fell {rates}{place}"
+
+    def evidence(self, limit: float) -> tuple[Evidence, ...]:
+        """The loss beside its threshold, and both rates (for epochs, both times)."""
+        ends, unit = (self.before, self.after), self.unit
+        if unit == EPOCHS:
+            ends, unit = (1 / self.before, 1 / self.after), "s"
+        return (
+            Evidence(metric="speed lost", value=self.share, unit="share", threshold=limit),
+            Evidence(metric="before", value=ends[0], unit=unit),
+            Evidence(metric="after", value=ends[1], unit=unit, where=self.where),
+        )
+
+
+def shape(facts: Facts) -> str | None:
+    """The trend's shape; None where it is not known."""
+    found = facts.get(_path("shape")) if facts.has(_path("shape")) else None
+    return found if isinstance(found, str) else None
+
+
+def unit(facts: Facts) -> str:
+    """The unit of the trend's rates."""
+    found = facts.get(_path("unit")) if facts.has(_path("unit")) else "samples/s"
+    return found if isinstance(found, str) else "samples/s"
+
+
+def lasting_fall(facts: Facts, least: float) -> Fall | None:
+    """A fall by at least `least` (a share) from the start to the end of a run."""
+    first, last = facts.known(_path("first")), facts.known(_path("last"))
+    if shape(facts) not in _MOVING or first is None or last is None or last <= 0:
+        return None
+    if last > first * (1 - least) or not _long_enough(facts):
+        return None
+    drops = _points(facts)
+    straight = bool(drops) and all(p.after < p.before for p in drops)
+    if not straight or drops[-1].after > drops[0].before * (1 - least):
+        return Fall(first, last, unit(facts), " over the run", _steepest(drops))
+    return _between(facts, drops)
+
+
+def passing_fall(facts: Facts, least: float) -> Fall | None:
+    """A fall by at least `least` that was made good again."""
+    if lasting_fall(facts, least) is not None or not _long_enough(facts):
+        return None
+    points = _points(facts)
+    for index, drop in enumerate(points):
+        fell = drop.after <= drop.before * (1 - least)
+        back = next((p for p in points[index + 1 :] if p.after > drop.before * (1 - least)), None)
+        if fell and back is not None:
+            place = f"{_at(drop)} and recovered{_at(back)}"
+            return Fall(drop.before, drop.after, unit(facts), place, drop.where)
+    return None
+
+
+def epochs_slowed(facts: Facts, least: float) -> Fall | None:
+    """The same of the times of epochs, of which the first is not counted."""
+    epoch_s = _epoch_times(facts)
+    if epoch_s.size < _FEWEST_EPOCHS or epoch_s.min() <= 0:
+        return None
+    first, last = float(np.median(epoch_s[:3])), float(np.median(epoch_s[-3:]))
+    if first > last * (1 - least) or kendall_p(epoch_s) >= _TREND_P:
+        return None
+    return Fall(1 / first, 1 / last, EPOCHS, f" over {epoch_s.size + 1} epochs")
+
+
+def _epoch_times(facts: Facts) -> Floats:
+    try:
+        epoch_s = facts.series("epoch_s")
+    except Missing:
+        return np.empty(0)
+    times: Floats = epoch_s[np.isfinite(epoch_s)][1:]
+    return times
+
+
+def grown_stage(facts: Facts) -> str | None:
+    """The stage that added most seconds between the first and the last tenth."""
+    grown = growth(facts)
+    most = max(grown, key=lambda stage: grown[stage], default=None)
+    return most if most is not None and grown[most] > 0 else None
+
+
+def growth(facts: Facts) -> dict[str, float]:
+    """Stage → seconds by which it is longer in the last tenth than in the first."""
+    grown = {}
+    for stage, column in stage_columns(facts).items():
+        parts = tenths(column)
+        grown[stage] = float(parts[-1].mean() - parts[0].mean())
+    return grown
+
+
+def loading_grew(facts: Facts) -> bool | None:
+    """Whether waiting for data is what made the steps longer; None where it is not known."""
+    grown = growth(facts)
+    total = sum(grown.values())
+    if DATA_LOADING not in grown or total <= 0:
+        return None
+    if grown_stage(facts) == DATA_LOADING:
+        return True
+    return False if grown[DATA_LOADING] < _OF_THE_GROWTH * total else None
+
+
+def lost_share(facts: Facts) -> float | None:
+    """The part of the time of all steps that the speed of the first tenth would have saved."""
+    if not facts.has("series.step_s"):
+        return None
+    step_s = finite_steps(facts)
+    if step_s.size < 2 or step_s.mean() <= 0:
+        return None
+    return max(0.0, 1 - float(np.median(tenths(step_s)[0])) / float(step_s.mean()))
+
+
+def finite_steps(facts: Facts) -> Floats:
+    """The step times that are known. Raises `Missing` where there are none."""
+    step_s = facts.series("step_s")
+    known: Floats = step_s[np.isfinite(step_s)]
+    return known
+
+
+def _path(name: str) -> str:
+    return f"throughput.trend.{name}"
+
+
+def _long_enough(facts: Facts) -> bool:
+    """Not if the run is known to be short in steps and in time."""
+    steps = facts.known("steps.count")
+    times = [facts.known("steps.time.total_s"), facts.known("wall.total_s")]
+    longest = max((t for t in times if t is not None), default=None)
+    if steps is None and longest is None:
+        return True
+    return (steps or 0) >= TREND_STEPS or (longest or 0.0) >= TREND_S
+
+
+def _points(facts: Facts) -> list[Point]:
+    """Change points in their order; those without usable rates are left out."""
+    path = _path("change_points")
+    listed = facts.get(path) if facts.has(path) else ()
+    found = (_point(facts, f"{path}.{i}") for i in range(len(listed)))
+    return sorted((p for p in found if p is not None), key=lambda p: p.index)
+
+
+def _point(facts: Facts, path: str) -> Point | None:
+    before, after = facts.known(f"{path}.before"), facts.known(f"{path}.after")
+    if before is None or after is None or before <= 0 or after <= 0:
+        return None
+    where = facts.get(f"{path}.where") if facts.has(f"{path}.where") else None
+    return Point(
+        before,
+        after,
+        int(facts.known(f"{path}.index") or 0),
+        facts.known(f"{path}.step"),
+        facts.known(f"{path}.at_s"),
+        str(where) if where else None,
+    )
+
+
+def _between(facts: Facts, drops: list[Point]) -> Fall:
+    first, last = drops[0], drops[-1]
+    start = first.step if len(drops) > 1 else _step_before(facts, first)
+    place = _at(first)
+    if start is not None and last.step is not None and last.step - start > 1:
+        place = f" between step {grouped(start)} and {grouped(last.step)}"
+    return Fall(first.before, last.after, unit(facts), place, first.where)
+
+
+def _step_before(facts: Facts, point: Point) -> float | None:
+    """The step of the record before; None where the report has not kept it."""
+    here = facts.known(f"series.step.{point.index}")
+    if point.index < 1 or here is None or here != point.step:
+        return None
+    return facts.known(f"series.step.{point.index - 1}")
+
+
+def _steepest(points: list[Point]) -> str | None:
+    """Where the largest of several changes is."""
+    drops = [p for p in points if p.after < p.before]
+    return min(drops, key=lambda p: p.after / p.before).where if drops else None
+
+
+def _at(point: Point) -> str:
+    if point.step is not None:
+        return f" at step {grouped(point.step)}"
+    return "" if point.at_s is None else f" after {duration(point.at_s)}"

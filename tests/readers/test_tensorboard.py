@@ -1,0 +1,430 @@
+"""TensorBoard event files: every scalar as it was logged, whatever else is in the file."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from event_files import (
+    event,
+    plugin,
+    record,
+    scalar,
+    simple,
+    sized,
+    tensor,
+    together,
+    value,
+    varint,
+    version,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perfdoctor.errors import PerfdoctorError
+from perfdoctor.readers import tensorboard_events, tensorboard_records, tensorboard_rows
+from perfdoctor.readers.records import Reading
+from perfdoctor.readers.tensorboard import is_event_file, read, role_of_tag
+
+START = 1.7e9
+Logged = tuple[float, str, float]
+
+
+def metric(tag: str) -> str:
+    return f"metric:{tag}"
+
+
+def logged(reading: Reading) -> list[Logged]:
+    """(step, tag, value) of every metric cell that has a value."""
+    records = reading.records
+    steps = records.column("step") if "step" in records else np.zeros(len(records))
+    return [
+        (float(step), role[7:], float(number))
+        for role, column in records.columns.items()
+        if role.startswith("metric:")
+        for step, number in zip(steps, column, strict=True)
+        if not np.isnan(number)
+    ]
+
+
+def small_file(steps: int = 6) -> bytes:
+    return version(START) + b"".join(
+        together(START + step, step, {"loss": step / 2, "lr": 0.5}) for step in range(steps)
+    )
+
+
+def test_what_was_logged_together_becomes_one_row() -> None:
+    reading = read("run", small_file())
+    records = reading.records
+    assert reading.format == "tensorboard_events"
+    assert (len(records), reading.lines, reading.unread, reading.notes) == (6, 13, 0, ())
+    assert records.line.tolist() == [2, 4, 6, 8, 10, 12]
+    assert records.column("step").tolist() == [0, 1, 2, 3, 4, 5]
+    assert records.column("time").tolist() == [START + step for step in range(6)]
+    assert records.column("metric:loss").tolist() == [0, 0.5, 1, 1.5, 2, 2.5]
+    assert records.column("metric:lr").tolist() == [0.5] * 6
+
+
+def test_the_wall_clock_runs_from_the_opening_of_the_file_to_its_last_event() -> None:
+    data = version(START) + scalar(START + 60, 1, "loss", 1) + scalar(START + 90, 2, "loss", 1)
+    assert read("run", data).facts == {"wall_s": 90.0}
+
+
+def test_the_same_step_logged_minutes_later_is_a_row_of_its_own() -> None:
+    data = scalar(START, 7, "train/loss", 1) + scalar(START + 300, 7, "val/loss", 2)
+    records = read("run", data).records
+    assert records.column("step").tolist() == [7, 7]
+    assert records.column("time").tolist() == [START, START + 300]
+    assert np.isnan(records.column("metric:val/loss")).tolist() == [True, False]
+
+
+def test_a_step_that_is_never_given_makes_no_column_and_loses_no_value() -> None:
+    data = b"".join(together(START, 0, {"a": number, "b": -number}) for number in (1, 2, 3))
+    records = read("run", data).records
+    assert "step" not in records
+    assert records.column("metric:a").tolist() == [1, 2, 3]
+    assert records.column("metric:b").tolist() == [-1, -2, -3]
+    assert records.line.tolist() == [1, 3, 5]
+
+
+def test_a_tag_that_comes_twice_in_one_burst_moves_no_other_step() -> None:
+    data = (
+        scalar(START, 1, "a", 1)
+        + scalar(START, 2, "a", 2)
+        + scalar(START, 2, "b", 3)
+        + scalar(START, 2, "a", 4)
+        + scalar(START, 3, "a", 5)
+    )
+    records = read("run", data).records
+    assert records.column("step").tolist() == [1, 2, 2, 3]
+    assert records.column("metric:a").tolist() == [1, 2, 4, 5]
+    assert records.line.tolist() == [1, 2, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("number", "content"),
+    [
+        (0.25, simple(0.25)),
+        (0.25, tensor(1, sized(4, struct.pack("<f", 0.25)))),
+        (0.1, tensor(2, sized(4, struct.pack("<d", 0.1)))),
+        (-7, tensor(3, sized(4, struct.pack("<i", -7)))),
+        (-7, tensor(9, sized(4, struct.pack("<q", -7)))),
+        (0.5, tensor(19, sized(4, struct.pack("<e", 0.5)))),
+        (1, tensor(10, sized(4, b"\1"))),
+        (0.25, tensor(1, sized(5, struct.pack("<f", 0.25)))),
+        (0.25, tensor(1, b"\x2d" + struct.pack("<f", 0.25))),
+        (0.1, tensor(2, sized(6, struct.pack("<d", 0.1)))),
+        (300, tensor(3, sized(7, varint(300)))),
+        (-3, tensor(9, sized(10, varint(-3)))),
+        (300, tensor(9, b"\x50" + varint(300))),
+    ],
+)
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_number_is_read_however_it_is_written(number: float, content: bytes, steps: int) -> None:
+    data = b"".join(event(START, step, value("x", content)) for step in range(1, steps + 1))
+    assert read("run", data).records.column("metric:x").tolist() == [number] * steps
+
+
+def test_numbers_of_other_plugins_and_arrays_are_no_scalars() -> None:
+    four = sized(4, struct.pack("<ff", 1, 2))
+    data = (
+        event(START, 1, value("array", tensor(1, four)))
+        + event(START, 1, value("_hparams_/x", plugin("hparams", b"abc"), simple(0)))
+        + event(START, 1, value("text", plugin("text"), tensor(7, sized(8, b"hello"))))
+        + event(START, 1, value("fine", plugin("scalars", display_name="Fine"), simple(3)))
+    )
+    assert logged(read("run", data)) == [(1, "fine", 3)]
+
+
+def test_pictures_histograms_and_graphs_are_passed_over() -> None:
+    picture = sized(4, b"\x89PNG" * 1000)
+    data = (
+        record(b"\x09" + struct.pack("<d", START) + sized(4, b"graph" * 500))
+        + event(START, 1, value("image", picture), value("loss", simple(0.5)))
+        + event(START, 2, value("histogram", sized(5, b"\1" * 90)))
+        + event(START + 1, 3, value("loss", simple(0.25)), value("image", picture))
+    )
+    reading = read("run", data)
+    assert logged(reading) == [(1, "loss", 0.5), (3, "loss", 0.25)]
+    assert (reading.lines, reading.unread) == (4, 0)
+
+
+def test_a_file_without_scalars_says_so() -> None:
+    data = version(START) + record(b"\x09" + struct.pack("<d", START) + sized(4, b"graph" * 50))
+    reading = read("run", data)
+    assert len(reading.records) == 0
+    assert "no scalars" in reading.notes[0]
+
+
+def test_an_empty_file_is_an_event_file_without_scalars() -> None:
+    assert is_event_file("events.out.tfevents.1.host", b"")
+    assert "no scalars" in read("run", b"").notes[0]
+
+
+def test_several_values_of_one_event_are_one_row() -> None:
+    data = b"".join(
+        event(START + step, step, value("a", simple(step)), value("bb", simple(-step)))
+        for step in (1, 2)
+    )
+    assert Counter(logged(read("run", data))) == Counter(
+        [(1, "a", 1), (2, "a", 2), (1, "bb", -1), (2, "bb", -2)]
+    )
+
+
+def test_tags_of_one_length_are_told_apart() -> None:
+    data = b"".join(together(START + s, s, {"aaa": 1, "aab": 2, "zaa": 3}) for s in (1, 2, 3))
+    records = read("run", data).records
+    assert [records.column(f"metric:{tag}").tolist() for tag in ("aaa", "aab", "zaa")] == [
+        [1, 1, 1],
+        [2, 2, 2],
+        [3, 3, 3],
+    ]
+
+
+def test_a_last_record_that_is_cut_off_is_left_out_and_said() -> None:
+    reading = read("run", small_file()[:-3])
+    assert len(logged(reading)) == 11
+    assert reading.notes == ("The file ends within a record; all before it is read.",)
+    assert reading.unread == 0
+
+
+def test_a_record_with_a_wrong_checksum_is_left_out_and_counted() -> None:
+    data = bytearray(small_file())
+    data[data.index(struct.pack("<f", 2.5))] ^= 1
+    reading = read("run", bytes(data))
+    assert sorted(logged(reading)) == sorted(
+        set(logged(read("run", small_file()))) - {(5, "loss", 2.5)}
+    )
+    assert reading.unread == 1
+    assert reading.unread_samples[0].line == 12
+    assert "Record 12 cannot be trusted" in reading.notes[0]
+
+
+def test_a_damaged_length_costs_one_record() -> None:
+    data = bytearray(small_file())
+    start = 12 + data[0] + 4  # of the second record, which is the first scalar
+    data[start] ^= 0xFF
+    reading = read("run", bytes(data))
+    assert sorted(logged(reading)) == sorted(
+        set(logged(read("run", small_file()))) - {(0, "loss", 0.0)}
+    )
+    assert "damaged before record 2" in reading.notes[0]
+    assert reading.unread == 1
+
+
+def test_a_run_appended_behind_a_record_that_was_cut_off_is_read() -> None:
+    cut = scalar(START, 9, "loss", 9)[:20]
+    reading = read("run", small_file() + cut + small_file(steps=3))
+    assert len(logged(reading)) == 12 + 6
+    assert reading.unread >= 1
+
+
+def test_a_record_cut_off_in_front_of_a_short_rest_hides_nothing() -> None:
+    long = event(START, 9, value("image", sized(4, b"x" * 5000)))[:100]
+    assert len(logged(read("run", small_file() + long + small_file(steps=2)))) == 12 + 4
+
+
+def test_zeros_at_the_end_are_damage_and_cost_nothing() -> None:
+    reading = read("run", small_file() + bytes(100_000))
+    assert len(logged(reading)) == 12
+    assert reading.notes == (
+        "Reading ended after record 13: the last 100000 bytes of the file are damaged.",
+    )
+
+
+def test_what_holds_no_record_is_refused_in_one_line() -> None:
+    with pytest.raises(PerfdoctorError, match=r"x/run has no TensorBoard records") as caught:
+        read("x/run", b"version https://git-lfs.github.com/spec/v1\noid sha256:1234\n")
+    assert caught.value.slug == "events-unreadable"
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_damaged_all_over_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensorboard_records, "_MAX_GAPS", 3)
+    bad = b"\xff" * 30
+    data = b"".join(scalar(START + i, i, "loss", i) + bad for i in range(1, 9))
+    reading = read("run", data)
+    assert [number for _, _, number in logged(reading)] == [1, 2, 3, 4]
+    assert any("Reading ended" in note for note in reading.notes)
+
+
+@pytest.mark.parametrize(
+    ("tag", "role"),
+    [
+        ("epoch", "epoch"),
+        ("train/epoch", "epoch"),
+        ("train/epoch_time", "epoch_s"),
+        ("epoch_duration", "epoch_s"),
+        ("perf/step_time", "step_s"),
+        ("iter_time", "step_s"),
+        ("iteration-time", "step_s"),
+        ("trainStepTime", "step_s"),
+        ("data_time", "data_loading_s"),
+        ("timer/forward_time", "forward_s"),
+        ("throughput", "samples_per_s"),
+        ("samples_per_second", "samples_per_s"),
+        ("Perf/Images/sec", "samples_per_s"),
+        ("time/fps", "samples_per_s_mean"),
+        ("tokens/s", "tokens_per_s"),
+        ("global_step/sec", "steps_per_s"),
+        ("time/time_elapsed", "elapsed_s"),
+        ("train/train_samples_per_second", "samples_per_s_mean"),
+        ("val/step_time", "metric:val/step_time"),
+        ("eval/samples_per_second", "metric:eval/samples_per_second"),
+        ("train/loss", "metric:train/loss"),
+        ("best_epoch", "metric:best_epoch"),
+    ],
+)
+def test_usual_names_of_times_and_rates_have_roles(tag: str, role: str) -> None:
+    assert role_of_tag(tag) == role
+
+
+def test_milliseconds_in_a_tag_become_seconds() -> None:
+    data = together(START, 1, {"Step Time (ms)": 250, "grad_ms": 250})
+    records = read("run", data).records
+    assert records.column("step_s").tolist() == [0.25]
+    assert records.column("metric:grad_ms").tolist() == [250]
+
+
+def test_the_first_tag_of_a_role_has_it_and_the_next_keeps_its_name() -> None:
+    data = together(START, 1, {"z/step_time": 1, "a/step_time": 2})
+    records = read("run", data).records
+    assert records.column("step_s").tolist() == [1]
+    assert records.column("metric:a/step_time").tolist() == [2]
+
+
+def test_roles_can_be_given_by_the_caller() -> None:
+    records = read("run", scalar(START, 1, "zeit", 0.5), lambda tag: "step_s").records
+    assert records.column("step_s").tolist() == [0.5]
+
+
+def test_tags_that_never_meet_are_bounded_and_the_rest_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tensorboard_rows, "_BYTES_AT_LEAST", 0)
+    data = b"".join(scalar(START + i, i, f"t\x1b{i % 30}", i) for i in range(1, 301))
+    data += b"".join(scalar(START + i, i, "step_time", i) for i in range(1, 301))
+    reading = read("run", data)
+    assert "step_s" in reading.records
+    assert len(reading.records.columns) < 20
+    assert any("tags are left out" in note and "\x1b" not in note for note in reading.notes)
+
+
+def test_too_many_tags_are_bounded_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensorboard_events, "_MAX_TAGS", 3)
+    data = b"".join(scalar(START + i, i, f"tag{i}", i) for i in range(1, 9))
+    reading = read("run", data)
+    assert [tag for _, tag, _ in logged(reading)] == ["tag1", "tag2", "tag3"]
+    assert "first 3 tags" in reading.notes[0]
+
+
+def test_a_map_of_the_file_is_read_and_can_be_closed(tmp_path: Path) -> None:
+    path = tmp_path / "events.out.tfevents.1"
+    path.write_bytes(small_file())
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        reading = read(str(path), data)
+    assert len(logged(reading)) == 12
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "expected"),
+    [
+        ("events.out.tfevents.1.host", small_file()[:64], True),
+        ("renamed.bin", small_file()[:64], True),
+        ("events.out.tfevents.1.host", b"\xff\x00" * 50, True),
+        ("events.out.tfevents.1.host", b"version https://git-lfs.github.com/spec/v1\n" * 3, False),
+        ("train.log", b"Epoch 1 loss 0.5\n" * 9, False),
+        ("train.log", b"", False),
+    ],
+)
+def test_event_files_are_known_by_their_first_record(
+    name: str, head: bytes, expected: bool
+) -> None:
+    assert is_event_file(name, head) is expected
+
+
+tags = st.text(st.characters(codec="utf-8"), max_size=12)
+numbers = st.floats(width=32)
+entries = st.tuples(
+    st.floats(min_value=0, max_value=1e10),
+    st.integers(-(2**63), 2**63 - 1) | st.integers(0, 300),
+    tags,
+    numbers,
+    st.sampled_from(("simple", "float", "double", "content")),
+)
+Entry = tuple[float, int, str, float, str]
+
+
+def encoded(entry: Entry) -> bytes:
+    time_s, step, tag, number, form = entry
+    single, double = struct.pack("<f", number), struct.pack("<d", number)
+    parts = {
+        "simple": (simple(number),),
+        "float": (plugin("scalars"), tensor(1, sized(5, single))),
+        "double": (tensor(2, sized(6, double)),),
+        "content": (tensor(1, sized(4, single)), plugin("scalars", b"\x08\x01")),
+    }
+    return event(time_s, step, value(tag, *parts[form]))
+
+
+def expected(written: list[Entry]) -> Counter[Logged]:
+    return Counter(
+        (float(step), tag, number) for _, step, tag, number, _ in written if number == number
+    )
+
+
+def everything(reading: Reading) -> Counter[Logged]:
+    return Counter(logged(reading))
+
+
+@given(st.lists(entries, max_size=30), st.sampled_from((2, 7, 16_384)))
+def test_everything_that_was_written_is_read(written: list[Entry], block: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tensorboard_records, "BLOCK", block)
+        reading = read("run", b"".join(map(encoded, written)), metric)
+    assert everything(reading) == expected(written)
+    assert (reading.lines, reading.unread) == (len(written), 0)
+
+
+@given(st.lists(entries, min_size=1, max_size=8), st.data())
+def test_a_file_cut_anywhere_gives_all_that_is_whole(
+    written: list[Entry], data: st.DataObject
+) -> None:
+    parts = [encoded(entry) for entry in written]
+    whole = b"".join(parts)
+    cut = data.draw(st.integers(0, len(whole) - 1))
+    ends = np.cumsum([len(part) for part in parts])
+    complete = int((ends <= cut).sum())
+    reading = read("run", whole[:cut], metric)
+    assert everything(reading) == expected(written[:complete])
+    assert ("ends within" in "".join(reading.notes)) == (cut not in {0, *ends.tolist()})
+
+
+@given(st.lists(entries, min_size=1, max_size=6), st.data())
+def test_a_byte_that_is_wrong_anywhere_invents_nothing(
+    written: list[Entry], data: st.DataObject
+) -> None:
+    damaged = bytearray(b"".join(map(encoded, written)))
+    damaged[data.draw(st.integers(0, len(damaged) - 1))] ^= data.draw(st.integers(1, 255))
+    try:
+        reading = read("run", bytes(damaged), metric)
+    except PerfdoctorError as error:
+        assert error.slug == "events-unreadable"
+        assert len(written) == 1
+        return
+    lost = expected(written) - everything(reading)
+    assert everything(reading) <= expected(written)
+    assert sum(lost.values()) <= 1
+
+
+@given(st.binary(max_size=200))
+def test_bytes_of_any_kind_are_read_or_refused(data: bytes) -> None:
+    for content in (data, record(data), small_file(2) + data, small_file(1) + record(data)):
+        try:
+            read("run", content)
+        except PerfdoctorError as error:
+            assert error.slug == "events-unreadable"
