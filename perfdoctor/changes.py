@@ -46,6 +46,7 @@ _LEAST_NOISE = 0.005
 #: At least this part of a change must happen within a few blocks, or it is a slope.
 _ABRUPT = 0.5
 _ROUNDS = 8
+_PROVISIONAL = 3
 _NORMAL = NormalDist()
 
 
@@ -168,18 +169,33 @@ def _search(blocks: Floats) -> list[Change]:
     """All changes, in blocks. What is found is taken out, and noise is measured once more."""
     found: list[Change] = []
     for _ in range(_ROUNDS):
-        levels = np.concatenate(
-            [np.full(end - start, np.median(blocks[start:end])) for start, end in _parts(found, blocks)]
-        )
-        more = _one_round(blocks, _noise(blocks - levels), found)
+        noise = _noise(_without_levels(blocks, [change.index for change in found]))
+        more = _one_round(blocks, noise, found)
         if len(more) == len(found):
             break
         found = more
     return found
 
 
-def _parts(found: Sequence[Change], blocks: Floats) -> list[tuple[int, int]]:
-    return list(pairwise([0, *(change.index for change in found), blocks.size]))
+def _without_levels(blocks: Floats, cuts: list[int]) -> Floats:
+    """The blocks less the levels between `cuts` and the largest other steps, real or not.
+
+    What is left shows noise and not the changes that are looked for.
+    """
+    rest = blocks.copy()
+    for start, end in pairwise([0, *cuts, blocks.size]):
+        rest[start:end] -= np.median(rest[start:end])
+    for _ in range(_PROVISIONAL):
+        _take_out_largest_step(rest)
+    return rest
+
+
+def _take_out_largest_step(rest: Floats) -> None:
+    left = np.arange(SHORTEST, rest.size - SHORTEST + 1)
+    sums = np.cumsum(rest - rest.mean())[left - 1]
+    cut = int(left[np.argmax(sums**2 / (left * (rest.size - left)))])
+    rest[:cut] -= rest[:cut].mean()
+    rest[cut:] -= rest[cut:].mean()
 
 
 def _one_round(blocks: Floats, noise: _Noise, found: list[Change]) -> list[Change]:

@@ -327,10 +327,14 @@ class Recommendation:
 
 @dataclass(frozen=True, kw_only=True)
 class Abstained:
-    """A rule that could not decide, and what it would have needed."""
+    """A rule that could not decide, what it would have needed, and the command to measure that.
+
+    `measure_with` is for reports of logs, which lack what was not printed.
+    """
 
     rule: str
     missing: str
+    measure_with: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

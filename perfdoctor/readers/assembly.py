@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from perfdoctor.readers.epochs import epoch_series
-from perfdoctor.readers.records import Reading, Records
-from perfdoctor.readers.rows import Steps, training_steps, with_time
+from perfdoctor.readers.records import METRIC, Reading, Records
+from perfdoctor.readers.rows import Steps, joined, training_steps, with_time
 from perfdoctor.readers.timing import StepTimes, column, step_times, windows
 from perfdoctor.readers.wallclock import wall_clock
 from perfdoctor.record import (
     Environment,
+    EpochSeries,
     Floats,
     LogFile,
     Memory,
@@ -26,6 +28,7 @@ from perfdoctor.record import (
 )
 from perfdoctor.stages import OTHER, STAGES
 
+_JUDGED = re.compile(r"(?i)(?:^|[:/_.])(?:val|valid|validation|test|eval|metrics|map)")
 _RATES = ("samples_per_s", "tokens_per_s")
 _USE = ("gpu", "gpu_memory", "cpu", "ram", "gpu_power_w", "gpu_temperature_c", "gpu_clock_mhz")
 
@@ -34,9 +37,9 @@ def assemble(
     reading: Reading, name: str, command: str | None, hardware: Sequence[Records] = ()
 ) -> Run:
     """The Run of one reading; `hardware` are samples from other files of the same run."""
-    records = with_time(reading.records)
-    steps = training_steps(records)
-    times = step_times(records, steps)
+    reading = _with_run_facts(reading)
+    records = joined(with_time(_epochs_as_steps(reading)))
+    steps, times = _steps_and_times(records)
     epochs = epoch_series(records, steps)
     step_s = times.step_s if times is not None else np.full(steps.rows.size, np.nan)
     stages = _stages(records, steps, times)
@@ -80,6 +83,71 @@ def assemble(
     return _with_facts(run, reading)
 
 
+def _steps_and_times(records: Records) -> tuple[Steps, StepTimes | None]:
+    """The rows of steps for which something tells a time, or at least a rate."""
+    first: Steps | None = None
+    for steps in training_steps(records):
+        first = first or steps
+        times = step_times(records, steps)
+        if times is not None or _rates(records, steps, np.full(steps.rows.size, np.nan)):
+            return steps, times
+        if _stages(records, steps, None):
+            return steps, None
+    assert first is not None
+    return first, None
+
+
+_RUN = "run:"
+
+
+def _with_run_facts(reading: Reading) -> Reading:
+    """What the last lines say of the whole run is no record of a step."""
+    columns = dict(reading.records.columns)
+    facts = dict(reading.facts)
+    for role in [r for r in columns if r.startswith(_RUN)]:
+        values = columns.pop(role)
+        finite = values[np.isfinite(values)]
+        if finite.size:
+            facts.setdefault(role.removeprefix(_RUN), float(finite[-1]))
+    steps = reading.configuration.get("max_steps")
+    if "wall_s" in facts and "steps_per_s" in facts and isinstance(steps, int):
+        exact = facts["wall_s"] / steps
+        if abs(exact * facts["steps_per_s"] - 1) < 0.1:
+            facts.setdefault("step_s", exact)
+    return replace(reading, records=Records(reading.records.line, columns), facts=facts)
+
+
+def _epochs_as_steps(reading: Reading) -> Records:
+    """Scalars that are validated at every step, and bars as long as there are epochs, count
+    epochs."""
+    records = reading.records
+    if "step" not in records or "epoch" in records:
+        return records
+    epochs = reading.configuration.get("epochs")
+    total = records.column("step_total")
+    bar = "bar_elapsed_s" in records and epochs is not None and bool(
+        (total[np.isfinite(total)] == epochs).all() and np.isfinite(total).any()
+    )  # fmt: skip
+    if not bar and not (reading.format == "tensorboard_events" and _validated(records)):
+        return records
+    columns = dict(records.columns)
+    columns["epoch"] = columns.pop("step")
+    if bar and "step_s" in columns:
+        columns["epoch_s"] = columns.pop("step_s")
+    return Records(records.line, columns)
+
+
+def _validated(records: Records) -> bool:
+    """One by one, nearly each with a metric of validation."""
+    step = records.column("step")
+    known = step[np.isfinite(step)]
+    judged = [r for r in records.columns if r.startswith(METRIC) and _JUDGED.search(r)]
+    if known.size < 2 or float(np.median(np.diff(np.unique(known)))) != 1 or not judged:
+        return False
+    most = max(int(np.isfinite(records.column(r)).sum()) for r in judged)
+    return most >= 0.8 * np.unique(known).size
+
+
 def log_file(reading: Reading) -> LogFile:
     """What was read of the file."""
     return LogFile(
@@ -115,6 +183,8 @@ def _stages(
         if stage in (OTHER, "validation"):
             continue
         values = column(records, steps, f"{stage}_s")
+        if values is None:
+            values = column(records, steps, f"{stage}_s_mean")
         if values is None:
             continue
         if times is not None:
@@ -242,9 +312,12 @@ def _with_facts(run: Run, reading: Reading) -> Run:
     """What is said once for the whole run, where the records do not tell it."""
     facts = reading.facts
     wall_s = run.wall_s if run.wall_s is not None else facts.get("wall_s")
-    if run.step_s.size and np.isfinite(run.step_s).any() or run.rates:
+    if run.epochs is None and "epoch_mean_s" in facts:
+        times = np.full(int(facts.get("epochs", 1)), facts["epoch_mean_s"])
+        run = replace(run, epochs=EpochSeries(number=np.arange(1.0, times.size + 1), time_s=times))
+    if (run.step_s.size and np.isfinite(run.step_s).any()) or run.rates:
         return replace(run, wall_s=wall_s)
-    step_s = facts.get("step_s")
+    step_s = facts.get("step_s", facts.get("step_mean_s"))
     if step_s is None and facts.get("steps_per_s"):
         step_s = 1 / facts["steps_per_s"]
     rate = facts.get("samples_per_s")

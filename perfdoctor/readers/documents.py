@@ -195,7 +195,11 @@ class PerfdoctorReport:
             PerfdoctorError: not a report, cut off, or written by a newer perfdoctor.
         """
         text = as_text(data)
-        as_object(path, load(path, text))
+        version = as_object(path, load(path, text)).get("schema_version")
+        if not isinstance(version, int) or version < 1:
+            raise PerfdoctorError(
+                f"{path} is not a perfdoctor report: it has no schema_version", slug="not-a-report"
+            )
         report = schema.from_json(text.encode(), where=path)
         return Reading(
             path=path, format=self.name, framework=report.source.framework, report=report,

@@ -18,7 +18,7 @@ _JUDGES = ("val", "eval", "test", "acc", "map", "miou", "f1", "bleu", "loss", "t
 
 def epoch_series(records: Records, steps: Steps) -> EpochSeries | None:
     """None where the log does not tell of epochs."""
-    epoch = whole_epochs(records)
+    epoch = _begun_before(whole_epochs(records), records)
     numbers = _numbers(epoch, records, steps)
     if numbers.size == 0:
         return None
@@ -37,9 +37,18 @@ def epoch_series(records: Records, steps: Steps) -> EpochSeries | None:
     )
 
 
+def _begun_before(epoch: Floats, records: Records) -> Floats:
+    """A log that begins in the middle tells of an epoch before it names one."""
+    first = np.flatnonzero(np.isfinite(epoch))
+    early = known(records, "epoch_s") & np.isnan(epoch)
+    if not first.size or not early.any():
+        return epoch
+    return np.where(early, epoch[first[0]] - 1, epoch)
+
+
 def _numbers(epoch: Floats, records: Records, steps: Steps) -> Floats:
     """The epochs' numbers in their order."""
-    rows = known(records, "epoch")
+    rows = known(records, "epoch") | known(records, "epoch_s")
     named = epoch[rows]
     found: Floats = np.unique(named[np.isfinite(named)])
     if found.size == 0 and steps.steps_per_epoch and steps.epoch_start.sum() > 1:
@@ -68,18 +77,18 @@ def _epoch_times(
 ) -> Iterator[Floats]:
     training = records.column("phase") != VALIDATION
     owned = known(records, "epoch") | (known(records, "epoch_s"))
-    yield _settled(_by_epoch(epoch, records, "epoch_s", numbers, training & owned))
+    yield _settled(_by_epoch(epoch, records, "epoch_s", numbers, training & owned), numbers)
     named = known(records, "epoch") & _plain(records) & (records.column("phase") == TRAIN)
     for role in ("unclear_s", "elapsed_s", "step_s"):
-        yield _settled(_by_epoch(epoch, records, role, numbers, named))
-    yield _settled(_by_epoch(epoch, records, "elapsed_s", numbers, training & _plain(records)))
+        yield _settled(_by_epoch(epoch, records, role, numbers, named), numbers)
+    yield _settled(_by_epoch(epoch, records, "elapsed_s", numbers, training & _plain(records)), numbers)
     train = _by_epoch(epoch, records, "train_s", numbers, _plain(records))
     validation = _by_epoch(epoch, records, "validation_s", numbers, _plain(records))
     yield train + np.nan_to_num(validation)
     yield _bar_ends(records, steps, numbers, epoch)
     unnamed = _plain(records) & (records.column("phase") == TRAIN)
     if np.isfinite(epoch).any():
-        yield _settled(_by_epoch(epoch, records, "unclear_s", numbers, unnamed))
+        yield _settled(_by_epoch(epoch, records, "unclear_s", numbers, unnamed), numbers)
     yield _from_elapsed(records, steps, numbers)
     yield _between_starts(records, steps, epoch, numbers)
 
@@ -98,20 +107,18 @@ def _by_epoch(
     return found
 
 
-def _settled(values: Floats) -> Floats:
+def _settled(values: Floats, numbers: Floats) -> Floats:
     """Differences where the values are sums over all epochs; else as they are."""
     finite = values[np.isfinite(values)]
     if finite.size < 3:
         return values
     steps = np.diff(finite)
     first = float(np.median(finite[: max(1, finite.size // 10)]))
-    if (steps > 0).mean() < _GROWING or float(np.median(steps)) < 0.02 * first:
-        return values
-    if float(finite[-1]) < 2.5 * float(finite[0]):
+    if (steps > 0).mean() < _GROWING or float(finite[-1]) < 2.5 * first:
         return values
     known_at = np.flatnonzero(np.isfinite(values))
     result = np.full(values.size, np.nan)
-    gaps = np.diff(known_at)
+    gaps = np.diff(numbers[known_at])
     result[known_at[1:]] = steps / gaps
     # a sum that began with the run: the first value is the first epoch
     if known_at[0] == 0 and finite[0] < 3 * float(np.median(steps)):

@@ -13,7 +13,7 @@ from perfdoctor.readers.values import Value
 from perfdoctor.readers.vocabulary import Label, Meaning, label_of, meaning_of
 
 #: What ends a name: a new clause. What may stand between a name and its value is `_JOIN`.
-_CLAUSE = re.compile(r"[,;|\t\])}，；、。】<]|\s{2,}|\s[-–—]\s")
+_CLAUSE = re.compile(r"[,;|\t\])}，；、。】<]|\s{2,}|\s[-–—]\s|[:：]\s|\s:")
 _JOIN = " \t:=>[({\"'`~≈@：＝（【#-–—→_."
 _PAREN_OPENS = re.compile(r"[(\[（]\s*[^()\[\]（）]*$")
 _PHASE_WORDS = re.compile(r"[A-Za-z]+|[\u4e00-\u9fff]+")
@@ -82,6 +82,7 @@ class _Seen:
     raw: str
     unit: Unit | None
     paren: bool
+    digits: int = 0
     meaning: Meaning | None = None
     per: Value | None = None
 
@@ -122,7 +123,8 @@ def _values(line: str, dialect: Dialect) -> Iterator[_Seen]:
         unit = unit_at(line, token.end) if token.kind in (Kind.NUMBER, Kind.FRACTION) else None
         position = token.end if unit is None else unit.end
         paren = _PAREN_OPENS.search(gap) is not None
-        yield _Seen(token, label_of(raw), raw, unit, paren)
+        digits = len(line[token.start : token.end].partition(".")[0])
+        yield _Seen(token, label_of(raw), raw, unit, paren, digits)
 
 
 def _last_clause(gap: str) -> str:
@@ -156,7 +158,7 @@ def _unit_of_line(line: str, seen: Sequence[_Seen]) -> None:
 
 
 _COUNTED = re.compile(r"(?:per|every|last|for|each|previous|past)$", re.IGNORECASE)
-_FOR = re.compile(r"\b(?:in|took|for|per|completed|done|finished)\b|/", re.IGNORECASE)
+_FOR = re.compile(r"\b(?:in|took|takes?|for|per|completed|done|finished)\b|/", re.IGNORECASE)
 
 
 def _inherit(seen: list[_Seen]) -> None:
@@ -208,7 +210,19 @@ def _takes_time(value: _Seen) -> bool:
     return value.unit is not None and value.unit.kind == TIME
 
 
+#: Seconds since 1970 have ten digits from 2001 to 2286, milliseconds thirteen.
+_MOMENT_DIGITS = {10: 1.0, 13: 1e-3}
+
+
 def _meaning(value: _Seen, hints: Hints) -> Meaning | None:
+    found = _named_meaning(value, hints)
+    if found is None or not found.role.endswith("_s") or "per_s" in found.role:
+        return found
+    scale = _MOMENT_DIGITS.get(value.digits)
+    return found if scale is None else Meaning("time", scale)
+
+
+def _named_meaning(value: _Seen, hints: Hints) -> Meaning | None:
     token = value.token
     if token.kind in (Kind.MOMENT, Kind.MISSING, Kind.OPAQUE):
         return None
@@ -219,7 +233,7 @@ def _meaning(value: _Seen, hints: Hints) -> Meaning | None:
         found = meaning_of(value.label, value.unit, integer=token.integer, clock=False)
         unit = value.unit or value.label.unit
         scale = unit.scale if unit is not None else found.scale if found is not None else 1.0
-        return Meaning(hinted, scale if hinted.endswith("_s") else 1.0)
+        return Meaning(hinted, scale if hinted.endswith("_s") and "per_s" not in hinted else 1.0)
     clock = token.kind in (Kind.CLOCK, Kind.DURATION, Kind.MINUTES)
     if token.kind == Kind.FRACTION and (value.unit is None or value.unit.kind == COUNT):
         return None  # a counter: see _counters
@@ -375,10 +389,15 @@ def _counters(line: str, seen: Sequence[_Seen], hints: Hints) -> Iterator[Field]
             value.meaning = None  # a postfix of the bar; the bar itself counts
     labelled = {v.meaning.role for v in seen if v.meaning is not None}
     unlabelled: list[_Seen] = []
+    counted: set[str] = set()
     for value in sorted(seen, key=lambda v: not v.label.any(("global",))):
         role = _counter_role(value)
-        if role is not None and role not in labelled and value.token.value is not None:
+        if role is not None and role not in counted and value.token.value is not None:
             labelled.add(role)
+            counted.add(role)
+            for other in seen:
+                if other.meaning is not None and other.meaning.role == role:
+                    other.meaning = None
             yield from _counter_fields(role, value, hints)
         elif value.token.kind == Kind.FRACTION and value.unit is None and role is None:
             unlabelled.append(value)
@@ -396,7 +415,7 @@ def _leading(line: str, seen: Sequence[_Seen], labelled: set[str]) -> Iterator[F
     first = seen[0] if seen else None
     if first is None or first.token.kind != Kind.NUMBER or not first.token.integer:
         return
-    leads = not line[: first.token.start].strip() and line[first.token.end :].startswith(": ")
+    leads = not line[: first.token.start].strip() and line[first.token.end :].startswith((": ", ":\t"))
     if leads and first.token.value is not None and not labelled & {"step", "epoch"}:
         labelled.add("step")
         first.meaning = None

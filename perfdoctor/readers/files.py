@@ -218,11 +218,12 @@ def encoding_of(raw: bytes) -> str:
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     sample = raw[:4096]
-    if sample.count(0) > 0.3 * len(sample):
-        odd = sample[1::2].count(0)
-        return "utf-16-le" if odd > 0.6 * len(sample[1::2]) else (
-            "utf-16-be" if sample[::2].count(0) > 0.6 * len(sample[::2]) else "utf-8"
-        )  # fmt: skip
+    even, odd = sample[::2].count(0), sample[1::2].count(0)
+    half = max(1, len(sample) // 2)
+    if odd > 0.6 * half and even < 0.1 * half:
+        return "utf-16-le"
+    if even > 0.6 * half and odd < 0.1 * half:
+        return "utf-16-be"
     return "gb18030" if _is_gbk(raw) else "utf-8"
 
 
@@ -255,6 +256,6 @@ def is_binary(head: Head) -> bool:
     """Neither text nor one of the text encodings: control characters all over."""
     if head.encoding != "utf-8":
         return False
-    sample = head.raw[:8192]
+    sample = head.raw.lstrip(b"\0")[:8192]  # a file that a crash left begins with zeros
     odd = sum(sample.count(c) for c in (*range(8), *range(14, 27), 28, 29, 30, 31))
     return odd > 0.1 * len(sample)

@@ -66,13 +66,13 @@ FORMS: tuple[Form, ...] = (
     _form(
         "metriclogger_text", "MetricLogger: torchvision references, DETR, DINO, MAE",
         "Epoch: [0]  [  0/128]  eta: 0:12:43  loss: 1.2 (1.3)  time: 5.96  data: 2.76  max mem: 19",
-        r"\[ *[0-9]+/[0-9]+\] +eta: .{0,900}\btime: ?[0-9.]+ +data: ?[0-9.]+", 0.9, "pytorch",
+        r"\[ *[0-9]+/[0-9]+\] +eta: .{0,5000}\btime: ?[0-9.]+ +data: ?[0-9.]+", 0.9, "pytorch",
         Hints(roles={"time": "step_s", "data": "data_loading_s"}),
     ),
     _form(
         "maskrcnn_benchmark", "maskrcnn-benchmark",
         "eta: 4:12:17  iter: 20  loss: 1.78 (3.11)  time: 0.1229 (0.3786)  data: 0.0016 (0.0566)",
-        r"eta: .{1,24}iter: [0-9]+ .{0,900}\btime: [0-9.]+ \([0-9.]+\) +data: ", 0.92, "pytorch",
+        r"eta: .{1,24}iter: [0-9]+ .{0,3000}\btime: [0-9.]+ \([0-9.]+\) +data: ", 0.92, "pytorch",
         Hints(roles={"time": "step_s", "data": "data_loading_s"}),
     ),
     _form(
@@ -100,13 +100,21 @@ FORMS: tuple[Form, ...] = (
     _form(
         "yolov5_console", "YOLOv5 and YOLOv7",
         "     0/199     18.6G    0.1738    0.0142   0.01563        55      1600: 100%",
-        r"^ +Epoch +gpu_mem +|YOLO(?:v5|R|v7) .{0,3}v?[0-9]|^\s{3,}[0-9]+/[0-9]+ +[0-9.]+G +[0-9.]+ ", 0.85, "yolov5",
+        r"^ +Epoch +gpu_mem +|YOLO(?:v5|R|v7) .{0,3}v?[0-9]|^\s{3,}[0-9]+/[0-9]+ +[0-9.]+G +[0-9.]+ ", 0.8, "yolov5",
+    ),
+    _form(
+        "yolov7_results_txt", "YOLOv7's results.txt",
+        "     0/99     3.97G   0.08988    0.0183   0.02755    0.1357       193       640   0.02414",
+        r"^ *[0-9]+/[0-9]+ +[0-9.]+G(?: +[0-9.e\-]{1,12}){12,20}\s*$", 0.9, "yolov5",
     ),
     _form(
         "hf_console", "Hugging Face Trainer on the console",
         "{'loss': 3.5039, 'learning_rate': 7.4e-06, 'epoch': 0.01}",
         r"\{'(?:loss|eval_loss|train_runtime|grad_norm)': ?'?[0-9nN].{0,600}'epoch': ?", 0.88, "transformers",
-        Hints(roles={"train_samples_per_second": "samples_per_s"}),
+        Hints(roles={"train_samples_per_second": "run:samples_per_s", "train_runtime": "run:wall_s",
+                     "train_steps_per_second": "run:steps_per_s",
+                     "eval_runtime": "validation_s", "eval_samples_per_second": "",
+                     "eval_steps_per_second": ""}),
     ),
     _form(
         "fairseq_json", "fairseq with --log-format json",
@@ -242,7 +250,7 @@ FORMS: tuple[Form, ...] = (
     _form(
         "lightning_pbar_custom_unit", "Lightning's progress bar",
         "Epoch 0:  14%|█| 14/97 [02:28<14:42, 10.63s/batch, loss=0.3, v_nb=1]",
-        r"Epoch [0-9]+: +[0-9]+%\|.{0,60}\| ?[0-9]+/[0-9]+ \[.{0,60}v_n(?:b|um)=", 0.88, "lightning",
+        r"Epoch [0-9]+: +[0-9]+%\|.{0,60}\| ?[0-9]+/[0-9]+ \[.{0,400}v_n(?:b|um)=", 0.88, "lightning",
     ),
     _form(
         "lightning_hydra_text", "Lightning under Hydra's or rich's logging",
@@ -252,7 +260,7 @@ FORMS: tuple[Form, ...] = (
     _form(
         "keras_progress", "Keras on the console",
         "1875/1875 [==============================] - 2s 1ms/step - loss: 0.4830",
-        r"[0-9]+/[0-9]+ (?:\[[=>.]+\] -|━+) .{0,24}(?:s|ms|us|µs)/(?:step|epoch|sample)|^Epoch [0-9]+/[0-9]+$(?=)|[0-9]+/[0-9]+ - [0-9]+s - ", 0.84, "keras",
+        r"[0-9]+/[0-9]+ (?:\[[=>.]+\] -|━+) .{0,24}(?:s|ms|us|µs)/(?:step|epoch|sample)|^ *[0-9]+/[0-9]+ - [0-9]+m?s - ", 0.84, "keras",
     ),
     _form(
         "nvlog_v02", "NVIDIA's NVLOG",
@@ -278,6 +286,11 @@ FORMS: tuple[Form, ...] = (
         "Train Epoch: 1 [640/60000 (1%)]  Loss: 2.1",
         r"Train Epoch: [0-9]+ \[[0-9]+/[0-9]+ \([0-9.]+%\)\]", 0.75, "pytorch",
         Hints(fractions=("sample",)),
+    ),
+    _form(
+        "marian", "Marian", "Ep. 1 : Up. 100 : Sen. 12800 : Cost 238.80 : Time 72.80s : 4419 words/s",
+        r"Ep\. [0-9.]+ : Up\. [0-9]+", 0.95, "marian",
+        Hints(roles={"ep": "epoch", "up": "step", "sen": "", "cost": ""}),
     ),
     _form(
         "generic_tok_s", "language models that print tokens per second",

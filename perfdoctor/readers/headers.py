@@ -10,7 +10,7 @@ from perfdoctor.readers.lexer import Dialect, Kind, Token, tokens
 from perfdoctor.readers.units import COUNT, unit_at
 from perfdoctor.readers.vocabulary import label_of, meaning_of
 
-_LOOK_BACK = 6
+_LOOK_BACK = 400
 _COLUMNS = re.compile(r"\s{2,}|\s*[|│┃]\s*|\t")
 _NAME = re.compile(r"^[A-Za-z_#\u4e00-\u9fff][\w./()%@\- \u4e00-\u9fff]{0,40}$")
 _RULE = re.compile(r"^[\s\-=+|*_─━│┼╋┃┏┓┡┩┌┐├┤]*$")
@@ -29,6 +29,8 @@ def header_above(lines: list[bytes], i: int, line: str) -> tuple[str, ...] | Non
         names = _names(text)
         if names is not None:
             return names
+        if len(_LETTERS.findall(text)) > 3:
+            return None  # a sentence: no row of the table
     return None
 
 

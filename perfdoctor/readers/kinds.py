@@ -86,7 +86,7 @@ class TextFormat:
         """By how many of its lines the head holds."""
         lines = head.lines
         found = sum(
-            1 for line in lines[:_SCORED_LINES] if self.form.signature.search(line[:2000])
+            1 for line in lines[:_SCORED_LINES] if self.form.signature.search(line[:6000])
         )
         if not found:
             return Score(0.0)
@@ -207,11 +207,21 @@ def _header(head: Head) -> list[str] | None:
     for delimiter in ",\t;|":
         names = [name.strip().strip('"') for name in first.strip().strip("|").split(delimiter)]
         named = [n for n in names if re.match(r"^[A-Za-z_#@\u4e00-\u9fff][^:={}]{0,60}$", n)]
-        if len(names) >= 2 and len(named) >= 0.8 * len(names):
+        if len(names) >= 2 and len(named) >= 0.8 * len(names) and not _NUMBER_ALONE.search(first):
             second = _row_after(head.text, first)
-            if second is not None and second.count(delimiter) >= 0.5 * first.count(delimiter):
+            if second is not None and _is_row(second, delimiter, len(names)):
                 return names
     return None
+
+
+_NUMBER_ALONE = re.compile(r"[=:] ?[0-9]|(?<![\w.@:])[0-9]+\.[0-9]+")
+
+
+def _is_row(line: str, delimiter: str, columns: int) -> bool:
+    """Whether most cells are values: numbers, times or nothing."""
+    cells = [cell.strip().strip('"') for cell in line.strip().strip("|").split(delimiter)]
+    values = [c for c in cells if not c or re.match(r"^[-+.]?[0-9]|^(?:nan|inf|True|False)$", c, re.I)]
+    return len(cells) >= 0.5 * columns and len(values) >= 0.7 * len(cells)
 
 
 def _row_after(text: str, first: str) -> str | None:

@@ -26,6 +26,7 @@ _TOKENS = re.compile(
         f"(?P<{name}>{pattern})"
         for name, pattern in {
             # positions in source code, addresses and identifiers hold digits that mean nothing
+            "place": r"[(\[][A-Za-z_][\w.]{0,60}:[0-9]{1,6}[)\]]",
             "source": r"[\w\-]{1,80}\.(?:py|cc|cpp|cu|rs|go|cuh)[\"']?(?:[:, (]+(?:line )?[0-9]+)?",
             "hexadecimal": r"(?<!\w)0x[0-9a-fA-F]{1,32}(?!\w)",
             "version": r"(?<![\w.])v?[0-9]{1,5}(?:\.[0-9]{1,9}){2,5}(?:[+\w.]{1,20})?(?![\w:])",
@@ -163,7 +164,7 @@ def _token(
             return Token(Kind.DURATION, start, end, _compound(text, found))
         case "missing":
             return Token(Kind.MISSING, start, end)
-        case "source" | "hexadecimal" | "version" | "identifier":
+        case "place" | "source" | "hexadecimal" | "version" | "identifier":
             return Token(Kind.OPAQUE, start, end)
     value = _moment(name, text, found, dialect)
     return Token(Kind.OPAQUE if value is None else Kind.MOMENT, start, end, value)

@@ -141,9 +141,9 @@ def _take(table: Table, line: str) -> bool:
     name = cells["action"]
     if name == _TOTAL:
         table.total_s = 0.0 if math.isnan(total_s) else total_s
-    elif not math.isnan(total_s):
+    elif total_s >= 0:
         table.actions.append(Action(name, total_s, _calls(cells, total_s)))
-    return name == _TOTAL or not math.isnan(total_s)
+    return name == _TOTAL or total_s >= 0 or cells["total time (s)"].lower() == "nan"
 
 
 def _calls(cells: dict[str, str], total_s: float) -> float | None:

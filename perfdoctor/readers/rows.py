@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,11 @@ from perfdoctor.record import Bools, Floats
 
 Indices = NDArray[np.int64]
 #: What tells how long a training step takes.
-STEP_TIMES = ("step_s", "steps_per_s", "unclear_s", "samples_per_s", "tokens_per_s", "interval_s")
+STEP_TIMES = (
+    "step_s", "step_s_mean", "steps_per_s", "unclear_s", "samples_per_s", "tokens_per_s",
+    "interval_s", "train_s", "compute_s", "forward_s", "sample_s", "samples_per_s_mean",
+    "tokens_per_s_mean",
+)  # fmt: skip
 #: A bar of another length than most is another loop; it counts as validation if it comes as often.
 _FEWEST_BARS = 2
 
@@ -98,8 +103,43 @@ class Steps:
     ranks: int
 
 
-def training_steps(records: Records) -> Steps:
-    """The rows that are training steps."""
+def joined(records: Records) -> Records:
+    """Values that stand on lines of their own go to the line that counts the step.
+
+    Some logs spread a record over several lines. Lines before the first counted step belong to
+    the step that follows, lines after it to the one before.
+    """
+    stepped = np.flatnonzero(known(records, "step") & (records.column("phase") == TRAIN))
+    if not stepped.size:
+        return records
+    columns = dict(records.columns)
+    moved = np.zeros(len(records), dtype=np.bool_)
+    for role in columns:
+        if not (role in STEP_TIMES or role in ("data_loading_s", "batch_size", "elapsed_s")):
+            continue
+        rows = np.flatnonzero(known(records, role) & (records.column("phase") == TRAIN))
+        alone = not known(records, "step")[rows].any() and not known(records, "epoch")[rows].any()
+        if not alone or rows.size < 0.7 * stepped.size or rows.size > 1.5 * stepped.size + 1:
+            continue
+        place = np.searchsorted(stepped, rows, side="right") - (0 if rows[0] < stepped[0] else 1)
+        inside = (place >= 0) & (place < stepped.size)
+        values = np.array(columns[role])
+        values[rows] = np.nan
+        values[stepped[place[inside]]] = columns[role][rows[inside]]
+        columns[role] = values
+        moved[rows] = True
+    return Records(records.line, columns) if moved.any() else records
+
+
+def same_stretch(stretch: NDArray[np.int64]) -> Bools:
+    """Whether a row belongs to the stretch of the row before it."""
+    found = np.zeros(stretch.size, dtype=np.bool_)
+    found[1:] = np.diff(stretch) == 0
+    return found
+
+
+def training_steps(records: Records) -> Iterator[Steps]:
+    """The rows that may be the training steps, the likeliest first."""
     train = records.column("phase") == TRAIN if "phase" in records else np.ones(
         len(records), dtype=np.bool_
     )  # fmt: skip
@@ -107,13 +147,16 @@ def training_steps(records: Records) -> Steps:
     usable = train & stepped & _counts_steps(records)
     if "bar_elapsed_s" in records:
         usable &= _of_the_training_bar(records, usable)
-    if (usable & timed(records)).sum() >= max(3, 0.2 * usable.sum()):
-        usable &= timed(records) | known(records, "elapsed_s") & ~timed(records).any()
-    if not usable.any():
-        usable = train & timed(records) & ~_summaries(records)
+    times = timed(records)
+    if (usable & times).sum() >= max(min(3, usable.sum()), 0.2 * usable.sum()):
+        yield _chosen(records, usable & times)
+    yield _chosen(records, usable)
+    yield _chosen(records, train & times & ~stepped & ~_summaries(records))
+
+
+def _chosen(records: Records, usable: Bools) -> Steps:
     rows, ranks = _one_rank(records, np.flatnonzero(usable))
-    rows = _once(records, rows)
-    return _ordered(records, rows, ranks)
+    return _ordered(records, _once(records, rows), ranks)
 
 
 def _counts_steps(records: Records) -> Bools:
@@ -154,7 +197,7 @@ def _one_rank(records: Records, rows: Indices) -> tuple[Indices, int]:
         return rows, 1
     rank = records.column("rank")[rows]
     named = np.isfinite(rank)
-    if named.sum() < 0.5 * rows.size:
+    if not rows.size or named.sum() < 0.5 * rows.size:
         return rows, 1
     found = np.unique(rank[named])
     return rows[rank == found[0]], int(found.size)
@@ -174,6 +217,8 @@ def _once(records: Records, rows: Indices) -> Indices:
         a, b = values[:-1], values[1:]
         same &= (a == b) | (np.isnan(a) & np.isnan(b))
     stepped = np.isfinite(records.column("step")[rows[1:]])
+    if "bar_elapsed_s" in records:
+        return rows
     return rows[np.append(True, ~(same & stepped))]
 
 
@@ -185,8 +230,7 @@ def _ordered(records: Records, rows: Indices, ranks: int) -> Steps:
     per_epoch = _steps_per_epoch(records, rows, epoch, step)
     position, stretch, starts = _positions(epoch, step, per_epoch)
     covers = np.diff(position, prepend=np.nan)
-    fresh = np.append(True, np.diff(stretch) != 0) if rows.size else np.empty(0, dtype=np.bool_)
-    covers[fresh] = np.nan
+    covers[~same_stretch(stretch)] = np.nan
     covers[covers <= 0] = np.nan
     return Steps(
         rows=rows,
@@ -233,7 +277,7 @@ def _resets(key: Floats) -> bool:
 
 def _steps_per_epoch(records: Records, rows: Indices, epoch: Floats, step: Floats) -> int | None:
     """From the printed total where steps begin anew in each epoch, else from the highest step."""
-    drops = np.flatnonzero(np.diff(step) < 0)
+    drops = np.flatnonzero(_resets_at(epoch, step))
     if not drops.size:
         total = records.column("step_total")[rows] if "step_total" in records else np.empty(0)
         single = np.isfinite(epoch).any() and np.unique(epoch[np.isfinite(epoch)]).size == 1
@@ -250,6 +294,12 @@ def _steps_per_epoch(records: Records, rows: Indices, epoch: Floats, step: Float
     return max(1, int(np.max(tops) + (gap if float(step.min()) == 0 else 0)))
 
 
+def _resets_at(epoch: Floats, step: Floats) -> Bools:
+    """Where the counter goes back, or stands still while the epoch goes on."""
+    found: Bools = (np.diff(step) < 0) | ((np.diff(step) == 0) & (np.diff(epoch) > 0))
+    return found
+
+
 def _positions(
     epoch: Floats, step: Floats, per_epoch: int | None
 ) -> tuple[Floats, NDArray[np.int64], Bools]:
@@ -257,7 +307,7 @@ def _positions(
     count = step.size
     if not count:
         return np.empty(0), np.empty(0, np.int64), np.empty(0, np.bool_)
-    fell = np.append(False, np.diff(step) < 0)
+    fell = np.append(False, _resets_at(epoch, step))
     if per_epoch is None:
         starts = np.append(True, np.diff(np.nan_to_num(epoch)) != 0)
         stretch = np.cumsum(fell)
@@ -273,9 +323,3 @@ def _positions(
         starts = np.append(True, fell[1:])
     position = number * per_epoch + step
     return position, np.cumsum(back).astype(np.int64), starts
-
-
-def validation_rows(records: Records) -> Bools:
-    """Rows of validation."""
-    found: Bools = records.column("phase") == VALIDATION
-    return found

@@ -65,7 +65,7 @@ def blocks(data: memoryview, framing: Framing) -> Iterator[Block]:
     while at < len(data):
         begins, end = _run(data, at, known)
         if begins:
-            previous = end + 1
+            previous = begins[-1] + HEADER
             edges = np.array([*begins, end], dtype=np.int64)
             yield Block(edges[:-1] + HEADER, np.diff(edges) - AROUND, framing.records + 1)
             framing.records += len(begins)

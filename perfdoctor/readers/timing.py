@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from perfdoctor.readers.records import Records
-from perfdoctor.readers.rows import Steps
-from perfdoctor.record import Floats
+from perfdoctor.readers.rows import Steps, same_stretch
+from perfdoctor.record import Bools, Floats
 
 #: Values that grow in so many of their differences are sums.
 _GROWING = 0.9
@@ -47,7 +48,17 @@ def column(records: Records, steps: Steps, role: str) -> Floats | None:
     if role not in records:
         return None
     values = records.columns[role][steps.rows]
-    return values if np.isfinite(values).any() else None
+    known = values[np.isfinite(values)]
+    if not known.size or (role in ("unclear_s", "elapsed_s") and _is_index(known)):
+        return None
+    return values
+
+
+def _is_index(values: Floats) -> bool:
+    """0, 1, 2, …: an index, whatever it is called."""
+    if values.size < 5 or float(values.min()) >= 2:
+        return False
+    return bool((np.diff(values) == 1.0).all())
 
 
 def _enough(values: Floats | None) -> bool:
@@ -78,7 +89,8 @@ def _printed(records: Records, steps: Steps) -> StepTimes | None:
 def _unclear(records: Records, steps: Steps) -> StepTimes | None:
     for role in ("unclear_s", "elapsed_s", "train_s", "interval_s", "compute_s"):
         values = column(records, steps, role)
-        if values is None or not _enough(values) or is_cumulative(values, steps):
+        named = role == "elapsed_s"
+        if values is None or not _enough(values) or is_cumulative(values, steps, named=named):
             continue
         per = _per(records, steps, values)
         how = "Step times as printed."
@@ -91,8 +103,11 @@ def _unclear(records: Records, steps: Steps) -> StepTimes | None:
     return None
 
 
-def is_cumulative(values: Floats, steps: Steps) -> bool:
-    """Whether they grow on and on: a sum since the start of the run or of the epoch."""
+def is_cumulative(values: Floats, steps: Steps, *, named: bool = False) -> bool:
+    """Whether they grow on and on: a sum since the start of the run or of the epoch.
+
+    `named`: they are called so ("elapsed"), and growing is enough.
+    """
     known = np.isfinite(values)
     x, stretch, start = values[known], steps.stretch[known], steps.epoch_start[known]
     if x.size < _FEWEST:
@@ -105,9 +120,25 @@ def is_cumulative(values: Floats, steps: Steps) -> bool:
         return False
     if start[1:].sum() >= 2 and inside.sum() < 2 * start.sum():
         return True
-    # step times that creep upwards grow by little; a sum grows by about what it began with
-    first = float(np.median(x[: max(1, x.size // 10)]))
-    return bool(np.median(differences) > 0.02 * max(first, 1e-12))
+    return named or _grows_like_a_sum(x, stretch, start, differences)
+
+
+def _grows_like_a_sum(
+    x: Floats, stretch: NDArray[np.int64], start: Bools, differences: Floats
+) -> bool:
+    """Step times that creep upwards grow by little, and not by the same each time."""
+    group = np.cumsum((np.diff(stretch, prepend=stretch[0]) != 0) | start) if start[1:].any() else (
+        stretch
+    )  # fmt: skip
+    firsts = np.flatnonzero(np.append(True, np.diff(group) != 0))
+    lasts = np.append(firsts[1:], x.size) - 1
+    ratio = x[lasts] / np.maximum(x[firsts], 1e-12)
+    if float(np.median(ratio[lasts > firsts])) > 2.5 if (lasts > firsts).any() else False:
+        return True
+    if float(x[-1]) > 2.5 * float(x[0]) and (np.diff(x) > 0).mean() >= _GROWING:
+        return True
+    spread = float(differences.std()) / max(float(differences.mean()), 1e-12)
+    return spread < 0.5 and differences.size >= 4 and (differences > 0).all()
 
 
 def _per(records: Records, steps: Steps, values: Floats) -> Floats | None:
@@ -151,7 +182,8 @@ def _by_the_rate(records: Records, steps: Steps) -> float | None:
 def _from_elapsed(records: Records, steps: Steps) -> StepTimes | None:
     for role in ("elapsed_s", "unclear_s", "step_s", "train_s", "epoch_s"):
         values = column(records, steps, role)
-        if values is None or not _enough(values) or not is_cumulative(values, steps):
+        named = role == "elapsed_s"
+        if values is None or not _enough(values) or not is_cumulative(values, steps, named=named):
             continue
         step_s = _differences(values, steps) / steps.covers
         step_s = np.where(step_s > 0, step_s, np.nan)
@@ -167,7 +199,8 @@ def _from_bar(records: Records, steps: Steps) -> StepTimes | None:
     done = steps.step
     values = np.divide(elapsed, done, out=np.full(done.size, np.nan), where=done > 0)
     total = records.column("step_total")[steps.rows]
-    ends = (done == total) & (values > 0)
+    last = np.append(np.diff(elapsed) < 0, True)  # a bar without a total ends where the next begins
+    ends = np.where(np.isfinite(total), done == total, last) & (values > 0)
     if not ends.any():
         return None
     return StepTimes(
@@ -192,8 +225,7 @@ def _from_time(records: Records, steps: Steps) -> StepTimes | None:
 def _differences(values: Floats, steps: Steps) -> Floats:
     """To the row before; NaN across restarts, and where a sum began anew."""
     found = np.diff(values, prepend=np.nan)
-    fresh = np.append(True, np.diff(steps.stretch) != 0) if values.size else np.empty(0, bool)
-    found[fresh] = np.nan
+    found[~same_stretch(steps.stretch)] = np.nan
     found[found < 0] = np.nan
     return found
 
@@ -208,7 +240,7 @@ def windows(means: Floats | None, steps: Steps) -> Floats | None:
     done = steps.step + 1 if steps.step.size and float(np.nanmin(steps.step)) == 0 else steps.step
     before_n = np.append(0.0, done[:-1])
     before_m = np.append(0.0, means[:-1])
-    fresh = steps.epoch_start | np.append(True, np.diff(steps.stretch) != 0)
+    fresh = steps.epoch_start | ~same_stretch(steps.stretch)
     before_n = np.where(fresh, 0.0, before_n)
     before_m = np.where(fresh, 0.0, before_m)
     between = done - before_n

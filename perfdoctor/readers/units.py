@@ -59,6 +59,7 @@ _RATIO = re.compile(
 _WORD = re.compile(rf"\s?(?P<word>{_W}{{1,14}})(?![A-Za-z0-9_=:]|/(?![0-9]))")
 _SIZE = re.compile(r"\s?(?P<scale>[KMGTkmgt])?(?:i?[Bb](?:ytes?)?)?(?![A-Za-z0-9_/=])")
 #: "epoch 5 step 10": the word belongs to the value behind it.
+_NAMES_NEXT_VALUE = re.compile(r"\s*[:=]\s*[-+]?[0-9.nN]")
 _NAMES_NEXT = re.compile(r"[\s:=#\[(]{0,12}[0-9]")
 _PERCENT = re.compile(r"\s?[%％]")
 
@@ -94,8 +95,8 @@ def unit_of(text: str) -> Unit | None:
 
 def _ratio(line: str, start: int) -> Unit | None:
     match = _RATIO.match(line, start)
-    if match is None:
-        return None
+    if match is None or _NAMES_NEXT_VALUE.match(line, match.end()):
+        return None  # "10 images/sec: 133.9": the name of the next value
     many = _MULTIPLES.get(match["many"] or "", 1.0)
     top, bottom = match["top"].lower(), match["bottom"].lower()
     device = match["device"] is not None
@@ -109,7 +110,14 @@ def _ratio(line: str, start: int) -> Unit | None:
     return None
 
 
+#: "12epoch:train:1-682batch:": without a space the word is of the number before it.
+_ATTACHED = re.compile(r"(?:epoch|batch|iter|step)(?:s|es)?(?![A-Za-z0-9_=])")
+
+
 def _word(line: str, start: int) -> Unit | None:
+    attached = _ATTACHED.match(line, start)
+    if attached is not None:
+        return Unit(COUNT, 1.0, attached.end(), THINGS[attached.group()])
     match = _WORD.match(line, start)
     if match is None:
         return None

@@ -34,11 +34,11 @@ _ETA = frozenset("eta remain remaining remains left estimated finish expected to
 _EPOCH = frozenset("epoch epochs ep".split())
 _STEP = frozenset(
     "step steps iter iters iteration iterations it itr its batch batches minibatch update updates "
-    "upd i idx".split()
+    "upd bch nupdates i idx".split()
 )
 _TIME = frozenset(
     "time times timer timing sec secs second seconds s duration dur took takes taken cost costs "
-    "runtime latency t dt ms msec us wall walltime elapsed wallclock spent tt".split()
+    "runtime t dt ms msec us wall walltime elapsed wallclock spent tt".split()
 )
 _ELAPSED = frozenset(
     "elapsed total wall walltime wallclock cumulative cum since used passed uptime overall "
@@ -59,7 +59,7 @@ _STAGES: tuple[tuple[frozenset[str], str], ...] = (
     (
         frozenset(
             "data dataload loading load loader dataloader dataloading fetch fetching reader "
-            "reading read input io batchwait datatime dataset generator gen".split()
+            "reading read loaded input io smp batchwait datatime dataset generator gen".split()
         ),
         "data_loading",
     ),
@@ -70,9 +70,18 @@ _STAGES: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset("metric metrics".split()), "metrics"),
     (frozenset("logging logger plot visualize visualization".split()), "logging"),
 )
+_NOT_TRAINING = frozenset("latency preprocess postprocess nms pid".split())
+#: Composer counts batches and samples as "time/batch".
+_COUNTED_TIME = {"time_batch": "step", "time_epoch": "epoch", "time_iteration": ""}
+_COUNTED_TIME |= dict.fromkeys(
+    ("time_sample", "time_token", "time_batch_in_epoch", "time_sample_in_epoch",
+     "time_token_in_epoch", "time_token_in_iteration", "time_batch_in_iteration"), ""
+)  # fmt: skip
 _RATE = frozenset(
     "speed throughput ips fps wps tps ups rate hz sps qps tput samplespersec itps".split()
 )
+#: "15.5K" of a rate is 15 500, not 15.5 KiB.
+_MULTIPLE = {2.0**10: 1e3, 2.0**20: 1e6, 2.0**30: 1e9}
 _PER_SECOND = re.compile(
     r"(?:^|_)(?:(?P<top>[a-z]+)_)?(?:per|p)_?(?:sec|secs|second|s)(?:_|$)|(?P<bar>[a-z]+)_s$"
 )
@@ -118,7 +127,10 @@ class Label:
         return not set(self.words).isdisjoint(vocabulary)
 
 
-_RATIO_AT_END = re.compile(r"(?:^|[\W_])([A-Za-zµμ]{1,14}\s?(?:/|\bper\b)\s?[A-Za-z]{1,14})\s*$")
+_RATIO_AT_END = re.compile(
+    r"(?:^|[\W_])([A-Za-zµμ]{1,14}\s?(?:/|\bper\b)\s?[A-Za-z]{1,14}"
+    r"(?:\s?(?:/|per)\s?(?:gpu|GPU|device|rank|card|chip))?)\s*$"
+)
 _UNIT_IN_LABEL = re.compile(r"[(\[（]\s*([^()\[\]（）]{1,24}?)\s*[)\]）]\s*$")
 
 
@@ -154,6 +166,8 @@ def meaning_of(label: Label, unit: Unit | None, *, integer: bool, clock: bool) -
 
     `clock`: it was written as h:mm:ss or in several units, and so is a duration.
     """
+    if integer and label.text in _COUNTED_TIME:
+        return Meaning(_COUNTED_TIME[label.text]) if _COUNTED_TIME[label.text] else None
     unit = unit or label.unit
     if unit is not None and unit.kind == RATE:
         return _rate(label, unit)
@@ -214,6 +228,7 @@ def _named_rate(label: Label, unit: Unit | None) -> Meaning | None:
     """"samples_per_sec", "wps", "throughput", "tokens/s" as the name of the value."""
     if unit is not None and unit.kind == TIME:
         return _duration(label, unit)
+    scale = _MULTIPLE.get(unit.scale, 1.0) if unit is not None and unit.kind == BYTES else 1.0
     if label.any(_ETA) or label.any(("flops", "tflops")):
         return None
     match = _PER_SECOND.search(label.text)
@@ -230,7 +245,7 @@ def _named_rate(label: Label, unit: Unit | None) -> Meaning | None:
         return None
     mean = "_mean" if label.any(_MEAN) else ""
     phase = "validation:" if label.any(_VALIDATION) else ""
-    return Meaning(f"{phase}{thing}s_per_s{mean}", 1.0, _device(label) or label.any(("tgs",)))
+    return Meaning(f"{phase}{thing}s_per_s{mean}", scale, _device(label) or label.any(("tgs",)))
 
 
 def _is_duration(label: Label, unit: Unit | None, integer: bool) -> bool:
@@ -242,17 +257,23 @@ def _is_duration(label: Label, unit: Unit | None, integer: bool) -> bool:
         return False
     if label.any(("eta",)):
         return True
+    if label.words == ("cost",):
+        return False  # another name of the loss
+    if label.words == ("s",) and integer:
+        return False  # llm.c counts its steps as "s:12"
     if label.any(_TIME - {"t", "s", "i"}) or (label.words and label.words[-1] in ("t", "s")):
         return not label.any(("timestep", "timesteps", "timestamp", "times", "stamp"))
-    named = label.any(_STEP) or _stage(label) is not None
     # "Batch 0.818", "Data 0.002": a decimal under the name of a part of the step
-    return named and not integer and len(label.words) <= 2 and not label.any(("epoch",))
+    named = label.any(("batch", "iter", "step", "bt", "dt")) or _stage(label) is not None
+    return named and not integer and len(label.words) == 1
 
 
 def _duration(label: Label, unit: Unit | None) -> Meaning | None:
     scale = unit.scale if unit is not None and unit.kind == TIME else _scale(label)
-    if label.any(_ETA):
+    if label.any(_ETA) or label.any(_NOT_TRAINING):
         return None
+    if label.any(("speed",)) and not label.any(_STEP):
+        return None  # "Speed: 0.8ms inference per image"
     mean = "_mean" if label.any(_MEAN) else ""
     stage = _stage(label)
     if stage is None and label.any(("compute", "calc")) and not label.any(_STEP):
@@ -313,7 +334,7 @@ def _counter(label: Label, integer: bool) -> Meaning | None:
         return Meaning("rank")
     if label.any(_STEP):
         if label.any(("per", "every", "interval", "warmup", "skip", "micro", "save", "log", "accumulation",
-                      "accum", "each", "skipped")):  # fmt: skip
+                      "accum", "each", "skipped", "nan", "number")):  # fmt: skip
             return None
         return Meaning("step_total" if label.any(_STEP_TOTAL) and not label.any(("global",))
                        and "num_updates" not in label.text else "step")  # fmt: skip

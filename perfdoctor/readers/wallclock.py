@@ -8,11 +8,13 @@ import numpy as np
 
 from perfdoctor.readers.records import TRAIN, VALIDATION, Records
 from perfdoctor.readers.rows import Steps
-from perfdoctor.record import EpochSeries, Floats, Span
+from perfdoctor.record import Bools, EpochSeries, Floats, Span
 
 #: A gap so much longer than all others is a run that ended, and one that began later.
 _APART = 50.0
 _LONG_S = 600.0
+#: Before this (1985) lie the moments of logs that name no year.
+_YEARLESS = 5e8
 
 
 @dataclass(frozen=True)
@@ -29,13 +31,15 @@ def wall_clock(
 ) -> WallClock | None:
     """By the lines' times, else by what the log says of each epoch; None where neither is there."""
     if "time" in records:
-        found = _by_time(records, steps, step_s)
+        found = _by_time(records, steps, step_s, epochs)
         if found is not None:
             return found
     return None if epochs is None else _by_epochs(epochs, records)
 
 
-def _by_time(records: Records, steps: Steps, step_s: Floats | None) -> WallClock | None:
+def _by_time(
+    records: Records, steps: Steps, step_s: Floats | None, epochs: EpochSeries | None
+) -> WallClock | None:
     time = records.column("time")
     rows = np.flatnonzero(np.isfinite(time))
     if rows.size < 2:
@@ -54,7 +58,10 @@ def _by_time(records: Records, steps: Steps, step_s: Floats | None) -> WallClock
     starts_epoch = np.zeros(rows.size, dtype=np.bool_)
     at = index[rows]
     starts_epoch[stepped] = steps.epoch_start[at[stepped]]
-    apart = gaps > max(_LONG_S, _APART * float(np.quantile(gaps, 0.95)))
+    long = gaps > max(_LONG_S, _APART * float(np.quantile(gaps, 0.95)))
+    fresh = np.zeros(len(records), dtype=np.bool_)
+    fresh[steps.rows[np.flatnonzero(np.diff(steps.stretch, prepend=0) != 0)]] = True
+    apart = long & _before_fresh(fresh[rows])
     parts = {"start_up": 0.0, "train": 0.0, "validation": 0.0, "unexplained": 0.0}
     after, before = slice(1, None), slice(0, -1)
     start_up = (np.arange(1, rows.size) <= first) & ~apart if stepped.any() else np.zeros(
@@ -70,11 +77,29 @@ def _by_time(records: Records, steps: Steps, step_s: Floats | None) -> WallClock
     if step_s is not None and steps.rows.size:
         _to_first_print(parts, steps, step_s)
     if not stepped.any():
-        parts = {"unexplained": float(gaps[~apart].sum())}
+        return _whole(float(gaps.sum()), moments, epochs, records)
     wall_s = float(gaps[~apart].sum())
     started = float(moments[0])
     spans = tuple(Span(name=n, seconds=s) for n, s in parts.items() if s > 0)
-    return WallClock(wall_s, spans, started if started > 1e8 * 5 else None)
+    return WallClock(wall_s, spans, started if started > _YEARLESS else None)
+
+
+def _before_fresh(fresh: Bools) -> Bools:
+    """Gaps that end at a line after which a new stretch of steps begins, with no step between."""
+    found: Bools = fresh[1:].copy()
+    return found
+
+
+def _whole(
+    wall_s: float, moments: Floats, epochs: EpochSeries | None, records: Records
+) -> WallClock:
+    """The lines' times tell only the whole; its parts are what the epochs say of themselves."""
+    inner = None if epochs is None else _by_epochs(epochs, records)
+    started = float(moments[0]) if float(moments[0]) > _YEARLESS else None
+    if inner is None or inner.wall_s > 1.02 * wall_s:
+        return WallClock(wall_s, (), started)
+    rest = Span(name="unexplained", seconds=max(0.0, wall_s - inner.wall_s))
+    return WallClock(wall_s, (*inner.spans, rest), started)
 
 
 def _to_first_print(parts: dict[str, float], steps: Steps, step_s: Floats) -> None:
@@ -82,9 +107,11 @@ def _to_first_print(parts: dict[str, float], steps: Steps, step_s: Floats) -> No
     usual = float(np.nanmedian(step_s)) if np.isfinite(step_s).any() else 0.0
     done = np.where(steps.epoch_start, steps.step, 0.0)
     unseen = float(np.nansum(done[1:])) * usual if steps.steps_per_epoch else 0.0
-    moved = min(unseen, parts["unexplained"])
-    parts["train"] += moved
-    parts["unexplained"] -= moved
+    for part in ("unexplained", "validation"):
+        moved = min(unseen, parts[part])
+        unseen -= moved
+        parts["train"] += moved
+        parts[part] -= moved
 
 
 def _by_epochs(epochs: EpochSeries, records: Records) -> WallClock | None:

@@ -49,6 +49,8 @@ def fit(name: str, cells: int) -> str:
 
 def thousands(value: float, _: float = 0.0) -> str:
     """How ticks of rates, steps and times are written."""
+    if abs(value) >= 1e6:
+        return f"{value / 1e6:.4g} M"
     return number(float(f"{value:.6g}"))
 
 
@@ -66,24 +68,16 @@ def top_of(values: Floats) -> tuple[float, int]:
 
 
 def columns(
-    ax: Axes,
-    x: Floats,
-    top: Floats,
-    colour: str,
-    *,
-    width: float,
-    label: str | None,
-    bottom: Floats | None = None,
+    ax: Axes, x: Floats, low: Floats, top: Floats, *, colour: str, width: float, label: str
 ) -> None:
     """Vertical bars, drawn as one: hundreds of single ones take a second."""
     from matplotlib.collections import PolyCollection
 
     if x.size == 0:
         return
-    low = np.zeros(x.size) if bottom is None else bottom
     left, right = x - width / 2, x + width / 2
     corners = np.array([(left, low), (left, top), (right, top), (right, low)])
-    edge = "white" if x.size < 60 else "none"
+    edge = "white" if width < 1 else "none"
     bars = PolyCollection(list(corners.transpose(2, 0, 1)), fc=colour, ec=edge, lw=0.5, label=label)
     ax.add_collection(bars, autolim=False)
 

@@ -51,6 +51,7 @@ _STYLE: dict[str, Any] = {
     "axes.titlelocation": "left",
     "axes.titleweight": "bold",
     "axes.titlesize": 11,
+    "axes.titley": 1.0,  # else every drawing measures all ticks to find a place
     "axes.axisbelow": True,
     "axes.edgecolor": "#888888",
     "axes.spines.top": False,

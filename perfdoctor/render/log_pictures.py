@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,9 @@ from perfdoctor.render.axes import AXES_IN
 from perfdoctor.render.epoch_panel import draw_epochs, epoch_times
 from perfdoctor.render.figure import Heading, Panel, heading, page, style, to_png
 from perfdoctor.render.rate_panel import draw_rates
-from perfdoctor.render.runs_panel import draw_runs, measures, runs_height
+from perfdoctor.render.runs_panel import draw_runs, left_out, measures, runs_height
 from perfdoctor.render.series import rates
-from perfdoctor.render.text import clean
+from perfdoctor.render.text import clean, counted
 from perfdoctor.render.wall_panel import draw_wall, wall_height
 from perfdoctor.report import Report
 from perfdoctor.stages import OTHER
@@ -109,14 +110,20 @@ def comparison(report: Report) -> Figure | None:
         )
         for index, (measure, width) in enumerate(zip(shown, widths, strict=True))
     ]  # fmt: skip
-    return page(_heading(report, []), [panels])
+    more = left_out(compared)
+    sentence = [f"{counted(more, 'run')} behind these not shown"] if more else []
+    facts = [_formats(report), counted(len(compared.rows), "run")]
+    return page(heading(replace(report, diagnosis=None), facts, sentence), [panels])
 
 
 def _heading(report: Report, sentences: list[str]) -> Heading:
-    files = [clean(log.format) for log in report.logs]
     facts = [
-        " + ".join(dict.fromkeys(files)),
+        _formats(report),
         log_words.ran(report.wall),
         words.main_settings(report.configuration),
     ]
     return heading(report, facts, sentences)
+
+
+def _formats(report: Report) -> str:
+    return " + ".join(dict.fromkeys(clean(log.format) for log in report.logs))

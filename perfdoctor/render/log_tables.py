@@ -23,6 +23,7 @@ from perfdoctor.report import ComparedConfiguration, Comparison, Report, WallPar
 
 _WALL_NUMBERS = ("share", "time", "times")
 _FEWEST_NUMBERS = 2
+_RUNS_SHOWN = 30
 _LEFT_OVER = "unexplained"
 
 _Cell = Callable[[ComparedConfiguration], str | None]
@@ -99,7 +100,7 @@ def baseline(comparison: Comparison) -> ComparedConfiguration | None:
 
 def runs_table(comparison: Comparison, width: int, metric: str | None = None) -> RenderableType:
     """One row a run, best first; columns that no run fills are left out."""
-    order = in_order_of_merit(comparison)
+    order = in_order_of_merit(comparison)[:_RUNS_SHOWN]
     rows = [comparison.rows[index] for index in order]
     columns = _columns(rows, metric)
     numbers = [_numbers(row, columns) for row in rows]
@@ -162,8 +163,10 @@ def _run_notes(
 ) -> Iterator[Text]:
     first = baseline(comparison)
     if first is not None:
-        note = f"relative: speed ÷ that of {log_words.path(first.label)}; the runs were logged one by one, "
-        yield Text(f"{note}so whatever else differed between them counts too", "dim")
+        note = f"relative: speed ÷ that of {log_words.path(first.label)}"
+        yield Text(f"{note}; whatever else differed between the runs counts too", "dim")
+    if len(comparison.rows) > len(rows):
+        yield Text(f"{len(comparison.rows) - len(rows):,} more runs are in the report", "dim")
     if hidden:
         yield Text(f"a wider terminal also shows: {', '.join(hidden)}", "dim")
     if len(comparison.best) > 1:

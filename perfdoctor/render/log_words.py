@@ -11,6 +11,7 @@ from perfdoctor.render.text import (
     change,
     clean,
     counted,
+    in_unit,
     known,
     number,
     seconds,
@@ -152,7 +153,8 @@ def trend(report: Report) -> list[str]:
 
 
 def _shape(found: Trend) -> str:
-    ends = f"{_rate(found.first, found.unit)} at the start, {number(found.last)} at the end"
+    last = in_unit(found.last, found.unit, bare=True)
+    ends = f"{in_unit(found.first, found.unit)} at the start, {last} at the end"
     if found.shape == "steady":
         return f"steady: {ends}"
     word = _SHAPES.get(found.shape, clean(found.shape))
@@ -189,8 +191,8 @@ def _length(report: Report) -> float:
 def _changed(report: Report, points: Sequence[ChangePoint], unit: str) -> str:
     first, last = points[0], points[-1]
     verb = "rose" if last.after > first.before else "fell"
-    rates = f"from {number(first.before)} to {_rate(last.after, unit)}"
-    where = " and ".join(dict.fromkeys(clean(p.where) for p in (first, last) if p.where))
+    rates = f"from {in_unit(first.before, unit, bare=True)} to {in_unit(last.after, unit)}"
+    where = " and ".join(dict.fromkeys(path(p.where) for p in (first, last) if p.where))
     return f"Throughput {verb} {rates} {_between(report, points)}" + (
         f" ({where})" if where else ""
     )
@@ -213,10 +215,6 @@ def _step_before(report: Report, point: ChangePoint) -> float | None:
     if not 0 < point.index < len(steps) or steps[point.index] != point.step:
         return None
     return steps[point.index - 1]
-
-
-def _rate(value: float, unit: str) -> str:
-    return f"{number(value)} {clean(unit)}"
 
 
 def stalls(found: Stalls) -> str:

@@ -10,7 +10,7 @@ from perfdoctor.record import Bools, Floats
 from perfdoctor.render import log_words
 from perfdoctor.render.axes import BLUE, GREY, LIGHT_GREY, SKY, VERMILLION, fit, thousands, top_of
 from perfdoctor.render.series import Positions, positions, rates
-from perfdoctor.render.text import count_per_s, counted, number, seconds
+from perfdoctor.render.text import counted, in_unit, number, seconds
 from perfdoctor.report import ChangePoint, Report
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Fewer records than this are drawn one by one and joined.
 _FEW = 40
+#: So few records have a tick each.
+_TICKED = 3
 _WINDOWS, _LEAST_WINDOW = 80, 5
 _CHANGES_SHOWN, _RESTARTS_SHOWN = 4, 20
 #: A record is drawn as slow below so much of its neighbours' rate.
@@ -32,17 +34,15 @@ def draw_rates(ax: Axes, report: Report) -> None:
     found = rates(report)
     if found is None:
         return
-    rate, unit = found
-    place = positions(report, rate.size)
-    known = np.isfinite(rate)
-    x, rate = place.x[known], rate[known]
-    middle = count_per_s(float(np.median(rate)), unit.removesuffix("/s"))
-    ax.set_title(f"Throughput: {middle} (median record)")
+    place = positions(report, found[0].size)
+    known = np.isfinite(found[0])
+    x, values, unit = place.x[known], found[0][known], found[1]
+    ax.set_title(f"Throughput: {in_unit(float(np.median(values)), unit)} (median record)")
     changes = _changes(report)
-    top, beyond = top_of(rate)
+    top, beyond = top_of(values)
     ax.set_ylim(0, top / (1 - _LABEL_SHARE * len(changes)))
-    _records(ax, x, rate)
-    _slow(ax, report, x, rate)
+    _records(ax, x, values)
+    _slow(ax, report, x, values)
     _warm_up(ax, report, place)
     _restarts(ax, report, place)
     for row, change in enumerate(changes):
@@ -56,11 +56,13 @@ def _axes(ax: Axes, place: Positions, unit: str, beyond: int) -> None:
     left = min(0.0, ends[0]) if ax.patches else ends[0] - margin  # the patch is the warm-up
     ax.set_xlim(left, ends[1] + margin)
     ax.locator_params(axis="both", nbins=8)
+    if place.x.size <= _TICKED:
+        ax.set_xticks(np.unique(place.x))
     ax.xaxis.set_major_formatter(thousands)
     ax.yaxis.set_major_formatter(thousands)
-    ax.set_xlabel(place.label)
-    above = f"\n({counted(beyond, 'record')} above)" if beyond else ""
-    ax.set_ylabel(f"{unit}{above}")
+    above = f" ({counted(beyond, 'record')} above what is drawn)" if beyond else ""
+    ax.set_xlabel(f"{place.label}{above}")
+    ax.set_ylabel(unit)
     ax.grid(axis="y")
     ax.legend(
         loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=5, borderaxespad=0.2,
@@ -74,14 +76,14 @@ def _records(ax: Axes, x: Floats, rate: Floats) -> None:
         ax.plot(*_broken(x, rate), "o-", color=BLUE, ms=4, lw=1.4, label="records")
         return
     ax.plot(x, rate, "o", color=SKY, ms=2.2, alpha=0.7, mew=0, label="records")
-    ax.plot(*_broken(x, _running(rate)), color=BLUE, lw=1.6, label="running median")
+    ax.plot(*_broken(x, _running(rate)), color=BLUE, lw=1.6, label="median")
 
 
 def _running(values: Floats) -> Floats:
     """The median of the neighbours of each value, itself among them."""
-    window = max(_LEAST_WINDOW, values.size // _WINDOWS) | 1
-    padded = np.pad(values, window // 2, mode="edge")
-    return np.median(np.lib.stride_tricks.sliding_window_view(padded, window), axis=1)
+    reach = min(max(_LEAST_WINDOW, values.size // _WINDOWS) // 2, values.size - 1)
+    padded = np.pad(values, reach, mode="reflect")
+    return np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1), axis=1)
 
 
 def _broken(x: Floats, y: Floats) -> tuple[Floats, Floats]:
@@ -100,10 +102,11 @@ def _stalled(report: Report, rate: Floats) -> Bools:
     """The records furthest below their neighbours, as many as there are stalls."""
     below = rate / _running(rate)
     if report.stalls is None or not report.stalls.count:
-        return below < 0
+        return np.zeros(rate.size, dtype=np.bool_)
     count = max(1, report.stalls.count // _stride(report, rate.size))
     last = np.sort(below)[min(count, below.size) - 1]
-    return (below <= last) & (below < _SLOW)
+    slow: Bools = (below <= last) & (below < _SLOW)
+    return slow
 
 
 def _stride(report: Report, points: int) -> int:
@@ -117,7 +120,7 @@ def _stall_label(report: Report) -> str:
         return "slow steps"
     each = seconds(stalls.excess_s)
     if stalls.at_epoch_start:
-        return f"slow: at the start of an epoch, {each}"
+        return f"slow: first of an epoch, {each}"
     return f"slow: every {counted(stalls.period_steps or 0, 'step')}, {each}"
 
 
@@ -126,13 +129,13 @@ def _warm_up(ax: Axes, report: Report, place: Positions) -> None:
     if report.steps is None or not report.steps.warmup_discarded or place.by != "step":
         return
     if first > 0:
-        ax.axvspan(0, first, color=LIGHT_GREY, alpha=0.35, lw=0, label="warm-up, not counted")
+        ax.axvspan(0, first, color=LIGHT_GREY, alpha=0.35, lw=0, label="warm-up")
 
 
 def _restarts(ax: Axes, report: Report, place: Positions) -> None:
     stride = _stride(report, place.x.size)
     places = [index // stride for index in report.restarts[:_RESTARTS_SHOWN]]
-    label = "started again"
+    label = "restart"
     for index in places:
         if index < place.x.size:
             ax.axvline(float(place.x[index]), color=GREY, ls=":", lw=1.2, label=label)
@@ -173,7 +176,7 @@ def _place_of(change: ChangePoint, place: Positions) -> float | None:
 
 
 def _change_text(change: ChangePoint, unit: str) -> str:
-    rates = f"{number(change.before)} → {number(change.after)} {unit}"
+    rates = f"{in_unit(change.before, unit, bare=True)} → {in_unit(change.after, unit)}"
     step = f" at step {number(change.step)}" if change.step is not None else ""
     where = f" ({fit(log_words.path(change.where), _WHERE_CELLS)})" if change.where else ""
     return f"{rates}{step}{where}"

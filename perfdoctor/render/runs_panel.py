@@ -34,8 +34,8 @@ class Measure:
 _MEASURES = (
     Measure("Throughput", "samples per second", lambda row: row.samples_per_s),
     Measure("Throughput", "steps per second", lambda row: row.steps_per_s),
-    Measure("Time of an epoch (median)", "", lambda row: row.epoch_p50_s, timed=True),
-    Measure("Time of a step (median)", "", lambda row: row.step_p50_s, timed=True),
+    Measure("Median epoch", "", lambda row: row.epoch_p50_s, timed=True),
+    Measure("Median step", "", lambda row: row.step_p50_s, timed=True),
     Measure("Whole run", "", lambda row: row.wall_s, timed=True),
 )
 
@@ -69,15 +69,13 @@ def draw_runs(ax: Axes, comparison: Comparison, measure: Measure, *, named: bool
     ax.xaxis.set_major_formatter(thousands)
     labels = [_label(comparison.rows[index], index in comparison.best) for index in order]
     rows(ax, labels if named else [""] * len(shown), [_value(row, measure) for row in shown])
-    left_out = len(comparison.rows) - len(shown)
-    ax.set_title(_title(comparison, measure, left_out if not named else 0, named))
-
-
-def _title(comparison: Comparison, measure: Measure, left_out: int, named: bool) -> str:
-    if not named:
-        return measure.title + (f" ({left_out} more not shown)" if left_out else "")
     several = ", not distinguishable" if len(comparison.best) > 1 else ""
-    return f"{measure.title} (★ best{several})"
+    ax.set_title(f"{measure.title} (★ best{several})" if named else measure.title)
+
+
+def left_out(comparison: Comparison) -> int:
+    """How many runs are not drawn."""
+    return max(0, len(comparison.rows) - _ROWS_SHOWN)
 
 
 def _intervals(ax: Axes, shown: Sequence[ComparedConfiguration], lengths: Sequence[float]) -> None:

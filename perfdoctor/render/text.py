@@ -136,9 +136,17 @@ def count_per_s(value: float | None, what: str = "samples") -> str:
     """A rate: "413 samples/s", "12.9 steps/s", "1,240 samples/s"."""
     if value is None or not math.isfinite(value):
         return NOT_MEASURED
-    if abs(value) >= 1e7:
+    if abs(value) >= 1e6:
         return f"{_three_digits(value / 1e6)} M {what}/s"
     return f"{number(value)} {what}/s"
+
+
+def in_unit(value: float | None, unit: str, *, bare: bool = False) -> str:
+    """A rate in the unit that a record names it with; `bare` leaves the unit out."""
+    name = clean(unit)
+    what = name.removesuffix("/s")
+    shown = f"{number(value)} {name}" if what == name else count_per_s(value, what)
+    return shown.removesuffix(f" {what}/s").removesuffix(f" {name}") if bare else shown
 
 
 def share(value: float | None) -> str:

@@ -36,6 +36,9 @@ class Rule(Protocol):
         verify_with: the experiment that tries the change, or None.
         cause: findings of one cause become one recommendation.
         thresholds: names and defaults; each has its source in the docstring.
+
+    A rule that is only about some kinds of source has `sources`, a tuple of them ("log", "run",
+    ...); the engine does not ask it about others.
     """
 
     code: ClassVar[str]
@@ -75,6 +78,10 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "perfdoctor.rules.prefetch:ShallowPrefetch",
         "Slow batches drain the queue although the workers are fast enough on average.",
     ),
+    "PD106": (
+        "perfdoctor.rules.log_loading:TrainingWaitsForData",
+        "Training waits for data, and what is known of the loader does not tell why.",
+    ),
     "PD201": (
         "perfdoctor.rules.transfer:PageableHostCopies",
         "Batches are copied to the GPU from pageable memory.",
@@ -95,6 +102,18 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "perfdoctor.rules.compute:SmallBatch",
         "The batch is so small that the fixed cost of a step weighs.",
     ),
+    "PD206": (
+        "perfdoctor.rules.gpu_use:GpuUnderused",
+        "The GPU is idle for a large part of the run.",
+    ),
+    "PD207": (
+        "perfdoctor.rules.gpu_use:GpuSaturated",
+        "The GPU is busy nearly all the time: only the model's own work can become faster.",
+    ),
+    "PD208": (
+        "perfdoctor.rules.compiling:ModelNotCompiled",
+        "The log says that a model on a GPU was not compiled.",
+    ),
     "PD301": (
         "perfdoctor.rules.memory:MemoryNearLimit",
         "Training uses nearly all memory of the device.",
@@ -102,6 +121,14 @@ BUILTIN: dict[str, tuple[str, str]] = {
     "PD302": (
         "perfdoctor.rules.memory:MemoryUnderused",
         "The GPU is neither busy nor full.",
+    ),
+    "PD303": (
+        "perfdoctor.rules.host_memory:HostMemoryNearlyFull",
+        "The host's memory is nearly full.",
+    ),
+    "PD304": (
+        "perfdoctor.rules.host_memory:Swapping",
+        "The host swaps memory out while the training runs.",
     ),
     "PD401": (
         "perfdoctor.rules.optimizer:OptimizerNotFused",
@@ -114,6 +141,50 @@ BUILTIN: dict[str, tuple[str, str]] = {
     "PD403": (
         "perfdoctor.rules.search:SecondOrderArchitectureStep",
         "The architecture step differentiates through an unrolled weight update.",
+    ),
+    "PD501": (
+        "perfdoctor.rules.frequency:ValidationTooFrequent",
+        "Validation takes a large part of the run.",
+    ),
+    "PD502": (
+        "perfdoctor.rules.frequency:CheckpointTooFrequent",
+        "Saving checkpoints takes a visible part of the run.",
+    ),
+    "PD503": (
+        "perfdoctor.rules.frequency:LoggingTooFrequent",
+        "Logging, metrics or figures take a visible part of the run.",
+    ),
+    "PD504": (
+        "perfdoctor.rules.past_best:TrainedPastBest",
+        "A large part of the run came after its best epoch.",
+    ),
+    "PD701": (
+        "perfdoctor.rules.slowdown:ThroughputDrops",
+        "The throughput falls during the run.",
+    ),
+    "PD702": (
+        "perfdoctor.rules.slowdown:EpochTimeGrows",
+        "Epochs take longer and longer.",
+    ),
+    "PD703": (
+        "perfdoctor.rules.irregular:PeriodicStalls",
+        "Training stalls at regular distances.",
+    ),
+    "PD704": (
+        "perfdoctor.rules.irregular:SlowTail",
+        "A few steps take much longer than the others, with no regularity.",
+    ),
+    "PD705": (
+        "perfdoctor.rules.accounting:UnexplainedGaps",
+        "A large part of the run is explained by nothing in the log.",
+    ),
+    "PD706": (
+        "perfdoctor.rules.accounting:RestartedRun",
+        "The run was restarted, and steps were done twice.",
+    ),
+    "PD707": (
+        "perfdoctor.rules.accounting:LongWarmUp",
+        "Starting takes a visible part of the run.",
     ),
     "PD901": (
         "perfdoctor.rules.measurement:NoisyMeasurement",

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from perfdoctor.errors import first_line
-from perfdoctor.report import Abstained, Report
+from perfdoctor.report import Abstained, Diagnosis, Finding, Report
 from perfdoctor.rules import Rule, catalogue
 from perfdoctor.rules.facts import Facts, Missing
+from perfdoctor.rules.judging import inconclusive
+from perfdoctor.rules.logs import BENCH, RUN
 from perfdoctor.rules.ranking import MIN_SPEEDUP, Found, recommend, worthwhile
 from perfdoctor.rules.verdict import verdict
 from perfdoctor.schema import to_dict
@@ -19,6 +21,9 @@ from perfdoctor.settings import Settings
 _UNTRUSTED = "PD9"
 _TRUST_LEFT = 0.7
 _MIN_SPEEDUP_SETTING = "min_speedup"
+#: What takes a model and its data to measure, and what only the script itself can tell.
+_BY_BENCH = ("loader", "probes", "limits", "series.loader", "inference", "alone")
+_NOT_MEASURABLE = ("epochs.economics",)
 
 
 @dataclass
@@ -42,7 +47,7 @@ def diagnose(report: Report, settings: Settings, rules: Sequence[Rule] | None = 
     min_speedup = settings.thresholds.get(_MIN_SPEEDUP_SETTING, MIN_SPEEDUP)
     trust = _trust(outcome.found)
     found = [_trusted(f, trust) for f in worthwhile(outcome.found, min_speedup)]
-    diagnosis = verdict(facts, [f.finding for f in found])
+    diagnosis = _verdict(facts, [f.finding for f in found])
     notes = [*known.problems, *_misspelt(settings, known.rules), *outcome.warnings]
     return replace(
         report,
@@ -53,18 +58,42 @@ def diagnose(report: Report, settings: Settings, rules: Sequence[Rule] | None = 
     )
 
 
+def _verdict(facts: Facts, findings: Sequence[Finding]) -> Diagnosis:
+    try:
+        return verdict(facts, findings)
+    except Missing as missing:
+        return inconclusive(f"The report does not tell enough for a verdict: no {missing.path}.")
+
+
 def judge(rules: Iterable[Rule], facts: Facts, overrides: Mapping[str, float]) -> Outcome:
     """Asks every rule; `overrides` are thresholds like `PD102.exposed_share`."""
     outcome = Outcome()
     for rule in rules:
+        if not _concerned(rule, facts):
+            continue
         try:
             _ask(rule, facts.with_thresholds(_thresholds(rule, overrides)), outcome)
         except Missing as missing:
-            outcome.abstained.append(Abstained(rule=rule.code, missing=missing.path))
+            how = how_to_measure(facts, missing.path)
+            abstained = Abstained(rule=rule.code, missing=missing.path, measure_with=how)
+            outcome.abstained.append(abstained)
         except Exception as error:  # a rule may come from anyone
             name = f"rule {rule.code} {rule.name}"
             outcome.warnings.append(f"{name} failed and was left out: {first_line(error)}")
     return outcome
+
+
+def _concerned(rule: Rule, facts: Facts) -> bool:
+    """Whether the rule is about this kind of source; one that names none is about all."""
+    sources = getattr(rule, "sources", ())
+    return not sources or not facts.has("source.kind") or facts.get("source.kind") in sources
+
+
+def how_to_measure(facts: Facts, path: str) -> str | None:
+    """The command that would provide what a log lacks; None for what no command can."""
+    if not facts.from_log or path.startswith(_NOT_MEASURABLE):
+        return None
+    return BENCH if path.startswith(_BY_BENCH) else RUN
 
 
 def _ask(rule: Rule, facts: Facts, outcome: Outcome) -> None:

@@ -11,7 +11,6 @@ import numpy as np
 
 from perfdoctor.record import Floats
 
-
 #: Kinds of source in which all that is known is what a file says.
 LOG_KINDS = ("log", "trace")
 

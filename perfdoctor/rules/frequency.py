@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from perfdoctor.report import Evidence, Finding
-from perfdoctor.rules.facts import Facts, Missing
-from perfdoctor.rules.logs import WHOLE_RUNS, Part, part_of_run
+from perfdoctor.rules.facts import Facts
+from perfdoctor.rules.logs import WHOLE_RUNS, Part, part_of_run, validation_part
 from perfdoctor.rules.run_gains import factor_for, rarer
 from perfdoctor.rules.wording import duration, grouped, percent
 from perfdoctor.stages import STAGES
@@ -58,12 +58,16 @@ class ValidationTooFrequent:
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if validation takes too large a share of the run."""
-        part, limit = _validation(facts), facts.threshold("share")
+        part, limit = validation_part(facts), facts.threshold("share")
         if part.share <= limit:
             return None
         factor = factor_for(part.share, limit, _FACTORS)
         saved = part.seconds * (1 - 1 / factor)
-        rare = f"one validation in {factor}" if part.count >= 2 * factor else f"1/{factor} of the samples"
+        rare = (
+            f"one validation in {factor}"
+            if part.count >= 2 * factor
+            else f"1/{factor} of the samples"
+        )
         return Finding(
             stage="validation",
             title=f"Validation takes {percent(part.share)} of the run{_times(part)}",
@@ -210,19 +214,6 @@ def stalls_are_of(facts: Facts, part: Part) -> bool:
     if period is None or not count or count < 2:
         return False
     return 1 / _AS_OFTEN <= part.count / count <= _AS_OFTEN
-
-
-def _validation(facts: Facts) -> Part:
-    """From the wall clock; where that says nothing of validation, from the epochs."""
-    try:
-        return part_of_run(facts, "validation")
-    except Missing:
-        spent_s = facts.known("epochs.validation.total_s")
-        epochs_s = facts.known("epochs.time.total_s")
-        if spent_s is None or epochs_s is None or epochs_s <= 0:
-            raise
-        count = int(facts.known("epochs.validation.count") or 1)
-        return Part("validation", spent_s, min(1.0, spent_s / epochs_s), count)
 
 
 def _times(part: Part) -> str:

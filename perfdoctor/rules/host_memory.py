@@ -105,7 +105,7 @@ class Swapping:
     """
 
     code: ClassVar[str] = "PD304"
-    name: ClassVar[str] = "swapping"
+    name: ClassVar[str] = "host-swapping"
     needs: ClassVar[tuple[str, ...]] = (f"{_SWAP}.p95",)
     verify_with: ClassVar[str | None] = None
     cause: ClassVar[str] = _CAUSE

@@ -12,8 +12,8 @@ from perfdoctor.rules.frequency import CHECKPOINT_CAUSE, VALIDATION_CAUSE, stall
 from perfdoctor.rules.logs import RUN, WHOLE_RUNS, wall_parts
 from perfdoctor.rules.run_gains import up_to
 from perfdoctor.rules.trends import shape
-from perfdoctor.rules.wording import count, grouped, percent, seconds
-from perfdoctor.stages import DATA_LOADING, OTHER
+from perfdoctor.rules.wording import grouped, seconds
+from perfdoctor.stages import OTHER
 
 _P99, _P50 = "steps.time.p99_s", "steps.time.p50_s"
 #: A p99 means nothing in fewer samples.
@@ -68,8 +68,8 @@ class PeriodicStalls:
         what, cause = _likely(facts)
         return Finding(
             stage=OTHER,
-            title=f"{often} takes {seconds(each_s) if each_s > 0 else ''} longer: {what}",
-            advice=f"Look what the script does then, and do it less often or in the background. "
+            title=f"{often} takes {seconds(each_s) if each_s > 0 else 'much'} longer: {what}",
+            advice="Look what the script does then, and do it less often or in the background. "
             f"`{RUN}` names it.",
             change={},
             snippet="",

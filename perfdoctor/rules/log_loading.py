@@ -108,8 +108,8 @@ def without_workers(facts: Facts) -> Finding | None:
         title=f"Every batch is made in the training loop: {percent(share)} of each step waits "
         "for it",
         advice=f"Let {count(enough, 'worker')} make the batches while the model computes "
-        f"(num_workers={enough}), no more than the machine has cores to spare.{_short_of_ram(facts)}"
-        f" `{BENCH}` finds out how many are best.",
+        f"(num_workers={enough}), no more than the machine has cores to spare."
+        f"{_short_of_ram(facts)} `{BENCH}` finds out how many are best.",
         change=change,
         snippet=loader_snippet(facts, **change),
         evidence=_evidence(share, 0, limit),
@@ -173,7 +173,9 @@ def _more_workers(facts: Facts, now: int | None, wanted: int | None) -> str:
             f"them help; if none are, {cheaper}."
         )
     if ram_is_full(facts):
-        return f"The host's memory is nearly full and leaves no room for more workers, so {cheaper}."
+        return (
+            f"The host's memory is nearly full and leaves no room for more workers, so {cheaper}."
+        )
     if wanted is None:
         return f"{count(now, 'worker')} cannot keep up, and more will hardly do: {cheaper}."
     return (

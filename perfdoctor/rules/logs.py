@@ -67,6 +67,23 @@ def part_of_run(facts: Facts, *names: str) -> Part:
     return Part(told[0].name, seconds, share, told[0].count)
 
 
+def validation_part(facts: Facts) -> Part:
+    """Validation, of the wall clock; where that says nothing of it, of the epochs.
+
+    Raises `Missing` where neither does.
+    """
+    try:
+        return part_of_run(facts, "validation")
+    except Missing:
+        spent_s = facts.known("epochs.validation.total_s")
+        epochs_s = facts.known("epochs.time.total_s")
+        if spent_s is None or epochs_s is None or epochs_s <= 0:
+            raise
+        count = int(facts.known("epochs.validation.count") or 1)
+        whole_s = epochs_s if spent_s < epochs_s else epochs_s + spent_s  # some count it apart
+        return Part("validation", spent_s, spent_s / whole_s, count)
+
+
 def data_share(facts: Facts) -> float:
     """The part of the training steps that waits for data. Raises `Missing`."""
     share = facts.known(_WAIT_SHARE)

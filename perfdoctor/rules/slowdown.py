@@ -22,6 +22,7 @@ from perfdoctor.rules.wording import percent
 from perfdoctor.stages import DATA_LOADING, OTHER
 
 _CAUSE = "slow-down"
+_ITEM = "running_loss += loss.item()  # `+= loss` keeps every step's graph"
 
 
 class ThroughputDrops:
@@ -158,7 +159,9 @@ def _fallen(facts: Facts, fall: Fall, least: float) -> Finding:
         title=f"{fall.sentence()}: −{percent(fall.share)}",
         advice=_where_to_look(loading),
         change={},
-        snippet="" if loading else "running_loss += loss.item()  # not `+= loss`, which keeps graphs",
+        snippet=""
+        if loading
+        else "running_loss += loss.item()  # not `+= loss`, which keeps graphs",
         evidence=evidence,
         cause=_CAUSE,
         predicted=None if lost is None or lost <= 0 else up_to(lost),

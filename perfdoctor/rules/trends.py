@@ -47,13 +47,14 @@ class Point:
 
 @dataclass(frozen=True)
 class Fall:
-    """A fall of the speed: from which rate to which, where, and between which points."""
+    """A fall of the speed: from which rate to which, and where; `tested` for significance."""
 
     before: float
     after: float
     unit: str
     place: str
     where: str | None = None
+    tested: bool = False
 
     @property
     def share(self) -> float:
@@ -129,7 +130,7 @@ def epochs_slowed(facts: Facts, least: float) -> Fall | None:
     first, last = float(np.median(epoch_s[:3])), float(np.median(epoch_s[-3:]))
     if first > last * (1 - least) or kendall_p(epoch_s) >= _TREND_P:
         return None
-    return Fall(1 / first, 1 / last, EPOCHS, f" over {epoch_s.size + 1} epochs")
+    return Fall(1 / first, 1 / last, EPOCHS, f" over {epoch_s.size + 1} epochs", tested=True)
 
 
 def _epoch_times(facts: Facts) -> Floats:
@@ -228,7 +229,7 @@ def _between(facts: Facts, drops: list[Point]) -> Fall:
     place = _at(first)
     if start is not None and last.step is not None and last.step - start > 1:
         place = f" between step {grouped(start)} and {grouped(last.step)}"
-    return Fall(first.before, last.after, unit(facts), place, first.where)
+    return Fall(first.before, last.after, unit(facts), place, first.where, tested=True)
 
 
 def _step_before(facts: Facts, point: Point) -> float | None:

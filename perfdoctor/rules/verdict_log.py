@@ -7,6 +7,7 @@ training that was not measured is not called healthy.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,7 @@ from perfdoctor.rules.logs import (
     UNEXPLAINED,
     Part,
     known_data_share,
+    validation_part,
     wall_parts,
 )
 from perfdoctor.rules.trends import (
@@ -55,6 +57,8 @@ _MOSTLY = 0.5
 _UNSPLIT_CONFIDENCE = 0.5
 #: Where the log accounts for the whole wall clock; less by what it leaves unexplained.
 _WALL_CONFIDENCE = 0.85
+#: A change that was tested for significance.
+_TESTED_CONFIDENCE = 0.9
 #: A GPU that is busier than this waits for nothing (a rule of thumb in projects' own guides).
 _SATURATED = 95.0
 
@@ -146,10 +150,13 @@ def _untimed(facts: Facts) -> str | None:
 
 
 def _parts(facts: Facts) -> dict[str, Part]:
-    try:
-        return wall_parts(facts)
-    except Missing:
-        return {}
+    """The wall clock's, as far as known, and the validation that only the epochs tell of."""
+    parts: dict[str, Part] = {}
+    with suppress(Missing):
+        parts |= wall_parts(facts)
+    with suppress(Missing):
+        parts.setdefault("validation", validation_part(facts))
+    return parts
 
 
 def _unexplained(facts: Facts) -> Part | None:
@@ -189,7 +196,7 @@ def _run_groups(facts: Facts, split: Split, parts: dict[str, Part]) -> list[_Gro
         group = GROUPS.get(part.name, COMPUTE)
         if group not in (COMPUTE, OVERHEAD) and part.name not in split.stages:
             grouped.setdefault(group, []).append(part)
-    total_s = facts.known("wall.total_s")
+    total_s = facts.known("wall.total_s") or facts.known("epochs.time.total_s")
     found = []
     for name, members in grouped.items():
         stages = tuple(p.name for p in sorted(members, key=lambda p: -p.seconds))
@@ -260,7 +267,7 @@ def _degrading(facts: Facts, fall: Fall) -> Diagnosis:
         verdict="degrading",
         bottleneck=named or "none",
         share=whole_run(facts).stages.get(named, 0.0) if named else 0.0,
-        confidence=slower_since_start(facts),
+        confidence=max(slower_since_start(facts), _TESTED_CONFIDENCE if fall.tested else 0.0),
         summary=f"{fall.sentence()}{why}.",
     )
 
@@ -326,6 +333,4 @@ def _unsplit(facts: Facts) -> str:
         known = "How long a step takes"
     else:
         known = f"That training takes {percent(train.share)} of the run"
-    return (
-        f"{known} is known, but the log does not tell what that time is spent on; `{RUN}` would."
-    )
+    return f"{known} is known, but the log does not tell what that time is spent on; `{RUN}` would."

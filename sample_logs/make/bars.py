@@ -102,7 +102,7 @@ def yolo_console() -> None:
                 bar.set_description(("%11s" * 2 + "%11.4g" * 5) % values, refresh=False)
                 bar.update()
             bar.close()
-            took, _, accuracy = loop.validate(0.4)
+            _, _, accuracy = loop.validate(0.4)
             file.write(f"{'all':>22}{128:>11}{929:>11}{accuracy / 100:>11.3g}{0.51:>11.3g}\n")
         hours = f"{loop.clock.seconds() / 3600:.4f}"
         file.write(f"\n6 epochs completed in {hours} hours.\n")
@@ -191,9 +191,8 @@ def loguru_and_absl() -> None:
             for step in loop.epoch(epoch):
                 if (step.batch + 1) % 6 == 0:
                     took = a.say("step_s", step.step_s, ".4f")
-                    logger.info(
-                        f"epoch={epoch} step={step.number + 1} loss={step.loss:.4f} step_time={took}s"
-                    )
+                    text = f"epoch={epoch} step={step.number + 1} loss={step.loss:.4f}"
+                    logger.info(f"{text} step_time={took}s")
                     ms = b.say("step_s", 1000 * step.step_s, ".2f", 1e-3)
                     absl.info("step %d: loss %.4f, %s ms/step", step.number + 1, step.loss, ms)
                     a.records += 1

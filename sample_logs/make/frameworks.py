@@ -269,7 +269,11 @@ def hf_trainer() -> None:
             "dataloader_pin_memory": False,
         }  # fmt: skip
         data = {"train_dataset": Slow(tokens=True), "eval_dataset": Slow(24, tokens=True)}
-        with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere), redirect_stdout(nowhere):
+        with (
+            Path(os.devnull).open("w") as nowhere,
+            redirect_stderr(nowhere),
+            redirect_stdout(nowhere),
+        ):
             arguments = TrainingArguments(max_steps=2, **options)
             Trainer(model=GPT2LMHeadModel(config), args=arguments, **data).train()
         arguments = TrainingArguments(num_train_epochs=3, eval_strategy="epoch", **options)

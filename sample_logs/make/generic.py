@@ -269,9 +269,9 @@ def epoch_starts() -> None:
     for epoch in range(1, 7):
         sheet.line(f"Epoch {epoch} started at {sheet.dated()}")
         began = sheet.at
-        for _ in loop.epoch(epoch):
-            pass
-        sheet.line(f"Epoch {epoch} finished at {sheet.dated()}, loss {_.loss:.4f}", record=True)
+        for step in loop.epoch(epoch):
+            loss = step.loss
+        sheet.line(f"Epoch {epoch} finished at {sheet.dated()}, loss {loss:.4f}", record=True)
         sheet.keep("epoch_s", sheet.at - began)
         loop.validate(15)
     sheet.finish(loop, rel=0.03)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bases import report
+from bases import BASES, report
+from log_bases import LOGS
 
 from perfdoctor.report import Recommendation
 from perfdoctor.rules import BUILTIN, catalogue, engine, ranking
@@ -22,6 +23,11 @@ else:
     import tomli as tomllib
 
 SERIES_LENGTH = 200
+MEASURE_WITH = {
+    "run": "perfdoctor run train.py",
+    "bench": "perfdoctor bench --workload FILE",
+    None: None,
+}
 OUTCOMES = {"fires", "quiet", "abstains"}
 
 
@@ -35,7 +41,7 @@ CASES = load_cases()
 
 @cache
 def base_facts(base: str) -> dict[str, Any]:
-    return to_dict(report(base))
+    return to_dict(report(base) if base in BASES else LOGS[base]())
 
 
 def facts_of(case: dict[str, Any]) -> dict[str, Any]:
@@ -44,8 +50,10 @@ def facts_of(case: dict[str, Any]) -> dict[str, Any]:
         *folders, last = path.split(".")
         place = facts
         for key in folders:
-            place = place.setdefault(key, {})
-        place[last] = _series(value) if isinstance(value, dict) else value
+            if place.get(key) is None:  # not measured in the base
+                place[key] = {}
+            place = place[key]
+        place[last] = _series(value) if _repeats(value) else value
     for path in case.get("without", ()):
         *folders, last = path.split(".")
         place = facts
@@ -53,6 +61,10 @@ def facts_of(case: dict[str, Any]) -> dict[str, Any]:
             place = place[key]
         del place[last]
     return facts
+
+
+def _repeats(value: Any) -> bool:
+    return isinstance(value, dict) and set(value) == {"repeat"}
 
 
 def _series(value: dict[str, list[float]]) -> list[float]:
@@ -74,13 +86,16 @@ def test_a_rule_decides_as_its_case_says(case: dict[str, Any]) -> None:
     assert seen == case["expect"], outcome
     if seen == "abstains":
         assert outcome.abstained[0].missing == case["missing"]
+        assert outcome.abstained[0].measure_with == MEASURE_WITH[case.get("measure_with")]
     if seen == "fires":
         check_advice(case, advice[0])
 
 
 def check_advice(case: dict[str, Any], advice: Recommendation) -> None:
-    for key in ("change", "safety", "optional"):
+    for key in ("change", "safety", "optional", "stage"):
         assert getattr(advice, key) == case.get(key, getattr(advice, key))
+    assert case.get("title", "") in advice.title
+    assert advice.predicted is None or not case.get("unpredicted", False)
     assert case.get("snippet", "") in advice.snippet
     assert case.get("advice", "") in advice.advice
     if "speedup" in case:
@@ -99,5 +114,7 @@ def test_every_rule_has_a_case_of_each_outcome(code: str) -> None:
 
 @pytest.mark.parametrize("base", sorted({case["base"] for case in CASES}))
 def test_the_facts_of_every_base_add_up(base: str) -> None:
-    shares = [stage["share"] for stage in base_facts(base)["stages"].values()]
-    assert sum(shares) == pytest.approx(1.0)
+    facts = base_facts(base)
+    parts = facts["wall"]["parts"] if facts["wall"] else ()
+    for shares in (facts["stages"].values(), parts):
+        assert not shares or sum(part["share"] for part in shares) == pytest.approx(1.0)
