@@ -46,7 +46,7 @@ _LEAST_NOISE = 0.005
 #: At least this part of a change must happen within a few blocks, or it is a slope.
 _ABRUPT = 0.5
 _ROUNDS = 8
-_PROVISIONAL = 3
+_PROVISIONAL = 1
 _NORMAL = NormalDist()
 
 
@@ -79,12 +79,7 @@ def find_changes(values: Floats) -> tuple[Change, ...]:
     if values.size < 2 * SHORTEST * length or length == 0:
         return ()
     blocks = _clipped(block_medians(values, length))
-    found = _search(blocks)
-    exact = [
-        replace(change, index=_localised(values, found, place, length))
-        for place, change in enumerate(found)
-    ]
-    return _believable(values, exact, length)
+    return _believable(values, _localised(values, _search(blocks), length), length)
 
 
 def block_medians(values: Floats, length: int) -> Floats:
@@ -125,7 +120,8 @@ def _noise(z: Floats) -> _Noise:
         if z.size // (2 * size) < _FEWEST_BATCHES:
             break
         size *= 2
-    variance[start:] *= _growth(z, size)
+    wider = np.arange(start, sides + 1) / size
+    variance[start:] *= np.minimum(_growth(z, size), wider**2)  # a random walk grows so
     return _Noise(np.sqrt(variance), np.maximum(df, 3.0))
 
 
@@ -138,7 +134,7 @@ def _growth(z: Floats, size: int) -> float:
     one, two = _half_variance(z, size, 1), _half_variance(z, size, 2)
     if one <= 0:
         return 1.0
-    rho = max(0.0, two / one - 1) + 1.5 / math.sqrt(z.size * size)
+    rho = max(0.0, two / one - 1) + 2.0 / math.sqrt(z.size * size)
     rho = min(_STRONGEST_CORRELATION**size, rho)
     return (1 + rho) / (1 - rho) ** 2
 
@@ -199,6 +195,7 @@ def _take_out_largest_step(rest: Floats) -> None:
 
 
 def _one_round(blocks: Floats, noise: _Noise, found: list[Change]) -> list[Change]:
+    """`found` and what more is significant in an interval without any of them, in order."""
     intervals = _seeded_intervals(blocks.size)
     tests = sum(end - start - 2 * SHORTEST + 1 for start, end in intervals)
     found = list(found)
@@ -206,9 +203,10 @@ def _one_round(blocks: Floats, noise: _Noise, found: list[Change]) -> list[Chang
         if any(start < change.index < end for change in found):
             continue
         change = _best_split(blocks, start, end, noise, tests)
-        if change is not None:
+        if change is not None and all(abs(change.index - c.index) >= SHORTEST for c in found):
             found.append(change)
-    return sorted(found, key=lambda change: change.index)
+    found.sort(key=lambda change: change.index)
+    return _localised(blocks, found, 1)
 
 
 def _seeded_intervals(size: int) -> list[tuple[int, int]]:
@@ -255,15 +253,19 @@ def _two_sided_p(t: float, df: float) -> float:
     return math.erfc(z / math.sqrt(2))
 
 
-def _localised(values: Floats, found: Sequence[Change], place: int, length: int) -> int:
-    """The element at which the two levels fit best, near the block that was found."""
+def _localised(values: Floats, found: Sequence[Change], length: int) -> list[Change]:
+    """Each change, found in blocks of `length`, at the element where its two levels fit best."""
     cuts = [0, *(change.index * length for change in found), values.size]
-    low, cut, high = cuts[place : place + 3]
+    places = (_best_place(values, *cuts[i : i + 3], SHORTEST * length) for i in range(len(found)))
+    return [replace(change, index=place) for change, place in zip(found, places, strict=True)]
+
+
+def _best_place(values: Floats, low: int, cut: int, high: int, reach: int) -> int:
     before, after = np.median(values[low:cut]), np.median(values[cut:high])
-    reach = SHORTEST * length
-    near = values[max(low, cut - reach) : min(high, cut + reach)]
+    start, end = max((low + cut) // 2, cut - reach), min((cut + high) // 2, cut + reach)
+    near = values[start:end]
     loss = np.concatenate(([0.0], np.cumsum(np.abs(near - before) - np.abs(near - after))))
-    return max(low, cut - reach) + int(np.argmin(loss))
+    return start + int(np.argmin(loss))
 
 
 def _believable(values: Floats, found: list[Change], length: int) -> tuple[Change, ...]:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from perfdoctor.collect.bench import measure
-from perfdoctor.collect.options import BenchOptions, Progress
-from perfdoctor.collect.rounds import Case, Outcome, measure_rounds
-from perfdoctor.compare import Row, block_rates, compare_rows
-from perfdoctor.record import Source
+from perfdoctor.compare import Row, block_rates, compare_logs, compare_rows
+from perfdoctor.record import SkippedFile, Source
 from perfdoctor.report import Report
 from perfdoctor.rules.engine import diagnose
 from perfdoctor.settings import Settings
 from perfdoctor.summarise import summarise
-from perfdoctor.workload import WorkloadFactory
+
+if TYPE_CHECKING:  # collecting imports torch, which analysing a log must not wait for
+    from perfdoctor.collect.options import BenchOptions, Progress
+    from perfdoctor.collect.rounds import Case, Outcome
+    from perfdoctor.workload import WorkloadFactory
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class BenchRequest:
 
     def cases(self) -> list[tuple[dict[str, Any], Case]]:
         """Every combination, with what distinguishes it."""
+        from perfdoctor.collect.rounds import Case
+
         found = []
         for name, factory in self.workloads.items():
             named: dict[str, Any] = {"workload": name} if len(self.workloads) > 1 else {}
@@ -54,6 +57,9 @@ def bench(request: BenchRequest, settings: Settings, progress: Progress) -> Repo
         PerfdoctorError: bad input, or user code that fails.
         KeyboardInterrupt: Ctrl-C before anything was measured.
     """
+    from perfdoctor.collect.bench import measure
+    from perfdoctor.collect.rounds import measure_rounds
+
     source = Source(kind="bench", command=request.command)
     cases = request.cases()
     if len(cases) == 1:
@@ -76,3 +82,69 @@ def _row(varied: dict[str, Any], outcome: Outcome) -> Row:
         return Row(outcome.case.label, varied, None, None, outcome.error)
     rates = block_rates(run.step_s, run.samples, run.block)
     return Row(outcome.case.label, varied, summarise(run), rates)
+
+
+@dataclass(frozen=True)
+class AnalyzeRequest:
+    """What `analyze` is asked for.
+
+    Attributes:
+        paths: files, folders, patterns of names, or "-".
+        format_name: read every file as this format. templates: the user's own lines.
+    """
+
+    paths: Sequence[str]
+    format_name: str | None = None
+    templates: Sequence[str] = ()
+    command: str | None = None
+
+
+def analyze(request: AnalyzeRequest, settings: Settings, progress: Progress) -> Report:
+    """Reads what earlier runs left behind; several runs are compared, and the best one diagnosed.
+
+    Raises:
+        PerfdoctorError: nothing of it can be read.
+    """
+    from perfdoctor.readers import gathering, templates
+
+    own = [templates.parse(name, given) for name, given in settings.formats.items()]
+    if request.templates:
+        own.insert(0, templates.parse("pattern", tuple(request.templates)))
+    found = gathering.gather(
+        request.paths,
+        progress,
+        format_name=request.format_name,
+        own=own,
+        command=request.command,
+    )
+    progress("summarising", 0.0, 0.0)
+    reports = [diagnose(summarise(run), settings) for run in found.runs] + list(found.reports)
+    return _with_skipped(_compared(_told_apart(reports)), found.skipped)
+
+
+def _compared(reports: Sequence[Report]) -> Report:
+    """The best of several reports, with the comparison of all."""
+    if len(reports) == 1:
+        return reports[0]
+    comparison = compare_logs(reports)
+    labels = [row.label for row in comparison.rows]
+    first = labels[comparison.best[0]] if comparison.best else labels[0]
+    report = next(report for report in reports if report.name == first)
+    note = f"The best of {len(reports)} runs: {first}."
+    return replace(report, notes=(*report.notes, note), comparison=comparison)
+
+
+def _told_apart(reports: Sequence[Report]) -> list[Report]:
+    """Runs of one name are called by their paths."""
+    names = [report.name for report in reports]
+    found = []
+    for i, report in enumerate(reports):
+        if names.count(report.name) > 1:
+            name = report.source.path or report.name
+            report = replace(report, name=name if names[:i].count(name) == 0 else f"{name} #{i}")
+        found.append(report)
+    return found
+
+
+def _with_skipped(report: Report, skipped: Sequence[SkippedFile]) -> Report:
+    return replace(report, skipped=(*report.skipped, *skipped))

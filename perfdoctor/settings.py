@@ -1,8 +1,8 @@
-"""Settings of a project: disabled rules and thresholds.
+"""Settings of a project: disabled rules, thresholds and formats of logs.
 
 Read from the first of these that has a section for perfdoctor, in the working directory or the
 nearest folder above it: `perfdoctor.toml` (whole file), `pyproject.toml` (`[tool.perfdoctor]`),
-`setup.cfg` (`[perfdoctor]`, and `[perfdoctor:thresholds]`).
+`setup.cfg` (`[perfdoctor]`, `[perfdoctor:thresholds]`, `[perfdoctor:formats]`).
 """
 
 from __future__ import annotations
@@ -21,16 +21,22 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_KEYS = {"disable", "thresholds"}
+_KEYS = {"disable", "thresholds", "formats"}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Attributes: disable: rule codes or names; thresholds: name → number; path: the file read."""
+    """What a project settled.
+
+    Attributes:
+        disable: rule codes or names. thresholds: name → number. path: the file read.
+        formats: name → templates of log lines, see `perfdoctor analyze --pattern`.
+    """
 
     disable: frozenset[str] = frozenset()
     thresholds: Mapping[str, float] = field(default_factory=dict)
     path: Path | None = None
+    formats: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def load(folder: Path) -> Settings:
@@ -64,12 +70,23 @@ def _settings(section: dict[str, Any], path: Path) -> Settings:
         )
     try:
         thresholds = {str(k): float(v) for k, v in dict(section.get("thresholds", {})).items()}
-        return Settings(frozenset(map(str, section.get("disable", ()))), thresholds, path)
+        formats = {str(k): _templates(v) for k, v in dict(section.get("formats", {})).items()}
+        disable = frozenset(map(str, section.get("disable", ())))
+        return Settings(disable, thresholds, path, formats)
     except (TypeError, ValueError):
         raise PerfdoctorError(
-            f"{path}: disable must be a list of rules, thresholds a table of numbers",
+            f"{path}: disable must be a list of rules, thresholds a table of numbers, formats a "
+            "table of templates or lists of them",
             slug="settings-wrong-type",
         ) from None
+
+
+def _templates(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return tuple(line.strip() for line in value.splitlines() if line.strip())
+    if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+        raise TypeError(value)
+    return tuple(value)
 
 
 def _pyproject(text: str) -> dict[str, Any] | None:
@@ -78,15 +95,18 @@ def _pyproject(text: str) -> dict[str, Any] | None:
 
 
 def _setup_cfg(text: str) -> dict[str, Any] | None:
-    parser = configparser.ConfigParser()
+    parser = configparser.ConfigParser(interpolation=None)
     parser.read_string(text)
-    if not parser.has_section("perfdoctor") and not parser.has_section("perfdoctor:thresholds"):
+    sections = ("perfdoctor", "perfdoctor:thresholds", "perfdoctor:formats")
+    if not any(parser.has_section(name) for name in sections):
         return None
     section: dict[str, Any] = dict(parser["perfdoctor"]) if "perfdoctor" in parser else {}
     if "disable" in section:
         section["disable"] = section["disable"].replace(",", " ").split()
     if "perfdoctor:thresholds" in parser:
         section["thresholds"] = dict(parser["perfdoctor:thresholds"])
+    if "perfdoctor:formats" in parser:
+        section["formats"] = dict(parser["perfdoctor:formats"])
     return section
 
 

@@ -14,6 +14,8 @@ from perfdoctor.errors import EXIT_INTERRUPTED, EXIT_USAGE, PerfdoctorError, Use
 #: Command → where its `command` object lives, and its line in `perfdoctor --help`.
 COMMANDS = {
     "bench": ("perfdoctor.cli.bench", "Measure a model and its data, stage by stage."),
+    "analyze": ("perfdoctor.cli.analyze", "Read the logs of earlier runs, and say what was slow."),
+    "formats": ("perfdoctor.cli.formats", "List the formats of logs that can be read."),
     "rules": ("perfdoctor.cli.rules", "List the causes of slow training that are known."),
     "explain": ("perfdoctor.cli.explain", "Explain one of them: why, evidence, what to change."),
 }
@@ -44,7 +46,8 @@ class LazyGroup(click.Group):
 def cli() -> None:
     """Tell why a PyTorch training is slow, what to change and how much it brings.
 
-    Begin with `perfdoctor bench`: it measures an embedded demo and shows a diagnosis.
+    Begin with `perfdoctor bench`, which measures an embedded demo and shows a diagnosis, or with
+    `perfdoctor analyze LOG`, which reads what an earlier run left behind.
     """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -47,8 +48,8 @@ class Output:
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise _unwritable(folder, "no such folder, or no permission to write")
 
-    def write(self, report: Report) -> bool:
-        """Writes the files, then prints; False if Ctrl-C left the picture out."""
+    def write(self, report: Report, *, show_lines: bool = False) -> bool:
+        """Writes the files, then prints; False if Ctrl-C left the pictures out."""
         data = schema.to_json(report)
         files = [self.folder / f"performance_report_{datetime.now():%Y%m%d_%H%M%S}.json"]
         schema.write_atomically(files[0], data)
@@ -61,31 +62,46 @@ class Output:
             schema.write_atomically(path, data)
             files.append(path)
         if not self.quiet and self.json_file != STDOUT:
-            _print(report, files)
+            _print(report, files, show_lines)
         return complete
 
     def _draw(self, report: Report, files: list[Path]) -> bool:
-        """Draws the picture and adds it to `files`."""
+        """Draws what there is to draw and adds it to `files`."""
         if not self.plots:
             return True
-        picture = self.folder / "graph_benchmark.png"
         try:
-            from perfdoctor.render.png import graph_benchmark
-
-            schema.write_atomically(picture, graph_benchmark(report))
+            for name, picture in _pictures(report):
+                schema.write_atomically(self.folder / name, picture)
+                files.append(self.folder / name)
         except KeyboardInterrupt:  # what was measured is worth more than the picture
             return False
-        files.append(picture)
         return True
 
 
-def _print(report: Report, files: list[Path]) -> None:
+def _pictures(report: Report) -> Iterator[tuple[str, bytes]]:
+    from perfdoctor.render import png
+
+    if report.source.kind == "bench":
+        yield "graph_benchmark.png", png.graph_benchmark(report)
+        return
+    for draw in (png.throughput, png.stages, png.comparison):
+        picture = draw(report)
+        if picture is not None:
+            yield f"{draw.__name__}.png", picture
+
+
+def _print(report: Report, files: list[Path], show_lines: bool) -> None:
     from rich.console import Console
 
     from perfdoctor.render.console import print_report
 
+    console = Console()
     try:
-        print_report(report, Console(), files)
+        print_report(report, console, files)
+        if show_lines:
+            from perfdoctor.render.lines import show_lines as print_lines
+
+            print_lines(report, console)
     except SystemExit:  # rich's answer to a reader that has gone, as `| head` does
         raise BrokenPipeError from None
 

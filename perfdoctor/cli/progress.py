@@ -12,35 +12,41 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRe
 from perfdoctor.collect.options import Progress as Report
 from perfdoctor.collect.options import no_progress
 
+#: What is done sooner than this needs no progress.
+_SHORT_S = 1.0
 #: A redraw costs a few milliseconds between two steps; twice a second keeps that below 1 %.
 _REDRAW_S = 0.4
 
 
 @contextmanager
-def shown_progress(*, quiet: bool) -> Iterator[Report]:
-    """A function that shows progress, for as long as the context lasts."""
+def shown_progress(*, quiet: bool, only_long: bool = False) -> Iterator[Report]:
+    """A function that shows progress, for as long as the context lasts.
+
+    With `only_long`, nothing is shown in the first second.
+    """
     console = Console(stderr=True)
+    start = time.monotonic() + _SHORT_S if only_long else 0.0
     if quiet:
         yield no_progress
     elif console.is_terminal:
-        yield from _bar(console)
+        yield from _bar(console, start)
     else:
-        yield _lines(console)
+        yield _lines(console, start)
 
 
-def _lines(console: Console) -> Report:
+def _lines(console: Console, start: float) -> Report:
     last = ""
 
     def report(what: str, done: float, total: float) -> None:
         nonlocal last
-        if what != last:
+        if what != last and time.monotonic() >= start:
             console.print(f"perfdoctor: {what}", highlight=False, markup=False, soft_wrap=True)
             last = what
 
     return report
 
 
-def _bar(console: Console) -> Iterator[Report]:
+def _bar(console: Console, start: float) -> Iterator[Report]:
     # No refresh thread: it would compete with the training that is measured.
     bar = Progress(
         SpinnerColumn(),
@@ -55,6 +61,10 @@ def _bar(console: Console) -> Iterator[Report]:
 
     def report(what: str, done: float, total: float) -> None:
         nonlocal drawn
+        if time.monotonic() < start:
+            return
+        if not bar.live.is_started:
+            bar.start()
         new = bar.tasks[task].description != what
         if new:
             bar.reset(task)
@@ -63,7 +73,11 @@ def _bar(console: Console) -> Iterator[Report]:
             bar.refresh()
             drawn = time.perf_counter()
 
-    with bar:
-        task = bar.add_task("starting", total=None)
+    task = bar.add_task("starting", total=None)
+    if not start:
+        bar.start()
         bar.refresh()
+    try:
         yield report
+    finally:
+        bar.stop()

@@ -58,7 +58,6 @@ class LightningAdvancedProfiler:
     """Facts as of the SimpleProfiler, and the functions that take most of the time."""
 
     name = "lightning_profiler_advanced"
-    about = "Lightning's AdvancedProfiler report (cProfile listings)"
 
     def score(self, name: str, head: str) -> float:
         """How sure it is, 0–1: less where the report begins far down in another log."""

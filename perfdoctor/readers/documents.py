@@ -112,7 +112,6 @@ class WandbSummary:
     """The last value of everything that was logged. `_step` counts calls of log(), not steps."""
 
     name = "wandb_summary_json"
-    about = "wandb-summary.json"
 
     def score(self, name: str, head: str) -> float:
         """How sure it is, 0–1."""
@@ -180,7 +179,6 @@ class PerfdoctorReport:
     """A report of this or an earlier perfdoctor."""
 
     name = "perfdoctor_report"
-    about = "a report that perfdoctor wrote"
 
     def score(self, name: str, head: str) -> float:
         """How sure it is, 0–1."""

@@ -11,6 +11,7 @@ import lzma
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,6 +21,8 @@ STDIN = "-"
 HEAD_BYTES = 2**20
 TAIL_BYTES = 2**16
 _BLOCK = 4 * 2**20
+#: Lines looked at to recognise the format.
+_SAMPLE = 1_200
 #: What folders hold beside logs.
 _NOT_LOGS = frozenset(
     ".py .pyc .pt .pth .ckpt .bin .safetensors .onnx .h5 .npy .npz .pkl .png .jpg .jpeg .gif .svg "
@@ -46,11 +49,21 @@ class Head:
     tail: str = ""
     encoding: str = "utf-8"
 
-    @property
+    @cached_property
     def lines(self) -> list[str]:
         """The lines of head and tail, progress bars split."""
         both = self.text if not self.tail else f"{self.text}\n{self.tail}"
         return both.replace("\r", "\n").split("\n")
+
+    @cached_property
+    def sample(self) -> list[str]:
+        """Some of the lines that are not empty: the first, the last, and others evenly between."""
+        filled = [line for line in self.lines if line.strip()]
+        if len(filled) <= _SAMPLE:
+            return filled
+        part = _SAMPLE // 3
+        between = filled[part:-part]
+        return filled[:part] + between[:: -(-len(between) // part)] + filled[-part:]
 
 
 def expand(given: Sequence[str]) -> list[str]:

@@ -17,7 +17,6 @@ class HardwareCsv:
     """What perfdoctor's own sampler writes: `time` in seconds since 1970, then its counters."""
 
     name = "hardware_csv"
-    about = "perfdoctor's hardware samples: time,gpu,gpu_memory,gpu_power_w,cpu,ram,…"
 
     def score(self, name: str, head: str) -> float:
         """How sure it is, 0–1."""

@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 
 from perfdoctor.readers.fields import Field, Template
+from perfdoctor.readers.lines import Chunk
 from perfdoctor.readers.lexer import Dialect, Kind, Token, tokens
 from perfdoctor.readers.units import COUNT, unit_at
 from perfdoctor.readers.vocabulary import label_of, meaning_of
@@ -18,7 +19,7 @@ _LETTERS = re.compile(r"[A-Za-z]{2,}")
 _FEWEST = 3
 
 
-def header_above(lines: list[bytes], i: int, line: str) -> tuple[str, ...] | None:
+def header_above(lines: Chunk, i: int, line: str) -> tuple[str, ...] | None:
     """The names above line `i`, if it is a row of bare values under such a line."""
     if len(_LETTERS.findall(line[:400])) > 3:
         return None

@@ -61,7 +61,6 @@ class HfAllResults:
     """all_results.json, train_results.json and eval_results.json: totals, no records."""
 
     name = "hf_all_results_json"
-    about = "Hugging Face all_results.json, train_results.json"
 
     def score(self, name: str, head: str) -> float:
         """How sure it is, 0–1."""

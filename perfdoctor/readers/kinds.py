@@ -19,7 +19,6 @@ from perfdoctor.readers.structured import Table, read_csv, read_json_lines
 from perfdoctor.readers.text import TextRecords, read_text
 
 Progress = Callable[[int], None]
-_SCORED_LINES = 20_000
 
 
 @dataclass(frozen=True)
@@ -84,10 +83,7 @@ class TextFormat:
 
     def score(self, head: Head) -> Score:
         """By how many of its lines the head holds."""
-        lines = head.lines
-        found = sum(
-            1 for line in lines[:_SCORED_LINES] if self.form.signature.search(line[:6000])
-        )
+        found = sum(self.form.signature.search(line[:6000]) is not None for line in head.sample)
         if not found:
             return Score(0.0)
         value = self.form.weight * (found + 1) / (found + 1.5)
@@ -100,10 +96,10 @@ class TextFormat:
             source.path, source.blocks(), dialect_of(head), self.form.hints, progress=progress
         )
         notes = () if self.form.note is None else (self.form.note,)
-        return _text_reading(self.name, source.path, head, found, self.form.framework, notes)
+        return text_reading(self.name, source.path, head, found, self.form.framework, notes)
 
 
-def _text_reading(
+def text_reading(
     name: str, path: str, head: Head, found: TextRecords, framework: str | None,
     notes: tuple[str, ...] = (),
 ) -> Reading:  # fmt: skip
@@ -239,7 +235,7 @@ class MlPerf:
 
     def score(self, head: Head) -> Score:
         """By its marks; forms that tell the times of steps are surer."""
-        found = sum(is_mlperf(line) for line in head.lines[:_SCORED_LINES])
+        found = sum(is_mlperf(line) for line in head.sample)
         return Score(0.48 * (found + 1) / (found + 1.2) if found > 3 else 0.0, f"{found} marks")
 
     def read(self, source: Source, head: Head, progress: Progress) -> Reading:

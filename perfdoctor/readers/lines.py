@@ -18,18 +18,36 @@ _ESCAPES = re.compile(
 )
 #: Carriage returns and backspaces overwrite the line: what follows is another record.
 _OVERWRITES = bytes.maketrans(b"\r\x08\x0b\x0c", b"\n\n\n\n")
+_OVERWRITING = (b"\r", b"\x08", b"\x0b", b"\x0c")
 _NEWLINE = 10
+Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Lines with their numbers. `data` joins them; `cut` counts lines that were too long."""
+    """Some lines of a file: line i is `data[starts[i]:ends[i]]`, and has `number[i]` in the file.
+
+    `cut` counts lines that were too long; `size` is what was read for it, in bytes.
+    """
 
     data: bytes
-    lines: list[bytes]
-    number: NDArray[np.int64]
+    starts: Indices
+    ends: Indices
+    number: Indices
     cut: int = 0
     size: int = 0
+
+    def __len__(self) -> int:
+        return int(self.starts.size)
+
+    def __getitem__(self, i: int) -> bytes:
+        return self.data[self.starts[i] : self.ends[i]]
+
+    @property
+    def lines(self) -> list[bytes]:
+        """All of them."""
+        found = self.data.split(b"\n")
+        return found[: len(self)]
 
 
 def chunks(blocks: Iterable[bytes]) -> Iterator[Chunk]:
@@ -72,30 +90,33 @@ def _chunk(data: bytes, number: int) -> Chunk:
         data = data.replace(b"\0", b"")
     if b"\r\n" in data:
         data = data.replace(b"\r\n", b"\n")
-    overwritten = b"\r" in data or b"\x08" in data or b"\x0b" in data or b"\x0c" in data
-    split = data.translate(_OVERWRITES) if overwritten else data
-    lines = split.split(b"\n")
-    if lines and not lines[-1]:
-        lines.pop()
-        split = split[:-1]
-    if overwritten:
-        numbers = _numbers(data, split, number)[: len(lines)]
-    else:
-        numbers = np.arange(number, number + len(lines), dtype=np.int64)
-    cut = 0
-    if size > LONGEST_LINE and any(len(line) > LONGEST_LINE for line in lines):
-        cut = sum(len(line) > LONGEST_LINE for line in lines)
-        lines = [line[:LONGEST_LINE] for line in lines]
-        split = b"\n".join(lines)
-    return Chunk(split, lines, numbers, cut, size)
+    split = data.translate(_OVERWRITES) if any(c in data for c in _OVERWRITING) else data
+    starts, ends = _bounds(split)
+    numbers = _numbers(data, split, ends, number)
+    cut = int((ends - starts > LONGEST_LINE).sum())
+    if cut:
+        pieces = [split[a : min(b, a + LONGEST_LINE)] for a, b in zip(starts, ends, strict=True)]
+        split = b"\n".join(pieces)
+        starts, ends = _bounds(split)
+    return Chunk(split, starts, ends, numbers, cut, size)
 
 
-def _numbers(data: bytes, split: bytes, number: int) -> NDArray[np.int64]:
+def _bounds(data: bytes) -> tuple[Indices, Indices]:
+    """Where the lines begin and end; what follows the last line feed is a line as well."""
+    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == _NEWLINE)
+    if data and not data.endswith(b"\n"):
+        ends = np.append(ends, len(data))
+    starts = np.empty_like(ends)
+    starts[:1] = 0
+    starts[1:] = ends[:-1] + 1
+    return starts, ends
+
+
+def _numbers(data: bytes, split: bytes, ends: Indices, number: int) -> Indices:
     """Line numbers as an editor counts them: only line feeds make a new one."""
-    cells = np.frombuffer(data, np.uint8)
-    ends = np.flatnonzero(np.frombuffer(split + b"\n" * (len(data) - len(split)), np.uint8) == 10)
-    feeds = cells[ends] == _NEWLINE
-    found = np.empty(ends.size + 1, dtype=np.int64)
-    found[0] = number
-    found[1:] = number + np.cumsum(feeds)
+    if data is split:
+        return np.arange(number, number + ends.size, dtype=np.int64)
+    feeds = np.frombuffer(data, np.uint8)[ends[:-1]] == _NEWLINE
+    found = np.full(ends.size, number, dtype=np.int64)
+    found[1:] += np.cumsum(feeds)
     return found

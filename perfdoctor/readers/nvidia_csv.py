@@ -59,7 +59,6 @@ class NvidiaSmiCsv:
     """Any choice and order of properties, of one GPU or several."""
 
     name = "nvidia_smi_csv"
-    about = "nvidia-smi --query-gpu=… --format=csv, with or without header and units"
 
     def score(self, name: str, head: str) -> float:
         """How sure it is, 0–1."""

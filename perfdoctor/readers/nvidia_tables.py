@@ -33,7 +33,6 @@ class NvidiaSmiTable:
     """Snapshots of the box, of all driver versions, each with a line for each GPU."""
 
     name = "nvidia_smi_table"
-    about = "nvidia-smi's box, printed over and over (watch, nvidia-smi -l)"
 
     def score(self, name: str, head: str) -> float:
         """How sure it is, 0–1."""
@@ -134,7 +133,6 @@ class NvidiaDmon:
     """Its header may come again and change; times only where `-o DT` asked for them."""
 
     name = "nvidia_dmon"
-    about = "nvidia-smi dmon, with or without -o DT"
 
     def score(self, name: str, head: str) -> float:
         """How sure it is, 0–1."""

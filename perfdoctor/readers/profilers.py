@@ -57,7 +57,6 @@ class LightningSimpleProfiler:
     """Every version since 0.7: with or without calls, percentages and frame."""
 
     name = "lightning_simple_profiler"
-    about = "Lightning's SimpleProfiler report"
 
     def score(self, name: str, head: str) -> float:
         """How sure it is, 0–1: less where the report is a small part of another log."""

@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from perfdoctor.readers.fields import Field, Template
+from perfdoctor.readers.lines import Chunk
 from perfdoctor.readers.records import METRIC
 from perfdoctor.readers.values import Runs
 from perfdoctor.record import Floats
@@ -29,7 +31,7 @@ _REMEMBERED = 20_000
 #: Names of metrics kept of one file; a line of a log may print hundreds.
 _MOST_METRICS = 24
 
-Analyse = Callable[[list[bytes], int], Template]
+Analyse = Callable[[Chunk, int], Template]
 
 
 @dataclass(frozen=True)
@@ -59,25 +61,19 @@ class ShapeReader:
         self._templates: dict[bytes, Template] = {}
         self._metrics: set[str] = set()
 
-    def read(self, data: bytes, lines: list[bytes]) -> Block:
-        """`lines` are those of `data`."""
-        groups: dict[bytes, list[int]] = defaultdict(list)
-        for i, shape in enumerate(data.translate(_TO_ZERO).split(b"\n")):
-            groups[shape].append(i)
+    def read(self, chunk: Chunk) -> Block:
+        """All lines of a chunk."""
         unread: list[int] = []
         parts: list[tuple[NDArray[np.int64], dict[str, Floats]]] = []
-        for shape, rows in groups.items():
-            resolved = self._resolve(shape, lines, rows[0])
-            if resolved is None:
-                if b"0" in shape and self._suspicious(shape):
-                    unread += rows
-                continue
-            cells = np.frombuffer(b"".join([lines[i] for i in rows]), np.uint8)
-            runs = Runs(cells.reshape(len(rows), len(shape)), resolved.spans)
-            parts.append((np.array(rows, dtype=np.int64), self._columns(resolved.template, runs)))
+        for shape, rows, cells in _by_shape(chunk):
+            resolved = self._resolve(shape, chunk, int(rows[0]))
+            if resolved is not None:
+                parts.append((rows, self._columns(resolved.template, Runs(cells, resolved.spans))))
+            elif b"0" in shape and self._suspicious(shape):
+                unread += rows.tolist()
         return _merge(parts, unread)
 
-    def _resolve(self, shape: bytes, lines: list[bytes], i: int) -> _Resolved | None:
+    def _resolve(self, shape: bytes, chunk: Chunk, i: int) -> _Resolved | None:
         if b"0" not in shape:
             return None
         if shape in self._shapes:
@@ -88,7 +84,7 @@ class ShapeReader:
         skeleton = _LONG_RUN.sub(b"00000", _DECIMALS.sub(b".0", shape))
         template = self._templates.get(skeleton)
         if template is None:
-            template = self._templates[skeleton] = self._kept(self._analyse(lines, i))
+            template = self._templates[skeleton] = self._kept(self._analyse(chunk, i))
         resolved = None
         if template:
             spans = [match.span() for match in _RUN.finditer(shape)]
@@ -120,6 +116,48 @@ class ShapeReader:
                 values = np.divide(values, count, out=np.full(len(runs), np.nan), where=count > 0)
             columns[entry.role] = values if entry.scale == 1.0 else values * entry.scale
         return columns
+
+
+#: From so many lines of one length on, comparing bytes beats looking up each line.
+_MANY = 64
+#: Lines of one length have at most so many shapes before the rest is looked up one by one.
+_SHAPES_OF_A_LENGTH = 8
+
+Group = tuple[bytes, NDArray[np.int64], NDArray[np.uint8]]
+
+
+def _by_shape(chunk: Chunk) -> Iterator[Group]:
+    """The lines of each shape: the shape, the lines' indices, and their bytes as a matrix."""
+    zeroed = np.frombuffer(chunk.data.translate(_TO_ZERO), np.uint8)
+    data = np.frombuffer(chunk.data, np.uint8)
+    lengths = chunk.ends - chunk.starts
+    order = np.argsort(lengths, kind="stable")
+    cuts = np.flatnonzero(np.diff(lengths[order])) + 1
+    for rows in np.split(order, cuts):
+        length = int(lengths[rows[0]]) if rows.size else 0
+        if not length:
+            continue
+        shapes = sliding_window_view(zeroed, length)[chunk.starts[rows]]
+        cells = sliding_window_view(data, length)[chunk.starts[rows]]
+        yield from _of_one_length(rows, shapes, cells)
+
+
+def _of_one_length(
+    rows: NDArray[np.int64], shapes: NDArray[np.uint8], cells: NDArray[np.uint8]
+) -> Iterator[Group]:
+    for _ in range(_SHAPES_OF_A_LENGTH):
+        if rows.size < _MANY:
+            break
+        same = (shapes == shapes[0]).all(axis=1)
+        yield shapes[0].tobytes(), rows[same], cells[same]
+        rows, shapes, cells = rows[~same], shapes[~same], cells[~same]
+    groups: dict[bytes, list[int]] = defaultdict(list)
+    length = shapes.shape[1]
+    joined = shapes.tobytes()
+    for i in range(rows.size):
+        groups[joined[i * length : (i + 1) * length]].append(i)
+    for shape, inside in groups.items():
+        yield shape, rows[inside], cells[inside]
 
 
 def _merge(

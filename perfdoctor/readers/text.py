@@ -50,12 +50,12 @@ def read_text(
     """All records of a text. `template_of` reads a line in place of the general analysis."""
     result = TextRecords()
 
-    def find(lines: list[bytes], i: int) -> Template:
-        line = lines[i].decode("utf-8", "replace")
+    def find(chunk: Chunk, i: int) -> Template:
+        line = chunk[i].decode("utf-8", "replace")
         if template_of is not None:
             return template_of(line)
         found = analyse(line, dialect, hints)
-        header = header_above(lines, i, line)
+        header = header_above(chunk, i, line)
         found = found if header is None else with_header(found, line, header, dialect)
         result.device_rates |= found.device_rates
         return found
@@ -64,7 +64,7 @@ def read_text(
     columns: list[tuple[int, dict[str, Floats]]] = []
     numbers: list[NDArray[np.int64]] = []
     for chunk in chunks(blocks):
-        block = reader.read(chunk.data, chunk.lines)
+        block = reader.read(chunk)
         numbers.append(chunk.number[block.rows])
         columns.append((block.rows.size, block.columns))
         _note(result, path, chunk, block.unread)
@@ -80,5 +80,5 @@ def _note(result: TextRecords, path: str, chunk: Chunk, unread: list[int]) -> No
     result.unread += len(unread) + chunk.cut
     result.cut += chunk.cut
     for i in unread[: _SAMPLES - len(result.unread_samples)]:
-        text = chunk.lines[i][:200].decode("utf-8", "replace")
+        text = chunk[i][:200].decode("utf-8", "replace")
         result.unread_samples.append(UnreadLine(path=path, line=int(chunk.number[i]), text=text))

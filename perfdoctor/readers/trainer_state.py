@@ -34,7 +34,6 @@ class HfTrainerState:
     """trainer_state.json: a record every `logging_steps`, without times; speed at the end only."""
 
     name = "hf_trainer_state"
-    about = "Hugging Face trainer_state.json"
 
     def score(self, name: str, head: str) -> float:
         """How sure it is, 0–1."""

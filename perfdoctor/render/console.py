@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import codecs
-import io
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
@@ -15,6 +12,7 @@ from rich.text import Text
 
 from perfdoctor.render import words
 from perfdoctor.render.advice import recommendations, verdict
+from perfdoctor.render.encoding import encodable
 from perfdoctor.render.facts import Fact, fact_grid, heading, numbers
 from perfdoctor.render.log_console import log_parts, unread
 from perfdoctor.render.log_tables import runs_table
@@ -25,22 +23,6 @@ from perfdoctor.report import Comparison, Report
 
 _SKIPPED_SHOWN = 5
 _MISSING_SHOWN, _UNLOGGED_SHOWN = 4, 2
-#: What stands for the characters that perfdoctor draws with where only ASCII can be written.
-_ASCII = {
-    "–": "-",
-    "—": "-",
-    "×": "x",
-    "±": "+/-",
-    "µ": "u",
-    "÷": "/",
-    "·": "|",
-    "→": "->",
-    "…": "...",
-    "★": "*",
-    "█": "#",
-    "°": "deg ",
-    **dict.fromkeys("▉▊▋▌▍▎▏", "-"),
-}
 
 
 def print_report(report: Report, console: Console, files: Sequence[Path] = ()) -> None:
@@ -49,7 +31,7 @@ def print_report(report: Report, console: Console, files: Sequence[Path] = ()) -
     Text of the user's (names, paths, code) is shown as it is: neither markup nor control
     characters in it have an effect.
     """
-    with _encodable(console):
+    with encodable(console):
         for part in _parts(report, console.width, files):
             console.print(part)
 
@@ -141,29 +123,3 @@ def _abstained(report: Report) -> str:
 def _some(names: Sequence[str], most: int) -> str:
     more = len(names) - most
     return "; ".join(names[:most]) + (f"; and {more} more" if more > 0 else "")
-
-
-@contextmanager
-def _encodable(console: Console) -> Iterator[None]:
-    """While it lasts, characters that the output cannot encode are replaced, not raised.
-
-    Pipes on Windows and in the C locale are not always UTF-8.
-    """
-    file = console.file
-    if not console.options.ascii_only or not isinstance(file, io.TextIOWrapper):
-        yield
-        return
-    before = file.errors or "strict"
-    codecs.register_error("perfdoctor", _replace)
-    file.reconfigure(errors="perfdoctor")
-    try:
-        yield
-    finally:
-        file.reconfigure(errors=before)
-
-
-def _replace(error: UnicodeError) -> tuple[str, int]:
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    unencodable = error.object[error.start : error.end]
-    return "".join(_ASCII.get(character, "?") for character in unencodable), error.end

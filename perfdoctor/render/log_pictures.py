@@ -112,8 +112,8 @@ def comparison(report: Report) -> Figure | None:
     ]  # fmt: skip
     more = left_out(compared)
     sentence = [f"{counted(more, 'run')} behind these not shown"] if more else []
-    facts = [_formats(report), counted(len(compared.rows), "run")]
-    return page(heading(replace(report, diagnosis=None), facts, sentence), [panels])
+    named = replace(report, name=f"{len(compared.rows):,} runs", diagnosis=None)
+    return page(heading(named, [_formats(report)], sentence), [panels])
 
 
 def _heading(report: Report, sentences: list[str]) -> Heading:

@@ -83,8 +83,11 @@ def file(log: LogFile) -> str:
     """What was read of a file, and why as that format."""
     reason = shorten(clean(log.reason), _REASON_LENGTH)
     because = f" ({reason})" if reason else ""
-    lines = f"{counted(log.records, 'record')} in {counted(log.lines, 'line')}"
-    return f"{path(log.path)}: {clean(log.format)}{because} · {lines}"
+    records = counted(log.records, "record") if log.records else "no record of training"
+    return (
+        f"{path(log.path)}: {shorten(clean(log.format), _PATH_LENGTH)}{because} · "
+        f"{records} in {counted(log.lines, 'line')}"
+    )
 
 
 def path(name: str) -> str:
@@ -295,9 +298,35 @@ def measured(report: Report) -> str | None:
     return f"{count}{over}; {words.precision(report.steps)}"
 
 
+def now(report: Report) -> str:
+    """How far a log that still grows has come, on one line."""
+    steps = [step for step in report.series.get("step", ()) if step is not None]
+    parts = [f"step {number(max(steps))}"] if steps else []
+    if report.epochs is not None and report.epochs.count:
+        parts.append(counted(report.epochs.count, "epoch"))
+    parts += _speed(report)
+    if report.forecast is not None:
+        parts.append(forecast(report.forecast))
+    if not timed(report):
+        parts.append("no timing information yet")
+    return f"{clean(report.name)}: {' · '.join(parts)}"
+
+
+def _speed(report: Report) -> Iterator[str]:
+    if report.steps is not None:
+        yield f"a step takes {seconds(report.steps.time.p50_s)} (p50)"
+    throughput = report.throughput
+    if throughput is None:
+        return
+    if throughput.samples_per_s is not None:
+        yield in_unit(throughput.samples_per_s, "samples/s")
+    elif throughput.tokens_per_s is not None:
+        yield in_unit(throughput.tokens_per_s, "tokens/s")
+
+
 def how_to_measure(abstained: Sequence[Abstained]) -> list[str]:
     """Commands that would measure what rules lacked, the most useful first."""
-    named = [getattr(rule, "measure_with", None) for rule in abstained]
+    named = [rule.measure_with for rule in abstained]
     commands = [command for command in named if command]
     distinct = dict.fromkeys(commands)
     return [clean(c) for c in sorted(distinct, key=lambda command: -commands.count(command))]

@@ -20,7 +20,7 @@ from perfdoctor.render.text import (
     speedup,
     speedup_interval,
 )
-from perfdoctor.report import Prediction, Recommendation, Report, Steps, Trial, Usage
+from perfdoctor.report import Evidence, Prediction, Recommendation, Report, Steps, Trial, Usage
 from perfdoctor.stats import relative_half_width
 
 EFFORT = {"flag": "one setting", "lines": "a few lines", "redesign": "a redesign"}
@@ -240,6 +240,11 @@ def nothing(report: Report) -> str:
     """What to say where there is no recommendation."""
     verdict = report.diagnosis.verdict if report.diagnosis is not None else "inconclusive"
     return _NOTHING.get(verdict, "No rule knows a change that would help here.")
+
+
+def evidence(item: Evidence) -> str:
+    """A number that a finding rests on: "stages.data_loading.share 62 %"."""
+    return f"{clean(item.metric)} {quantity(item.value, item.unit)}".strip()
 
 
 def relative(value: float | None, interval: tuple[float, float] | None) -> str:

@@ -54,7 +54,7 @@ class ModelNotCompiled:
             stage=FORWARD,
             title="The log says that the model was not compiled",
             advice=f"Try torch.compile. {TRY_IT}",
-            change={"compile": True},
+            change={"compile": "default"},
             snippet="model = torch.compile(model)  # after moving it to the GPU",
             evidence=(),
             cause=self.cause,

@@ -47,7 +47,7 @@ def diagnose(report: Report, settings: Settings, rules: Sequence[Rule] | None = 
     min_speedup = settings.thresholds.get(_MIN_SPEEDUP_SETTING, MIN_SPEEDUP)
     trust = _trust(outcome.found)
     found = [_trusted(f, trust) for f in worthwhile(outcome.found, min_speedup)]
-    diagnosis = _verdict(facts, [f.finding for f in found])
+    diagnosis = judged_verdict(facts, [f.finding for f in found])
     notes = [*known.problems, *_misspelt(settings, known.rules), *outcome.warnings]
     return replace(
         report,
@@ -58,7 +58,8 @@ def diagnose(report: Report, settings: Settings, rules: Sequence[Rule] | None = 
     )
 
 
-def _verdict(facts: Facts, findings: Sequence[Finding]) -> Diagnosis:
+def judged_verdict(facts: Facts, findings: Sequence[Finding]) -> Diagnosis:
+    """The verdict; inconclusive where the report lacks what a verdict cannot do without."""
     try:
         return verdict(facts, findings)
     except Missing as missing:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
-from perfdoctor.rules.logs import WHOLE_RUNS, Part, part_of_run, validation_part
+from perfdoctor.rules.logs import WHOLE_RUNS, Part, part_of_run, validation_part, whole_number
 from perfdoctor.rules.run_gains import factor_for, rarer
 from perfdoctor.rules.wording import duration, grouped, percent
 from perfdoctor.stages import STAGES
@@ -226,10 +226,10 @@ def _nth(factor: int) -> str:
 
 
 def _log_interval(facts: Facts, factor: int) -> tuple[str, dict[str, Any]]:
-    now = facts.known("configuration.log_interval")
-    if now is None or now < 1:
+    now = whole_number(facts, "configuration.log_interval")
+    if now is None:
         return f"{_nth(factor)} time", {"log_every_times": factor}
-    steps = int(now) * factor
+    steps = now * factor
     return f"{grouped(steps)} steps instead of {grouped(now)}", {"log_interval": steps}
 
 

@@ -16,6 +16,8 @@ from perfdoctor.rules.wording import grouped, seconds
 from perfdoctor.stages import OTHER
 
 _P99, _P50 = "steps.time.p99_s", "steps.time.p50_s"
+#: Micro-batches of one optimizer step: the last of each is longer, and has to be.
+_ACCUMULATION = "configuration.gradient_accumulation"
 #: A p99 means nothing in fewer samples.
 _FEWEST_STEPS = 100
 
@@ -151,7 +153,7 @@ def _how_often(facts: Facts) -> str | None:
     if _at_epoch_start(facts):
         return None if workers_restart(facts) else "The first step of every epoch"
     period = facts.known("stalls.period_steps")
-    if period is None or period <= 0:
+    if period is None or period <= 0 or period == facts.known(_ACCUMULATION):
         return None
     return f"Every {grouped(period)} steps one"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from perfdoctor.rules.facts import LOG_KINDS, Facts, Missing
 
@@ -23,6 +23,8 @@ FULL_RAM = 0.80
 #: And from this use of the device's memory on nothing that needs more of that: PD301's threshold.
 FULL_DEVICE = 0.80
 
+#: No setting and no counter of a training is as large.
+_BEYOND = 1e9
 _WAIT_SHARE = "stages.data_loading.share"
 
 
@@ -72,14 +74,15 @@ def validation_part(facts: Facts) -> Part:
 
     Raises `Missing` where neither does.
     """
+    count = whole_number(facts, "epochs.validation.count") or 1
     try:
-        return part_of_run(facts, "validation")
+        part = part_of_run(facts, "validation")
+        return replace(part, count=max(part.count, count))
     except Missing:
         spent_s = facts.known("epochs.validation.total_s")
         epochs_s = facts.known("epochs.time.total_s")
         if spent_s is None or epochs_s is None or epochs_s <= 0:
             raise
-        count = int(facts.known("epochs.validation.count") or 1)
         whole_s = epochs_s if spent_s < epochs_s else epochs_s + spent_s  # some count it apart
         return Part("validation", spent_s, spent_s / whole_s, count)
 
@@ -107,8 +110,13 @@ def known_data_share(facts: Facts) -> float | None:
 
 def workers(facts: Facts) -> int | None:
     """DataLoader workers, where known; a negative number is some script's word for "choose"."""
-    number = facts.known("configuration.num_workers")
-    return int(number) if number is not None and number >= 0 else None
+    return whole_number(facts, "configuration.num_workers", least=0)
+
+
+def whole_number(facts: Facts, path: str, least: int = 1) -> int | None:
+    """A count such as a setting or an epoch; None where it is unknown or can be none."""
+    number = facts.known(path)
+    return int(number) if number is not None and least <= number < _BEYOND else None
 
 
 def ram_share(facts: Facts) -> float | None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
-from perfdoctor.rules.logs import WHOLE_RUNS
+from perfdoctor.rules.logs import WHOLE_RUNS, whole_number
 from perfdoctor.rules.wording import duration, grouped, percent
 from perfdoctor.stages import OTHER
 
@@ -56,16 +56,14 @@ class TrainedPastBest:
         saved_s = facts.known("epochs.economics.saved_s")
         if share <= limit or (saved_s is not None and saved_s <= 0):
             return None
-        patience = facts.known("epochs.economics.patience")
-        change: dict[str, Any] = {}
-        if patience is not None and patience >= 1:
-            change["early_stopping_patience"] = int(patience)
+        patience = whole_number(facts, "epochs.economics.patience")
+        change = {} if patience is None else {"early_stopping_patience": patience}
         return Finding(
             stage=OTHER,
             title=f"{percent(share)} of the run came after the best epoch{_best(facts)}",
             advice=_advice(patience, saved_s),
             change=change,
-            snippet=_snippet(int(patience) if patience else None),
+            snippet=_snippet(patience),
             evidence=tuple(_evidence(facts, share, limit, saved_s)),
             cause=self.cause,
             confidence=0.6,
@@ -76,7 +74,7 @@ class TrainedPastBest:
 
 
 def _best(facts: Facts) -> str:
-    epoch = facts.known("epochs.economics.best_epoch")
+    epoch = whole_number(facts, "epochs.economics.best_epoch", least=0)
     path = "epochs.economics.metric"
     metric = str(facts.get(path)) if facts.has(path) else ""
     if epoch is None:
@@ -84,7 +82,7 @@ def _best(facts: Facts) -> str:
     return f" ({f'{metric}, ' if metric else ''}epoch {grouped(epoch)})"
 
 
-def _advice(patience: float | None, saved_s: float | None) -> str:
+def _advice(patience: int | None, saved_s: float | None) -> str:
     with_patience = "" if patience is None else f" with patience {grouped(patience)}"
     if saved_s is None:
         return f"Stop early{with_patience} and keep the best checkpoint."

@@ -8,7 +8,7 @@ from typing import ClassVar
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts, Missing
 from perfdoctor.rules.gains import from_less_work, from_probe, probe, probe_evidence
-from perfdoctor.rules.logs import wall_parts
+from perfdoctor.rules.logs import wall_parts, whole_number
 from perfdoctor.rules.run_gains import factor_for, rarer
 from perfdoctor.rules.wording import duration, percent
 from perfdoctor.stages import ARCH_STEP
@@ -178,8 +178,8 @@ def _of_the_run(facts: Facts, wanted: float) -> Finding | None:
         return None
     spent_s = wall_parts(facts)[ARCH_STEP].seconds
     factor = factor_for(share, wanted, _FACTORS)
-    every = facts.known(_EVERY)
-    new = None if every is None or every < 1 else int(every) * factor
+    every = whole_number(facts, _EVERY)
+    new = None if every is None else every * factor
     often = f"{factor} times as rarely" if new is None else f"every {new} training steps"
     return Finding(
         stage=ARCH_STEP,

@@ -6,7 +6,7 @@ import logging
 import statistics
 from pathlib import Path
 
-from clock import Clock
+from clock import FastClock
 from loop import Loop
 from sheet import Sheet, leave, sample
 from terminal import captured
@@ -113,7 +113,7 @@ def yolo_console() -> None:
 @sample
 def keras_2() -> None:
     """The bar of Keras 2 in a file, `verbose=1` and `verbose=2`, of one run."""
-    loop = Loop(clock=Clock(4), epochs=4, batches=90, batch_size=32, data=0.01, compute=0.2)
+    loop = Loop(clock=FastClock(), epochs=4, batches=90, batch_size=32, data=0.01, compute=0.2)
     bar = Sheet("bars/keras_2_bar.txt", "keras_progress", rel=0.04)
     lines = Sheet("bars/keras_2_lines.txt", "keras_progress", rel=0.04)
     for epoch in range(1, 5):

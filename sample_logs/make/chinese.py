@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clock import Clock, hms
+from clock import FastClock, hms
 from generic import each
 from loop import Loop, Step
 from sheet import Sheet, sample
@@ -11,7 +11,7 @@ from sheet import Sheet, sample
 @sample
 def chinese_steps() -> None:
     """Steps with 耗时, 吞吐量 in 样本/秒 and 预计剩余; the same in UTF-8 and GBK."""
-    loop = Loop(clock=Clock(10), epochs=3, batches=120, batch_size=64, compute=0.3, data=0.05)
+    loop = Loop(clock=FastClock(), epochs=3, batches=120, batch_size=64, compute=0.3, data=0.05)
     sheet = Sheet("chinese/steps.log", "generic", loop.clock)
     sheet.line(f"{sheet.dated()} [信息] 开始训练，批大小：64，学习率：0.005")
 
@@ -43,7 +43,7 @@ def chinese_steps() -> None:
 @sample
 def chinese_milliseconds() -> None:
     """毫秒, bars between, 迭代."""
-    loop = Loop(clock=Clock(5), epochs=1, batches=300, batch_size=32, compute=0.15, data=0.02)
+    loop = Loop(clock=FastClock(), epochs=1, batches=300, batch_size=32, compute=0.15, data=0.02)
     sheet = Sheet("chinese/milliseconds.log", "generic")
 
     def line(step: Step, mean: float, data: float) -> str:
@@ -60,7 +60,7 @@ def chinese_milliseconds() -> None:
 @sample
 def chinese_epochs() -> None:
     """轮次 with 分 and 秒, one line an epoch."""
-    loop = Loop(clock=Clock(200), epochs=8, batches=60, batch_size=32, compute=1.6, data=0.1)
+    loop = Loop(clock=FastClock(), epochs=8, batches=60, batch_size=32, compute=1.6, data=0.1)
     sheet = Sheet("chinese/epochs.log", "generic")
 
     def end(step: Step, total: float, data: float) -> str:
@@ -76,7 +76,7 @@ def chinese_epochs() -> None:
 @sample
 def chinese_timestamps() -> None:
     """Only timestamps, with 年月日."""
-    loop = Loop(clock=Clock(100), epochs=2, batches=200, compute=1.5, data=0.1)
+    loop = Loop(clock=FastClock(), epochs=2, batches=200, compute=1.5, data=0.1)
     sheet = Sheet("chinese/timestamps.log", "generic", loop.clock, rel=0.03)
 
     def line(step: Step, mean: float, data: float) -> str:

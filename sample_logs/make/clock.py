@@ -1,4 +1,4 @@
-"""A clock that may run faster than the wall, so that a run of hours fits into seconds."""
+"""The clocks of the loops: the wall's, and one that need not wait."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from datetime import datetime, timedelta
 
 
 class Clock:
-    """Seconds and dates as the run sees them: `speed` of them pass in one second of ours."""
+    """Seconds of the wall since `restart`, and dates as if the run had begun at `start`."""
 
-    def __init__(self, speed: float = 1.0, start: str = "2024-03-04 09:00:00") -> None:
-        self.speed = speed
+    def __init__(self, start: str = "2024-03-04 09:00:00") -> None:
         self._start = datetime.fromisoformat(start)
         self.restart()
 
@@ -20,16 +19,41 @@ class Clock:
 
     def seconds(self) -> float:
         """Since the start."""
-        return (time.perf_counter() - self._zero) * self.speed
+        return time.perf_counter() - self._zero
 
     def now(self) -> datetime:
         """The date and time that the run sees."""
         return self._start + timedelta(seconds=self.seconds())
 
     def sleep(self, seconds: float) -> None:
-        """Seconds of this clock."""
-        if seconds > 0:
-            time.sleep(seconds / self.speed)
+        """Wait; at least this long."""
+        time.sleep(max(seconds, 0.0))
+
+
+class FastClock(Clock):
+    """Waits pass at once, and the rest is the CPU time of this process.
+
+    So a run of hours takes seconds, and other programs on the machine do not disturb what was
+    planted in it. `pace` seconds are really waited for each second, where processes run abreast.
+    """
+
+    def __init__(self, start: str = "2024-03-04 09:00:00", pace: float = 0.0) -> None:
+        self._pace = pace
+        super().__init__(start)
+
+    def restart(self) -> None:
+        """It is `start` now."""
+        self._waited = 0.0
+        self._zero = time.process_time()
+
+    def seconds(self) -> float:
+        """Waited and computed since the start."""
+        return self._waited + time.process_time() - self._zero
+
+    def sleep(self, seconds: float) -> None:
+        """Let the clock run on."""
+        self._waited += max(seconds, 0.0)
+        time.sleep(max(seconds, 0.0) * self._pace)
 
 
 def hms(seconds: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from clock import Clock, hms
+from clock import FastClock, hms
 from loop import Average, Loop, Step
 from sheet import Sheet, sample
 
@@ -29,7 +29,7 @@ def each(sheet: Sheet, loop: Loop, every: int, line: Line, end: Line | None = No
 @sample
 def jsonl() -> None:
     """Own keys with their unit in the name."""
-    loop = Loop(clock=Clock(4), epochs=1, batches=300, compute=0.2, data=0.01, first=2.0)
+    loop = Loop(clock=FastClock(), epochs=1, batches=300, compute=0.2, data=0.01, first=2.0)
     sheet = Sheet("generic/steps.jsonl", "generic")
 
     def line(step: Step, mean: float, data: float) -> str:
@@ -46,7 +46,7 @@ def jsonl() -> None:
 @sample
 def nested_jsonl() -> None:
     """Times nested, ISO dates, events of several kinds in one file."""
-    loop = Loop(clock=Clock(20), epochs=4, batches=100, batch_size=64, compute=0.4, data=0.1)
+    loop = Loop(clock=FastClock(), epochs=4, batches=100, batch_size=64, compute=0.4, data=0.1)
     sheet = Sheet("generic/events.jsonl", "generic", loop.clock)
     iso = ("%Y-%m-%dT%H:%M:%S", ".")
     sheet.line(json.dumps({"ts": sheet.dated(*iso) + "Z", "event": "start", "batch_size": 64}))
@@ -71,7 +71,7 @@ def nested_jsonl() -> None:
 @sample
 def tables() -> None:
     """One run as CSV with unusual headers, TSV, CSV with semicolons and commas, fixed columns."""
-    loop = Loop(clock=Clock(5), epochs=2, batches=150, batch_size=48, compute=0.2, data=0.02)
+    loop = Loop(clock=FastClock(), epochs=2, batches=150, batch_size=48, compute=0.2, data=0.02)
     files = ("odd_headers.csv", "speed.tsv", "decimal_commas.csv", "columns.txt")
     odd, tabs, commas, wide = (Sheet(f"generic/{name}", "generic") for name in files)
     odd.line("Epoch #,Iteration,Batch Duration (ms),Wait for batch (ms),Loss")
@@ -101,7 +101,7 @@ def tables() -> None:
 @sample
 def logfmt() -> None:
     """key=value with units behind the numbers."""
-    loop = Loop(clock=Clock(10), epochs=2, batches=160, batch_size=32, compute=0.3, data=0.05)
+    loop = Loop(clock=FastClock(), epochs=2, batches=160, batch_size=32, compute=0.3, data=0.05)
     sheet = Sheet("generic/logfmt.log", "generic", loop.clock)
 
     def line(step: Step, mean: float, data: float) -> str:
@@ -120,7 +120,7 @@ def logfmt() -> None:
 @sample
 def dict_prints() -> None:
     """`print(stats)` of a Python dict."""
-    loop = Loop(clock=Clock(5), epochs=1, batches=200, compute=0.25, data=0.02)
+    loop = Loop(clock=FastClock(), epochs=1, batches=200, compute=0.25, data=0.02)
     sheet = Sheet("generic/dict_prints.txt", "generic")
     sheet.line("using device: cpu")
 
@@ -137,7 +137,7 @@ def dict_prints() -> None:
 @sample
 def decimal_commas() -> None:
     """A locale with decimal commas, in running text."""
-    loop = Loop(clock=Clock(6), epochs=2, batches=120, batch_size=40, compute=0.3, data=0.03)
+    loop = Loop(clock=FastClock(), epochs=2, batches=120, batch_size=40, compute=0.3, data=0.03)
     sheet = Sheet("generic/decimal_commas.log", "generic")
 
     def line(step: Step, mean: float, data: float) -> str:
@@ -155,7 +155,7 @@ def decimal_commas() -> None:
 @sample
 def timestamps_only() -> None:
     """Plain logging: only timestamps tell the time."""
-    loop = Loop(clock=Clock(60), epochs=3, batches=200, batch_size=16, compute=1.2, data=0.1)
+    loop = Loop(clock=FastClock(), epochs=3, batches=200, batch_size=16, compute=1.2, data=0.1)
     sheet = Sheet("generic/timestamps_only.log", "generic", loop.clock)
     sheet.line(f"{sheet.dated(fraction=',')} - train - INFO - batch_size: 16, workers: 2")
 
@@ -178,7 +178,7 @@ def timestamps_only() -> None:
 @sample
 def midnight() -> None:
     """Times of day without a date; midnight passes."""
-    clock = Clock(120, start="2024-03-04 23:50:00")
+    clock = FastClock(start="2024-03-04 23:50:00")
     loop = Loop(clock=clock, epochs=1, batches=600, compute=2.2, data=0.1)
     sheet = Sheet("generic/midnight.log", "generic", clock, rel=0.04)
 
@@ -194,7 +194,7 @@ def midnight() -> None:
 @sample
 def time_zone() -> None:
     """The zone changes from +0100 to +0200 while the run goes on."""
-    clock = Clock(60, start="2024-03-31 01:50:00")
+    clock = FastClock(start="2024-03-31 01:50:00")
     loop = Loop(clock=clock, epochs=1, batches=600, compute=1.8, data=0.1)
     sheet = Sheet("generic/time_zone.log", "generic", clock, rel=0.03)
 
@@ -224,7 +224,7 @@ def epoch_lines(sheet: Sheet, loop: Loop, valid: float, line: Callable[..., str]
 @sample
 def per_epoch() -> None:
     """Epoch lines only, in five forms of one run."""
-    loop = Loop(clock=Clock(60), epochs=10, batches=40, batch_size=32, compute=0.9, data=0.1)
+    loop = Loop(clock=FastClock(), epochs=10, batches=40, batch_size=32, compute=0.9, data=0.1)
     files = ("dashes.log", "minutes.log", "blocks.log", "cumulative.log", "train_valid.log")
     dashes, minutes, blocks, total, both = (Sheet(f"epochs/{f}", "generic") for f in files)
     total.expected |= {"format": "cumulative_epoch_time", "rel": 0.05}
@@ -264,7 +264,7 @@ def per_epoch() -> None:
 @sample
 def epoch_starts() -> None:
     """Each epoch says when it started and when it ended."""
-    loop = Loop(clock=Clock(200), epochs=6, batches=30, compute=2.5, data=0.2)
+    loop = Loop(clock=FastClock(), epochs=6, batches=30, compute=2.5, data=0.2)
     sheet = Sheet("epochs/starts_and_ends.log", "generic", loop.clock)
     for epoch in range(1, 7):
         sheet.line(f"Epoch {epoch} started at {sheet.dated()}")
@@ -280,7 +280,7 @@ def epoch_starts() -> None:
 @sample
 def fastai() -> None:
     """fastai's table: mm:ss in the last column."""
-    loop = Loop(clock=Clock(60), epochs=8, batches=40, compute=1.4, data=0.1)
+    loop = Loop(clock=FastClock(), epochs=8, batches=40, compute=1.4, data=0.1)
     sheet = Sheet("epochs/fastai.txt", "generic")
     sheet.line("epoch     train_loss  valid_loss  accuracy  time    ")
 
@@ -297,7 +297,7 @@ def fastai() -> None:
 @sample
 def cumulative() -> None:
     """Elapsed seconds in three forms: in brackets, in words, as h:mm:ss; differences are steps."""
-    loop = Loop(clock=Clock(30), epochs=1, batches=400, compute=0.8, data=0.05)
+    loop = Loop(clock=FastClock(), epochs=1, batches=400, compute=0.8, data=0.05)
     brackets = Sheet("generic/elapsed_brackets.log", "generic", rel=0.05)
     named = Sheet("generic/elapsed_named.log", "elapsed_cumulative", rel=0.05)
     clock = Sheet("generic/elapsed_clock.log", "generic", rel=0.08)
@@ -321,7 +321,7 @@ def cumulative() -> None:
 @sample
 def seen_in_the_wild() -> None:
     """One run in the lines of ten other programs; none of these has a reader of its own."""
-    loop = Loop(clock=Clock(5), epochs=2, batches=200, batch_size=16, compute=0.2, data=0.02)
+    loop = Loop(clock=FastClock(), epochs=2, batches=200, batch_size=16, compute=0.2, data=0.02)
     names = ("tf_cifar", "tf_estimator", "caffe", "darknet", "paddleseg", "paddledet")
     names += ("composer", "clu", "ignite", "words")
     at = {name: Sheet(f"wild/{name}.log", "generic", loop.clock) for name in names}
@@ -409,7 +409,7 @@ def seen_in_the_wild() -> None:
 @sample
 def suffixes() -> None:
     """k and M behind rates, µs behind times, steps per second, one run a file."""
-    loop = Loop(clock=Clock(1), epochs=1, batches=600, batch_size=64, compute=0.006, data=0.001)
+    loop = Loop(clock=FastClock(), epochs=1, batches=600, batch_size=64, compute=0.006, data=0.001)
     rates = Sheet("generic/k_tok_s.log", "generic", rel=0.03)
     micro = Sheet("generic/microseconds.log", "generic")
     speed = Sheet("generic/steps_per_s.log", "generic")
@@ -432,7 +432,7 @@ def suffixes() -> None:
 @sample
 def prefixes() -> None:
     """One run behind the prefixes of Kubernetes, journald and torchrun."""
-    loop = Loop(clock=Clock(10), epochs=1, batches=300, batch_size=32, compute=0.3, data=0.03)
+    loop = Loop(clock=FastClock(), epochs=1, batches=300, batch_size=32, compute=0.3, data=0.03)
     files = ("kubernetes.log", "journald.log", "torchrun.log")
     pods, journal, ranks = (Sheet(f"generic/{f}", "generic", loop.clock) for f in files)
 

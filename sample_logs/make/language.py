@@ -6,7 +6,7 @@ import json
 import multiprocessing
 from collections.abc import Callable
 
-from clock import Clock, hms
+from clock import FastClock, hms
 from loop import Average, Loop
 from sheet import Sheet, sample
 
@@ -14,7 +14,7 @@ from sheet import Sheet, sample
 @sample
 def nanogpt() -> None:
     """iter 0 is compilation, evaluation is charged to an iteration; mfu is -100 at first."""
-    loop = Loop(clock=Clock(10), epochs=1, batches=401, batch_size=8, compute=0.25, first=30.0)
+    loop = Loop(clock=FastClock(), epochs=1, batches=401, batch_size=8, compute=0.25, first=30.0)
     sheet = Sheet("language/nanogpt.log", "nanogpt")
     sheet.line("tokens per iteration will be: 16,384\nnumber of parameters: 0.10M")
     sheet.line("compiling the model... (takes a ~minute)")
@@ -41,7 +41,7 @@ def nanogpt() -> None:
 @sample
 def megatron() -> None:
     """Milliseconds per iteration, global batch size in the line."""
-    loop = Loop(clock=Clock(600), epochs=1, batches=60, batch_size=1024, compute=120, data=5)
+    loop = Loop(clock=FastClock(), epochs=1, batches=60, batch_size=1024, compute=120, data=5)
     sheet = Sheet("language/megatron.log", "megatron", rel=0.03)
     sheet.line("using world size: 64, data-parallel-size: 8, tensor-model-parallel size: 8")
     for step in loop.epoch(0):
@@ -67,7 +67,7 @@ def megatron() -> None:
 @sample
 def fairseq() -> None:
     """One run in three forms: the old bars, the new `train_inner` and JSON with strings."""
-    loop = Loop(clock=Clock(20), epochs=3, batches=200, batch_size=320, compute=0.45, data=0.02)
+    loop = Loop(clock=FastClock(), epochs=3, batches=200, batch_size=320, compute=0.45, data=0.02)
     old = Sheet("language/fairseq_old.log", "fairseq_simple", loop.clock)
     new = Sheet("language/fairseq_new.log", "fairseq_simple", loop.clock)
     rows = Sheet("language/fairseq_hydra.log", "fairseq_json", loop.clock)
@@ -138,7 +138,7 @@ def fairseq() -> None:
 @sample
 def opennmt() -> None:
     """Source and target tokens per second; the last column is cumulative seconds."""
-    loop = Loop(clock=Clock(60), epochs=1, batches=600, batch_size=64, compute=0.9, data=0.05)
+    loop = Loop(clock=FastClock(), epochs=1, batches=600, batch_size=64, compute=0.9, data=0.05)
     sheet = Sheet("language/opennmt.log", "opennmt", loop.clock, rel=0.03)
     sheet.line(f"[{sheet.dated(fraction=',')} INFO] Start training loop and validate every 200...")
     time, began = Average(), loop.clock.seconds()
@@ -173,7 +173,7 @@ def words(seconds: float) -> str:
 @sample
 def espnet() -> None:
     """ESPnet2: names with _time, ranges of batches, the epoch's time in words."""
-    loop = Loop(clock=Clock(60), epochs=3, batches=200, batch_size=20, compute=0.5, data=0.03)
+    loop = Loop(clock=FastClock(), epochs=3, batches=200, batch_size=20, compute=0.5, data=0.03)
     sheet = Sheet("language/espnet.log", "espnet2", loop.clock)
 
     def info(line: int, text: str, record: bool = False) -> None:
@@ -229,7 +229,9 @@ def in_ranks(maker: Callable[[int], Sheet], sheets: list[Sheet]) -> None:
 
 
 def _wenet_rank(rank: int) -> Sheet:
-    loop = Loop(clock=Clock(30), epochs=2, batches=1000, compute=0.5 + 0.05 * rank, seed=rank)
+    loop = Loop(
+        clock=FastClock(pace=1 / 30), epochs=2, batches=1000, compute=0.5 + 0.05 * rank, seed=rank
+    )
     sheet = Sheet("language/wenet.log", "wenet", loop.clock)
     for epoch in range(2):
         for step in loop.epoch(epoch):
@@ -256,7 +258,9 @@ def wenet() -> None:
 
 
 def _gnmt_rank(rank: int) -> Sheet:
-    loop = Loop(clock=Clock(2), epochs=2, batches=150, compute=0.05, data=0.002, seed=rank)
+    loop = Loop(
+        clock=FastClock(pace=1 / 2), epochs=2, batches=150, compute=0.05, data=0.002, seed=rank
+    )
     sheet = Sheet("language/gnmt.log", "gnmt_tok_s", loop.clock)
     for epoch in range(2):
         time, data = Average(), Average()
@@ -290,7 +294,7 @@ def gnmt() -> None:
 @sample
 def ms_per_batch() -> None:
     """Transformer-XL: milliseconds per batch, mean of the log interval."""
-    loop = Loop(clock=Clock(8), epochs=2, batches=300, batch_size=32, compute=0.27, data=0.01)
+    loop = Loop(clock=FastClock(), epochs=2, batches=300, batch_size=32, compute=0.27, data=0.01)
     sheet = Sheet("language/ms_per_batch.log", "ms_per_batch")
     time = Average()
     for epoch in range(1, 3):
@@ -320,7 +324,7 @@ def ms_per_batch() -> None:
 @sample
 def torchtitan() -> None:
     """Rates of one device, with thousands commas, behind a rank prefix."""
-    loop = Loop(clock=Clock(10), epochs=1, batches=150, compute=1.05, data=0.05, first=8.0)
+    loop = Loop(clock=FastClock(), epochs=1, batches=150, compute=1.05, data=0.05, first=8.0)
     sheet = Sheet("language/torchtitan.log", "torchtitan", loop.clock)
     head = "[rank0]:[titan]"
     sheet.line(f"{head} {sheet.dated(fraction=',')} - root - INFO - Training starts at step 1")
@@ -342,7 +346,7 @@ def torchtitan() -> None:
 @sample
 def torchtune() -> None:
     """Metric log of torchtune: key:value, rate per GPU."""
-    loop = Loop(clock=Clock(10), epochs=1, batches=120, batch_size=4, compute=0.8, first=5.0)
+    loop = Loop(clock=FastClock(), epochs=1, batches=120, batch_size=4, compute=0.8, first=5.0)
     sheet = Sheet("language/torchtune.txt", "torchtune")
     for step in loop.epoch(0):
         rate = 700 / step.step_s
@@ -358,7 +362,7 @@ def torchtune() -> None:
 @sample
 def deepspeed() -> None:
     """The running average is cumulative, Curr is not; in another file the times of micro-steps."""
-    loop = Loop(clock=Clock(60), epochs=1, batches=80, batch_size=8, compute=6.0, data=0.2)
+    loop = Loop(clock=FastClock(), epochs=1, batches=80, batch_size=8, compute=6.0, data=0.2)
     rates = Sheet("language/deepspeed.log", "deepspeed_text", loop.clock)
     times = Sheet("language/deepspeed_time_ms.log", "deepspeed_time_ms", loop.clock)
     time = Average()
@@ -391,7 +395,7 @@ def deepspeed() -> None:
 @sample
 def llamafactory() -> None:
     """Cumulative times of one second, with days in the remaining time."""
-    loop = Loop(clock=Clock(400), epochs=1, batches=300, batch_size=4, compute=6.4, data=0.1)
+    loop = Loop(clock=FastClock(), epochs=1, batches=300, batch_size=4, compute=6.4, data=0.1)
     sheet = Sheet("language/trainer_log.jsonl", "llamafactory_jsonl", rel=0.04)
     for step in loop.epoch(0):
         done, elapsed = step.number + 1, loop.clock.seconds()
@@ -421,7 +425,7 @@ def llmc() -> None:
 @sample
 def tok_s() -> None:
     """Columns between bars with the unit behind the number."""
-    loop = Loop(clock=Clock(10), epochs=1, batches=500, compute=0.5, data=0.02)
+    loop = Loop(clock=FastClock(), epochs=1, batches=500, compute=0.5, data=0.02)
     sheet = Sheet("language/tok_s.log", "generic_tok_s")
     time = Average()
     for step in loop.epoch(0):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from clock import Clock
+from clock import FastClock
 from loop import Average, Loop
 from sheet import Sheet, leave, sample
 
@@ -44,7 +44,7 @@ ASCTIME = ("%Y-%m-%d %H:%M:%S", ",")
 @sample
 def darts() -> None:
     """Only timestamps tell the time; the search crosses midnight."""
-    clock = Clock(300, start="2024-03-04 23:20:00")
+    clock = FastClock(start="2024-03-04 23:20:00")
     loop = Loop(clock=clock, epochs=5, batches=301, batch_size=64, compute=2.0, data=0.05)
     sheet = Sheet("search/darts.log", "darts_text", clock, rel=0.03)
     sheet.line(f"{sheet.dated(*ASCTIME)} args = Namespace(batch_size=64, epochs=5, unrolled=True)")
@@ -55,7 +55,7 @@ def darts() -> None:
 @sample
 def darts_12_hours() -> None:
     """The same with DARTS' own date format: no year, a clock of 12 hours, noon passes."""
-    clock = Clock(300, start="2024-03-04 11:30:00")
+    clock = FastClock(start="2024-03-04 11:30:00")
     loop = Loop(clock=clock, epochs=4, batches=251, batch_size=64, compute=2.4, data=0.05)
     sheet = Sheet("search/darts_12_hours.log", "darts_text", clock, rel=0.03)
     spec = "%m/%d %I:%M:%S %p"
@@ -68,7 +68,7 @@ def darts_12_hours() -> None:
 def darts_slower() -> None:
     """From epoch 3 each step takes 4 times as long."""
     loop = Loop(
-        clock=Clock(400), epochs=8, batches=201, batch_size=32, data=0.05,
+        clock=FastClock(), epochs=8, batches=201, batch_size=32, data=0.05,
         compute=lambda n: 2.0 if n < 603 else 8.0,
     )  # fmt: skip
     sheet = Sheet("search/darts_slower.log", "darts_text", loop.clock, trend="step")
@@ -82,7 +82,7 @@ def darts_resumed() -> None:
     """A job ended in epoch 3 and was started again from epoch 2, three hours later."""
     sheet = Sheet("search/darts_resumed.log", "darts_text", rel=0.03)
     for start, epochs in (("2024-03-04 09:00:00", range(3)), ("2024-03-04 14:00:00", range(2, 5))):
-        clock = sheet.clock = Clock(300, start=start)
+        clock = sheet.clock = FastClock(start)
         loop = Loop(clock=clock, epochs=5, batches=301, batch_size=64, compute=1.5, data=0.05)
         sheet.line(f"{sheet.dated(*ASCTIME)} args = Namespace(batch_size=64, epochs=5)")
         sheet.line(f"{sheet.dated(*ASCTIME)} starting training at epoch {epochs.start}")
@@ -140,7 +140,7 @@ def search_epoch(loop: Loop, monitor: Monitor, epoch: int, every: int) -> dict[s
 
 def search_run(name: str, every: int) -> None:
     """A search with its monitor's log and report."""
-    loop = Loop(clock=Clock(60), epochs=12, batches=100, batch_size=96, compute=0.3, data=0.02)
+    loop = Loop(clock=FastClock(), epochs=12, batches=100, batch_size=96, compute=0.3, data=0.02)
     sheet = Sheet(f"search/{name}.log", "search_monitor", loop.clock)
     monitor, best, best_epoch = Monitor(), 0.0, 0
 

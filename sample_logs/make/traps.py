@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import multiprocessing
 
-from clock import Clock
+from clock import FastClock
 from generic import each
 from loop import Average, Loop, Step
 from sheet import Sheet, sample
@@ -32,7 +32,7 @@ def run(name: str, loop: Loop, every: int, expected: dict[str, object]) -> None:
 def slow_down() -> None:
     """From step 401 on each step takes 2.5 times as long."""
     loop = Loop(
-        clock=Clock(20), epochs=1, batches=1200, data=0.02,
+        clock=FastClock(), epochs=1, batches=1200, data=0.02,
         compute=lambda n: 0.2 if n < 400 else 0.53,
     )  # fmt: skip
     run("slow_down", loop, 10, {"trend": "step", "change_step": 400})
@@ -42,7 +42,7 @@ def slow_down() -> None:
 def slow_for_a_while() -> None:
     """Steps 400 to 560 are three times as slow, then it is as before."""
     loop = Loop(
-        clock=Clock(20), epochs=1, batches=1000, data=0.02,
+        clock=FastClock(), epochs=1, batches=1000, data=0.02,
         compute=lambda n: 0.6 if 400 <= n < 560 else 0.2,
     )  # fmt: skip
     run("slow_for_a_while", loop, 10, {"change_step": 400, "change_back_step": 560})
@@ -52,7 +52,7 @@ def slow_for_a_while() -> None:
 def drift() -> None:
     """Each step takes a little longer than the one before: 60 % more at the end."""
     loop = Loop(
-        clock=Clock(8), epochs=1, batches=1000, data=0.02, compute=lambda n: 0.25 + 0.00016 * n
+        clock=FastClock(), epochs=1, batches=1000, data=0.02, compute=lambda n: 0.25 + 0.00016 * n
     )
     run("drift", loop, 10, {"trend": "drift"})
 
@@ -60,7 +60,7 @@ def drift() -> None:
 @sample
 def steady() -> None:
     """Nothing happens, with the noise that a shared machine has."""
-    loop = Loop(clock=Clock(8), epochs=1, batches=1000, data=0.02, compute=0.25, jitter=0.15)
+    loop = Loop(clock=FastClock(), epochs=1, batches=1000, data=0.02, compute=0.25, jitter=0.15)
     run("steady", loop, 10, {"trend": "steady"})
 
 
@@ -68,7 +68,7 @@ def steady() -> None:
 def stalls() -> None:
     """A checkpoint each 50 steps stalls the step after it for 3 s; every step is logged."""
     loop = Loop(
-        clock=Clock(20), epochs=1, batches=520, compute=0.25,
+        clock=FastClock(), epochs=1, batches=520, compute=0.25,
         data=lambda n: 3.0 if n and n % 50 == 0 else 0.01,
     )  # fmt: skip
     sheet = Sheet("traps/stalls.log", "generic", loop.clock)
@@ -89,7 +89,7 @@ def stalls() -> None:
 def epoch_starts_slow() -> None:
     """The first batch of each epoch takes 4 s: workers start again. Counters restart."""
     loop = Loop(
-        clock=Clock(20), epochs=6, batches=80, compute=0.2,
+        clock=FastClock(), epochs=6, batches=80, compute=0.2,
         data=lambda n: 4.0 if n % 80 == 0 else 0.01,
     )  # fmt: skip
     sheet = Sheet("traps/epoch_starts_slow.log", "generic", rel=0.03)
@@ -108,7 +108,7 @@ def epoch_starts_slow() -> None:
 @sample
 def validation_each_epoch() -> None:
     """A third of the run is validation, which tells its time."""
-    loop = Loop(clock=Clock(30), epochs=8, batches=60, batch_size=32, compute=0.3, data=0.03)
+    loop = Loop(clock=FastClock(), epochs=8, batches=60, batch_size=32, compute=0.3, data=0.03)
     sheet = Sheet("traps/validation_each_epoch.log", "generic", loop.clock)
 
     def end(step: Step, total: float, data: float) -> str:
@@ -127,7 +127,7 @@ def resumed() -> None:
     """Killed after step 430, started again an hour later from the checkpoint of step 400."""
     sheet = Sheet("traps/resumed.log", "generic")
     for start, first, last in (("2024-03-04 09:00:00", 0, 430), ("2024-03-04 10:15:00", 400, 700)):
-        loop = Loop(clock=Clock(20, start), epochs=1, batches=last, compute=0.3, data=0.02)
+        loop = Loop(clock=FastClock(start), epochs=1, batches=last, compute=0.3, data=0.02)
         loop._number = first
         sheet.clock = loop.clock
         sheet.line(f"{sheet.dated(fraction=',')} INFO Namespace(batch_size=32, resume={first > 0})")
@@ -144,7 +144,7 @@ def resumed() -> None:
 @sample
 def log_interval_changes() -> None:
     """Seconds since the last line; a line each 10 steps at first, each 50 after step 200."""
-    loop = Loop(clock=Clock(20), epochs=1, batches=1000, compute=0.3, data=0.02)
+    loop = Loop(clock=FastClock(), epochs=1, batches=1000, compute=0.3, data=0.02)
     sheet = Sheet("traps/log_interval_changes.log", "generic", rel=0.03)
     before = (0, 0.0)
     for step in loop.epoch(1):
@@ -166,7 +166,7 @@ def two_runs() -> None:
     """Two runs appended to one file, the second with a larger batch."""
     sheet = Sheet("traps/two_runs.log", "generic", restarts=1)
     for start, batch in (("2024-03-04 09:00:00", 32), ("2024-03-05 17:30:00", 64)):
-        loop = Loop(clock=Clock(20, start), epochs=1, batches=400, batch_size=batch, data=0.02)
+        loop = Loop(clock=FastClock(start), epochs=1, batches=400, batch_size=batch, data=0.02)
         loop.compute = 0.25
         sheet.clock = loop.clock
         sheet.line(f"{sheet.dated(fraction=',')} INFO Namespace(batch_size={batch}, epochs=1)")
@@ -176,7 +176,9 @@ def two_runs() -> None:
 
 
 def _rank(rank: int) -> Sheet:
-    loop = Loop(clock=Clock(10), epochs=1, batches=300, compute=0.3, data=0.02, seed=rank)
+    loop = Loop(
+        clock=FastClock(pace=1 / 10), epochs=1, batches=300, compute=0.3, data=0.02, seed=rank
+    )
     sheet = Sheet("traps/ranks.log", "generic", loop.clock)
     time = Average()
     for step in loop.epoch(1):
@@ -198,7 +200,7 @@ def ranks() -> None:
 @sample
 def hard_bytes() -> None:
     """One run as UTF-16, with CRLF and BOM, gzipped, with broken bytes and a cut last line."""
-    loop = Loop(clock=Clock(20), epochs=1, batches=400, compute=0.25, data=0.02)
+    loop = Loop(clock=FastClock(), epochs=1, batches=400, compute=0.25, data=0.02)
     names = ("utf16.log", "crlf_bom.log", "packed.log.gz", "broken_bytes.log")
     sheet = Sheet("traps/utf16.log", "generic", loop.clock)
     each(sheet, loop, 10, lambda step, mean, data: said(sheet, loop, step, mean))
@@ -225,7 +227,7 @@ def hard_bytes() -> None:
 @sample
 def crash() -> None:
     """A traceback ends the log; the last line before it was cut by it."""
-    loop = Loop(clock=Clock(20), epochs=1, batches=300, compute=0.25, data=0.02)
+    loop = Loop(clock=FastClock(), epochs=1, batches=300, compute=0.25, data=0.02)
     sheet = Sheet("traps/crash.log", "generic", loop.clock)
     each(sheet, loop, 10, lambda step, mean, data: said(sheet, loop, step, mean))
     sheet.line(

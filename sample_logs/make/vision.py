@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 
-from clock import Clock, hms
+from clock import FastClock, hms
 from loop import Average, Loop
 from sheet import Sheet, sample
 
@@ -65,7 +65,7 @@ def imagenet_hidden_stalls() -> None:
 @sample
 def timm() -> None:
     """timm's `Train:` lines behind a prefix of the logging module; the rate is global."""
-    loop = Loop(clock=Clock(4), batches=80, batch_size=128, compute=0.2, data=0.01, first=1.5)
+    loop = Loop(clock=FastClock(), batches=80, batch_size=128, compute=0.2, data=0.01, first=1.5)
     sheet = Sheet("vision/timm.log", "timm_text", loop.clock)
 
     def info(text: str, record: bool = False) -> None:
@@ -138,7 +138,7 @@ def metric_logger() -> None:
 @sample
 def maskrcnn_benchmark() -> None:
     """Median of 20 before the parentheses, mean of the whole run in them."""
-    loop = Loop(clock=Clock(10), epochs=1, batches=400, batch_size=2, compute=0.35, data=0.02)
+    loop = Loop(clock=FastClock(), epochs=1, batches=400, batch_size=2, compute=0.35, data=0.02)
     sheet = Sheet("vision/maskrcnn_benchmark.log", "maskrcnn_benchmark", loop.clock)
     time, data, loss = Average(), Average(), Average()
     sheet.line(f"{sheet.dated(fraction=',')} maskrcnn_benchmark.trainer INFO: Start training")
@@ -167,7 +167,7 @@ def maskrcnn_benchmark() -> None:
 def mmcv() -> None:
     """mmcv's text log and its `.log.json`, of one run that is 2.1 times slower from epoch 4."""
     loop = Loop(
-        clock=Clock(20), epochs=8, batches=100, batch_size=2, data=0.06,
+        clock=FastClock(), epochs=8, batches=100, batch_size=2, data=0.06,
         compute=lambda n: 0.25 if n < 300 else 0.58,
     )  # fmt: skip
     text = Sheet("vision/mmcv.log", "mmcv_text", loop.clock, trend="step", change_step=300)
@@ -205,7 +205,7 @@ def mmcv() -> None:
 @sample
 def detectron2() -> None:
     """Text without a year, and metrics.json, of one run."""
-    loop = Loop(clock=Clock(20), epochs=1, batches=600, batch_size=16, compute=0.6, data=0.03)
+    loop = Loop(clock=FastClock(), epochs=1, batches=600, batch_size=16, compute=0.6, data=0.03)
     text = Sheet("vision/detectron2.log", "detectron2_text", loop.clock)
     rows = Sheet("vision/metrics.json", "detectron2_metrics_json")
     stamp = "%m/%d %H:%M:%S"
@@ -244,7 +244,7 @@ def detectron2() -> None:
 @sample
 def two_handlers() -> None:
     """Data before Batch and a Remain; each line written by two handlers of the logging module."""
-    loop = Loop(clock=Clock(20), epochs=2, batches=200, batch_size=8, compute=0.5, data=0.1)
+    loop = Loop(clock=FastClock(), epochs=2, batches=200, batch_size=8, compute=0.5, data=0.1)
     sheet = Sheet("vision/two_handlers.log", "pointweb_data_batch_remain", loop.clock, rel=0.05)
     for epoch in range(1, 3):
         time, data = Average(), Average()
@@ -268,7 +268,7 @@ def two_handlers() -> None:
 @sample
 def cyclegan() -> None:
     """`time` is seconds per image: the step divided by its batch; counters restart each epoch."""
-    loop = Loop(clock=Clock(4), epochs=3, batches=200, batch_size=4, compute=0.2, data=0.004)
+    loop = Loop(clock=FastClock(), epochs=3, batches=200, batch_size=4, compute=0.2, data=0.004)
     sheet = Sheet("vision/loss_log.txt", "cyclegan_loss_log", rel=0.05)
     sheet.line("================ Training Loss (Mon Mar  4 09:00:00 2024) ================")
     for epoch in range(1, 4):
@@ -289,7 +289,7 @@ def cyclegan() -> None:
 @sample
 def segmentation() -> None:
     """`Cost Time` is cumulative."""
-    loop = Loop(clock=Clock(60), epochs=1, batches=500, batch_size=16, compute=0.9, data=0.1)
+    loop = Loop(clock=FastClock(), epochs=1, batches=500, batch_size=16, compute=0.9, data=0.1)
     sheet = Sheet("vision/segmentation.log", "seg_cost_time", loop.clock)
     args = Namespace(model="tinyseg", batch_size=16, max_iterations=500, workers=2)
     sheet.line(f"{sheet.dated(fraction=',')} semantic_segmentation INFO: {args}")
@@ -310,7 +310,7 @@ def segmentation() -> None:
 @sample
 def ultralytics() -> None:
     """results.csv with padded header; `time` is cumulative seconds."""
-    loop = Loop(clock=Clock(60), epochs=12, batches=30, batch_size=16, compute=0.7, data=0.1)
+    loop = Loop(clock=FastClock(), epochs=12, batches=30, batch_size=16, compute=0.7, data=0.1)
     sheet = Sheet("vision/results.csv", "ultralytics_results_csv")
     names = ("epoch", "time", "train/box_loss", "metrics/mAP50(B)", "val/box_loss", "lr/pg0")
     sheet.line(",".join(name.rjust(16) for name in names))
@@ -338,7 +338,7 @@ def ultralytics() -> None:
 @sample
 def paddlevit() -> None:
     """Steps without a time, then the seconds of the whole epoch."""
-    loop = Loop(clock=Clock(60), epochs=6, batches=100, batch_size=64, compute=0.5, data=0.05)
+    loop = Loop(clock=FastClock(), epochs=6, batches=100, batch_size=64, compute=0.5, data=0.05)
     sheet = Sheet("vision/paddlevit.log", "paddlevit_text", loop.clock)
     for epoch in range(1, 7):
         loss = Average()
@@ -363,7 +363,7 @@ def paddlevit() -> None:
 @sample
 def mxnet() -> None:
     """Only rates, each of the 20 batches before; each line again behind a `DEBUG:` prefix."""
-    loop = Loop(clock=Clock(10), epochs=3, batches=160, batch_size=128, compute=0.2, data=0.01)
+    loop = Loop(clock=FastClock(), epochs=3, batches=160, batch_size=128, compute=0.2, data=0.01)
     sheet = Sheet("vision/mxnet.log", "mxnet_gluon_speed")
     sheet.line("INFO:root:Namespace(batch_size=128, network='tinynet', num_epochs=3)")
     for epoch in range(3):
@@ -389,7 +389,7 @@ def mxnet() -> None:
 @sample
 def dgl() -> None:
     """`Speed (samples/sec)` is nan at first; the epoch's seconds follow."""
-    loop = Loop(clock=Clock(4), epochs=4, batches=100, batch_size=1000, compute=0.09, data=0.01)
+    loop = Loop(clock=FastClock(), epochs=4, batches=100, batch_size=1000, compute=0.09, data=0.01)
     sheet = Sheet("vision/dgl.log", "dgl")
     for epoch in range(4):
         rates = Average()
@@ -412,7 +412,7 @@ def dgl() -> None:
 @sample
 def dllogger() -> None:
     """NVIDIA's DLLogger: key : value with a unit behind."""
-    loop = Loop(clock=Clock(2), epochs=2, batches=60, batch_size=64, compute=0.1, data=0.005)
+    loop = Loop(clock=FastClock(), epochs=2, batches=60, batch_size=64, compute=0.1, data=0.005)
     sheet = Sheet("vision/dllogger.log", "nvidia_dllogger", loop.clock)
     for epoch in range(2):
         for step in loop.epoch(epoch):

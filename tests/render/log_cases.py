@@ -29,6 +29,7 @@ from perfdoctor.report import (
     Forecast,
     MemoryUse,
     Prediction,
+    Recommendation,
     Report,
     Stalls,
     Throughput,
@@ -38,6 +39,8 @@ from perfdoctor.report import (
     WallPart,
 )
 from perfdoctor.stats import describe
+
+RUN, BENCH = "perfdoctor run train.py", "perfdoctor bench"
 
 
 def noisy(values: Floats, noise: float = 0.04, seed: int = 1) -> Floats:
@@ -107,7 +110,7 @@ def imagenet_slow_down() -> Report:
             ),
             make_log_file(
                 "gpu.csv", format="nvidia-smi-csv", reason="its header names utilization.gpu [%]",
-                lines=2015, records=2014,
+                lines=2015, records=0,
             ),
         ),
         diagnosis=make_diagnosis(
@@ -117,15 +120,18 @@ def imagenet_slow_down() -> Report:
         ),
         recommendations=(_workers(), _validate_less()),
         abstained=tuple(
-            Abstained(rule=f"PD{201 + n}", missing=missing)
-            for n, missing in enumerate(
-                ("the stages of a step", "the stages of a step", "memory of the host", "a profile")
+            Abstained(rule=f"PD{201 + n}", missing=missing, measure_with=how)
+            for n, (missing, how) in enumerate(
+                (
+                    ("stages.h2d_copy", RUN), ("stages.h2d_copy", RUN), ("loader.batch", BENCH),
+                    ("memory.host_used_share", RUN), ("environment.cores_usable", None),
+                )
             )
         ),
     )  # fmt: skip
 
 
-def _workers():  # type: ignore[no-untyped-def]
+def _workers() -> Recommendation:
     return make_recommendation(
         evidence=(
             Evidence(
@@ -136,7 +142,7 @@ def _workers():  # type: ignore[no-untyped-def]
     )  # fmt: skip
 
 
-def _validate_less():  # type: ignore[no-untyped-def]
+def _validate_less() -> Recommendation:
     return make_recommendation(
         rank=2, rule="PD501", name="validation-too-frequent", stage="validation",
         title="Validation takes 12 % of each epoch", snippet="", change={},
@@ -174,7 +180,7 @@ def epochs_only(count: int = 30, **overrides: object) -> Report:
             verdict="inconclusive", bottleneck="none", confidence=0.3,
             summary="The log tells how long epochs take, and nothing of what a step spends.",
         ),
-        abstained=(Abstained(rule="PD101", missing="step times"),),
+        abstained=(Abstained(rule="PD101", missing="stages.data_loading", measure_with=RUN),),
     )  # fmt: skip
     return replace(report, **overrides)
 
@@ -201,7 +207,9 @@ def no_timing() -> Report:
             verdict="inconclusive", bottleneck="none", confidence=0.0,
             summary="There is no timing information in this log.",
         ),
-        abstained=tuple(Abstained(rule=f"PD{n}", missing="step times") for n in range(9)),
+        abstained=tuple(
+            Abstained(rule=f"PD{n}", missing="steps.time", measure_with=RUN) for n in range(9)
+        ),
     )  # fmt: skip
 
 
@@ -226,13 +234,14 @@ def three_runs() -> Report:
         logged("runs/old/train.log", 1204.0, verdict="degrading", best_metric=70.9),
     )
     return make_log_report(
-        name="3 runs",
+        name="runs/workers4/train.log",
+        notes=("The best of 3 runs: runs/workers4/train.log.",),
         comparison=Comparison(varied=(), rows=rows, best=(1,)),
         epochs=imagenet_slow_down().epochs,
         diagnosis=make_diagnosis(
             verdict="healthy", bottleneck="none", summary="runs/workers4/train.log is fastest."
         ),
-        logs=tuple(make_log_file(f"runs/{n}/train.log") for n in ("base", "workers4", "old")),
+        logs=(make_log_file("runs/workers4/train.log"),),
     )
 
 

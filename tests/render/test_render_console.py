@@ -4,11 +4,13 @@ import io
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import render_cases as cases
 from builders import make_diagnosis, make_recommendation, make_report
+from printing import on_terminal, printed
 from rich.cells import cell_len
 from rich.console import Console
 
@@ -16,20 +18,6 @@ from perfdoctor.render.console import print_report
 from perfdoctor.report import Abstained, Report, Trial
 
 WIDTHS = (80, 100, 140)
-
-
-def printed(report: Report, width: int = 100, files: tuple[Path, ...] = ()) -> str:
-    """The report as a pipe gets it, without the spaces at the ends of lines."""
-    file = io.StringIO()
-    print_report(report, Console(file=file, width=width, color_system=None), files)
-    return "".join(f"{line.rstrip()}\n" for line in file.getvalue().splitlines())
-
-
-def on_terminal(report: Report) -> str:
-    """The report as a terminal gets it, colours and all."""
-    file = io.StringIO()
-    print_report(report, Console(file=file, width=100, force_terminal=True, color_system="256"))
-    return file.getvalue()
 
 
 @pytest.mark.parametrize("case", [cases.input_bound, cases.healthy, cases.compared])
@@ -74,14 +62,14 @@ def test_text_from_outside_is_never_markup_nor_an_escape_sequence() -> None:
 
 
 def test_on_a_terminal_the_only_escape_sequences_are_colours() -> None:
-    text = on_terminal(cases.foreign_names())
+    text = on_terminal(partial(print_report, cases.foreign_names()))
     assert "\x1b[" in text
     assert not re.search(r"\x1b(?!\[[0-9;]*m)|[\x00-\x09\x0b-\x1a\x1c-\x1f\x7f-\x9f]", text)
 
 
 def test_no_color_leaves_the_words_and_takes_the_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    text = on_terminal(cases.input_bound())
+    text = on_terminal(partial(print_report, cases.input_bound()))
     codes = {c for seq in re.findall(r"\x1b\[([0-9;]*)m", text) for c in seq.split(";")}
     assert codes <= {"", "0", "1", "2", "3", "4", "7"}  # bold, dim and the like; no colour
     assert "INPUT-BOUND" in text

@@ -4,18 +4,13 @@ import io
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from itertools import combinations
+from collections.abc import Callable
 
 import pytest
 import render_cases as cases
 from builders import make_diagnosis, make_report
-from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+from drawn_texts import extents, laid_out, outside, overlapping, texts
 from matplotlib.figure import Figure
-from matplotlib.text import Text
-from matplotlib.transforms import Bbox
 from PIL import Image
 
 from perfdoctor.render import figure as looks
@@ -26,47 +21,7 @@ from perfdoctor.report import Report
 def drawn(report: Report) -> Figure:
     """The figure, laid out but not painted."""
     with looks.style():
-        figure = png.draw(report)
-        FigureCanvasAgg(figure)
-        figure.draw_without_rendering()
-    return figure
-
-
-def texts(figure: Figure) -> Iterator[Text]:
-    """Every text that can be seen."""
-    for part in figure.subfigs:
-        yield from part.texts
-        for ax in part.axes:
-            yield from _texts_of(ax)
-
-
-def _texts_of(ax: Axes) -> Iterator[Text]:
-    yield from (ax.title, ax._left_title, *ax.texts)  # a left title is a text of its own
-    if legend := ax.get_legend():
-        yield from legend.get_texts()
-    if not ax.axison:
-        return
-    for axes in (ax, *ax.child_axes):
-        for axis in (axes.xaxis, axes.yaxis):
-            yield axis.label
-            yield from _tick_labels(axis)
-
-
-def _tick_labels(axis: Axis) -> Iterator[Text]:
-    low, high = sorted(axis.get_view_interval())
-    for tick in axis.get_major_ticks():
-        if low <= tick.get_loc() <= high:
-            yield from (label for label in (tick.label1, tick.label2) if label.get_visible())
-
-
-def extents(figure: Figure) -> list[tuple[str, Bbox]]:
-    with looks.style():
-        renderer: RendererAgg = figure.canvas.get_renderer()
-        return [(t.get_text(), t.get_window_extent(renderer)) for t in texts(figure) if _seen(t)]
-
-
-def _seen(text: Text) -> bool:
-    return text.get_visible() and bool(text.get_text().strip())
+        return laid_out(png.draw(report))
 
 
 @pytest.mark.parametrize("case", cases.ALL)
@@ -74,18 +29,8 @@ def test_no_two_texts_overlap_and_none_leaves_the_picture(case: Callable[[], Rep
     figure = drawn(case())
     boxes = extents(figure)
     assert len(boxes) > 10
-    overlapping = [
-        (one, other)
-        for (one, a), (other, b) in combinations(boxes, 2)
-        if min(a.x1, b.x1) - max(a.x0, b.x0) > 0.5 and min(a.y1, b.y1) - max(a.y0, b.y0) > 0.5
-    ]
-    assert overlapping == []
-    outside = [
-        text
-        for text, box in boxes
-        if box.x0 < 0 or box.y0 < 0 or box.x1 > figure.bbox.x1 or box.y1 > figure.bbox.y1
-    ]
-    assert outside == []
+    assert overlapping(boxes) == []
+    assert outside(figure, boxes) == []
     panels = [ax for part in figure.subfigs for ax in part.axes]
     assert min(ax.bbox.width for ax in panels) > 0.15 * figure.bbox.width
 

@@ -9,9 +9,12 @@ import pytest
 from perfdoctor.rules import Facts
 from perfdoctor.rules.wording import (
     count,
+    duration,
+    grouped,
     listed,
     loader_snippet,
     percent,
+    rate,
     seconds,
     size,
     stage_words,
@@ -24,6 +27,33 @@ from perfdoctor.rules.wording import (
 )
 def test_seconds_have_a_unit_that_suits(value_s: float, words: str) -> None:
     assert seconds(value_s) == words
+
+
+@pytest.mark.parametrize(
+    ("value_s", "words"),
+    [
+        (0.0, "0 s"),
+        (45.2, "45 s"),
+        (59.9, "60 s"),
+        (720.0, "12 min"),
+        (3599.0, "1 h"),
+        (18_600.0, "5 h 10 min"),
+        (36e6, "10 000 h"),
+    ],
+)
+def test_durations_of_runs_are_in_hours_and_minutes(value_s: float, words: str) -> None:
+    assert duration(value_s) == words
+
+
+def test_rates_keep_what_can_be_told_apart() -> None:
+    assert [rate(v, "samples/s") for v in (0.12345, 53.72, 539.4, 2052.3, 19_670.4)] == [
+        "0.123 samples/s",
+        "53.7 samples/s",
+        "539 samples/s",
+        "2052 samples/s",
+        "19 670 samples/s",
+    ]
+    assert [grouped(n) for n in (4600, 12, 1_251_000)] == ["4 600", "12", "1 251 000"]
 
 
 def test_shares_sizes_and_counts() -> None:

@@ -1,0 +1,92 @@
+"""`perfdoctor analyze`: what the logs of earlier runs tell."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping
+from contextlib import nullcontext, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from perfdoctor.cli.logoptions import log_options
+from perfdoctor.errors import EXIT_DONE, EXIT_INTERRUPTED
+
+if TYPE_CHECKING:
+    from perfdoctor.pipeline import AnalyzeRequest
+
+
+@click.command("analyze")
+@click.argument("paths", nargs=-1, required=True, metavar="LOG...")
+@log_options
+@click.option(
+    "--follow", is_flag=True, help="Go on as the file grows, until Ctrl-C."
+)
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0.2),
+    default=5.0,
+    show_default=True,
+    help="Seconds between two looks at a growing file.",
+)
+@click.option("--show-lines", is_flag=True, help="Show which line each value is from.")
+@click.option(
+    "--output-dir",
+    type=click.Path(file_okay=False, readable=False, path_type=Path),
+    default=Path(),
+    help="Where files are written. [default: here]",
+)
+@click.option("--json", "json_file", metavar="FILE|-", help="Also write the report there.")
+@click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
+@click.option("--no-plots", is_flag=True, help="Draw no pictures.")
+@click.pass_context
+def command(ctx: click.Context, /, **given: Any) -> None:
+    """Read the logs that earlier runs left behind, and say what made them slow.
+
+    LOG is a file, a folder, a pattern such as 'runs/*.log', or - for standard input; .gz, .xz,
+    .zst and .bz2 are unpacked. What wrote the file is found out (see `perfdoctor formats`).
+    A folder is one run: its logs, metrics, TensorBoard events and hardware samples together.
+    Several runs are compared.
+    """
+    if given["follow"] and (len(given["paths"]) != 1 or given["paths"][0] == "-"):
+        raise click.UsageError("--follow needs exactly one file; a pipe ends by itself")
+    ctx.exit(_run(given))
+
+
+def _run(given: Mapping[str, Any]) -> int:
+    from perfdoctor import settings
+    from perfdoctor.cli.output import STDOUT, Output
+
+    output = Output(given["output_dir"], given["json_file"], given["quiet"], not given["no_plots"])
+    output.check()
+    rules = settings.load(Path.cwd())
+    with redirect_stdout(sys.stderr) if output.json_file == STDOUT else nullcontext():
+        if given["follow"]:
+            from perfdoctor.cli.following import follow
+
+            report = follow(_request(given), rules, given["interval"], quiet=given["quiet"])
+        else:
+            report = _once(given, rules)
+    complete = output.write(report, show_lines=given["show_lines"])
+    return EXIT_DONE if complete else EXIT_INTERRUPTED
+
+
+def _once(given: Mapping[str, Any], rules: Any) -> Any:
+    from perfdoctor import pipeline
+    from perfdoctor.cli.progress import shown_progress
+
+    with shown_progress(quiet=given["quiet"], only_long=True) as progress:
+        return pipeline.analyze(_request(given), rules, progress)
+
+
+def _request(given: Mapping[str, Any]) -> AnalyzeRequest:
+    from perfdoctor.pipeline import AnalyzeRequest
+
+    return AnalyzeRequest(
+        paths=given["paths"],
+        format_name=given["format_name"],
+        templates=given["pattern"],
+        command=shlex.join(["perfdoctor", *sys.argv[1:]]),
+    )
