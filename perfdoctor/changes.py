@@ -47,6 +47,7 @@ _LEAST_NOISE = 0.005
 _ABRUPT = 0.5
 _ROUNDS = 8
 _PROVISIONAL = 1
+_BELOW_ALL = 1e6
 _NORMAL = NormalDist()
 
 
@@ -178,7 +179,7 @@ def _without_levels(blocks: Floats, cuts: list[int]) -> Floats:
 
     What is left shows noise and not the changes that are looked for.
     """
-    rest = blocks.copy()
+    rest: Floats = blocks.copy()
     for start, end in pairwise([0, *cuts, blocks.size]):
         rest[start:end] -= np.median(rest[start:end])
     for _ in range(_PROVISIONAL):
@@ -222,23 +223,19 @@ def _seeded_intervals(size: int) -> list[tuple[int, int]]:
 
 
 def _best_split(z: Floats, start: int, end: int, noise: _Noise, tests: int) -> Change | None:
-    """The split of z[start:end] that stands out most, if it is a change at all."""
+    """The split of z[start:end] that explains most of it, if it is a change at all."""
     part = z[start:end] - z[start:end].mean()
     left = np.arange(SHORTEST, part.size - SHORTEST + 1)
-    right = part.size - left
-    before = np.cumsum(part)[left - 1] / left
-    after = -before * left / right
-    side = np.minimum(np.minimum(left, right), noise.sd.size - 1)
-    score = np.abs(after - before) / (noise.sd[side] * np.sqrt(1 / left + 1 / right))
-    best = int(np.argmax(score))
-    change = float(after[best] - before[best])
-    p = tests * _two_sided_p(float(score[best]), float(noise.df[side[best]]))
-    if p > SIGNIFICANCE or abs(change) < math.log1p(LEAST_CHANGE):
+    weight = left * (part.size - left) / part.size
+    change = -np.cumsum(part)[left - 1] / weight
+    best = int(np.argmax(weight * change**2))
+    explained = float(weight[best] * change[best] ** 2)
+    side = min(int(left[best]), int(part.size - left[best]))
+    p = tests * _two_sided_p(math.sqrt(explained) / noise.sd[side], float(noise.df[side]))
+    small = abs(change[best]) < math.log1p(LEAST_CHANGE)
+    if p > SIGNIFICANCE or small or explained <= _explained_by_line(part):
         return None
-    explained = left[best] * right[best] / part.size * change**2
-    if explained <= _explained_by_line(part):
-        return None
-    return Change(start + int(left[best]), float(before[best]), float(after[best]), p)
+    return Change(start + int(left[best]), 0.0, float(change[best]), p)
 
 
 def _explained_by_line(part: Floats) -> float:
@@ -256,11 +253,12 @@ def _two_sided_p(t: float, df: float) -> float:
 def _localised(values: Floats, found: Sequence[Change], length: int) -> list[Change]:
     """Each change, found in blocks of `length`, at the element where its two levels fit best."""
     cuts = [0, *(change.index * length for change in found), values.size]
-    places = (_best_place(values, *cuts[i : i + 3], SHORTEST * length) for i in range(len(found)))
+    places = (_best_place(values, cuts[i : i + 3], SHORTEST * length) for i in range(len(found)))
     return [replace(change, index=place) for change, place in zip(found, places, strict=True)]
 
 
-def _best_place(values: Floats, low: int, cut: int, high: int, reach: int) -> int:
+def _best_place(values: Floats, cuts: Sequence[int], reach: int) -> int:
+    low, cut, high = cuts
     before, after = np.median(values[low:cut]), np.median(values[cut:high])
     start, end = max((low + cut) // 2, cut - reach), min((cut + high) // 2, cut + reach)
     near = values[start:end]
@@ -298,6 +296,7 @@ def _weakness(values: Floats, found: Sequence[Change], place: int, length: int) 
     near = np.median(values[cut : min(high, cut + width)]) - np.median(
         values[max(low, cut - width) : cut]
     )
-    if abs(change) >= math.log1p(LEAST_CHANGE) and near / change >= _ABRUPT:
+    lasts = 2 * min(cut - low, high - cut) >= SHORTEST * length
+    if lasts and abs(change) >= math.log1p(LEAST_CHANGE) and near / change >= _ABRUPT:
         return abs(change)
-    return abs(change) - math.inf
+    return abs(change) - _BELOW_ALL

@@ -67,7 +67,10 @@ class Economics:
         best, best_epoch: its best value and where. target_epoch: where it first came within 0.1 %
             of the best (relative to the whole improvement).
         after_best_s: time of the epochs after the best one; `after_best_share` of all epochs.
-        saved_s: what early stopping with `patience` epochs would have saved.
+        saved_s: what early stopping with `patience` epochs would have saved. The patience is
+            long enough for the best epoch to be reached.
+        target: the value that the configuration asks for; then `target_epoch` is where it was
+            reached.
     """
 
     metric: str
@@ -79,16 +82,21 @@ class Economics:
     patience: int | None = None
     saved_s: float | None = None
     target_epoch: float | None = None
+    target: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """When an unfinished run would end, with the 95 % interval of the time left."""
+    """When an unfinished run would end, with the 95 % interval of the time left.
+
+    `unit` is what `steps_left` counts: step, or epoch where a log tells of no steps.
+    """
 
     steps_left: float
     left_s: float
     low_s: float
     high_s: float
+    unit: str = "step"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +119,7 @@ class ChangePoint:
     """Where the speed changed for good: the record's index, its step and its place in the log.
 
     `before` and `after` are median rates on both sides in the trend's unit, `p` the significance.
+    `step_before` is the step of the last record at the old speed.
     """
 
     index: int
@@ -118,6 +127,7 @@ class ChangePoint:
     after: float
     p: float
     step: float | None = None
+    step_before: float | None = None
     at_s: float | None = None
     where: str | None = None
 
@@ -128,7 +138,7 @@ class Stalls:
 
     Attributes:
         count: how many. excess_s: median time each takes more than a usual step.
-        share: of the time of all steps that goes into them.
+        share: of the time of all steps that they take more than usual steps.
         period_steps: where they come at regular distances.
         at_epoch_start: whether nearly all of them are first in an epoch.
     """

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
+import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -18,29 +20,41 @@ _WARMUP_LIMIT = 0.5
 _WARMUP_BATCH = 5
 
 
-def describe(values: Floats) -> Stat | None:
-    """The series in numbers; None if it has no finite element."""
-    x = values[np.isfinite(values)]
+def describe(values: Floats, weights: Floats | None = None) -> Stat | None:
+    """The series in numbers; None if it has no finite element.
+
+    With `weights`, an element counts so many times in the total and in the mean; percentiles and
+    spread are always those of the elements.
+    """
+    finite = np.isfinite(values)
+    x = values[finite]
     if x.size == 0:
         return None
     ordered = np.sort(x)
-    p50, p95, p99 = np.percentile(ordered, (50, 95, 99))
-    n_eff = effective_size(x)
-    intervals = [quantile_interval(ordered, q, n_eff=n_eff) for q in (0.5, 0.95, 0.99)]
+    p50, p95, p99 = _percentiles(ordered)
+    n_eff = effective_size(x, p50)
+    intervals = [_ordered_interval(ordered, q, n_eff) for q in (0.5, 0.95, 0.99)]
+    total = float(x.sum()) if weights is None else float(x @ weights[finite])
+    counted = x.size if weights is None else float(weights[finite].sum())
     return Stat(
         count=int(x.size),
-        total_s=float(x.sum()),
-        mean_s=float(x.mean()),
+        total_s=total,
+        mean_s=total / counted,
         std_s=float(x.std(ddof=1)) if x.size > 1 else 0.0,
         min_s=float(ordered[0]),
-        p50_s=float(p50),
-        p95_s=float(p95),
-        p99_s=float(p99),
+        p50_s=p50,
+        p95_s=p95,
+        p99_s=p99,
         max_s=float(ordered[-1]),
         p50_ci=intervals[0],
         p95_ci=intervals[1],
         p99_ci=intervals[2],
     )
+
+
+def _percentiles(ordered: Floats) -> tuple[float, float, float]:
+    p50, p95, p99 = np.percentile(ordered, (50, 95, 99))
+    return float(p50), float(p95), float(p99)
 
 
 def quantile_interval(
@@ -54,32 +68,41 @@ def quantile_interval(
     independent ones. None where no pair of ranks reaches the confidence: 6 samples for a median,
     72 for a p95, 368 for a p99 at 95 %.
     """
-    n = values.size
+    return _ordered_interval(np.sort(values), q, n_eff, confidence)
+
+
+def _ordered_interval(
+    ordered: Floats, q: float, n_eff: float | None, confidence: float = CONFIDENCE
+) -> Interval | None:
+    n = ordered.size
     effective = int(min(n, n_eff if n_eff is not None else n))
     ranks = _interval_ranks(effective, q, (1 - confidence) / 2)
     if ranks is None:
         return None
-    ordered = np.sort(values)
     low = max(0, math.floor((ranks[0] - 1) * n / effective))
     high = min(n - 1, math.ceil(ranks[1] * n / effective) - 1)
     return float(ordered[low]), float(ordered[high])
 
 
+@functools.lru_cache(maxsize=256)
 def _interval_ranks(n: int, q: float, tail: float) -> tuple[int, int] | None:
     """1-based ranks (low, high) with P(below low) and P(above high) at most `tail` each."""
     if n < 1:
         return None
-    cdf = _binomial_cdf(n, q)
-    low = int(np.searchsorted(cdf, tail, side="right"))  # P(B <= low - 1) <= tail
-    high = int(np.searchsorted(cdf, 1 - tail, side="left")) + 1  # P(B <= high - 1) >= 1 - tail
+    cdf = _normal_cdf(n, q) if n > _EXACT_BINOMIAL_LIMIT else _binomial_cdf(n, q).__getitem__
+    counts = range(n + 1)
+    low = bisect.bisect_right(counts, tail, key=cdf)  # P(B <= low - 1) <= tail
+    high = bisect.bisect_left(counts, 1 - tail, key=cdf) + 1  # P(B <= high - 1) >= 1 - tail
     return (low, high) if low >= 1 and high <= n else None
+
+
+def _normal_cdf(n: int, q: float) -> Callable[[int], float]:
+    spread = math.sqrt(2 * n * q * (1 - q))
+    return lambda k: 0.5 * (1 + math.erf((k + 0.5 - n * q) / spread))
 
 
 def _binomial_cdf(n: int, q: float) -> Floats:
     k = np.arange(n + 1, dtype=np.float64)
-    if n > _EXACT_BINOMIAL_LIMIT:
-        z = (k + 0.5 - n * q) / math.sqrt(2 * n * q * (1 - q))
-        return np.array([0.5 * (1 + math.erf(v)) for v in z])
     log_choose = math.lgamma(n + 1) - np.array(
         [math.lgamma(v + 1) + math.lgamma(n - v + 1) for v in k]
     )
@@ -87,7 +110,7 @@ def _binomial_cdf(n: int, q: float) -> Floats:
     return cdf
 
 
-def effective_size(values: Floats) -> float:
+def effective_size(values: Floats, median: float | None = None) -> float:
     """How many independent samples a correlated series is worth, for its median.
 
     n (1 − ρ) / (1 + ρ) with ρ the lag-one autocorrelation of "above the median" (the AR(1)
@@ -97,12 +120,12 @@ def effective_size(values: Floats) -> float:
     n = values.size
     if n < 3:
         return float(n)
-    above = (values > np.median(values)).astype(np.float64)
+    above = (values > (np.median(values) if median is None else median)).astype(np.float64)
     above -= above.mean()
-    power = float((above**2).sum())
+    power = float(above @ above)
     if power == 0:
         return float(n)
-    rho = min(0.99, max(0.0, float((above[1:] * above[:-1]).sum()) / power))
+    rho = min(0.99, max(0.0, float(above[1:] @ above[:-1]) / power))
     return n * (1 - rho) / (1 + rho)
 
 
@@ -151,12 +174,26 @@ def warmup_length(values: Floats) -> int:
     if batches < 4:
         return 0
     z = np.median(values[: batches * _WARMUP_BATCH].reshape(batches, _WARMUP_BATCH), axis=1)
-    cuts = range(int(batches * _WARMUP_LIMIT) + 1)
-    score = [float(z[d:].var()) / (batches - d) for d in cuts]
+    cuts = np.arange(int(batches * _WARMUP_LIMIT) + 1)
+    # variance of z[d:] for every d at once, from sums taken from the end
+    centred = z - float(z.mean())
+    left = batches - cuts
+    sums, squares = (np.cumsum(v[::-1])[::-1][cuts] for v in (centred, centred**2))
+    score = (squares / left - (sums / left) ** 2) / left
     cut = int(np.argmin(score))
-    if cut in (cuts[0], cuts[-1]) or _alike(float(np.median(z[:cut])), z[cut:]):
+    if cut in (0, int(cuts[-1])) or _alike(float(np.median(z[:cut])), z[cut:]):
         return 0
     return cut * _WARMUP_BATCH
+
+
+def _marginal_errors(z: Floats) -> Floats:
+    """Variance of z[d:] ÷ its size for every d, by sums from the end."""
+    centred = (z - np.median(z))[::-1]
+    size = np.arange(1, z.size + 1)
+    means = np.cumsum(centred) / size
+    squares = np.cumsum(centred**2) / size
+    errors: Floats = (np.maximum(squares - means**2, 0.0) / size)[::-1]
+    return errors
 
 
 def _alike(value: float, others: Floats) -> bool:

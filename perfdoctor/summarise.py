@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
 
 from perfdoctor import __version__, schema
+from perfdoctor.economics import economics, epoch_seconds
+from perfdoctor.forecast import forecast
+from perfdoctor.pace import (
+    SAMPLES,
+    STEPS,
+    TOKENS,
+    Pace,
+    best_pace,
+    paces,
+    record_count,
+    seconds_per_step,
+    step_weights,
+)
 from perfdoctor.record import Floats, LoaderRecord, Memory, Run, StageSeries
 from perfdoctor.report import (
     Epochs,
@@ -15,30 +30,31 @@ from perfdoctor.report import (
     MemoryUse,
     Report,
     StageStat,
+    Stalls,
     Stat,
     Steps,
     Throughput,
     Trend,
     Usage,
 )
-from perfdoctor.stages import OTHER, in_order
-from perfdoctor.stats import describe, kendall_p, quantile_interval, warmup_length
+from perfdoctor.stages import in_order
+from perfdoctor.stalls import Timed, find_stalls
+from perfdoctor.stats import describe, quantile_interval, warmup_length
+from perfdoctor.thinning import POINTS as SERIES_POINTS
+from perfdoctor.thinning import report_series
+from perfdoctor.trends import InEpochs, find_trend, part_rates
+from perfdoctor.wall import wall_clock
+from perfdoctor.warmup import logged_warmup
 
-#: Points kept of each series in the report; longer ones are thinned evenly.
-SERIES_POINTS = 2_000
-#: Parts the run is cut into to see a trend, and to put an interval on its throughput.
-_PARTS = 20
-#: A change of throughput smaller than this is no trend: the median of identical blocks varied by
-#: 2.1 % (one standard deviation) on a loaded two-core machine.
-_STEADY_CHANGE = 0.05
-_TREND_P = 0.01
+__all__ = ["SERIES_POINTS", "summarise"]
 
 
 def summarise(run: Run) -> Report:
     """The report of `run`, without diagnosis and recommendations."""
-    warmup = run.warmup if run.warmup is not None else warmup_length(run.step_s)
-    warmup = min(warmup, max(0, run.step_s.size - 1))
+    warmup = _warmup(run)
     kept = slice(warmup, None)
+    stalls = _stalls(run, kept) if _is_log(run) else None
+    epoch_s = np.empty(0) if run.epochs is None else epoch_seconds(run.epochs)
     return Report(
         schema_version=schema.SCHEMA_VERSION,
         tool={"name": "perfdoctor", "version": __version__},
@@ -50,26 +66,53 @@ def summarise(run: Run) -> Report:
         notes=run.notes,
         steps=_steps(run, warmup),
         stages=_stages(run, kept),
-        throughput=_throughput(run, kept),
-        epochs=_epochs(run),
+        throughput=_throughput(run, kept, epoch_s, stalls),
+        epochs=_epochs(run, epoch_s),
         alone={s.name: stat for s in run.alone if (stat := describe(s.exposed_s))},
         loader=_loader(run.loader),
         inference=None if run.latency_s is None else describe(run.latency_s),
-        utilisation={name: _usage(v) for name, v in run.utilisation.items() if v.size},
+        utilisation={name: use for name, v in run.utilisation.items() if (use := _usage(v))},
         memory=_memory(run.memory),
         limits={limit.name: limit for limit in run.limits},
         probes={probe.name: probe for probe in run.probes},
         sampling=run.sampling,
         skipped=run.skipped,
         warnings=run.warnings,
-        series=_series(run, kept),
+        series=report_series(run, kept, epoch_s),
+        stalls=stalls,
+        wall=wall_clock(run),
+        forecast=forecast(run),
+        ranks=run.ranks,
+        restarts=run.restarts,
+        logs=run.logs,
     )
 
 
-def _steps(run: Run, warmup: int) -> Steps:
-    time = describe(run.step_s[warmup:])
+def _is_log(run: Run) -> bool:
+    """Whether the run was written down by something else, over its whole length."""
+    return run.source.kind != "bench"
+
+
+def _warmup(run: Run) -> int:
+    """Records to leave out at the start, as the user fixed or as the data tell."""
+    if run.warmup is not None:
+        warmup = run.warmup
+    elif _is_log(run):
+        rates = [1 / values for values in run.rates.values()]
+        known = [v for v in (run.step_s, *rates) if np.isfinite(v).any()]
+        warmup = logged_warmup(known[0]) if known else 0
+    else:
+        warmup = warmup_length(run.step_s)
+    return min(warmup, max(0, record_count(run) - 1))
+
+
+def _steps(run: Run, warmup: int) -> Steps | None:
+    time = _with_means(
+        describe(run.step_s[warmup:], _weights(run, run.step_s, warmup)),
+        _weighted_sum(run, seconds_per_step(run), warmup),
+    )
     if time is None:
-        raise ValueError("a Run needs at least one step")
+        return None
     return Steps(
         count=time.count,
         warmup_discarded=warmup,
@@ -80,27 +123,51 @@ def _steps(run: Run, warmup: int) -> Steps:
     )
 
 
+def _weights(run: Run, values: Floats, warmup: int) -> Floats | None:
+    """How many steps each value stands for; None where all count once."""
+    if run.track is None or run.track.steps is None or values.size != record_count(run):
+        return None
+    return step_weights(run)[warmup:]
+
+
+def _weighted_sum(run: Run, values: Floats, warmup: int) -> tuple[float, float]:
+    """Seconds in all the steps that the records stand for, and how many steps these are."""
+    weights = step_weights(run)[warmup:]
+    kept = values[warmup:]
+    known = np.isfinite(kept)
+    if known.all():
+        return float(kept @ weights), float(weights.sum())
+    return float(kept[known] @ weights[known]), float(weights[known].sum())
+
+
+def _with_means(stat: Stat | None, told: tuple[float, float]) -> Stat | None:
+    """Total and mean over all steps and not only over those that were printed."""
+    total_s, steps = told
+    if stat is None or steps <= 0:
+        return stat
+    return replace(stat, total_s=total_s, mean_s=total_s / steps)
+
+
 def _stages(run: Run, kept: slice) -> dict[str, StageStat]:
-    total = float(run.step_s[kept].sum())
     by_name = {series.name: series for series in run.stages}
     stages = {}
     for name in in_order(list(by_name)):
-        stat = _stage(by_name[name], kept, total)
+        stat = _stage(run, by_name[name], kept)
         if stat is not None:
             stages[name] = stat
-    return stages
+    return _shared_out(run, by_name, stages, kept)
 
 
-def _stage(series: StageSeries, kept: slice, total: float) -> StageStat | None:
+def _stage(run: Run, series: StageSeries, kept: slice) -> StageStat | None:
     exposed = series.exposed_s[kept]
-    stat = describe(exposed)
+    stat = describe(exposed, _weights(run, series.exposed_s, kept.start))
     if stat is None:
         return None
     hidden = None if series.hidden_s is None else series.hidden_s[kept]
     seen = hidden is not None and bool(np.isfinite(hidden).any())
     return StageStat(
         **_fields(stat),
-        share=stat.total_s / total if total else 0.0,
+        share=0.0,
         hidden_s=float(np.nanmedian(hidden)) if hidden is not None and seen else None,
         calls_per_step=stat.count / exposed.size,
     )
@@ -110,40 +177,113 @@ def _fields(stat: Stat) -> dict[str, Any]:
     return {name: getattr(stat, name) for name in stat.__dataclass_fields__}
 
 
-def _throughput(run: Run, kept: slice) -> Throughput:
-    step_s, samples = run.step_s[kept], run.samples[kept]
-    total = float(step_s.sum())
-    parts = min(_PARTS, step_s.size)
-    rates = _part_rates(step_s, samples, parts)
-    samples_per_s = float(samples.sum()) / total
-    tokens = run.tokens_per_sample
+def _shared_out(
+    run: Run, series: Mapping[str, StageSeries], stages: Mapping[str, StageStat], kept: slice
+) -> dict[str, StageStat]:
+    """Each stage with its share of the time of all steps.
+
+    Where a log prints averages (one printed step of many misleads: a loader's workers deliver in
+    turns), stages with an average get their share from it, and the others what is left, as their
+    own times divide it.
+    """
+    total_s, _ = _weighted_sum(run, run.step_s, kept.start)
+    told = {name: stat.total_s for name, stat in stages.items()}
+    means = {name: m for name in stages if (m := series[name].mean_s) is not None}
+    if means and run.mean_step_s is not None:
+        total_s, _ = _weighted_sum(run, seconds_per_step(run), kept.start)
+        spent = {name: _weighted_sum(run, m, kept.start)[0] for name, m in means.items()}
+        others = {name: stat.total_s for name, stat in stages.items() if name not in means}
+        rest = max(0.0, total_s - sum(spent.values()))
+        scale = rest / sum(others.values()) if sum(others.values()) > 0 else 0.0
+        told = spent | {name: seconds * scale for name, seconds in others.items()}
+    return {
+        name: replace(stat, share=min(1.0, told[name] / total_s) if total_s > 0 else 0.0)
+        for name, stat in stages.items()
+    }
+
+
+def _throughput(run: Run, kept: slice, epoch_s: Floats, stalls: Stalls | None) -> Throughput | None:
+    known = paces(run, kept)
+    best = best_pace(known, epoch_s)
+    if best is None:
+        return None
+    samples, tokens, steps = (known.get(unit) for unit in (SAMPLES, TOKENS, STEPS))
+    in_log = _is_log(run)
     return Throughput(
-        samples_per_s=samples_per_s,
-        steps_per_s=step_s.size / total,
-        samples_per_s_ci=quantile_interval(rates, 0.5),
-        tokens_per_s=None if tokens is None else samples_per_s * tokens,
-        trend=_trend(rates),
+        samples_per_s=None if samples is None else samples.rate,
+        steps_per_s=None if steps is None else steps.rate,
+        samples_per_s_ci=None if samples is None else quantile_interval(part_rates(samples), 0.5),
+        tokens_per_s=None if tokens is None else tokens.rate,
+        trend=_trend(run, best, stalls),
+        median_samples_per_s=_median(samples) if in_log else None,
+        median_tokens_per_s=_median(tokens) if in_log else None,
     )
 
 
-def _part_rates(step_s: Floats, samples: Floats, parts: int) -> Floats:
-    pairs = zip(np.array_split(step_s, parts), np.array_split(samples, parts), strict=True)
-    return np.array([s.sum() / t.sum() for t, s in pairs])
+def _median(pace: Pace | None) -> float | None:
+    """Over the records as printed."""
+    return None if pace is None else float(np.median(pace.rates))
 
 
-def _trend(rates: Floats) -> Trend | None:
-    if rates.size < _PARTS:
+def _trend(run: Run, pace: Pace, stalls: Stalls | None) -> Trend | None:
+    if pace.unit in (SAMPLES, TOKENS, STEPS):
+        return find_trend(pace, _in_epochs(run, pace), stalls, run.track)
+    return find_trend(pace, None, None, None)
+
+
+def _in_epochs(run: Run, pace: Pace) -> InEpochs | None:
+    """In which epoch each record of the pace is, and where in it; None where that is unknown.
+
+    A log that tells of no epochs marks none, or only its first record, as the start of one.
+    """
+    if run.epoch_start.size != record_count(run) or not run.epoch_start.any():
         return None
-    first, last = float(np.median(rates[:3])), float(np.median(rates[-3:]))
-    change = last / first - 1
-    moved = abs(change) > _STEADY_CHANGE and kendall_p(rates) < _TREND_P
-    return Trend(first=first, last=last, change=change, shape="drift" if moved else "steady")
+    number = np.cumsum(run.epoch_start, dtype=np.int64)
+    if number[-1] <= 1 and _is_log(run) and run.epochs is None:
+        return None
+    step = None if run.track is None else run.track.step
+    if step is None or not np.isfinite(step).all():
+        step = np.arange(number.size, dtype=np.float64)
+    first = np.flatnonzero(np.diff(number, prepend=-1))
+    inside = step - np.repeat(step[first], np.diff(np.append(first, number.size)))
+    return InEpochs(number[pace.index], np.maximum(inside[pace.index], 0.0))
 
 
-def _epochs(run: Run) -> Epochs:
+def _stalls(run: Run, kept: slice) -> Stalls | None:
+    """Of the time that each record covers, as far as it is known."""
+    step_s = seconds_per_step(run)[kept]
+    known = np.isfinite(step_s) & (step_s > 0)
+    if not known.any() or run.epoch_start.size != record_count(run):
+        return None
+    place = None if run.track is None else run.track.step
+    if place is None or not np.isfinite(place[kept][known]).all():
+        place = np.arange(record_count(run), dtype=np.float64)
+    return find_stalls(
+        Timed(
+            step_s=step_s[known],
+            steps=step_weights(run)[kept][known],
+            position=place[kept][known],
+            epoch_start=run.epoch_start[kept][known],
+        )
+    )
+
+
+def _epochs(run: Run, epoch_s: Floats) -> Epochs | None:
     start = None if run.loader is None else describe(run.loader.first_batch_s)
     count = int(run.epoch_start.sum())
-    return Epochs(count=count, steps_per_epoch=run.steps_per_epoch, start=start)
+    if run.epochs is None:
+        if _is_log(run) and count <= 1:
+            return None
+        return Epochs(count=count, steps_per_epoch=run.steps_per_epoch, start=start)
+    validation_s = run.epochs.validation_s
+    return Epochs(
+        count=int(run.epochs.number.size),
+        steps_per_epoch=run.steps_per_epoch,
+        start=start,
+        time=describe(epoch_s),
+        validation=None if validation_s is None else describe(validation_s),
+        economics=economics(run.epochs, run.configuration),
+    )
 
 
 def _loader(record: LoaderRecord | None) -> Loader | None:
@@ -182,20 +322,9 @@ def _memory(memory: Memory) -> MemoryUse:
     )
 
 
-def _usage(values: Floats) -> Usage:
-    p50, p95 = np.percentile(values, (50, 95))
-    return Usage(mean=float(values.mean()), p50=float(p50), p95=float(p95))
-
-
-def _series(run: Run, kept: slice) -> dict[str, tuple[float | None, ...]]:
-    columns = {"step_s": run.step_s[kept], "samples": run.samples[kept]}
-    columns |= {f"{s.name}_s": s.exposed_s[kept] for s in run.stages if s.name != OTHER}
-    if run.loader is not None:
-        columns["loader_batch_s"] = run.loader.batch_s
-        columns["loader_batch_cpu_s"] = run.loader.cpu_s
-    return {name: _thin(values) for name, values in columns.items()}
-
-
-def _thin(values: Floats) -> tuple[float | None, ...]:
-    stride = max(1, -(-values.size // SERIES_POINTS))
-    return tuple(float(f"{v:.6g}") if np.isfinite(v) else None for v in values[::stride])
+def _usage(values: Floats) -> Usage | None:
+    known = values[np.isfinite(values)]
+    if not known.size:
+        return None
+    p50, p95 = np.percentile(known, (50, 95))
+    return Usage(mean=float(known.mean()), p50=float(p50), p95=float(p95))

@@ -255,7 +255,7 @@ def make_epoch_series(
         "epoch_line": 40.0 * np.arange(1, epoch_s.size + 1),
     }
     if validation_s is not None:
-        columns["epoch_validation_s"] = validation_s
+        columns["validation_s"] = validation_s
     return {name: tuple(values.tolist()) for name, values in columns.items()}
 
 

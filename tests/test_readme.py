@@ -49,6 +49,22 @@ def commands() -> list[str]:
     return [line for line in lines if line.startswith("perfdoctor ")]
 
 
+#: A training of three epochs, in two forms, and one of the reader's own.
+STEPS = [(epoch, step) for epoch in range(3) for step in range(0, 200, 10)]
+LOGS = {
+    "train.log": "Epoch: [{e}][{s}/200]\tTime 0.25{t} (0.250)\tData 0.01{t} (0.010)\n",
+    "own.log": "it {n} took 25{t}.0 ms, loss 1.0, data 1{t}.0\n",
+}
+
+
+def _logs(folder: Path) -> None:
+    for place in (folder, folder / "runs" / "a", folder / "runs" / "b"):
+        place.mkdir(parents=True, exist_ok=True)
+        for name, line in LOGS.items():
+            rows = [line.format(e=e, s=s, n=200 * e + s, t=s // 10 % 7) for e, s in STEPS]
+            (place / name).write_text("".join(rows))
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """A project with what the README's examples name."""
@@ -57,6 +73,7 @@ def project(tmp_path_factory):
     module = next(block for block in blocks("python") if "my_module.py" in block)
     (folder / "my_module.py").write_text(module)
     _images(folder / "photos")
+    _logs(folder)
     for name in ("data_simulation_1", "data_simulation_2"):
         (folder / name).mkdir()
         np.save(folder / name / "x.npy", np.zeros((64, 10, 3), np.float32))
@@ -81,6 +98,8 @@ def test_each_command_of_the_readme_runs(command, project, monkeypatch, tmp_path
     arguments = shlex.split(command)[1:]
     if arguments[0] == "bench":
         arguments += [*QUICK, "--output-dir", str(tmp_path)]
+    if arguments[0] == "analyze":
+        arguments += ["--output-dir", str(tmp_path)]
     assert run(arguments) == 0, capsys.readouterr().err
 
 
@@ -96,10 +115,11 @@ def test_named_stages_of_the_readme_are_what_the_package_offers():
 
 
 def test_the_settings_of_the_readme_are_understood(tmp_path):
-    (tmp_path / "pyproject.toml").write_text(blocks("toml")[0])
+    (tmp_path / "pyproject.toml").write_text("".join(reversed(blocks("toml"))))
     found = settings.load(tmp_path)
     assert found.disable == {"PD105"}
     assert found.thresholds == {"min_speedup": 1.05}
+    assert "step_time_ms" in found.formats["own"][0]
 
 
 def test_the_files_that_the_readme_names_exist():

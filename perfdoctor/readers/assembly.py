@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from perfdoctor.readers.epochs import epoch_series
-from perfdoctor.readers.records import METRIC, Reading, Records
+from perfdoctor.readers.records import METRIC, TRAIN, Reading, Records
 from perfdoctor.readers.rows import Steps, joined, training_steps, with_time
 from perfdoctor.readers.timing import StepTimes, column, step_times, windows
 from perfdoctor.readers.wallclock import wall_clock
@@ -38,8 +38,9 @@ def assemble(
 ) -> Run:
     """The Run of one reading; `hardware` are samples from other files of the same run."""
     reading = _with_run_facts(reading)
-    records = joined(with_time(_epochs_as_steps(reading)))
+    records = joined(with_time(_bars_of_samples(_epochs_as_steps(reading))))
     steps, times = _steps_and_times(records)
+    times = times or _from_rate(reading, records, steps)
     epochs = epoch_series(records, steps)
     step_s = times.step_s if times is not None else np.full(steps.rows.size, np.nan)
     stages = _stages(records, steps, times)
@@ -97,6 +98,18 @@ def _steps_and_times(records: Records) -> tuple[Steps, StepTimes | None]:
     return first, None
 
 
+def _from_rate(reading: Reading, records: Records, steps: Steps) -> StepTimes | None:
+    """Batch size ÷ printed rate, where both are certain to be of the same devices: there is but
+    one, or the rate is of one device and the batch size of a device as well."""
+    size, devices = (reading.configuration.get(name) for name in ("batch_size", "world_size"))
+    rate = _rates(records, steps, np.empty(0)).get("samples_per_s")
+    if not isinstance(size, int) or rate is None:
+        return None
+    if devices != 1 and not (reading.device_rates and devices is not None):
+        return None
+    return StepTimes(size / rate, f"Step times are the batch size of {size} ÷ the printed rates.")
+
+
 _RUN = "run:"
 
 
@@ -134,6 +147,28 @@ def _epochs_as_steps(reading: Reading) -> Records:
     columns["epoch"] = columns.pop("step")
     if bar and "step_s" in columns:
         columns["epoch_s"] = columns.pop("step_s")
+    return Records(records.line, columns)
+
+
+#: No training step takes less than a fifth of a millisecond: a faster bar counts samples.
+_FASTEST_STEPS_PER_S = 5000.0
+
+
+def _bars_of_samples(records: Records) -> Records:
+    """Bars over samples or nodes, whose rate is called "it/s" all the same."""
+    if "bar_elapsed_s" not in records or "steps_per_s" not in records:
+        return records
+    training = (records.column("phase") == TRAIN) & np.isfinite(records.column("bar_elapsed_s"))
+    rate = records.column("steps_per_s")
+    rated = training & np.isfinite(rate)
+    if not rated.any() or float(np.median(rate[rated])) < _FASTEST_STEPS_PER_S:
+        return records
+    columns = dict(records.columns)
+    samples = records.column("samples_per_s")
+    columns["samples_per_s"] = np.where(training & np.isnan(samples), rate, samples)
+    for role in ("steps_per_s", "step_s", "step", "step_total", "bar_elapsed_s"):
+        if role in columns:
+            columns[role] = np.where(training, np.nan, columns[role])
     return Records(records.line, columns)
 
 
@@ -228,7 +263,7 @@ def _samples(
         return printed
     if "samples_per_s" in rates:
         return rates["samples_per_s"] * step_s
-    size = reading.configuration.get("batch_size")
+    size = reading.facts.get("samples_per_step", reading.configuration.get("batch_size"))
     value = float(size) if isinstance(size, int | float) else np.nan
     return np.full(step_s.size, value)
 
@@ -315,6 +350,9 @@ def _with_facts(run: Run, reading: Reading) -> Run:
     if run.epochs is None and "epoch_mean_s" in facts:
         times = np.full(int(facts.get("epochs", 1)), facts["epoch_mean_s"])
         run = replace(run, epochs=EpochSeries(number=np.arange(1.0, times.size + 1), time_s=times))
+    if not run.spans and run.wall_s is not None and facts.get("wall_s", np.inf) <= run.wall_s:
+        rest = Span(name="unexplained", seconds=run.wall_s - facts["wall_s"])
+        run = replace(run, spans=(Span(name="train", seconds=facts["wall_s"]), rest))
     if (run.step_s.size and np.isfinite(run.step_s).any()) or run.rates:
         return replace(run, wall_s=wall_s)
     step_s = facts.get("step_s", facts.get("step_mean_s"))

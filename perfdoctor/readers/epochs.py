@@ -13,6 +13,11 @@ from perfdoctor.record import EpochSeries, Floats
 
 _GROWING = 0.9
 _MOST_METRICS = 12
+#: So many lines without a time at its beginning, and an epoch's first time is not of that.
+_LATE = 10
+#: So far a counter must have come for its epoch to be over.
+_NEARLY = 0.9
+_LAST = 3
 _JUDGES = ("val", "eval", "test", "acc", "map", "miou", "f1", "bleu", "loss", "top")
 
 
@@ -79,18 +84,26 @@ def _epoch_times(
     owned = known(records, "epoch") | (known(records, "epoch_s"))
     yield _settled(_by_epoch(epoch, records, "epoch_s", numbers, training & owned), numbers)
     named = known(records, "epoch") & _plain(records) & (records.column("phase") == TRAIN)
-    for role in ("unclear_s", "elapsed_s", "step_s"):
+    for role in ("unclear_s", "elapsed_s"):
         yield _settled(_by_epoch(epoch, records, role, numbers, named), numbers)
-    yield _settled(_by_epoch(epoch, records, "elapsed_s", numbers, training & _plain(records)), numbers)
+    if int((named | (training & known(records, "epoch"))).sum()) == numbers.size > 1:
+        counted = training & known(records, "epoch")  # a line an epoch, which counts its steps too
+        yield _settled(_by_epoch(epoch, records, "elapsed_s", numbers, counted), numbers)
+    total = _settled(_by_epoch(epoch, records, "elapsed_s", numbers, training & _plain(records)), numbers)
+    if np.isfinite(total).sum() > 1:
+        yield total  # one alone is of the whole run
     train = _by_epoch(epoch, records, "train_s", numbers, _plain(records))
     validation = _by_epoch(epoch, records, "validation_s", numbers, _plain(records))
     yield train + np.nan_to_num(validation)
     yield _bar_ends(records, steps, numbers, epoch)
     unnamed = _plain(records) & (records.column("phase") == TRAIN)
-    if np.isfinite(epoch).any():
+    each = int((unnamed & known(records, "unclear_s")).sum())
+    if np.isfinite(epoch).any() and each <= 2 * numbers.size:
         yield _settled(_by_epoch(epoch, records, "unclear_s", numbers, unnamed), numbers)
     yield _from_elapsed(records, steps, numbers)
+    yield _between_marks(records, numbers)
     yield _between_starts(records, steps, epoch, numbers)
+    yield _until_done(records, steps, epoch, numbers)
 
 
 def _by_epoch(
@@ -118,12 +131,21 @@ def _settled(values: Floats, numbers: Floats) -> Floats:
         return values
     known_at = np.flatnonzero(np.isfinite(values))
     result = np.full(values.size, np.nan)
-    gaps = np.diff(numbers[known_at])
-    result[known_at[1:]] = steps / gaps
-    # a sum that began with the run: the first value is the first epoch
-    if known_at[0] == 0 and finite[0] < 3 * float(np.median(steps)):
-        result[0] = finite[0]
+    gaps = stands_for(numbers[known_at])
+    result[known_at[1:]] = steps / gaps[1:]
+    # a sum that began with the run: the first value is of the first epochs
+    if known_at[0] == 0 and finite[0] / gaps[0] < 3 * float(np.median(steps / gaps[1:])):
+        result[0] = finite[0] / gaps[0]
     return result
+
+
+def stands_for(numbers: Floats) -> Floats:
+    """How many epochs each line is about, where a log tells of every tenth only."""
+    apart = np.diff(numbers)
+    usual = float(np.median(apart)) if apart.size else 1.0
+    before = 0.0 if numbers[0] <= usual else numbers[0] - 1
+    found: Floats = np.maximum(np.diff(numbers, prepend=before), 1.0)
+    return found
 
 
 def _bar_ends(records: Records, steps: Steps, numbers: Floats, epoch: Floats) -> Floats:
@@ -165,6 +187,14 @@ def _from_elapsed(records: Records, steps: Steps, numbers: Floats) -> Floats:
     return found
 
 
+def _between_marks(records: Records, numbers: Floats) -> Floats:
+    """From "epoch 3 started" to "epoch 3 finished", by the lines' times."""
+    timed = known(records, "time") & (records.column("phase") == TRAIN)
+    begins = _by_epoch(records.column("epoch_begins"), records, "time", numbers, timed)
+    ends = _by_epoch(records.column("epoch_ends"), records, "time", numbers, timed)
+    return np.where(ends > begins, ends - begins, np.nan)
+
+
 def _between_starts(
     records: Records, steps: Steps, epoch: Floats, numbers: Floats
 ) -> Floats:
@@ -176,14 +206,34 @@ def _between_starts(
     rows = np.flatnonzero(np.isfinite(time) & np.isfinite(epoch))
     if rows.size < 2:
         return found
+    named = np.flatnonzero(np.isfinite(epoch))
+    began = named[np.append(True, np.diff(epoch[named]) != 0)]
     begins = np.append(True, np.diff(epoch[rows]) != 0)
-    first, number = time[rows][begins], epoch[rows][begins]
+    late = rows[begins] - began[np.searchsorted(began, rows[begins], side="right") - 1]
+    first, number = np.where(late > _LATE, np.nan, time[rows][begins]), epoch[rows][begins]
     if first.size < 2:
         return found
     spans = np.diff(first)
     follows = np.diff(number) == 1
     place = np.searchsorted(numbers, number[:-1])
     found[place[follows]] = spans[follows]
+    return np.where(found > 0, found, np.nan)
+
+
+def _until_done(records: Records, steps: Steps, epoch: Floats, numbers: Floats) -> Floats:
+    """From the first line of an epoch to the first after its last step that sums it up."""
+    found = np.full(numbers.size, np.nan)
+    if "time" not in records or "step_total" not in records or not steps.rows.size:
+        return found
+    time, total = records.column("time"), records.column("step_total")[steps.rows]
+    named = np.flatnonzero(known(records, "epoch") & _plain(records) & np.isfinite(time))
+    for i, number in enumerate(numbers[-_LAST:], start=max(0, numbers.size - _LAST)):
+        own = np.flatnonzero((steps.epoch == number) & np.isfinite(time[steps.rows]))
+        if not own.size or not steps.step[own[-1]] >= _NEARLY * total[own[-1]]:
+            continue
+        after = named[(named > steps.rows[own[-1]]) & (epoch[named] == number)]
+        if after.size:
+            found[i] = time[after[0]] - time[steps.rows[own[0]]]
     return np.where(found > 0, found, np.nan)
 
 

@@ -28,7 +28,7 @@ _OTHER_WORDS = frozenset(
     "tokenization processing dataset".split()
 )
 _STATISTICS = frozenset("avg average mean max min std median smoothed global ema smooth".split())
-_PROGRESS_BAR = re.compile(r"[0-9.]+\s?%\s?(?:Completed)?\s?[|\[]|it/s|s/it|[\]|]\s?-\s")
+_PROGRESS_BAR = re.compile(r"[0-9.]+\s?%\s?(?:Completed)?\s?[|\[]|it/s|s/it|[=>.]\]\s?-\s")
 
 
 @dataclass(frozen=True)
@@ -90,14 +90,19 @@ class _Seen:
 def analyse(line: str, dialect: Dialect, hints: Hints | None = None) -> Template:
     """The fields of one line."""
     hints = hints or Hints()
+    if _is_settings(line):
+        return Template()
     seen = list(_values(line, dialect))
     _unit_of_line(line, seen)
     _inherit(seen)
+    ranges = list(_ranges(line, seen))
     for value in seen:
         value.meaning = _meaning(value, hints)
     _means_in_parentheses(seen)
+    _drop_parts(seen)
     phase = _phase(line, seen)
-    fields = [*_moment(line, seen), *_progress_bar(line, seen), *_counters(line, seen, hints)]
+    fields = [*ranges, *_moment(line, seen), *_progress_bar(line, seen)]
+    fields += _counters(line, seen, hints)
     taken = {f.role for f in fields}
     loose: list[Value] = []
     for value in seen:
@@ -110,8 +115,19 @@ def analyse(line: str, dialect: Dialect, hints: Hints | None = None) -> Template
         if role not in taken:
             taken.add(role)
             fields.append(Field(role, value.token.value, value.meaning.scale, value.per))
+    fields += _epoch_marks(line, fields)
     device = any(v.meaning is not None and v.meaning.device for v in seen)
     return Template(tuple(fields), phase, device, tuple(loose))
+
+
+#: "160.109477 seconds elapsed, finished iteration 36"
+_NAMED_BEHIND = re.compile(r"\s?(elapsed|since start|so far)(?![A-Za-z0-9_:=])(?! ?[:=])")
+_OPTION = re.compile(r"(?<!\S)--[a-zA-Z]")
+
+
+def _is_settings(line: str) -> bool:
+    """A command line or printed arguments: numbers that nothing has measured."""
+    return "Namespace(" in line or len(_OPTION.findall(line)) > 2
 
 
 def _values(line: str, dialect: Dialect) -> Iterator[_Seen]:
@@ -122,6 +138,9 @@ def _values(line: str, dialect: Dialect) -> Iterator[_Seen]:
         raw = _last_clause(gap)
         unit = unit_at(line, token.end) if token.kind in (Kind.NUMBER, Kind.FRACTION) else None
         position = token.end if unit is None else unit.end
+        behind = _NAMED_BEHIND.match(line, position)
+        if behind is not None:
+            raw, position = behind.group(1), behind.end()
         paren = _PAREN_OPENS.search(gap) is not None
         digits = len(line[token.start : token.end].partition(".")[0])
         yield _Seen(token, label_of(raw), raw, unit, paren, digits)
@@ -144,7 +163,9 @@ def _last_clause(gap: str) -> str:
     return tail[start:]
 
 
-_UNIT_OF_LINE = re.compile(r"^[^|]{0,80}\btimes? \((?P<unit>ms|s|sec|us)\)\s*[|:]\s")
+_UNIT_OF_LINE = re.compile(
+    r"^[^|]{0,80}\btimes? \((?P<unit>ms|s|sec|us)\)\s{0,8}[|:]\s{1,8}(?=[A-Za-z])"
+)
 
 
 def _unit_of_line(line: str, seen: Sequence[_Seen]) -> None:
@@ -197,6 +218,26 @@ def _pass_on(before: _Seen, after: _Seen) -> None:
     before.label = label_of(named.group(1))
 
 
+_TO = re.compile(r"\s?[-–]\s{0,6}")
+
+
+def _ranges(line: str, seen: Sequence[_Seen]) -> Iterator[Field]:
+    """"Minibatch[ 271- 280]", "1-682batch": the line is about all steps from one to the other."""
+    for first, last in zip(seen, seen[1:], strict=False):
+        both = first.token.kind == last.token.kind == Kind.NUMBER
+        if not both or not (first.token.integer and last.token.integer):
+            continue
+        counted = last.unit is not None and last.unit.kind == COUNT and last.unit.thing == "step"
+        named = counted or first.label.any(("batch", "minibatch", "iter", "iteration", "step"))
+        joined = _TO.fullmatch(line[first.token.end : last.token.start])
+        if joined is None or not named or first.token.value is None:
+            continue
+        last.label = first.label if not counted else last.label
+        first.label, first.token = label_of(""), replace(first.token, kind=Kind.OPAQUE)
+        yield Field("step_first", first.token.value)
+        return
+
+
 def _counts(value: _Seen) -> bool:
     unit = value.unit
     return unit is not None and unit.kind == COUNT and value.token.kind == Kind.NUMBER
@@ -245,6 +286,18 @@ def _named_meaning(value: _Seen, hints: Hints) -> Meaning | None:
     if not value.label.words and not spoken:
         return None
     return meaning_of(value.label, value.unit, integer=token.integer, clock=clock)
+
+
+_TELLS_TIME = re.compile(r"^(?!metric:|validation:)\w{1,40}_s(?:_mean)?$")
+
+
+def _drop_parts(seen: Sequence[_Seen]) -> None:
+    """"update: 0.1 s, feature time: 3.2 s": a time under a name of its own, beside others, is of
+    some part."""
+    times = [v for v in seen if v.meaning is not None and _TELLS_TIME.match(v.meaning.role)]
+    for value in times:
+        if value.meaning is not None and value.meaning.part and len(times) > 1:
+            value.meaning = None
 
 
 def _means_in_parentheses(seen: Sequence[_Seen]) -> None:
@@ -334,12 +387,29 @@ def _moment(line: str, seen: Sequence[_Seen]) -> Iterator[Field]:
             return
 
 
+_BEGINS = re.compile(r"(?i)\b(?:start(?:s|ed|ing)?|begin(?:s|ning)?)\b")
+_ENDS = re.compile(r"(?i)\b(?:finish(?:ed|es)?|done|ends?|ended|completed?)\b")
+
+
+def _epoch_marks(line: str, fields: Sequence[Field]) -> Iterator[Field]:
+    """"Epoch 3 started", "EPOCH 3 done": the line's time is that of a beginning or an end."""
+    epoch = next((f for f in fields if f.role == "epoch"), None)
+    if epoch is None or any(f.role == "step" for f in fields):
+        return
+    begins, ends = _BEGINS.search(line[:400]) is not None, _ENDS.search(line[:400]) is not None
+    if begins != ends:
+        yield Field("epoch_begins" if begins else "epoch_ends", epoch.value)
+
+
 def _leads(line: str, token: Token) -> bool:
     """A time of day stands at the beginning of the line, perhaps in brackets."""
     return len(line[: token.start].strip(" \t[(<|")) == 0
 
 
 _BAR_TIMES = re.compile(r"\[\s*$")
+_BAR_ETA = "bar_eta"
+#: `100% (124 of 124) |####| Elapsed Time: 1:01:55`, the bar of the package progressbar2
+_BAR_OF = re.compile(r"^\s{0,20}[0-9]{1,3}% \([0-9]{1,9} of [0-9]{1,9}\) \|")
 
 
 def _progress_bar(line: str, seen: Sequence[_Seen]) -> Iterator[Field]:
@@ -356,8 +426,14 @@ def _progress_bar(line: str, seen: Sequence[_Seen]) -> Iterator[Field]:
             yield Field("bar_elapsed_s", token.value)
             if remains and after is not None and after.token.kind != Kind.NUMBER:
                 after.meaning = None
-                after.label = label_of("eta")
+                after.label = label_of(_BAR_ETA)
             return
+    if _BAR_OF.match(line):
+        for value in seen:
+            if value.label.any(("elapsed",)) and value.token.value is not None:
+                value.meaning = None
+                yield Field("bar_elapsed_s", value.token.value)
+                return
     yield from _keras(seen)
 
 
@@ -383,10 +459,14 @@ _PAIR = re.compile(r"^\W{0,3}[\[(]\s*[0-9]{1,6}\s*,\s*[0-9]{1,9}\s*[\])]")
 
 def _counters(line: str, seen: Sequence[_Seen], hints: Hints) -> Iterator[Field]:
     """Epochs and steps: by name, by unit, or as the first fractions of the line."""
-    barred = any(v.label.text == "eta" for v in seen) or _PROGRESS_BAR.search(line) is not None
+    barred = any(v.label.text == _BAR_ETA for v in seen) or _PROGRESS_BAR.search(line) is not None
     for value in seen:
         if barred and value.meaning is not None and value.meaning.role == "step":
             value.meaning = None  # a postfix of the bar; the bar itself counts
+    bar = next((v for v in seen if _is_bar(line, v)), None)
+    if bar is not None and bar.token.value is not None and bar.token.whole is not None:
+        yield from _bar_counters(line, bar, seen)
+        return
     labelled = {v.meaning.role for v in seen if v.meaning is not None}
     unlabelled: list[_Seen] = []
     counted: set[str] = set()
@@ -410,12 +490,44 @@ def _counters(line: str, seen: Sequence[_Seen], hints: Hints) -> Iterator[Field]
     yield from _unlabelled(sorted(unlabelled, key=lambda v: v.token.start), labelled, hints)
 
 
+#: `Epochs:  10%|█   | 1/10 [`: a bar over epochs, where `Epoch 3: 10%|` is one over its steps.
+_OVER_EPOCHS = re.compile(r"^\W{0,8}(?:[Tt]rain(?:ing)? )?[Ee]pochs?\s{0,4}:?\s{0,8}[0-9]{1,3}%\|")
+_BAR_END = re.compile(r"\s{0,4}\[\s{0,4}[0-9:]{2,12}(?:<|,)")
+
+
+def _is_bar(line: str, value: _Seen) -> bool:
+    """The fraction that a bar ends with: `| 203/203 [08:31<00:00, …`."""
+    return value.token.kind == Kind.FRACTION and _BAR_END.match(line, value.token.end) is not None
+
+
+def _bar_counters(line: str, bar: _Seen, seen: Sequence[_Seen]) -> Iterator[Field]:
+    """The bar counts; what stands before it can only name the epoch."""
+    assert bar.token.value is not None and bar.token.whole is not None
+    role = "epoch" if _OVER_EPOCHS.match(line) else "step"
+    yield Field(role, bar.token.value)
+    yield Field(f"{role}_total", bar.token.whole)
+    rest = [v for v in seen if v is not bar and _counter_role(v) != "step"]
+    if role == "step":
+        yield from _counters(line, rest, Hints(fractions=("epoch",)))
+        return
+    for value in rest:
+        if value.meaning is not None and value.meaning.role in ("step_s", "steps_per_s"):
+            per_epoch = value.meaning.role == "step_s"
+            value.meaning = replace(value.meaning, role="epoch_s") if per_epoch else None
+
+
+_AFTER_COUNTER = (": ", ":\t", ", ", "\t")
+
+
 def _leading(line: str, seen: Sequence[_Seen], labelled: set[str]) -> Iterator[Field]:
-    """" 9798: 0.370096, …": a line that begins with a number and a colon."""
+    """" 9798: 0.370096, …": a line that begins with a number and a colon; with another separator
+    if it tells a time as well."""
     first = seen[0] if seen else None
     if first is None or first.token.kind != Kind.NUMBER or not first.token.integer:
         return
-    leads = not line[: first.token.start].strip() and line[first.token.end :].startswith((": ", ":\t"))
+    times = any(v.unit is not None and v.unit.kind in (TIME, RATE, INVERSE) for v in seen)
+    after = _AFTER_COUNTER if times and first.unit is None else _AFTER_COUNTER[:2]
+    leads = not line[: first.token.start].strip() and line[first.token.end :].startswith(after)
     if leads and first.token.value is not None and not labelled & {"step", "epoch"}:
         labelled.add("step")
         first.meaning = None

@@ -8,6 +8,7 @@ import glob
 import gzip
 import io
 import lzma
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ STDIN = "-"
 HEAD_BYTES = 2**20
 TAIL_BYTES = 2**16
 _BLOCK = 4 * 2**20
+#: Fewer zeros may be the upper bytes of UTF-16.
+_FIRST_ZEROS = bytes(16)
 #: Lines looked at to recognise the format.
 _SAMPLE = 1_200
 #: What folders hold beside logs.
@@ -116,14 +119,19 @@ def _may_be_log(path: Path) -> bool:
 class Source:
     """One file to read: its head, its blocks, and all of it at once.
 
+    `cut_off` tells, once all is read, why a compressed file ended before its end.
+
     Raises:
         PerfdoctorError: it cannot be opened or unpacked, or holds nothing.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.cut_off: str | None = None
         self._held: bytes | None = None
         self._stream: IO[bytes] | None = None
+        self._pieces: Iterator[bytes] = iter(())
+        self._packed = False
 
     def head(self) -> Head:
         """The beginning and the end of the file."""
@@ -147,76 +155,116 @@ class Source:
         if self._held is None:
             try:
                 self._stream = _open(self.path)
-                self._held = _read_up_to(self._stream, HEAD_BYTES)
-            except (OSError, EOFError, lzma.LZMAError, ValueError) as error:
+                self._pieces = self._read(self._stream)
+                self._held = _up_to(self._pieces, HEAD_BYTES)
+            except (OSError, ValueError) as error:
                 raise _unreadable(self.path, error) from None
-            if not self._held.strip(b"\0\r\n\t \xef\xbb\xbf"):
-                raise PerfdoctorError(f"{self.path}: the file is empty", slug="log-empty")
+            if not self._held.strip(b"\r\n\t \xef\xbb\xbf"):
+                self._stream.close()
+                raise self._nothing()
         return self._held
 
+    def _nothing(self) -> PerfdoctorError:
+        if self.cut_off is not None:
+            return PerfdoctorError(
+                f"{_called(self.path)}: cannot be read: {self.cut_off}", slug="log-unreadable"
+            )
+        what = "empty, or it was cut off" if self._packed else "empty"
+        return PerfdoctorError(f"{_called(self.path)}: the file is {what}", slug="log-empty")
+
     def _blocks(self) -> Iterator[bytes]:
-        yield self._first()
-        assert self._stream is not None
+        first, stream = self._first(), self._stream
+        assert stream is not None
         try:
-            while block := self._stream.read(_BLOCK):
-                yield block
-        except (EOFError, lzma.LZMAError, OSError, ValueError) as error:
-            # a compressed file that was cut off: what came before counts
-            if self.path == STDIN:
-                raise _unreadable(self.path, error) from None
+            yield first
+            yield from self._pieces
+        except (OSError, ValueError) as error:
+            raise _unreadable(self.path, error) from None
         finally:
-            self._stream.close()
+            stream.close()
             self._stream, self._held = None, None
 
+    def _read(self, stream: Any) -> Iterator[bytes]:
+        """Piece by piece, without zeros at the beginning: of a file that was emptied while it was
+        written to, or lost in a crash. Of a compressed file that is cut off, what came before."""
+        self._packed = not isinstance(stream, io.BufferedReader)
+        zeros = True
+        try:
+            while piece := stream.read1(_BLOCK):
+                zeros = zeros and piece.startswith(_FIRST_ZEROS)
+                piece = piece.lstrip(b"\0") if zeros else piece
+                zeros = zeros and not piece
+                if piece:
+                    yield piece
+        except Exception as error:  # each kind of compression has errors of its own
+            if not self._packed:
+                raise
+            self.cut_off = str(error) or type(error).__name__
+
     def _tail(self) -> bytes:
-        if self.path == STDIN or self._stream is None or not isinstance(
-            self._stream, io.BufferedReader
-        ):  # fmt: skip
+        stream = self._stream
+        if not isinstance(stream, io.BufferedReader) or not stream.seekable():
             return b""
-        place = self._stream.tell()
-        end = self._stream.seek(0, io.SEEK_END)
-        start = max(place, end - TAIL_BYTES)
-        self._stream.seek(start)
-        tail = self._stream.read(TAIL_BYTES)
-        self._stream.seek(place)
+        place = stream.tell()
+        end = stream.seek(0, io.SEEK_END)
+        stream.seek(max(place, end - TAIL_BYTES))
+        tail = stream.read(TAIL_BYTES)
+        stream.seek(place)
         return tail
 
 
+#: First bytes → what unpacks the file. bzip2's has a block's or the end's mark behind its level.
+_PACKED = re.compile(
+    rb"(?P<gzip>\x1f\x8b)|(?P<lzma>\xfd7zXZ\0)|(?P<zstd>\x28\xb5\x2f\xfd)"
+    rb"|(?P<bz2>BZh[1-9](?:1AY&SY|\x17rE8P\x90))"
+)
+
+
 def _open(path: str) -> IO[bytes]:
-    if path == STDIN:
-        return sys.stdin.buffer
-    stream = open(path, "rb")  # noqa: SIM115 - the caller closes it when all is read
-    magic = stream.read(6)
-    stream.seek(0)
-    if magic.startswith(b"\x1f\x8b"):
-        return gzip.open(stream)  # type: ignore[return-value]
-    if magic.startswith(b"\xfd7zXZ"):
+    stream: Any = sys.stdin.buffer if path == STDIN else open(path, "rb")  # noqa: SIM115
+    # a look ahead, because pipes cannot go back
+    match = _PACKED.match(stream.peek(16)) if isinstance(stream, io.BufferedReader) else None
+    kind = None if match is None else match.lastgroup
+    if kind == "gzip":
+        return gzip.open(stream)  # type: ignore[no-any-return]
+    if kind == "lzma":
         return lzma.open(stream)
-    if magic.startswith(b"BZh"):
+    if kind == "bz2":
         return bz2.open(stream)
-    if magic.startswith(b"\x28\xb5\x2f\xfd"):
+    if kind == "zstd":
+        return _zstandard(path, stream)
+    found: IO[bytes] = stream
+    return found
+
+
+def _zstandard(path: str, stream: Any) -> IO[bytes]:
+    try:
         import zstandard
+    except ImportError:
+        raise PerfdoctorError(
+            f"{path}: to unpack it, install zstandard: pip install zstandard", slug="log-unreadable"
+        ) from None
+    unpacker = zstandard.ZstdDecompressor()
+    found: IO[bytes] = unpacker.stream_reader(stream, read_across_frames=True)
+    return found
 
-        found: IO[bytes] = zstandard.ZstdDecompressor().stream_reader(
-            stream, read_across_frames=True
-        )
-        return found
-    return stream
 
-
-def _read_up_to(stream: Any, count: int) -> bytes:
+def _up_to(pieces: Iterator[bytes], count: int) -> bytes:
     """Pipes and decompressors give less than asked for at a time."""
-    parts: list[bytes] = []
-    size = 0
-    while size < count and (block := stream.read(count - size)):
-        parts.append(block)
-        size += len(block)
-    return b"".join(parts)
+    found: list[bytes] = []
+    while count > 0 and (piece := next(pieces, b"")):
+        found.append(piece)
+        count -= len(piece)
+    return b"".join(found)
+
+
+def _called(path: str) -> str:
+    return "standard input" if path == STDIN else path
 
 
 def _unreadable(path: str, error: Exception) -> PerfdoctorError:
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return PerfdoctorError(f"{path}: cannot be read: {reason}", slug="log-unreadable")
+    return PerfdoctorError(f"{_called(path)}: cannot be read: {reason}", slug="log-unreadable")
 
 
 def _plain_name(path: str) -> str:
@@ -265,10 +313,14 @@ def _as_utf8(blocks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
     yield decoder.decode(b"", True).encode()
 
 
+#: Random bytes have 10 % of these control characters, numbers in binary more.
+_MOST_CONTROLS = 0.05
+_CONTROLS = bytes((*range(8), *range(14, 27), 28, 29, 30, 31))
+_ZEROS = re.compile(rb"\0{16,}")
+
+
 def is_binary(head: Head) -> bool:
     """Neither text nor one of the text encodings: control characters all over."""
-    if head.encoding != "utf-8":
-        return False
-    sample = head.raw.lstrip(b"\0")[:8192]  # a file that a crash left begins with zeros
-    odd = sum(sample.count(c) for c in (*range(8), *range(14, 27), 28, 29, 30, 31))
-    return odd > 0.1 * len(sample)
+    raw = head.raw if head.encoding == "utf-8" else head.text[:20_000].encode()
+    sample = _ZEROS.sub(b"", raw[:20_000])  # a crash leaves blocks of zeros in a text
+    return len(sample) - len(sample.translate(None, _CONTROLS)) > _MOST_CONTROLS * len(sample)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from perfdoctor import plugins
 from perfdoctor.errors import PerfdoctorError
@@ -151,10 +153,19 @@ _BINARIES = (
 
 @dataclass(frozen=True)
 class Detected:
-    """The format taken, and why."""
+    """The format taken, and why. `problems`: of readers from other packages."""
 
     format: Format
     reason: str
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Others:
+    """Formats from other packages, and a line for each that failed to load."""
+
+    formats: tuple[Format, ...]
+    problems: tuple[str, ...]
 
 
 def builtin() -> tuple[Format, ...]:
@@ -164,8 +175,21 @@ def builtin() -> tuple[Format, ...]:
 
 def all_formats(own: Sequence[Format] = ()) -> tuple[Format, ...]:
     """The project's own formats, those of other packages, and the built-in ones."""
-    others = tuple(entry() for entry in plugins.load(plugins.READERS).objects)
-    return (*own, *others, *builtin())
+    return (*own, *_others(tuple(sys.path)).formats, *builtin())
+
+
+@lru_cache(maxsize=4)
+def _others(_path: tuple[str, ...]) -> _Others:
+    """Looked for once, not for each file of a folder."""
+    loaded = plugins.load(plugins.READERS)
+    found: list[Format] = []
+    problems = list(loaded.problems)
+    for entry in loaded.objects:
+        try:
+            found.append(entry())
+        except Exception as error:  # another package's code may raise anything
+            problems.append(f"the reader {entry!r} of another package failed: {error}")
+    return _Others(tuple(found), tuple(problems))
 
 
 def named(name: str, own: Sequence[Format] = ()) -> Format:
@@ -189,17 +213,25 @@ def detect(head: Head, own: Sequence[Format] = ()) -> Detected:
     Raises:
         PerfdoctorError: it is no text and none of the known binary formats.
     """
-    scores = [(entry, entry.score(head)) for entry in all_formats(own) if entry is not GENERIC]
+    others = _others(tuple(sys.path))
+    problems = list(others.problems)
+    scores = [(entry, entry.score(head)) for entry in (*own, *builtin()) if entry is not GENERIC]
+    for entry in others.formats:
+        try:
+            scores.append((entry, entry.score(head)))
+        except Exception as error:  # another package's code may raise anything
+            problems.append(f"the reader {entry.name!r} of another package failed: {error}")
     best, score = max(scores, key=lambda pair: pair[1].value)
     if score.value >= _UNSURE:
-        return Detected(best, score.reason)
+        return Detected(best, score.reason, tuple(problems))
     if is_binary(head):
         raise PerfdoctorError(
             f"{head.name}: neither text nor a known binary format; `perfdoctor formats` lists "
             "what can be read",
             slug="log-binary",
         )
-    return Detected(GENERIC, "no known form; read for counters, times, rates and time stamps")
+    reason = "no known form; read for counters, times, rates and time stamps"
+    return Detected(GENERIC, reason, tuple(problems))
 
 
 def read(
@@ -216,5 +248,17 @@ def read(
         taken = Detected(named(format_name, own), "as asked for")
     else:
         taken = detect(head, own)
-    reading = taken.format.read(source, head, progress)
-    return replace(reading, reason=taken.reason)
+    try:
+        reading = taken.format.read(source, head, progress)
+    except PerfdoctorError:
+        raise
+    except Exception as error:  # what a damaged file makes of a reader is not foreseeable
+        raise PerfdoctorError(
+            f"{path}: reading it as {taken.format.name} failed: {error or type(error).__name__}; "
+            "--format takes another",
+            slug="log-unreadable",
+        ) from error
+    notes = [*reading.notes, *taken.problems]
+    if source.cut_off is not None:
+        notes.append(f"The compressed file is cut off ({source.cut_off}): its beginning was read.")
+    return replace(reading, reason=taken.reason, notes=tuple(notes))

@@ -20,7 +20,8 @@ class Form:
         signature: found in its lines; linear in their length.
         weight: above 0.5 for forms that tell times by themselves; the surest form wins.
         framework: what the training was written with, where the form tells.
-        batch: samples of one device or per image, said in a note.
+        note: what the reader of a report must know of its numbers.
+        samples: in what it counts as a step, where it counts single samples.
     """
 
     name: str
@@ -31,15 +32,18 @@ class Form:
     framework: str | None = None
     hints: Hints = field(default_factory=Hints)
     note: str | None = None
+    samples: int | None = None
 
 
 def _form(
     name: str, title: str, example: str, signature: str, weight: float = 0.8,
     framework: str | None = None, hints: Hints | None = None, note: str | None = None,
+    samples: int | None = None,
 ) -> Form:  # fmt: skip
     return Form(
-        name, title, example, re.compile(signature), weight, framework, hints or Hints(), note
-    )
+        name, title, example, re.compile(signature), weight, framework, hints or Hints(), note,
+        samples,
+    )  # fmt: skip
 
 
 _N = r"[0-9][0-9.]{0,20}"
@@ -216,12 +220,18 @@ FORMS: tuple[Form, ...] = (
         r"\(epoch: [0-9]+, iters: [0-9]+, time: [0-9.]+(?:, data: )?", 0.95, "pytorch",
         Hints(roles={"time": "step_s"}),
         "The printed time is of one image, without waiting for data: times the batch size it is "
-        "that of a step.",
+        "that of a step.", samples=1,
     ),
     _form(
         "seg_cost_time", "segmentation repositories",
         "Iters: 10/20000 || Lr: 0.019992 || Cost Time: 0:00:09 || Estimated Time: 4:00:00",
         r"Cost Time: [0-9:]+ \|\| Estimated", 0.95, "pytorch",
+    ),
+    _form(
+        "stylegan", "StyleGAN and its descendants",
+        "tick 1  kimg 6.1  lod 0.00  minibatch 32  time 12m 16s  sec/tick 648.1  sec/kimg 107.73",
+        r"tick [0-9]+ +kimg [0-9.]+ .{0,80}sec/tick [0-9.]+", 0.95, None,
+        Hints(roles={"minibatch": "batch_size", "time": "elapsed_s", "tick": ""}),
     ),
     _form(
         "ssd_pytorch", "ssd.pytorch", "iter 20450 || Loss: 2.6412 || timer: 0.2141 sec.",
@@ -255,12 +265,13 @@ FORMS: tuple[Form, ...] = (
     _form(
         "lightning_hydra_text", "Lightning under Hydra's or rich's logging",
         "[12/09/24 13:56:50] INFO     Epoch 36: …",
-        r"^\[[0-9]{2}/[0-9]{2}/[0-9]{2} [0-9:]{8}\] +(?:INFO|WARNING|DEBUG) ", 0.8, "lightning",
+        r"\[[0-9]{2}/[0-9]{2}/[0-9]{2} [0-9:]{8}\] +INFO +Epoch [0-9]+: ", 0.8, "lightning",
     ),
     _form(
         "keras_progress", "Keras on the console",
         "1875/1875 [==============================] - 2s 1ms/step - loss: 0.4830",
-        r"[0-9]+/[0-9]+ (?:\[[=>.]+\] -|━+) .{0,24}(?:s|ms|us|µs)/(?:step|epoch|sample)|^ *[0-9]+/[0-9]+ - [0-9]+m?s - ", 0.84, "keras",
+        r"[0-9]+/[0-9]+ (?:\[[=>.]+\] -|━+) .{0,24}(?:s|ms|us|µs)/(?:step|epoch|sample)"
+        r"|^ *[0-9]+/[0-9]+ - [0-9]+m?s (?:[0-9]+[a-zµ]{1,2}/[a-z]{1,8} )?- ", 0.84, "keras",
     ),
     _form(
         "nvlog_v02", "NVIDIA's NVLOG",

@@ -126,8 +126,10 @@ def _one(name: str, readings: Sequence[Reading], command: str | None) -> Run:
     made = [(assemble(reading, _called(name), command), reading) for reading in readings]
     made.sort(key=lambda pair: -_worth(pair[0]))
     run = made[0][0]
-    for other, _ in made[1:]:
+    for other, reading in made[1:]:
         run = _filled(run, other)
+        said = tuple(f"{Path(reading.path).name}: {note}" for note in reading.notes)
+        run = replace(run, notes=(*run.notes, *said))
     return run
 
 

@@ -12,7 +12,7 @@ from perfdoctor.readers.units import COUNT, unit_at
 from perfdoctor.readers.vocabulary import label_of, meaning_of
 
 _LOOK_BACK = 400
-_COLUMNS = re.compile(r"\s{2,}|\s*[|│┃]\s*|\t")
+_COLUMNS = re.compile(r"\s{0,20}[|│┃]\s{0,20}|\s{2,}|\t")
 _NAME = re.compile(r"^[A-Za-z_#\u4e00-\u9fff][\w./()%@\- \u4e00-\u9fff]{0,40}$")
 _RULE = re.compile(r"^[\s\-=+|*_─━│┼╋┃┏┓┡┩┌┐├┤]*$")
 _LETTERS = re.compile(r"[A-Za-z]{2,}")

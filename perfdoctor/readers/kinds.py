@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -19,6 +20,9 @@ from perfdoctor.readers.structured import Table, read_csv, read_json_lines
 from perfdoctor.readers.text import TextRecords, read_text
 
 Progress = Callable[[int], None]
+#: Colours and cursor movements (ECMA-48 section 5.4), as in lines.py.
+_ESCAPES = re.compile(r"\x1b\[[0-?]{0,64}[ -/]{0,8}[@-~]")
+_SAMPLE = 200_000
 
 
 @dataclass(frozen=True)
@@ -45,19 +49,39 @@ class Format(Protocol):
 
 def dialect_of(head: Head) -> Dialect:
     """How the file writes its numbers: decimal commas, days before months."""
-    sample = head.text[:200_000] + head.tail
+    sample = _ESCAPES.sub("", head.text[:_SAMPLE] + head.tail)
     commas = len(re.findall(r"(?<![0-9.,])[0-9]{1,6},(?:[0-9]{1,2}|[0-9]{4,9})(?![0-9,])(?!\s?[0-9]{1,3},)(?=\s|$|[a-z);%])", sample))
     points = len(re.findall(r"(?<![0-9.])[0-9]{1,9}\.[0-9]{1,9}(?![0-9.])", sample))
-    days = [
-        (int(a), int(b))
-        for a, b in re.findall(
-            r"(?<![\w./])([0-9]{1,2})[-/.]([0-9]{1,2})(?:[-/.][0-9]{2,4})?[ T_,]{1,2}[0-9]{1,2}:[0-9]{2}",
-            sample,
-        )
-    ]
-    first, second = [a for a, _ in days], [b for _, b in days]
-    day_first = any(a > 12 for a in first) and not any(b > 12 for b in second)
-    return Dialect(decimal_comma=commas >= 3 and points == 0, day_first=day_first)
+    dates = [(int(a), int(b)) for a, b in _DATES.findall(sample)]
+    return Dialect(decimal_comma=commas >= 3 and points == 0, day_first=_day_first(dates))
+
+
+_DATES = re.compile(
+    r"(?<![\w./])([0-9]{1,2})[-/.]([0-9]{1,2})(?:[-/.][0-9]{2,4})?[ T_,]{1,2}[0-9]{1,2}:[0-9]{2}"
+)
+
+
+def _day_first(dates: Sequence[tuple[int, int]]) -> bool:
+    """By what can be no month; else the reading in which time goes on, and no faster than it
+    must: 11/09, 12/09 are two days, not two months apart."""
+    high_first, high_second = any(a > 12 for a, _ in dates), any(b > 12 for _, b in dates)
+    if high_first or high_second:
+        return high_first and not high_second
+    return _disorder([(b, a) for a, b in dates]) < _disorder(dates)
+
+
+def _disorder(dates: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """How often (month, day) goes back, and how many days there are from first to last."""
+    days = [31 * month + day for month, day in dates]
+    back = sum(later < earlier for earlier, later in zip(days, days[1:], strict=False))
+    return back, (days[-1] - days[0] if days else 0)
+
+
+@lru_cache(maxsize=2)
+def _plain_sample(head: Head) -> tuple[str, ...]:
+    """The sample as it looks on a terminal, without colours."""
+    lines = (line[:6000] for line in head.sample)
+    return tuple(_ESCAPES.sub("", line) if "\x1b" in line else line for line in lines)
 
 
 @dataclass(frozen=True)
@@ -83,7 +107,8 @@ class TextFormat:
 
     def score(self, head: Head) -> Score:
         """By how many of its lines the head holds."""
-        found = sum(self.form.signature.search(line[:6000]) is not None for line in head.sample)
+        search = self.form.signature.search
+        found = sum(search(line) is not None for line in _plain_sample(head))
         if not found:
             return Score(0.0)
         value = self.form.weight * (found + 1) / (found + 1.5)
@@ -96,7 +121,10 @@ class TextFormat:
             source.path, source.blocks(), dialect_of(head), self.form.hints, progress=progress
         )
         notes = () if self.form.note is None else (self.form.note,)
-        return text_reading(self.name, source.path, head, found, self.form.framework, notes)
+        reading = text_reading(self.name, source.path, head, found, self.form.framework, notes)
+        if self.form.samples is None:
+            return reading
+        return replace(reading, facts={"samples_per_step": float(self.form.samples)})
 
 
 def text_reading(

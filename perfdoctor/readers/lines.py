@@ -96,7 +96,7 @@ def _chunk(data: bytes, number: int) -> Chunk:
     cut = int((ends - starts > LONGEST_LINE).sum())
     if cut:
         pieces = [split[a : min(b, a + LONGEST_LINE)] for a, b in zip(starts, ends, strict=True)]
-        split = b"\n".join(pieces)
+        split = b"\n".join(pieces) + b"\n"
         starts, ends = _bounds(split)
     return Chunk(split, starts, ends, numbers, cut, size)
 

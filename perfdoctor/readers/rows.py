@@ -19,8 +19,11 @@ STEP_TIMES = (
     "interval_s", "train_s", "compute_s", "forward_s", "sample_s", "samples_per_s_mean",
     "tokens_per_s_mean",
 )  # fmt: skip
+#: More lines than this between a value and the counter, and they are no record together.
+_NEAR = 60
 #: A bar of another length than most is another loop; it counts as validation if it comes as often.
 _FEWEST_BARS = 2
+_FEWEST_WRITTEN = 3
 
 
 def with_time(records: Records) -> Records:
@@ -89,7 +92,7 @@ class Steps:
         position: the step's number over the whole run, growing; restarts repeat numbers.
         covers: training steps from the row before to this one (1 for the first of a stretch).
         stretch: number of the stretch without a restart. epoch_start: first row of its epoch.
-        ranks: how many processes printed.
+        ranks: how many processes printed. counted: the log itself numbers its steps.
     """
 
     rows: Indices
@@ -101,6 +104,7 @@ class Steps:
     epoch_start: Bools
     steps_per_epoch: int | None
     ranks: int
+    counted: bool = True
 
 
 def joined(records: Records) -> Records:
@@ -114,7 +118,10 @@ def joined(records: Records) -> Records:
         return records
     columns = dict(records.columns)
     moved = np.zeros(len(records), dtype=np.bool_)
+    timely = timed(records)[stepped].mean() > 0.5
     for role in columns:
+        if role in STEP_TIMES and timely:
+            continue
         if not (role in STEP_TIMES or role in ("data_loading_s", "batch_size", "elapsed_s")):
             continue
         rows = np.flatnonzero(known(records, role) & (records.column("phase") == TRAIN))
@@ -123,6 +130,9 @@ def joined(records: Records) -> Records:
             continue
         place = np.searchsorted(stepped, rows, side="right") - (0 if rows[0] < stepped[0] else 1)
         inside = (place >= 0) & (place < stepped.size)
+        apart = records.line[rows[inside]] - records.line[stepped[place[inside]]]
+        if not inside.any() or float(np.median(np.abs(apart))) > _NEAR:
+            continue
         values = np.array(columns[role])
         values[rows] = np.nan
         values[stepped[place[inside]]] = columns[role][rows[inside]]
@@ -148,10 +158,28 @@ def training_steps(records: Records) -> Iterator[Steps]:
     if "bar_elapsed_s" in records:
         usable &= _of_the_training_bar(records, usable)
     times = timed(records)
+    written = usable & _told(records)
+    if "bar_elapsed_s" in records and written.sum() >= _FEWEST_WRITTEN:
+        yield _chosen(records, written)
     if (usable & times).sum() >= max(min(3, usable.sum()), 0.2 * usable.sum()):
         yield _chosen(records, usable & times)
     yield _chosen(records, usable)
-    yield _chosen(records, train & times & ~stepped & ~_summaries(records))
+    loose = train & times & ~stepped & ~_summaries(records)
+    if not _one_an_epoch(records, loose):
+        yield _chosen(records, loose)
+
+
+def _one_an_epoch(records: Records, loose: Bools) -> bool:
+    """Times without a name or counter that come as often as epochs do are theirs."""
+    epochs = np.unique(records.column("epoch")[known(records, "epoch")]).size
+    unclear = known(records, "unclear_s") & loose
+    return bool(epochs > 1 and unclear.any() and loose.sum() == unclear.sum() <= 1.2 * epochs)
+
+
+def _told(records: Records) -> Bools:
+    """Lines that tell the time of a step themselves; a bar may be of anything."""
+    found = known(records, "step_s") | known(records, "steps_per_s")
+    return found & ~known(records, "bar_elapsed_s")
 
 
 def _chosen(records: Records, usable: Bools) -> Steps:
@@ -169,26 +197,34 @@ def _counts_steps(records: Records) -> Bools:
 
 
 def _summaries(records: Records) -> Bools:
-    """Rows about whole epochs."""
-    epochs = known(records, "epoch") & ~known(records, "step")
+    """Rows about whole epochs or episodes."""
+    epochs = (known(records, "epoch") & ~known(records, "step")) | known(records, "episode")
     plain = known(records, "unclear_s") & ~known(records, "step_s")
-    return (epochs & plain) | known(records, "epoch_s") & ~known(records, "step_s")
+    return (epochs & plain) | known(records, "epoch_s")
 
 
 def _of_the_training_bar(records: Records, usable: Bools) -> Bools:
     """Rows of bars as long as the bars that took most time."""
-    bars = usable & known(records, "bar_elapsed_s") & known(records, "step_total")
-    if not bars.any():
-        return np.ones(len(records), dtype=np.bool_)
-    totals = records.column("step_total")
-    spent: dict[float, float] = {}
-    rows = np.flatnonzero(bars)
-    elapsed, lengths = records.column("bar_elapsed_s")[rows], totals[rows]
-    ends = np.append((np.diff(elapsed) < 0) | (np.diff(lengths) != 0), True)
-    for length, seconds in zip(lengths[ends], elapsed[ends], strict=True):
-        spent[float(length)] = spent.get(float(length), 0.0) + float(seconds)
-    most = max(spent, key=lambda length: (spent[length], length))
-    return ~bars | (totals == most)
+    rows = np.flatnonzero(usable & known(records, "bar_elapsed_s"))
+    found = np.ones(len(records), dtype=np.bool_)
+    if not rows.size:
+        return found
+    elapsed, totals = records.column("bar_elapsed_s")[rows], records.column("step_total")[rows]
+    totals = np.where(np.isfinite(totals), totals, -1.0)
+    ends = np.append((np.diff(elapsed) < 0) | (np.diff(totals) != 0), True)
+    lengths = np.where(totals >= 0, totals, _final_counts(records.column("step")[rows], ends))
+    different, which = np.unique(lengths, return_inverse=True)
+    spent = np.bincount(which[ends], weights=elapsed[ends], minlength=different.size)
+    most = different[np.flatnonzero(spent == spent.max())[-1]]
+    found[rows] = lengths == most
+    return found
+
+
+def _final_counts(step: Floats, ends: Bools) -> Floats:
+    """Where each row's bar ends: a bar without a total is as long as that."""
+    last = np.flatnonzero(ends)
+    counts: Floats = step[last[np.searchsorted(last, np.arange(step.size))]]
+    return counts
 
 
 def _one_rank(records: Records, rows: Indices) -> tuple[Indices, int]:
@@ -224,7 +260,8 @@ def _once(records: Records, rows: Indices) -> Indices:
 
 def _ordered(records: Records, rows: Indices, ranks: int) -> Steps:
     epoch, step = whole_epochs(records)[rows], records.column("step")[rows]
-    if not np.isfinite(step).any():
+    counted = bool(np.isfinite(step).any())
+    if not counted:
         step = np.arange(rows.size, dtype=np.float64)
     rows, epoch, step = _without_echoes(rows, epoch, step)
     per_epoch = _steps_per_epoch(records, rows, epoch, step)
@@ -232,6 +269,9 @@ def _ordered(records: Records, rows: Indices, ranks: int) -> Steps:
     covers = np.diff(position, prepend=np.nan)
     covers[~same_stretch(stretch)] = np.nan
     covers[covers <= 0] = np.nan
+    if "step_first" in records:
+        named = step - records.column("step_first")[rows] + 1
+        covers = np.where(named >= 1, named, covers)
     return Steps(
         rows=rows,
         epoch=epoch,
@@ -242,6 +282,7 @@ def _ordered(records: Records, rows: Indices, ranks: int) -> Steps:
         epoch_start=starts,
         steps_per_epoch=per_epoch,
         ranks=ranks,
+        counted=counted,
     )
 
 
@@ -252,7 +293,7 @@ def _without_echoes(
 
     A resumed run repeats steps too, but many in a row that go on growing.
     """
-    if rows.size < 4:
+    if rows.size < 2:
         return rows, epoch, step
     key = np.nan_to_num(epoch) * 1e9 + step
     highest = np.maximum.accumulate(key)

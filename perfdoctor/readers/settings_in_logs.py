@@ -20,7 +20,7 @@ _NAMES = {
     "prefetch_factor": "prefetch_factor",
     "compile": "compile|torchcompile|torch_compile",
     "log_interval": "log_interval|print_freq|report_freq|logging_steps|log_every|print_interval",
-    "world_size": "world_size|num_gpus|n_gpus|ngpus|gpus|WORLD_SIZE|nproc_per_node",
+    "world_size": "world_size|num_gpus|Number of GPUs|n_gpus|ngpus|gpus|WORLD_SIZE|nproc_per_node",
     "gradient_accumulation": "gradient_accumulation_steps|grad_accum|accumulate_grad_batches|"
     "accum_iter|update_freq|gradient accumulation steps",
     "arch_order": "unrolled",
@@ -29,6 +29,8 @@ _PRECISION = re.compile(
     r"['\"]?(?<![\w.])(?:amp|use_amp|AMP|fp16|bf16|mixed_precision|precision|dtype)['\"]?"
     r"\s{0,3}[=:]\s{0,3}['\"]?([A-Za-z0-9.\-]{1,20})"
 )
+_NAMESPACE = re.compile(r"Namespace\(([^\n]{0,20000})")
+_EPOCH_GIVEN = re.compile(r"(?<![\w.])epoch=([0-9]{1,7})(?![\w.])")
 _KEYS = {
     setting: re.compile(
         rf"(?<![\w.\-])['\"]?(?:--)?(?:{names})['\"]?\s{{0,40}}[=:]\s{{0,20}}['\"]?"
@@ -46,6 +48,10 @@ def printed_settings(text: str) -> dict[str, Any]:
         match = pattern.search(text)
         if match is not None:
             found[setting] = _value(match["value"])
+    arguments = _NAMESPACE.search(text)
+    given = _EPOCH_GIVEN.search(arguments[1]) if arguments is not None else None
+    if given is not None:  # elsewhere "epoch=3" counts
+        found.setdefault("epochs", int(given[1]))
     precision = _precision(text)
     if precision is not None:
         found["precision"] = precision

@@ -43,6 +43,7 @@ class Table:
     unread_samples: list[UnreadLine] = field(default_factory=list)
     last_line: int = 0
     dialect: Dialect = Dialect()
+    parts: bool = False
 
     def add(self, line: int, row: Iterable[tuple[str, Any]]) -> None:
         """One row: what means nothing here is left out."""
@@ -61,8 +62,10 @@ class Table:
 
     def _take(self, found: dict[str, float], name: str, value: Any) -> None:
         if isinstance(value, dict):
+            if isinstance(value.get("mean"), int | float):
+                value = {"": value["mean"]}  # statistics of one value: how many, mean, deviation
             for inner, part in value.items():
-                self._take(found, f"{name}/{inner}", part)
+                self._take(found, f"{name}/{inner}".rstrip("/"), part)
             return
         if isinstance(value, str):
             phase = _PHASES.get(value.lower()) if name.lower() in _PHASE_KEYS else None
@@ -76,6 +79,7 @@ class Table:
             number, clock = float(value), ""
         meaning = self.meaning(name, number, clock)
         if meaning is not None and number == number:  # noqa: PLR0124 - NaN says nothing
+            self.parts |= meaning.part
             scale = meaning.scale
             if meaning.role == "time" and number > _EPOCH_S[1]:
                 scale = 1e-3
@@ -97,6 +101,8 @@ class Table:
         for role, values in self.columns.items():
             values.extend([float("nan")] * (len(self.lines) - len(values)))
             columns[role] = np.array(values, dtype=np.float64)
+        if self.parts and len([r for r in columns if r in _TIMES]) > 1:
+            columns.pop("unclear_s", None)  # the time of some part, beside others
         if "phase" not in columns:
             columns["phase"] = np.full(len(self.lines), TRAIN)
         columns["phase"] = np.where(np.isfinite(columns["phase"]), columns["phase"], TRAIN)
@@ -109,6 +115,7 @@ class Table:
             self.unread_samples.append(UnreadLine(path=path, line=line, text=text[:200]))
 
 
+_TIMES = frozenset(("unclear_s", "step_s", "epoch_s", "elapsed_s", "sample_s", "steps_per_s", "train_s"))
 _PHASE_KEYS = frozenset(("mode", "phase", "split", "stage", "set"))
 _PHASES = {"train": TRAIN, "training": TRAIN} | dict.fromkeys(
     ("val", "valid", "validation", "eval", "test", "dev"), VALIDATION

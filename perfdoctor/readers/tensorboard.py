@@ -142,16 +142,15 @@ def _notes(framing: Framing, decoder: Decoder, left_out: list[str]) -> Iterator[
             "of the file are damaged."
         )
     if framing.gaps:
+        places = f" and in {len(framing.gaps) - 1} more places" * (len(framing.gaps) > 1)
         yield (
-            f"The file is damaged before record {framing.gaps[0]}"
-            f"{_more(len(framing.gaps) - 1, 'place')}; reading went on at the next whole record."
+            f"The file is damaged before record {framing.gaps[0]}{places}; reading went on at the "
+            "next whole record."
         )
     bad = sorted(decoder.bad_checksum + decoder.malformed)
     if bad:
-        yield (
-            f"Record {bad[0]}{_more(len(bad) - 1, 'record')} cannot be trusted (wrong checksum or "
-            "contents) and is left out."
-        )
+        more = f" and {len(bad) - 1} others" * (len(bad) > 1)
+        yield f"Record {bad[0]}{more} left out: wrong checksum or contents."
     if left_out:
         names = ", ".join(_plain(name) for name in left_out[:_NAMED_TAGS])
         yield (
@@ -162,10 +161,6 @@ def _notes(framing: Framing, decoder: Decoder, left_out: list[str]) -> Iterator[
         yield f"Only the first {len(decoder.names)} tags are read; there are more."
     if not decoder.names:
         yield "There are no scalars in it, only graphs, pictures or the like."
-
-
-def _more(count: int, what: str) -> str:
-    return f" and in {count} more {what}{'s' * (count > 1)}" if count else ""
 
 
 def _plain(name: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from perfdoctor.readers.records import Records
+from perfdoctor.readers.records import VALIDATION, Records
 from perfdoctor.readers.rows import Steps, same_stretch
 from perfdoctor.record import Bools, Floats
 
@@ -20,6 +20,14 @@ _USUAL_STEP_S = 0.25
 #: Readings that differ less than this from the clock agree with it (log of the ratio).
 _AGREES = 0.35
 _FEWEST = 3
+_CREEPS_S = 600.0
+#: Bars shorter than this are printed too coarsely to divide their time by their steps.
+_LONG_BAR_S = 60.0
+#: Running means: so many rows at least, over so many steps at most, the first so far above.
+_FEWEST_MEANS, _LONGEST_MEAN, _FAR = 5, 100, 3.0
+#: Of a difference, what one grain of the printed sum may be before the lines' times are
+#: better, before several rows are taken together, and how many grains these should hold.
+_COARSE, _VERY_COARSE, _ROUNDING = 0.05, 0.15, 20.0
 
 
 @dataclass(frozen=True)
@@ -35,8 +43,11 @@ class StepTimes:
 
 
 def step_times(records: Records, steps: Steps) -> StepTimes | None:
-    """The best source that there is; None if nothing tells."""
-    for source in (_printed, _unclear, _from_elapsed, _from_bar, _from_time):
+    """The best source that there is; None if nothing tells. What a line tells is of a step where
+    it says so; sums and moments tell it only where the log counts its steps."""
+    told = (_whole_bars, _printed, _unclear, _from_samples)
+    counted = (_from_elapsed, _from_bar, _from_time)
+    for source in (*told, *counted) if steps.counted else told:
         found = source(records, steps)
         if found is not None and np.isfinite(found.step_s).any():
             return found
@@ -48,14 +59,16 @@ def column(records: Records, steps: Steps, role: str) -> Floats | None:
     if role not in records:
         return None
     values = records.columns[role][steps.rows]
-    known = values[np.isfinite(values)]
-    if not known.size or (role in ("unclear_s", "elapsed_s") and _is_index(known)):
+    if not np.isfinite(values).any():
+        return None
+    if role in ("unclear_s", "elapsed_s") and _is_index(records.columns[role]):
         return None
     return values
 
 
 def _is_index(values: Floats) -> bool:
     """0, 1, 2, …: an index, whatever it is called."""
+    values = values[np.isfinite(values)]
     if values.size < 5 or float(values.min()) >= 2:
         return False
     return bool((np.diff(values) == 1.0).all())
@@ -66,6 +79,28 @@ def _enough(values: Floats | None) -> bool:
         return False
     count = int(np.isfinite(values).sum())
     return count >= min(_FEWEST, values.size) and count >= 0.3 * values.size
+
+
+def _whole_bars(records: Records, steps: Steps) -> StepTimes | None:
+    """Where only the ends of bars are left: their time over their steps. The printed rate is an
+    average that forgets (tqdm's `smoothing`), and at the end tells of the last steps only."""
+    elapsed = column(records, steps, "bar_elapsed_s")
+    if elapsed is None or not np.isfinite(steps.step).all():
+        return None
+    total = records.column("step_total")[steps.rows]
+    ended = np.where(np.isfinite(total), steps.step == total, steps.step > 1)
+    long = elapsed >= _LONG_BAR_S
+    if not (ended & long).all():
+        return None
+    return StepTimes(elapsed / steps.step, "Step times are averages over whole progress bars.")
+
+
+def _from_samples(records: Records, steps: Steps) -> StepTimes | None:
+    """Seconds per sample times the samples of a step."""
+    sample_s, size = column(records, steps, "sample_s"), column(records, steps, "batch_size")
+    if sample_s is None or size is None or not _enough(sample_s * size):
+        return None
+    return StepTimes(sample_s * size, "Step times are the printed times of a sample × batch size.")
 
 
 def _printed(records: Records, steps: Steps) -> StepTimes | None:
@@ -83,14 +118,46 @@ def _printed(records: Records, steps: Steps) -> StepTimes | None:
     if is_cumulative(step_s, steps) and rate is None:
         return None
     step_s = np.where(step_s > 0, step_s, np.nan)
+    single = _out_of_running_means(step_s, steps) if means is None else None
+    if single is not None:
+        return StepTimes(single, "Step times, taken out of the running means that are printed.")
     return StepTimes(step_s, "Step times as printed.", windows(means, steps))
+
+
+def _out_of_running_means(values: Floats, steps: Steps) -> Floats | None:
+    """Times of single steps, where the printed ones are means of all steps so far.
+
+    After a slow first step such means fall as 1/n for long. They are taken for that only if the
+    first is far above the rest, every value is below the one before it, and n·m − (n−1)·m' has
+    no sign of it any more.
+    """
+    n = steps.step + (1.0 if steps.step.size and steps.step[0] == 0 else 0.0)
+    if values.size < _FEWEST_MEANS or n[0] != 1 or not (np.diff(n) == 1).all():
+        return None
+    head = values[:_LONGEST_MEAN]
+    if not np.isfinite(head).all() or not (np.diff(head) < 0).mean() >= _GROWING:
+        return None
+    sums = n[: head.size] * head
+    single = np.diff(sums, prepend=0.0)
+    rest = single[1:]
+    middle = float(np.median(rest))
+    falls = float(head[0]) > _FAR * middle and float(np.median(head[1:])) > 2 * middle
+    if middle <= 0 or not falls or float(np.median(np.abs(rest - middle))) > middle:
+        return None
+    found = np.full(values.size, np.nan)
+    found[: head.size] = np.where(single > 0, single, np.nan)
+    return found
 
 
 def _unclear(records: Records, steps: Steps) -> StepTimes | None:
     for role in ("unclear_s", "elapsed_s", "train_s", "interval_s", "compute_s"):
         values = column(records, steps, role)
         named = role == "elapsed_s"
-        if values is None or not _enough(values) or is_cumulative(values, steps, named=named):
+        if values is None or not _enough(values) or (named and not steps.counted):
+            continue
+        if int(np.isfinite(values).sum()) == 1 and _one_is_no_step(records, role, steps):
+            continue
+        if _is_sum(records, values, steps, named=named):
             continue
         per = _per(records, steps, values)
         how = "Step times as printed."
@@ -103,6 +170,29 @@ def _unclear(records: Records, steps: Steps) -> StepTimes | None:
     return None
 
 
+def _one_is_no_step(records: Records, role: str, steps: Steps) -> bool:
+    """A single time that is called elapsed is a sum; one without any counter may be of anything."""
+    if role == "elapsed_s":
+        return "step_first" not in records
+    return role == "unclear_s" and not steps.counted
+
+
+def _is_sum(records: Records, values: Floats, steps: Steps, *, named: bool = False) -> bool:
+    """As `is_cumulative`, but what the lines' times tell counts more."""
+    grows = is_cumulative(values, steps, named=named)
+    if not grows or named:
+        return grows
+    gaps = column(records, steps, "time")
+    gaps = None if gaps is None else _differences(gaps, steps)
+    if gaps is None or (gaps > 1).sum() < 2:
+        return grows
+    with np.errstate(invalid="ignore", divide="ignore"):
+        alone = np.nanmedian(np.abs(np.log(values / gaps)))
+        per_step = np.nanmedian(np.abs(np.log(values * steps.covers / gaps)))
+        as_sum = np.nanmedian(np.abs(np.log(_differences(values, steps) / gaps)))
+    return bool(as_sum <= min(alone, per_step))
+
+
 def is_cumulative(values: Floats, steps: Steps, *, named: bool = False) -> bool:
     """Whether they grow on and on: a sum since the start of the run or of the epoch.
 
@@ -112,6 +202,8 @@ def is_cumulative(values: Floats, steps: Steps, *, named: bool = False) -> bool:
     x, stretch, start = values[known], steps.stretch[known], steps.epoch_start[known]
     if x.size < _FEWEST:
         return False
+    if float(x.min()) > _CREEPS_S and (np.diff(x) >= 0).all() and x[0] < x[-1] < 1.05 * x[0]:
+        return True  # no step of minutes gets longer by seconds, one by one; a clock does
     inside = (np.diff(stretch) == 0) & ~start[1:]
     if inside.sum() < 2:
         inside = np.diff(stretch) == 0
@@ -145,6 +237,8 @@ def _per(records: Records, steps: Steps, values: Floats) -> Floats | None:
     """What to divide by where a printed time is of all steps since the line before."""
     covers = steps.covers
     gap = float(np.nanmedian(covers)) if np.isfinite(covers).any() else 1.0
+    if "step_first" in records and not (np.nanmin(covers) == gap == 1):
+        return covers  # the line says of which steps it is
     if gap <= 1:
         return None
     value = float(np.nanmedian(values))
@@ -183,13 +277,53 @@ def _from_elapsed(records: Records, steps: Steps) -> StepTimes | None:
     for role in ("elapsed_s", "unclear_s", "step_s", "train_s", "epoch_s"):
         values = column(records, steps, role)
         named = role == "elapsed_s"
-        if values is None or not _enough(values) or not is_cumulative(values, steps, named=named):
+        if values is None or not _enough(values):
             continue
-        step_s = _differences(values, steps) / steps.covers
+        if not _is_sum(records, values, steps, named=named) or _clock_is_finer(records, steps, values):
+            continue
+        step_s = _per_step(values, steps)
         step_s = np.where(step_s > 0, step_s, np.nan)
         if np.isfinite(step_s).any():
             return StepTimes(step_s, "Step times are differences of the printed sums.")
     return None
+
+
+def _clock_is_finer(records: Records, steps: Steps, values: Floats) -> bool:
+    """A sum in whole seconds beside lines with moments to the millisecond."""
+    time = column(records, steps, "time")
+    if time is None or not _enough(time):
+        return False
+    apart = float(np.nanmedian(_differences(values, steps)))
+    return _grain(values) > _COARSE * apart and _grain(time) < 0.1 * _grain(values)
+
+
+def _grain(values: Floats) -> float:
+    """How finely values are printed: 1, 0.1 or 0.01 s; 0 where finer."""
+    known = values[np.isfinite(values)][:1000]
+    for grain in (1.0, 0.1, 0.01):
+        if np.allclose(known / grain, np.round(known / grain), rtol=0, atol=1e-4):
+            return grain
+    return 0.0
+
+
+def _per_step(values: Floats, steps: Steps) -> Floats:
+    """Differences of a sum over the steps between; over several rows where it is printed so
+    coarsely that from one row to the next it moves by a few grains only."""
+    found = _differences(values, steps)
+    apart = float(np.nanmedian(found)) if np.isfinite(found).any() else 0.0
+    grain = _grain(values)
+    rows = int(np.ceil(_ROUNDING / 2 * grain / max(apart, grain / 4)))
+    if grain <= _VERY_COARSE * apart or rows < 2 or rows > found.size // 3:
+        return found / steps.covers
+    return _over_rows(found, rows) / _over_rows(steps.covers, rows)
+
+
+def _over_rows(values: Floats, rows: int) -> Floats:
+    """Sums of so many values up to each; NaN counts as nothing, and where all are NaN."""
+    sums = np.cumsum(np.nan_to_num(values))
+    found = sums - np.concatenate([np.zeros(rows), sums[:-rows]])
+    found[~np.isfinite(values)] = np.nan
+    return found
 
 
 def _from_bar(records: Records, steps: Steps) -> StepTimes | None:
@@ -212,7 +346,8 @@ def _from_time(records: Records, steps: Steps) -> StepTimes | None:
     time = column(records, steps, "time")
     if time is None or not _enough(time):
         return None
-    step_s = _differences(time, steps) / steps.covers
+    step_s = _per_step(time, steps)
+    step_s = _without_validation(records, steps, time, step_s)
     crosses = steps.epoch_start.copy()
     if (~crosses).sum() >= _FEWEST:
         step_s[crosses] = np.nan  # validation and the like lie between two epochs
@@ -220,6 +355,20 @@ def _from_time(records: Records, steps: Steps) -> StepTimes | None:
     if not np.isfinite(step_s).any():
         return None
     return StepTimes(step_s, "Step times are differences of the lines' times.")
+
+
+def _without_validation(
+    records: Records, steps: Steps, time: Floats, step_s: Floats
+) -> Floats:
+    """Where a validation lies between two rows, the steps began when it ended."""
+    moments = records.column("time")
+    judged = np.flatnonzero((records.column("phase") == VALIDATION) & np.isfinite(moments))
+    if not judged.size or steps.rows.size < 2:
+        return step_s
+    last = judged[np.maximum(np.searchsorted(judged, steps.rows) - 1, 0)]
+    between = (last < steps.rows) & (last > np.append(steps.rows[0], steps.rows[:-1]))
+    since = (time - moments[last]) / steps.covers
+    return np.where(between & (since > 0) & np.isfinite(step_s), since, step_s)
 
 
 def _differences(values: Floats, steps: Steps) -> Floats:

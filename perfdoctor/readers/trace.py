@@ -176,8 +176,8 @@ def _notes(trace: Document, collector: Collector, events: Events, *, steps: int)
     if trace.cut:
         yield f"The trace is cut off; the {collector.count} events before the cut are read."
     if trace.bad:
-        plural = "s that are" if trace.bad > 1 else " that is"
-        yield f"{trace.bad} event{plural} not valid JSON left out."
+        events_are = "events are" if trace.bad > 1 else "event is"
+        yield f"{trace.bad} {events_are} left out: not valid JSON."
     if not steps:
         yield (
             "There are no ProfilerStep rows in the trace, so it tells nothing of single steps; "

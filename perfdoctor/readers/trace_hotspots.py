@@ -40,9 +40,10 @@ def hotspots(events: Events, span_us: float) -> tuple[Hotspot, ...]:
     """
     if span_us <= 0:
         return ()
-    kind_of = dict(zip(events.name.tolist(), events.kind.tolist(), strict=True))
+    kind_of = np.full(len(events.names), UNKNOWN)
+    kind_of[events.name] = events.kind
     found = [
-        (float(time_us) / span_us, events.names[name], UNKNOWN if device else kind_of[name], device)
+        (time_us / span_us, events.names[name], int(kind_of[name]), device)
         for device, times in ((True, _on_device(events)), (False, _exposed(events)))
         for name, time_us in enumerate(times.tolist())
         if time_us / span_us >= _SMALLEST_SHARE

@@ -20,8 +20,10 @@ _PIECE_BYTES, _SMALLEST_BYTES = 4 << 20, 1 << 12
 _TRIES, _TRIES_FOR_ONE = 8, 64
 _BETWEEN = re.compile(rb"\}\s*,\s*(?=\{)")
 _EVENTS = re.compile(rb'"traceEvents"\s*:\s*\[')
+_BLANK = re.compile(rb"(?:\xef\xbb\xbf)?\s*")
 _COMMA = re.compile(rb"\s*,\s*")
-_AT_END = re.compile(rb"\s*,?\s*\]")
+_AT_END = re.compile(rb"\s*(?:,\s*)?\]")
+_ARRAY_END = re.compile(rb"\}\s*(?:,\s*)?\]")
 #: Everything that can be wrong with a piece of text that is not what it should be.
 BAD_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -45,7 +47,8 @@ class Document:
 
     Attributes:
         head: the other keys of the top level, undecoded.
-        start, end: the events' text, without the array's brackets.
+        start, end: the events' text, without the array's brackets. Where the whole is not JSON,
+            its end is that of the text.
         bad: events that are not JSON. cut: the text ends within the events.
     """
 
@@ -108,6 +111,9 @@ class Document:
 
     def _last(self, at: int) -> list[Event]:
         """The last event. Where the array ends may not be known; something may follow it."""
+        if _AT_END.match(self.text, at):
+            self.cut = False
+            return []
         stop = at
         for _ in range(_TRIES_FOR_ONE):
             stop = self.text.find(b"}", stop, self.end) + 1
@@ -115,12 +121,12 @@ class Document:
                 break
             events, truncated = _decoded(self.text, at, stop)
             if events is not None:
-                self.cut = stop < self.end and _AT_END.match(self.text, stop) is None
+                self.cut = self.cut and _AT_END.match(self.text, stop) is None
                 return events
             if not truncated:
                 self.bad += 1
-                return []
-        self.cut = _AT_END.match(self.text, at) is None
+                self.cut = self.cut and _ARRAY_END.search(self.text, at) is None
+                break
         return []
 
     def _ends(self, at: int, before: int) -> Iterator[int]:
@@ -141,21 +147,26 @@ class Document:
 
 def document(text: bytes) -> Document | None:
     """The trace in `text`; None if there is none."""
-    start = len(text) - len(text.removeprefix(b"\xef\xbb\xbf").lstrip())
+    start = _before_all(text)
     if text[start : start + 1] == b"[":
-        return Document(text, {}, start + 1, len(text))
+        return Document(text, {}, start + 1, len(text), cut=True)
     begin = _EVENTS.search(text)
     if begin is None:
         return None
     try:
-        head = msgspec.json.decode(text[start:] if start else text, type=dict[str, msgspec.Raw])
+        head = msgspec.json.decode(memoryview(text)[start:], type=dict[str, msgspec.Raw])
         events = memoryview(head.pop("traceEvents", b""))
         end = begin.end() - 1 + len(events) - 1
         if text[end : end + 1] == b"]":
             return Document(text, head, begin.end(), end)
     except BAD_JSON:
         head = _keys_before(text, begin.start())
-    return Document(text, head, begin.end(), len(text))
+    return Document(text, head, begin.end(), len(text), cut=True)
+
+
+def _before_all(text: bytes) -> int:
+    begin = _BLANK.match(text)
+    return begin.end() if begin else 0
 
 
 def _keys_before(text: bytes, stop: int) -> dict[str, msgspec.Raw]:
@@ -173,7 +184,13 @@ _decode = msgspec.json.Decoder(list[Event], strict=False).decode
 def _decoded(text: bytes, start: int, stop: int) -> tuple[list[Event] | None, bool]:
     """The events in a piece of text; None if it is no list of events, and then whether it would
     have to go on."""
+    piece = b"[%b]" % text[start:stop]
     try:
-        return _decode(b"[%b]" % text[start:stop]), False
+        return _decode(piece), False
+    except BAD_JSON:
+        pass
+    try:
+        _decode(memoryview(piece)[:-1])
     except BAD_JSON as error:
         return None, "truncated" in str(error)
+    return None, False

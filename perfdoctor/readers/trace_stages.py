@@ -40,13 +40,18 @@ _FROM_TORCH = (
     (stages.OPTIMIZER, re.compile(r"Optimizer\.[a-z_]{1,30}#")),
 )
 #: Words in names that people, and Lightning's profiler, give to parts of a step.
+_ONLY_DATA = re.compile(r"[^A-Za-z]{0,20}(?:data|fetch)[^A-Za-z]{0,20}", re.IGNORECASE)
 _WORDS = tuple(
     (stage, re.compile(rf"(?:^|[^a-z])(?:{words})(?:$|[^a-z])", re.IGNORECASE))
     for stage, words in (
         ("validation", "validation|validate|validating|evaluate|evaluation|val_step|eval_step"),
         ("checkpoint", "save_checkpoint|checkpoint_save|checkpointing"),
-        (stages.DATA_LOADING, "data|data_?load(?:ing|er)?|train_dataloader_next|next_batch|fetch"),
         (stages.H2D_COPY, "h2d|to_device|batch_to_device|host_to_device"),
+        (
+            stages.DATA_LOADING,
+            "data_?load(?:ing|er)?|load_?(?:data|batch)|(?:get|fetch|next)_?(?:data|batch)"
+            "|data_?(?:time|fetch|wait)|(?:train_)?dataloader_next",
+        ),
         (stages.BACKWARD, "backward|bwd"),
         (stages.LOSS, "loss|criterion"),
         (stages.FORWARD, "forward|fwd"),
@@ -73,9 +78,15 @@ def cpu_stage(name: str, kind: int) -> str | None:
         if pattern.match(name):
             return stage
     if kind == ANNOTATION:
-        return next((stage for stage, words in _WORDS if words.search(name[:300])), None)
+        return _stage_in_words(name[:300])
     place = python_place(name) if kind == PYTHON else None
     return None if place is None else _function_stage(*place)
+
+
+def _stage_in_words(name: str) -> str | None:
+    if _ONLY_DATA.fullmatch(name):
+        return stages.DATA_LOADING
+    return next((stage for stage, words in _WORDS if words.search(name)), None)
 
 
 def python_place(name: str) -> tuple[str, int, str] | None:

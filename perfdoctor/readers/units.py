@@ -33,7 +33,7 @@ THINGS = {
         "videos frame frames utt utts utterance utterances row rows pair pairs doc docs record "
         "records query queries point points node nodes edges instance instances inst pic pics "
         "file files crop crops patch patches episode episodes position positions game games "
-        "spl molecule molecules 样本 个样本 张 张图 张图片 条 个 帧 图 图片 图像".split(),
+        "spl molecule molecules kimg kimgs 样本 个样本 张 张图 张图片 条 个 帧 图 图片 图像".split(),
         "sample",
     ),
     **dict.fromkeys(
@@ -43,6 +43,8 @@ THINGS = {
     ),
     **dict.fromkeys("epoch epochs ep eps 轮 轮次 个epoch".split(), "epoch"),
 }
+#: One of these is so many of its thing: StyleGAN counts thousands of images.
+_MANY = {"kimg": 1e3, "kimgs": 1e3}
 _BYTES = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _MULTIPLES = {"k": 1e3, "K": 1e3, "M": 1e6, "m": 1e6, "G": 1e9, "B": 1e9}
 #: Words that are a rate in themselves.
@@ -104,9 +106,11 @@ def _ratio(line: str, start: int) -> Unit | None:
         thing = THINGS.get(top, "sample" if not top else None)
         if thing is None or bottom not in _TIME_S:
             return None
+        many *= _MANY.get(top, 1.0)
         return Unit(RATE, many / _TIME_S[bottom], match.end(), thing, device)
     if bottom in THINGS:
-        return Unit(INVERSE, _TIME_S[top], match.end(), THINGS[bottom], device)
+        scale = _TIME_S[top] / _MANY.get(bottom, 1.0)
+        return Unit(INVERSE, scale, match.end(), THINGS[bottom], device)
     return None
 
 
@@ -115,9 +119,9 @@ _ATTACHED = re.compile(r"(?:epoch|batch|iter|step)(?:s|es)?(?![A-Za-z0-9_=])")
 
 
 def _word(line: str, start: int) -> Unit | None:
-    attached = _ATTACHED.match(line, start)
-    if attached is not None:
-        return Unit(COUNT, 1.0, attached.end(), THINGS[attached.group()])
+    counter = _ATTACHED.match(line, start)
+    if counter is not None:
+        return Unit(COUNT, 1.0, counter.end(), THINGS[counter.group()])
     match = _WORD.match(line, start)
     if match is None:
         return None
@@ -131,7 +135,8 @@ def _word(line: str, start: int) -> Unit | None:
     if lowered in _RATES:
         return Unit(RATE, many, match.end(), _RATES[lowered])
     named = lowered in THINGS and (len(lowered) > 1 or lowered in "轮步")
-    if named and not _NAMES_NEXT.match(line, match.end()):
+    attached = match.start("word") == start  # "13581it [4:24:24": never the name of what follows
+    if named and (attached or not _NAMES_NEXT.match(line, match.end())):
         return Unit(COUNT, 1.0, match.end(), THINGS[lowered])
     return None
 

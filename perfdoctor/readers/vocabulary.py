@@ -14,7 +14,7 @@ _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _WORDS = re.compile(r"[A-Za-zµμ]+|[\u4e00-\u9fff]+|[0-9]+")
 _NOISE = frozenset(
     "info debug warning warn error root main trainer logger the of a for is in this and notice "
-    "stdout stderr log args rank0 train_loop".split()
+    "stdout stderr log args rank0 train_loop am pm".split()
 )
 _LEVELS = frozenset("info debug warning warn error".split())
 #: Chinese terms, looked for inside a label because words are not separated.
@@ -59,7 +59,7 @@ _STAGES: tuple[tuple[frozenset[str], str], ...] = (
     (
         frozenset(
             "data dataload loading load loader dataloader dataloading fetch fetching reader "
-            "reading read loaded input io smp batchwait datatime dataset generator gen".split()
+            "reading read loaded input io smp batchwait wait waiting waited datatime dataset generator gen".split()
         ),
         "data_loading",
     ),
@@ -70,8 +70,10 @@ _STAGES: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset("metric metrics".split()), "metrics"),
     (frozenset("logging logger plot visualize visualization".split()), "logging"),
 )
+_TRAIN = frozenset("train training".split())
+_FILLERS = frozenset("per log print current cur this last one each used interval process it".split())
 _NOT_TRAINING = frozenset("latency preprocess postprocess nms pid".split())
-#: Composer counts batches and samples as "time/batch".
+#: Composer counts batches and samples as "time/batch", perhaps with the phase before it.
 _COUNTED_TIME = {"time_batch": "step", "time_epoch": "epoch", "time_iteration": ""}
 _COUNTED_TIME |= dict.fromkeys(
     ("time_sample", "time_token", "time_batch_in_epoch", "time_sample_in_epoch",
@@ -83,7 +85,9 @@ _RATE = frozenset(
 #: "15.5K" of a rate is 15 500, not 15.5 KiB.
 _MULTIPLE = {2.0**10: 1e3, 2.0**20: 1e6, 2.0**30: 1e9}
 _PER_SECOND = re.compile(
-    r"(?:^|_)(?:(?P<top>[a-z]+)_)?(?:per|p)_?(?:sec|secs|second|s)(?:_|$)|(?P<bar>[a-z]+)_s$"
+    r"(?:^|_)(?:(?P<top>[a-z]+)_)?(?:per|p)_?(?:sec|secs|second|s)(?:_|$)"
+    # "img_s" is a rate; "step_s" and "iter_s" are seconds
+    r"|(?:^|_)(?P<bar>it|its|img|imgs|images|samples|tok|toks|tokens|words|steps|iters|frames|examples)_s$"
 )
 _SAMPLES = frozenset(
     "sample samples image images img imgs example examples seq sequences sentences clips videos "
@@ -107,11 +111,15 @@ _METRIC_WORDS = frozenset(
 
 @dataclass(frozen=True)
 class Meaning:
-    """A role and what to multiply the printed value by. `device`: a rate of one device."""
+    """A role and what to multiply the printed value by. `device`: a rate of one device.
+
+    `part`: the time has a name of its own that says nothing here, as "maintenance".
+    """
 
     role: str
     scale: float = 1.0
     device: bool = False
+    part: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,6 +138,11 @@ class Label:
 _RATIO_AT_END = re.compile(
     r"(?:^|[\W_])([A-Za-zµμ]{1,14}\s?(?:/|\bper\b)\s?[A-Za-z]{1,14}"
     r"(?:\s?(?:/|per)\s?(?:gpu|GPU|device|rank|card|chip))?)\s*$"
+)
+#: "Timing/sec_per_tick", "sec/kimg" as the whole of a name or its end
+_PER_THING = re.compile(
+    r"(?:(?:^|[_/ ])(sec|secs|seconds|ms|s)[_ ]per[_ ]|(?:^| )(sec|secs|seconds|ms|s)/)"
+    r"([A-Za-z]{1,14})\s{0,4}$"
 )
 _UNIT_IN_LABEL = re.compile(r"[(\[（]\s*([^()\[\]（）]{1,24}?)\s*[)\]）]\s*$")
 
@@ -153,7 +166,16 @@ def label_of(text: str) -> Label:
             words.append(lowered)
         if lowered not in _LEVELS:
             names.append(lowered)
-    return Label(tuple(words), "_".join(names), unit)
+    return Label(tuple(words), "_".join(names), unit or _unit_in_name(text))
+
+
+def _unit_in_name(text: str) -> Unit | None:
+    """Seconds of a thing that is no training step are known to be so: "sec/tick"."""
+    match = _PER_THING.search(text[-64:])
+    if match is None:
+        return None
+    time, thing = match[1] or match[2], match[3]
+    return unit_of(f"{time}/{thing}") or Unit(INVERSE, 1.0, 0, "other")
 
 
 def _chinese(word: str) -> list[str]:
@@ -166,8 +188,9 @@ def meaning_of(label: Label, unit: Unit | None, *, integer: bool, clock: bool) -
 
     `clock`: it was written as h:mm:ss or in several units, and so is a duration.
     """
-    if integer and label.text in _COUNTED_TIME:
-        return Meaning(_COUNTED_TIME[label.text]) if _COUNTED_TIME[label.text] else None
+    counted = _COUNTED_TIME.get(label.text.removeprefix("train_")) if integer else None
+    if counted is not None:
+        return Meaning(counted) if counted else None
     unit = unit or label.unit
     if unit is not None and unit.kind == RATE:
         return _rate(label, unit)
@@ -297,7 +320,8 @@ def _duration(label: Label, unit: Unit | None) -> Meaning | None:
         return Meaning("elapsed_s", scale)
     if label.any(("image", "img", "sample", "example")):
         return Meaning("sample_s", scale)
-    return Meaning("unclear_s" if not mean else "unclear_s_mean", scale)
+    part = not set(label.words) <= _TIME | _MEAN | _TRAIN | _FILLERS
+    return Meaning("unclear_s" if not mean else "unclear_s_mean", scale, part=part)
 
 
 def _scale(label: Label) -> float:
@@ -340,6 +364,8 @@ def _counter(label: Label, integer: bool) -> Meaning | None:
                        and "num_updates" not in label.text else "step")  # fmt: skip
     if label.any(("nupdates", "timesteps", "timestep")):
         return Meaning("step")
+    if label.words and label.words[-1] == "episode":
+        return Meaning("episode")
     return None
 
 

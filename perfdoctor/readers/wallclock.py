@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from perfdoctor.readers.epochs import stands_for
 from perfdoctor.readers.records import TRAIN, VALIDATION, Records
-from perfdoctor.readers.rows import Steps
+from perfdoctor.readers.rows import Indices, Steps
 from perfdoctor.record import Bools, EpochSeries, Floats, Span
 
 #: A gap so much longer than all others is a run that ended, and one that began later.
 _APART = 50.0
 _LONG_S = 600.0
+#: Epochs that take longer than this together, in times of the lines' span, tell of something else.
+_TWICE = 2.0
+#: A sum of seconds grows from line to line in so many of them, and there are so many at least.
+_GROWING, _FEWEST = 0.9, 3
 #: Before this (1985) lie the moments of logs that name no year.
 _YEARLESS = 5e8
 
@@ -29,9 +34,10 @@ class WallClock:
 def wall_clock(
     records: Records, steps: Steps, step_s: Floats | None, epochs: EpochSeries | None
 ) -> WallClock | None:
-    """By the lines' times, else by what the log says of each epoch; None where neither is there."""
-    if "time" in records:
-        found = _by_time(records, steps, step_s, epochs)
+    """By the lines' times, else by printed sums, else by what the log says of each epoch; None
+    where nothing of it is there."""
+    for role, source in (("time", _by_time), ("elapsed_s", _by_elapsed)):
+        found = source(records, steps, step_s, epochs) if role in records else None
         if found is not None:
             return found
     return None if epochs is None else _by_epochs(epochs, records)
@@ -48,46 +54,114 @@ def _by_time(
     gaps = np.diff(moments)
     if float(gaps.sum()) <= 0:
         return None
-    is_step = np.zeros(len(records), dtype=np.bool_)
-    is_step[steps.rows] = True
-    stepped, phase = is_step[rows], records.column("phase")[rows]
-    validates = phase == VALIDATION
-    first = int(np.argmax(stepped)) if stepped.any() else rows.size
-    index = np.full(len(records), -1)
-    index[steps.rows] = np.arange(steps.rows.size)
-    starts_epoch = np.zeros(rows.size, dtype=np.bool_)
-    at = index[rows]
-    starts_epoch[stepped] = steps.epoch_start[at[stepped]]
-    long = gaps > max(_LONG_S, _APART * float(np.quantile(gaps, 0.95)))
-    fresh = np.zeros(len(records), dtype=np.bool_)
-    fresh[steps.rows[np.flatnonzero(np.diff(steps.stretch, prepend=0) != 0)]] = True
-    apart = long & _before_fresh(fresh[rows])
-    parts = {"start_up": 0.0, "train": 0.0, "validation": 0.0, "unexplained": 0.0}
-    after, before = slice(1, None), slice(0, -1)
-    start_up = (np.arange(1, rows.size) <= first) & ~apart if stepped.any() else np.zeros(
-        gaps.size, dtype=np.bool_
-    )  # fmt: skip
-    validation = (validates[after] | (validates[before] & stepped[after])) & ~start_up & ~apart
-    trains = stepped[after] & ~starts_epoch[after] & ~validation & ~start_up & ~apart
-    rest = ~(start_up | validation | trains | apart)
-    parts["start_up"] = float(gaps[start_up].sum())
-    parts["validation"] = float(gaps[validation].sum())
-    parts["train"] = float(gaps[trains].sum())
-    parts["unexplained"] = float(gaps[rest].sum())
-    if step_s is not None and steps.rows.size:
-        _to_first_print(parts, steps, step_s)
-    if not stepped.any():
-        return _whole(float(gaps.sum()), moments, epochs, records)
-    wall_s = float(gaps[~apart].sum())
-    started = float(moments[0])
+    order = np.full(len(records), -1)
+    order[steps.rows] = np.arange(steps.rows.size)
+    at = order[rows]
+    if not (at >= 0).any():
+        found = _whole(float(gaps.sum()), moments, epochs, records)
+        return found if found.spans else replace(
+            found, spans=_by_steps(found.wall_s, steps, step_s)
+        )  # fmt: skip
+    apart = _apart(gaps, at, steps)
+    gaps = np.where(apart, 0.0, gaps)
+    parts = _parts(gaps, at, records.column("phase")[rows] == VALIDATION, steps, step_s)
     spans = tuple(Span(name=n, seconds=s) for n, s in parts.items() if s > 0)
-    return WallClock(wall_s, spans, started if started > _YEARLESS else None)
+    return WallClock(float(gaps.sum()), spans, _started(moments))
 
 
-def _before_fresh(fresh: Bools) -> Bools:
-    """Gaps that end at a line after which a new stretch of steps begins, with no step between."""
-    found: Bools = fresh[1:].copy()
+def _started(moments: Floats) -> float | None:
+    return float(moments[0]) if float(moments[0]) > _YEARLESS else None
+
+
+def _apart(gaps: Floats, at: Indices, steps: Steps) -> Bools:
+    """Gaps in which nothing ran: far longer than all others, and the steps begin anew after."""
+    long = gaps > max(_LONG_S, _APART * float(np.quantile(gaps, 0.95)))
+    fresh = np.diff(steps.stretch, prepend=0) != 0
+    found: Bools = long & (at[1:] >= 0) & fresh[np.maximum(at[1:], 0)]
     return found
+
+
+def _parts(
+    gaps: Floats, at: Indices, judges: Bools, steps: Steps, step_s: Floats | None
+) -> dict[str, float]:
+    """Every gap between two lines goes to a part.
+
+    Between two lines of steps lies the training of these steps: the gap before the line itself,
+    and of the rest as much as the steps usually take. What is left over is validation where its
+    lines stand there.
+    """
+    ends = np.flatnonzero(at >= 0)  # the lines of steps
+    row = at[ends]
+    validation = judges[1:] | (judges[:-1] & (at[1:] >= 0))
+    spent = np.concatenate([[0.0], np.cumsum(gaps)])
+    judging = np.concatenate([[0.0], np.cumsum(np.where(validation, gaps, 0.0))])
+    usual = _usual(step_s)
+    whole = np.diff(spent[ends], prepend=0.0)
+    judged = np.diff(judging[ends], prepend=0.0)
+    expected = np.nan_to_num(steps.covers[row]) * usual
+    expected[0] = _before_first(steps, row[0]) * usual
+    direct = np.concatenate([[0.0], np.where(validation, 0.0, gaps)])[ends]
+    direct[0] = 0.0
+    direct = np.where(steps.epoch_start[row], 0.0, direct)
+    train = np.minimum(whole, np.maximum(direct, expected))
+    plain = np.minimum(train, whole - judged)
+    rest, left = whole - judged - plain, judged - (train - plain)
+    tail = float(spent[-1] - spent[ends[-1]])
+    tail_judged = float(judging[-1] - judging[ends[-1]])
+    tail_train = min(tail - tail_judged, _after_last(steps) * usual)
+    return {
+        "start_up": float(rest[0]),
+        "train": float(train.sum()) + tail_train,
+        "validation": float(left.sum()) + tail_judged,
+        "unexplained": float(rest[1:].sum()) + tail - tail_judged - tail_train,
+    }
+
+
+def _usual(step_s: Floats | None) -> float:
+    if step_s is None or not np.isfinite(step_s).any():
+        return 0.0
+    return float(np.nanmedian(step_s))
+
+
+def _before_first(steps: Steps, row: int) -> float:
+    """Training steps before the first line of a step, if the log shows the run from its start."""
+    done = float(steps.step[row])
+    known = steps.covers[np.isfinite(steps.covers)]
+    apart = float(np.median(known)) if known.size else 1.0
+    return done if steps.counted and np.isfinite(done) and done <= 2 * apart else 0.0
+
+
+def _after_last(steps: Steps) -> float:
+    """Training steps of the last epoch after its last line of a step."""
+    if steps.steps_per_epoch is None:
+        return 0.0
+    return max(0.0, steps.steps_per_epoch - float(steps.step[-1]))
+
+
+def _by_elapsed(
+    records: Records, steps: Steps, step_s: Floats | None, epochs: EpochSeries | None
+) -> WallClock | None:
+    """By a sum of seconds that is printed with the steps, and begins anew where the run does."""
+    values = records.column("elapsed_s")[steps.rows]
+    values = values[np.isfinite(values)]
+    if values.size < _FEWEST or (np.diff(values) >= 0).mean() < _GROWING:
+        return None
+    changes = np.diff(values)
+    anew = changes < -0.5 * values[:-1]
+    wall_s = float(values[0] + changes[changes > 0].sum() + values[1:][anew].sum())
+    found = _whole(wall_s, np.zeros(1), epochs, records)
+    return found if found.spans else replace(found, spans=_by_steps(wall_s, steps, step_s))
+
+
+def _by_steps(wall_s: float, steps: Steps, step_s: Floats | None) -> tuple[Span, ...]:
+    """The training as the sum of all its steps."""
+    if step_s is None or not steps.counted:
+        return ()
+    train = float(np.nansum(step_s * np.nan_to_num(steps.covers, nan=1.0)))
+    if not 0 < train <= wall_s:
+        return ()
+    rest = Span(name="unexplained", seconds=wall_s - train)
+    return (Span(name="train", seconds=train), rest)
 
 
 def _whole(
@@ -95,27 +169,16 @@ def _whole(
 ) -> WallClock:
     """The lines' times tell only the whole; its parts are what the epochs say of themselves."""
     inner = None if epochs is None else _by_epochs(epochs, records)
-    started = float(moments[0]) if float(moments[0]) > _YEARLESS else None
-    if inner is None or inner.wall_s > 1.02 * wall_s:
-        return WallClock(wall_s, (), started)
+    if inner is None or inner.wall_s > _TWICE * wall_s:
+        return WallClock(wall_s, (), _started(moments))
+    if inner.wall_s > wall_s:  # the first line comes at the end of the first epoch
+        return WallClock(inner.wall_s, inner.spans, None)
     rest = Span(name="unexplained", seconds=max(0.0, wall_s - inner.wall_s))
-    return WallClock(wall_s, (*inner.spans, rest), started)
-
-
-def _to_first_print(parts: dict[str, float], steps: Steps, step_s: Floats) -> None:
-    """The steps before the first line of an epoch are training as well."""
-    usual = float(np.nanmedian(step_s)) if np.isfinite(step_s).any() else 0.0
-    done = np.where(steps.epoch_start, steps.step, 0.0)
-    unseen = float(np.nansum(done[1:])) * usual if steps.steps_per_epoch else 0.0
-    for part in ("unexplained", "validation"):
-        moved = min(unseen, parts[part])
-        unseen -= moved
-        parts["train"] += moved
-        parts[part] -= moved
+    return WallClock(wall_s, (*inner.spans, rest), _started(moments))
 
 
 def _by_epochs(epochs: EpochSeries, records: Records) -> WallClock | None:
-    total = float(np.nansum(epochs.time_s))
+    total = float(np.nansum(epochs.time_s * stands_for(epochs.number)))
     if total <= 0:
         return None
     validation = 0.0 if epochs.validation_s is None else float(np.nansum(epochs.validation_s))

@@ -32,6 +32,7 @@ _NAME_CELLS = 26
 _LABEL_CELLS = 36
 #: Gains above this are drawn on a logarithmic axis.
 _LARGE_GAIN = 4.0
+_LEAST_GAIN = 0.1
 _GAIN_TICKS = (0.5, 1, 2, 3, 5, 10, 20, 50, 100, 500)
 
 
@@ -63,11 +64,12 @@ def draw_stages(ax: Axes, report: Report) -> None:
     step_s = report.steps.time.p50_s if report.steps is not None else 0.0
     ends = []
     for y, (stage, colour) in enumerate(zip(stages.values(), colours, strict=True)):
-        ax.barh(y, stage.share, 0.7, color=colour)
-        hidden = stage.hidden_s / step_s if stage.hidden_s and step_s else 0.0
+        exposed = stage.share if known(stage.share) else 0.0
+        ax.barh(y, exposed, 0.7, color=colour)
+        hidden = (stage.hidden_s or 0.0) / step_s if step_s > 0 else 0.0
         if hidden:
-            ax.barh(y, hidden, 0.7, left=stage.share, fc="none", ec=GREY, hatch="////", lw=0.5)
-        ends.append(stage.share + hidden)
+            ax.barh(y, hidden, 0.7, left=exposed, fc="none", ec=GREY, hatch="////", lw=0.5)
+        ends.append(exposed + hidden)
     ax.set_xlim(0, min(1.0, 1.08 * max(ends)) or 1.0)
     ax.xaxis.set_major_formatter(lambda value, _: share(value))
     ax.locator_params(axis="x", nbins=5)
@@ -121,7 +123,7 @@ def _gain_axis(ax: Axes, low: float, high: float) -> None:
         ticks = [tick for tick in _GAIN_TICKS if tick <= 1.3 * high]
         ax.set_xticks(ticks, [f"{tick:g}×" for tick in ticks])
         ax.set_xticks([], minor=True)
-        ax.set_xlim(0.85 * low, 1.25 * high)
+        ax.set_xlim(0.85 * max(low, _LEAST_GAIN), 1.25 * high)
         return
     span = max(high - low, 0.1)
     ax.set_xlim(low - 0.06 * span, high + 0.06 * span)
@@ -137,8 +139,8 @@ def _gain(ax: Axes, y: int, recommendation: Recommendation) -> list[float]:
     for record, colour, marker, offset in ((guess, BLUE, "o", -0.13), (trial, GREEN, "D", 0.13)):
         if record is None or record.speedup is None or not known(record.speedup):
             continue
-        low = record.low if record.low is not None else record.speedup
-        high = record.high if record.high is not None else record.speedup
+        low = record.low if record.low is not None and known(record.low) else record.speedup
+        high = record.high if record.high is not None and known(record.high) else record.speedup
         ends = [[max(0.0, record.speedup - low)], [max(0.0, high - record.speedup)]]
         ax.errorbar(
             [record.speedup], [y + (offset if both else 0.0)], xerr=ends, fmt=marker,

@@ -134,7 +134,7 @@ def _numbers(report: Report, count: int) -> Floats:
 
 def _parts(report: Report, epoch_s: Floats) -> tuple[Floats, Floats]:
     """Heights of the bars and of the validation on top of each, in seconds."""
-    validation_s, train_s = column(report, "epoch_validation_s"), column(report, "epoch_train_s")
+    validation_s, train_s = column(report, "validation_s"), column(report, "epoch_train_s")
     if validation_s.size != epoch_s.size:
         return epoch_s, np.full(epoch_s.size, np.nan)
     whole_s = epoch_s

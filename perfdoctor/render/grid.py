@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from perfdoctor.render.text import ABSENT
+from perfdoctor.render.text import ABSENT, known
 
 Row = tuple[Text, ...]
 
@@ -33,7 +33,7 @@ def cell(text: str | None) -> Text:
 
 def bar(part: float, width: int) -> str:
     """A bar of block characters, `part` (0–1) of `width` characters long."""
-    eighths = round(min(max(part, 0.0), 1.0) * width * 8)
+    eighths = round(min(max(part, 0.0), 1.0) * width * 8) if known(part) else 0
     full, rest = divmod(eighths, 8)
     return "█" * full + (_EIGHTHS[rest] if rest else "")
 

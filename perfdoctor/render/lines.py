@@ -14,7 +14,7 @@ from perfdoctor.render import log_words, series, words
 from perfdoctor.render.encoding import encodable
 from perfdoctor.render.facts import heading
 from perfdoctor.render.grid import plain_table
-from perfdoctor.render.text import clean, counted, in_unit, number, seconds, shorten
+from perfdoctor.render.text import clean, counted, in_unit, known, number, seconds, shorten
 from perfdoctor.report import Report
 
 _SLOWEST_SHOWN, _CHANGES_SHOWN, _EVIDENCE_SHOWN, _UNREAD_SHOWN = 3, 8, 8, 3
@@ -80,9 +80,9 @@ def _steps(report: Report) -> Iterator[Origin]:
         return
     time = report.steps.time
     for name, value in (("p50", time.p50_s), ("p95", time.p95_s), ("p99", time.p99_s)):
-        yield _record(report, f"step time {name}", seconds(value), _nearest(step_s, value))
+        yield from _record(report, f"step time {name}", seconds(value), _nearest(step_s, value))
     for place in _largest(step_s, _SLOWEST_SHOWN):
-        yield _record(report, "slowest step", seconds(float(step_s[place])), place)
+        yield from _record(report, "slowest step", seconds(float(step_s[place])), place)
 
 
 def _stages(report: Report) -> Iterator[Origin]:
@@ -90,7 +90,7 @@ def _stages(report: Report) -> Iterator[Origin]:
         column = series.column(report, f"{name}_s")
         if np.isfinite(column).any():
             place = _nearest(column, stage.p50_s)
-            yield _record(report, f"{clean(name)} p50", seconds(stage.p50_s), place)
+            yield from _record(report, f"{clean(name)} p50", seconds(stage.p50_s), place)
 
 
 def _rates(report: Report) -> Iterator[Origin]:
@@ -98,7 +98,9 @@ def _rates(report: Report) -> Iterator[Origin]:
         column = series.column(report, name)
         if np.isfinite(column).any():
             middle = float(np.nanmedian(column))
-            yield _record(report, "median rate", in_unit(middle, unit), _nearest(column, middle))
+            yield from _record(
+                report, "median rate", in_unit(middle, unit), _nearest(column, middle)
+            )
 
 
 def _changes(report: Report) -> Iterator[Origin]:
@@ -114,11 +116,11 @@ def _changes(report: Report) -> Iterator[Origin]:
 def _epochs(report: Report) -> Iterator[Origin]:
     epoch_s, number_of = series.column(report, "epoch_s"), series.column(report, "epoch")
     economics = report.epochs.economics if report.epochs is not None else None
-    if economics is not None and number_of.size:
+    if economics is not None:
         place = _nearest(number_of, economics.best_epoch)
-        yield Origin("best epoch", log_words.best(economics), _epoch_line(report, place))
-    if np.isfinite(epoch_s).any():
-        place = int(np.nanargmax(epoch_s))
+        if place is not None:
+            yield Origin("best epoch", log_words.best(economics), _epoch_line(report, place))
+    for place in _largest(epoch_s, 1):
         label = f"epoch {number(float(number_of[place]))}: " if place < number_of.size else ""
         value = f"{label}{seconds(float(epoch_s[place]))}"
         yield Origin("slowest epoch", value, _epoch_line(report, place))
@@ -141,11 +143,13 @@ def _unread(report: Report) -> Iterator[Origin]:
         yield Origin("not read", value, f"{log_words.path(sample.path)}:{sample.line}")
 
 
-def _record(report: Report, name: str, value: str, place: int) -> Origin:
+def _record(report: Report, name: str, value: str, place: int | None) -> Iterator[Origin]:
     """A value of a record: the step it belongs to, and its line."""
+    if place is None:
+        return
     steps = series.column(report, "step")
     step = f" at step {number(float(steps[place]))}" if _has(steps, place) else ""
-    return Origin(name, f"{value}{step}", _line(report, "line", place, "file"))
+    yield Origin(name, f"{value}{step}", _line(report, "line", place, "file"))
 
 
 def _epoch_line(report: Report, place: int) -> str:
@@ -170,9 +174,12 @@ def _has(values: Floats, place: int) -> bool:
     return place < values.size and bool(np.isfinite(values[place]))
 
 
-def _nearest(values: Floats, value: float) -> int:
-    """Where the element nearest to `value` is."""
-    return int(np.nanargmin(np.abs(values - value)))
+def _nearest(values: Floats, value: float) -> int | None:
+    """Where the element nearest to `value` is; None where there is none."""
+    finite = np.flatnonzero(np.isfinite(values))
+    if not finite.size or not known(value):
+        return None
+    return int(finite[np.argmin(np.abs(values[finite] - value))])
 
 
 def _largest(values: Floats, count: int) -> Sequence[int]:

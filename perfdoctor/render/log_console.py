@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.panel import Panel
 from rich.text import Text
 
-from perfdoctor.render import log_words, words
+from perfdoctor.render import log_words, trend_words, words
 from perfdoctor.render.facts import Fact, fact_grid, heading, memory_line, rates, utilisation
 from perfdoctor.render.log_tables import wall_table
 from perfdoctor.render.tables import stage_table
@@ -19,10 +19,12 @@ from perfdoctor.stages import OTHER
 
 _FILES_SHOWN = 4
 _UNREAD_SHOWN = 3
+_HOTSPOTS_SHOWN = 5
 _UNTIMED = (
     "No timing information: this log says neither how long steps or epochs take, nor when its "
     "lines were written, nor any rate. Nothing can be concluded about speed from it."
 )
+_NO_PARTS = "The log tells how long it took as a whole, and nothing of what took the time."
 
 
 def log_parts(report: Report, width: int) -> Iterator[RenderableType]:
@@ -30,9 +32,9 @@ def log_parts(report: Report, width: int) -> Iterator[RenderableType]:
     yield _header(report)
     if not log_words.timed(report):
         yield Padding(Text(_UNTIMED, "bold yellow"), (1, 0, 0, 0))
-    if report.wall is not None and report.wall.parts:
+    if report.wall is not None and report.wall.total_s > 0:
         yield heading("Where the wall clock went")
-        yield wall_table(report, width)
+        yield wall_table(report, width) if report.wall.parts else Text(_NO_PARTS)
     if set(report.stages) - {OTHER}:
         yield heading("Where the time of a step goes")
         yield stage_table(report, width)
@@ -83,7 +85,7 @@ def _numbers(report: Report) -> Iterator[Fact]:
     """The times, rates and capacities that the log tells."""
     yield from _step_facts(report)
     yield "throughput", None if report.throughput is None else rates(report.throughput)
-    yield from _labelled("trend", log_words.trend(report))
+    yield from _labelled("trend", trend_words.trend(report))
     if report.stalls is not None and report.stalls.count:
         yield "stalls", log_words.stalls(report.stalls)
     yield "restarts", log_words.restarts(report)
@@ -94,6 +96,8 @@ def _numbers(report: Report) -> Iterator[Fact]:
     yield "forecast", None if report.forecast is None else log_words.forecast(report.forecast)
     yield "memory", memory_line(report.memory)
     yield "utilisation", utilisation(report)
+    spots = report.hotspots[:_HOTSPOTS_SHOWN]
+    yield from _labelled("hot spots", [log_words.hotspot(spot) for spot in spots])
 
 
 def _step_facts(report: Report) -> Iterator[Fact]:
@@ -103,7 +107,7 @@ def _step_facts(report: Report) -> Iterator[Fact]:
     yield "step time", log_words.percentiles(steps.time)
     split = bool(set(report.stages) - {OTHER})
     if not split:
-        yield "", "this log times whole steps, not the stages in them"
+        yield "", f"this {report.source.kind} times whole steps, not the stages in them"
     if steps.first_s is not None and not split:
         yield "", f"the first step took {seconds(steps.first_s)}; it is not counted"
     if steps.warmup_discarded and not split:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from perfdoctor.render import bars, log_words, words
+from perfdoctor.render import bars, log_words, trend_words, words
 from perfdoctor.render.axes import AXES_IN
 from perfdoctor.render.epoch_panel import draw_epochs, epoch_times
 from perfdoctor.render.figure import Heading, Panel, heading, page, style, to_png
@@ -48,7 +48,7 @@ def throughput(report: Report) -> Figure | None:
         panels.append(Panel(partial(draw_epochs, report=report), _EPOCHS_IN))
     if not panels:
         return None
-    sentences = log_words.trend(report)
+    sentences = trend_words.trend(report)
     if report.stalls is not None and report.stalls.count:
         sentences.append(f"Stalls {log_words.stalls(report.stalls)}")
     return page(_heading(report, sentences), [[panel] for panel in panels])

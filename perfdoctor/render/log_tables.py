@@ -24,6 +24,7 @@ from perfdoctor.report import ComparedConfiguration, Comparison, Report, WallPar
 _WALL_NUMBERS = ("share", "time", "times")
 _FEWEST_NUMBERS = 2
 _RUNS_SHOWN = 30
+_METRIC_LENGTH = 24
 _LEFT_OVER = "unexplained"
 
 _Cell = Callable[[ComparedConfiguration], str | None]
@@ -34,17 +35,19 @@ def wall_table(report: Report, width: int) -> RenderableType:
     wall = report.wall
     if wall is None:
         return Text()
+    several = any(part.count > 1 for part in wall.parts)
+    headings = _WALL_NUMBERS if several else _WALL_NUMBERS[:-1]
     names = [Text(log_words.part(part.name)) for part in wall.parts]
-    rows = [_wall_numbers(part) for part in wall.parts]
-    total = (Text(share(1.0)), Text(seconds(wall.total_s)), Text())
+    rows = [_wall_numbers(part)[: len(headings)] for part in wall.parts]
+    total = (Text(share(1.0)), Text(seconds(wall.total_s)), Text())[: len(headings)]
     longest = max((name.cell_len for name in names), default=0)
     name_width = min(max(longest, len("whole run")), max(16, width // 4))
-    room = width - name_width - total_width((*rows, total), _WALL_NUMBERS) - 2 * GAP
+    room = width - name_width - total_width((*rows, total), headings) - 2 * GAP
     drawn = bar_width(room)
     table = plain_table()
-    table.add_column("", overflow="fold", max_width=name_width)
+    table.add_column("part", overflow="fold", max_width=name_width)
     table.add_column("", no_wrap=True, min_width=drawn)
-    for heading in _WALL_NUMBERS:
+    for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     for part, name, row in zip(wall.parts, names, rows, strict=True):
         colour = "bright_black" if part.name == _LEFT_OVER else "cyan"
@@ -56,7 +59,7 @@ def wall_table(report: Report, width: int) -> RenderableType:
 
 def _wall_numbers(part: WallPart) -> Row:
     times = f"{part.count:,}" if part.count > 1 else ""
-    return Text(share(part.share)), Text(seconds(part.seconds)), Text(times)
+    return (Text(share(part.share)), Text(seconds(part.seconds)), Text(times))
 
 
 def _wall_notes(report: Report) -> Iterator[str]:
@@ -132,11 +135,11 @@ def _columns(rows: Sequence[ComparedConfiguration], metric: str | None) -> dict[
         ),
         "step p50": lambda row: _seconds(row.step_p50_s),
         "epoch p50": lambda row: _seconds(row.epoch_p50_s),
-        "whole run": lambda row: _seconds(row.wall_s),
-        f"best {clean(metric)}" if metric else "best metric": lambda row: (
+        "verdict": lambda row: None if row.verdict is None else clean(row.verdict),
+        f"best {clean(metric)[:_METRIC_LENGTH]}" if metric else "best metric": lambda row: (
             None if row.best_metric is None else f"{row.best_metric:.4g}"
         ),
-        "verdict": lambda row: None if row.verdict is None else clean(row.verdict),
+        "whole run": lambda row: _seconds(row.wall_s),
         "memory": lambda row: None if row.peak_bytes is None else bytes_(row.peak_bytes),
     }
     if all(row.samples_per_s is not None or row.steps_per_s is None for row in rows):

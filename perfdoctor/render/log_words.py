@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from perfdoctor.record import LogFile
 from perfdoctor.render import words
 from perfdoctor.render.text import (
-    change,
     clean,
     counted,
     in_unit,
@@ -21,14 +20,13 @@ from perfdoctor.render.text import (
 )
 from perfdoctor.report import (
     Abstained,
-    ChangePoint,
     Economics,
     Epochs,
     Forecast,
+    Hotspot,
     Report,
     Stalls,
     Stat,
-    Trend,
     Wall,
 )
 
@@ -37,16 +35,7 @@ LOG_KINDS = {"log", "trace"}
 _PARTS = {"train": "training", "start_up": "start-up", "other": "rest of the step"}
 #: Parts of a training that are worth knowing of; a log that times none of one is told to.
 _WORTH_KNOWING = ("data_loading", "validation", "checkpoint")
-#: Change points of one direction that are no further apart, as a part of the run, are one change.
-_ONE_CHANGE = 0.1
-_CHANGES_SAID = 3
 _REASON_LENGTH, _PATH_LENGTH, _UNREAD_LENGTH = 110, 60, 90
-_SHAPES = {
-    "drift": "changed gradually",
-    "decay": "changed, less and less",
-    "step": "changed at once",
-    "periodic": "goes up and down at regular distances",
-}
 
 
 def from_log(report: Report) -> bool:
@@ -71,7 +60,7 @@ def timed(report: Report) -> bool:
 
 def part(name: str) -> str:
     """A part of the wall clock or of a step, as it is shown."""
-    return _PARTS.get(name, clean(name))
+    return _PARTS.get(name) or path(name)
 
 
 def stage(report: Report, name: str) -> str:
@@ -91,7 +80,7 @@ def file(log: LogFile) -> str:
 
 
 def path(name: str) -> str:
-    """The path of a file, its middle left out where it is long."""
+    """A path, or another name from a log: its middle left out where it is long."""
     return shorten(clean(name), _PATH_LENGTH)
 
 
@@ -139,85 +128,6 @@ def percentiles(stat: Stat) -> str:
     ]
     note = "; in brackets: 95 % intervals" if any(ends for *_, ends in named) else ""
     return " · ".join(shown) + note
-
-
-def trend(report: Report) -> list[str]:
-    """How the rate went over the run, as sentences."""
-    found = report.throughput.trend if report.throughput is not None else None
-    if found is None:
-        return []
-    changes = [
-        _changed(report, group, found.unit) for group in _grouped(report, found.change_points)
-    ]
-    more = len(changes) - _CHANGES_SAID
-    if more > 0:
-        changes = [*changes[:_CHANGES_SAID], f"and {counted(more, 'more change')} of speed"]
-    return changes or [_shape(found)]
-
-
-def _shape(found: Trend) -> str:
-    last = in_unit(found.last, found.unit, bare=True)
-    ends = f"{in_unit(found.first, found.unit)} at the start, {last} at the end"
-    if found.shape == "steady":
-        return f"steady: {ends}"
-    word = _SHAPES.get(found.shape, clean(found.shape))
-    if found.shape != "periodic" and known(found.change):
-        word = word.replace("changed", "rose" if found.change > 0 else "fell")
-    return f"Throughput {word}: {ends} ({change(found.change)})"
-
-
-def _grouped(report: Report, points: Sequence[ChangePoint]) -> list[list[ChangePoint]]:
-    """Neighbouring change points of one direction are one change, in several parts."""
-    groups: list[list[ChangePoint]] = []
-    reach = _ONE_CHANGE * _length(report)
-    for point in points:
-        before = groups[-1][-1] if groups else None
-        if before is not None and _continues(before, point, reach):
-            groups[-1].append(point)
-        else:
-            groups.append([point])
-    return groups
-
-
-def _continues(before: ChangePoint, point: ChangePoint, reach: float) -> bool:
-    same = (before.after > before.before) == (point.after > point.before)
-    if before.step is None or point.step is None:
-        return False
-    return same and 0 <= point.step - before.step <= reach
-
-
-def _length(report: Report) -> float:
-    steps = [step for step in report.series.get("step", ()) if step is not None]
-    return max(steps) - min(steps) if steps else 0.0
-
-
-def _changed(report: Report, points: Sequence[ChangePoint], unit: str) -> str:
-    first, last = points[0], points[-1]
-    verb = "rose" if last.after > first.before else "fell"
-    rates = f"from {in_unit(first.before, unit, bare=True)} to {in_unit(last.after, unit)}"
-    where = " and ".join(dict.fromkeys(path(p.where) for p in (first, last) if p.where))
-    return f"Throughput {verb} {rates} {_between(report, points)}" + (
-        f" ({where})" if where else ""
-    )
-
-
-def _between(report: Report, points: Sequence[ChangePoint]) -> str:
-    first, last = points[0], points[-1]
-    if first.step is None or last.step is None:
-        into = first.at_s
-        return f"at record {first.index + 1:,}" if into is None else f"after {seconds(into)}"
-    start = first.step if len(points) > 1 else _step_before(report, first)
-    if start is None or last.step - start <= 1:
-        return f"at step {number(last.step)}"
-    return f"between step {number(start)} and {number(last.step)}"
-
-
-def _step_before(report: Report, point: ChangePoint) -> float | None:
-    """The step of the record before; None where the report has not kept it."""
-    steps = report.series.get("step", ())
-    if not 0 < point.index < len(steps) or steps[point.index] != point.step:
-        return None
-    return steps[point.index - 1]
 
 
 def stalls(found: Stalls) -> str:
@@ -273,13 +183,20 @@ def economics(found: Economics) -> Iterator[str]:
 
 def best(found: Economics) -> str:
     """The best value and its epoch: "val_acc1 76.13 in epoch 62"."""
-    return f"{clean(found.metric)} {found.best:.4g} in epoch {number(found.best_epoch)}"
+    return f"{path(found.metric)} {found.best:.4g} in epoch {number(found.best_epoch)}"
 
 
 def forecast(found: Forecast) -> str:
     """The time left, with its interval."""
     left = f"{counted(found.steps_left, 'step')} left: {seconds(found.left_s)}"
     return f"{left} (95 % interval {seconds_interval((found.low_s, found.high_s))})"
+
+
+def hotspot(found: Hotspot) -> str:
+    """A place in the code and its share of the run: "31 % collate (data.py:12)"."""
+    line = f":{found.line}" if found.line > 0 else ""
+    place = f" ({path(found.file)}{line})" if found.file else ""
+    return f"{share(found.share)} {path(found.function)}{place}"
 
 
 def restarts(report: Report) -> str | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from perfdoctor.record import Bools, Floats
-from perfdoctor.render import log_words
+from perfdoctor.render import log_words, series
 from perfdoctor.render.axes import BLUE, GREY, LIGHT_GREY, SKY, VERMILLION, fit, thousands, top_of
 from perfdoctor.render.series import Positions, positions, rates
 from perfdoctor.render.text import counted, in_unit, number, seconds
@@ -23,7 +23,7 @@ _TICKED = 3
 _WINDOWS, _LEAST_WINDOW = 80, 5
 _CHANGES_SHOWN, _RESTARTS_SHOWN = 4, 20
 #: A record is drawn as slow below so much of its neighbours' rate.
-_SLOW = 0.8
+_SLOW = 0.96
 #: Part of the panel's height that the label of a change takes.
 _LABEL_SHARE = 0.085
 _WHERE_CELLS = 34
@@ -103,15 +103,10 @@ def _stalled(report: Report, rate: Floats) -> Bools:
     below = rate / _running(rate)
     if report.stalls is None or not report.stalls.count:
         return np.zeros(rate.size, dtype=np.bool_)
-    count = max(1, report.stalls.count // _stride(report, rate.size))
+    count = max(1, report.stalls.count // series.stride(report, rate.size))
     last = np.sort(below)[min(count, below.size) - 1]
     slow: Bools = (below <= last) & (below < _SLOW)
     return slow
-
-
-def _stride(report: Report, points: int) -> int:
-    """How many records each point stands for; long series are thinned evenly."""
-    return 1 if report.steps is None else max(1, -(-report.steps.count // points))
 
 
 def _stall_label(report: Report) -> str:
@@ -133,12 +128,11 @@ def _warm_up(ax: Axes, report: Report, place: Positions) -> None:
 
 
 def _restarts(ax: Axes, report: Report, place: Positions) -> None:
-    stride = _stride(report, place.x.size)
-    places = [index // stride for index in report.restarts[:_RESTARTS_SHOWN]]
     label = "restart"
-    for index in places:
-        if index < place.x.size:
-            ax.axvline(float(place.x[index]), color=GREY, ls=":", lw=1.2, label=label)
+    for index in report.restarts[:_RESTARTS_SHOWN]:
+        at = series.place(report, index, place.x.size)
+        if at is not None:
+            ax.axvline(float(place.x[at]), color=GREY, ls=":", lw=1.2, label=label)
             label = "_"  # named once
 
 
@@ -146,18 +140,24 @@ def _changes(report: Report) -> list[ChangePoint]:
     """The change points to mark, the largest where there are too many."""
     trend = report.throughput.trend if report.throughput is not None else None
     points = trend.change_points if trend is not None else ()
-    ranked = sorted(points, key=lambda p: -abs(np.log(max(p.after, 1e-9) / max(p.before, 1e-9))))
+    ranked = sorted(points, key=_factor, reverse=True)
     return sorted(ranked[:_CHANGES_SHOWN], key=lambda point: point.index)
+
+
+def _factor(change: ChangePoint) -> float:
+    """By how much the rate changed, whichever way."""
+    low, high = sorted((change.before, change.after))
+    return high / low if low > 0 else 0.0
 
 
 def _change(ax: Axes, row: int, change: ChangePoint, place: Positions, unit: str) -> None:
     """A line with what changed; every change has a row of its own, so that none overlap."""
     x = _place_of(change, place)
-    if x is None:
+    low, high = float(np.nanmin(place.x)), float(np.nanmax(place.x))
+    if x is None or not low <= x <= high:
         return
     height = 0.955 - _LABEL_SHARE * row
     ax.axvline(x, color=VERMILLION, ls="--", lw=1.3, ymax=height)
-    low, high = float(np.nanmin(place.x)), float(np.nanmax(place.x))
     right = x > low + 0.55 * (high - low)
     ax.annotate(
         _change_text(change, unit), (x, height), xycoords=("data", "axes fraction"),

@@ -1,8 +1,9 @@
 """The columns of a report as arrays.
 
-Of each record: `step`, `at_s`, `line`, `step_s`, `samples`, `STAGE_s`, and the rates
-`samples_per_s`, `tokens_per_s`, `steps_per_s` as a log prints them. Of each epoch: `epoch` (its
-number), `epoch_s`, `epoch_validation_s`, `epoch_line`.
+Of each record: `step`, `at_s`, `line`, `file` (index into the report's logs), `step_s`, `samples`,
+`STAGE_s`, and the rates `samples_per_s`, `tokens_per_s`, `steps_per_s` as a log prints them. Of
+each epoch: `epoch` (its number), `epoch_s`, `epoch_train_s`, `validation_s`, `epoch_line`,
+`epoch_file`. All may be absent; all of a record have one length, and so have all of an epoch.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from perfdoctor.report import Report
 
 #: Columns of rates → their unit, in the order in which they are preferred.
 RATES = {"samples_per_s": "samples/s", "tokens_per_s": "tokens/s", "steps_per_s": "steps/s"}
+#: Series beyond 2,000 points are thinned to the largest number below, which is more than this.
+_FEWEST_THINNED = 1_000
 _TIME_UNITS = ((172_800.0, 86_400.0, "days"), (7200.0, 3600.0, "hours"), (120.0, 60.0, "minutes"))
 
 
@@ -45,7 +48,30 @@ def positions(report: Report, count: int) -> Positions:
     if at_s.size == count and np.isfinite(at_s).all():
         scale, unit = time_unit(float(at_s.max(initial=0.0)))
         return Positions(at_s / scale, "at_s", f"{unit} since the first record", scale)
-    return Positions(np.arange(1.0, count + 1), "", "record")
+    numbers = [record(report, place, count) for place in range(count)]
+    return Positions(np.array(numbers, dtype=np.float64), "", "record")
+
+
+def stride(report: Report, points: int) -> int:
+    """How many records each point stands for; long series are thinned evenly."""
+    if report.steps is None or points <= _FEWEST_THINNED:
+        return 1
+    return max(1, -(-report.steps.count // points))
+
+
+def record(report: Report, place: int, points: int) -> int:
+    """The number, from 1, of the record at a place in the series, which lack the warm-up."""
+    return 1 + _warmup(report) + place * stride(report, points)
+
+
+def place(report: Report, index: int, points: int) -> int | None:
+    """Where in the series a record is, or the nearest before it; None where it is not in them."""
+    found = (index - _warmup(report)) // stride(report, points)
+    return found if 0 <= found < points else None
+
+
+def _warmup(report: Report) -> int:
+    return 0 if report.steps is None else report.steps.warmup_discarded
 
 
 def time_unit(most_s: float) -> tuple[float, str]:

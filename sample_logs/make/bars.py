@@ -25,7 +25,7 @@ def tqdm_flips() -> None:
     loop = Loop(
         epochs=1, batches=110, data=0.01, compute=lambda n: 0.18 if n < 90 else 1.4,
     )  # fmt: skip
-    sheet = Sheet("bars/tqdm_flips.txt", "tqdm_raw_cr", change_step=90, trend="step")
+    sheet = Sheet("bars/tqdm_flips.txt", "tqdm", change_step=90, trend="step")
     with sheet.path.open("w") as file:
         bar = tqdm(total=110, desc="Training", file=file, ncols=90, mininterval=0.5)
         for step in loop.epoch(0):
@@ -43,7 +43,7 @@ def tqdm_epochs() -> None:
     from tqdm import tqdm
 
     loop = Loop(epochs=5, batches=60, batch_size=32, data=0.005, compute=0.06)
-    raw = Sheet("bars/tqdm_epochs.txt", "tqdm_raw_cr", rel=0.08, rel_epoch_s=0.2)
+    raw = Sheet("bars/tqdm_epochs.txt", "tqdm", rel=0.08, rel_epoch_s=0.2)
     with raw.path.open("w") as file:
         for epoch in range(1, 6):
             bar = tqdm(total=60, desc=f"Epoch {epoch}/5", file=file, ncols=100, mininterval=0.3)
@@ -56,7 +56,7 @@ def tqdm_epochs() -> None:
                 loop.validate(0.06)
     raw.keep("step_s", truth_of(loop))
     raw.finish(loop)
-    last = Sheet("bars/tqdm_last_frames.txt", "tqdm_final_lines")
+    last = Sheet("bars/tqdm_last_frames.txt", "tqdm")
     for line in raw.path.read_bytes().decode().split("\n"):
         last.line(line.rstrip("\r").rsplit("\r", 1)[-1])
     last.values = raw.values
@@ -69,7 +69,7 @@ def tqdm_chinese() -> None:
     from tqdm import tqdm
 
     loop = Loop(epochs=4, batches=50, batch_size=32, data=0.02, compute=0.06)
-    sheet = Sheet("bars/tqdm_chinese.txt", "zh_tqdm_mixed", rel=0.08)
+    sheet = Sheet("bars/tqdm_chinese.txt", "tqdm", rel=0.08)
     with sheet.path.open("w") as file:
         file.write("[信息] 使用设备：cpu\n")
         for epoch in range(1, 5):
@@ -176,6 +176,7 @@ def rich_console() -> None:
 @sample
 def loguru_and_absl() -> None:
     """Real loguru and absl-py with their own prefixes, in real time."""
+    from absl import flags
     from absl import logging as absl
     from loguru import logger
 
@@ -183,6 +184,7 @@ def loguru_and_absl() -> None:
     a, b = Sheet("generic/loguru.log", "generic"), Sheet("generic/absl.log", "generic")
     logger.remove()
     logger.add(a.path, colorize=False)
+    flags.FLAGS(["demo"])
     absl.use_absl_handler()
     absl.set_verbosity(absl.INFO)
     with b.path.open("w") as file:

@@ -206,7 +206,7 @@ def lightning_bar(name: str, form: str, callback: str) -> None:
 @sample
 def lightning_tqdm() -> None:
     """Lightning's tqdm bar with the bar of the validation below it."""
-    lightning_bar("lightning_tqdm.txt", "tqdm_raw_cr", "TQDMProgressBar")
+    lightning_bar("lightning_tqdm.txt", "tqdm", "TQDMProgressBar")
 
 
 @sample
@@ -223,6 +223,7 @@ def lightning_profilers() -> None:
     for kind, options in (("Simple", {}), ("Advanced", {"line_count_restriction": 6})):
         name = f"{kind.lower()}_profiler"
         pace = Pace(0.02)
+        (WORK / f"fit-{name}.txt").unlink(missing_ok=True)  # it would be appended to
         profiler = getattr(profilers, f"{kind}Profiler")(dirpath=".", filename=name, **options)
         lightning_fit(
             pace, 3, logger=False, enable_progress_bar=False, profiler=profiler,

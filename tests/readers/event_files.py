@@ -5,6 +5,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 
+import numpy as np
+
+from perfdoctor.readers.records import Reading
+
+START = 1.7e9
+
 
 def masked_crc(data: bytes) -> int:
     crc = 0xFFFFFFFF
@@ -76,4 +82,23 @@ def together(time_s: float, step: int, numbers: Mapping[str, float]) -> bytes:
     return b"".join(
         scalar(time_s + 1e-5 * index, step, tag, number)
         for index, (tag, number) in enumerate(numbers.items())
+    )
+
+
+def logged(reading: Reading) -> list[tuple[float, str, float]]:
+    """(step, tag, value) of every metric cell that has a value."""
+    records = reading.records
+    steps = records.column("step") if "step" in records else np.zeros(len(records))
+    return [
+        (float(step), role[7:], float(number))
+        for role, column in records.columns.items()
+        if role.startswith("metric:")
+        for step, number in zip(steps, column, strict=True)
+        if not np.isnan(number)
+    ]
+
+
+def small_file(steps: int = 6) -> bytes:
+    return version(START) + b"".join(
+        together(START + step, step, {"loss": step / 2, "lr": 0.5}) for step in range(steps)
     )

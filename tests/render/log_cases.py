@@ -62,12 +62,12 @@ def imagenet_slow_down() -> Report:
     """Fell to a quarter on the way; stalls every 500 steps; waits for its data."""
     points = (
         ChangePoint(
-            index=410, before=2052.0, after=900.0, p=1e-9, step=4110.0, at_s=513.0,
-            where="train.log:423",
+            index=410, before=2052.0, after=900.0, p=1e-9, step=4110.0, step_before=4100.0,
+            at_s=513.0, where="train.log:423",
         ),
         ChangePoint(
-            index=460, before=900.0, after=539.0, p=1e-7, step=4610.0, at_s=655.0,
-            where="train.log:473",
+            index=460, before=900.0, after=539.0, p=1e-7, step=4610.0, step_before=4600.0,
+            at_s=655.0, where="train.log:473",
         ),
     )  # fmt: skip
     trend = Trend(first=2052.0, last=539.0, change=-0.737, shape="step", change_points=points)

@@ -11,7 +11,17 @@ from printing import one_line, printed
 from rich.cells import cell_len
 
 from perfdoctor.record import LogFile
-from perfdoctor.report import Abstained, ChangePoint, Epochs, Report, Stalls, Throughput, Trend
+from perfdoctor.render.log_words import now
+from perfdoctor.report import (
+    Abstained,
+    ChangePoint,
+    Epochs,
+    Hotspot,
+    Report,
+    Stalls,
+    Throughput,
+    Trend,
+)
 
 WIDTHS = (80, 100, 140)
 GOLDEN = (cases.imagenet_slow_down, cases.epochs_only, cases.no_timing, cases.three_runs)
@@ -58,6 +68,8 @@ def test_what_the_log_leaves_unsaid_of_the_wall_clock_is_said() -> None:
     text = printed(cases.three_records())
     assert "not timed by this log: validation, checkpoint" in text
     assert "unexplained: time of which the log says nothing" in printed(cases.only_dates())
+    whole = printed(make_log_report(wall=make_wall({}, total_s=60.0)))
+    assert "nothing of what took the time" in whole
     everything = {"data_loading": 3.0, "validation": 1.0, "checkpoint": 1.0}
     whole = printed(make_log_report(wall=make_wall(everything)))
     assert "not timed by" not in whole
@@ -84,10 +96,38 @@ def test_hidden_work_of_a_trace_is_shown() -> None:
     assert "15.0 ms" in text
 
 
+def test_what_happened_several_times_is_counted() -> None:
+    wall = make_wall({"train": 80.0, "validation": 20.0})
+    parts = (wall.parts[0], replace(wall.parts[1], count=4))
+    text = printed(make_log_report(wall=replace(wall, parts=parts)))
+    assert "time  times" in text
+    assert "20.0 s      4" in text
+    assert "times" not in printed(make_log_report(wall=wall)).replace("times whole", "")
+
+
+def test_the_hottest_functions_of_a_profile_are_named() -> None:
+    spots = tuple(
+        Hotspot(file="data.py", line=line, function=f"f{line}", share=0.3 - line / 100)
+        for line in range(9)
+    )
+    text = printed(make_log_report(hotspots=spots))
+    assert "hot spots   30 % f0 (data.py)" in text
+    assert "26 % f4 (data.py:4)" in text
+    assert "f5" not in text
+
+
+def test_the_state_of_a_growing_log_is_one_line() -> None:
+    assert now(cases.imagenet_slow_down()) == (
+        "train.log: step 9,000 · 12 epochs · a step takes 306 ms (p50) · 824 samples/s · "
+        "1,500 steps left: 11 min 52 s (95 % interval 11 min 30 s–12 min 21 s)"
+    )
+    assert now(cases.no_timing()) == "train_log.txt: 12 epochs · no timing information yet"
+
+
 def test_neighbouring_changes_of_one_direction_are_one() -> None:
     text = one_line(printed(cases.imagenet_slow_down()))
     assert (
-        "Throughput fell from 2,052 to 539 samples/s between step 4,110 and 4,610 "
+        "Throughput fell from 2,052 to 539 samples/s between step 4,100 and 4,610 "
         "(train.log:423 and train.log:473)" in text
     )
 
@@ -102,9 +142,11 @@ def changed(*points: ChangePoint, unit: str = "samples/s", **trend: object) -> s
 
 def test_a_change_lies_between_the_record_before_and_its_own() -> None:
     point = ChangePoint(index=200, before=100.0, after=50.0, p=0.001, step=2010.0)
-    assert "Throughput fell from 100 to 50 samples/s between step 2,000 and 2,010" in changed(point)
-    elsewhere = replace(point, step=2011.0)  # not the step at this place in the series
-    assert "fell from 100 to 50 samples/s at step 2,011" in changed(elsewhere)
+    assert "Throughput fell from 100 to 50 samples/s at step 2,010" in changed(point)
+    every_ten = replace(point, step_before=2000.0)
+    assert "from 100 to 50 samples/s between step 2,000 and 2,010" in changed(every_ten)
+    every_step = replace(point, step_before=2009.0)
+    assert "samples/s at step 2,010" in changed(every_step)
 
 
 def test_a_change_without_a_step_has_its_time_or_its_record() -> None:
@@ -128,7 +170,7 @@ def test_changes_far_apart_are_told_one_by_one_and_the_fourth_is_counted() -> No
     [
         ("steady", "steady: 100 samples/s at the start, 50 at the end"),
         ("drift", "Throughput fell gradually: 100 samples/s at the start, 50 at the end (-50 %)"),
-        ("decay", "Throughput fell, less and less: 100 samples/s at the start"),
+        ("decay", "Throughput kept falling: 100 samples/s at the start"),
         ("periodic", "Throughput goes up and down at regular distances: 100 samples/s"),
     ],
 )
@@ -259,7 +301,7 @@ def test_runs_without_rates_are_sorted_by_the_time_of_an_epoch() -> None:
 
 
 def test_thirty_of_many_runs_are_listed() -> None:
-    text = printed(cases.many_runs())
+    text = printed(cases.many_runs(), 180)
     assert "10 more runs are in the report" in text
     assert "train_37.log" in text
     assert "train_3.log" not in text

@@ -103,7 +103,7 @@ def test_warm_up_and_restarts_are_drawn_where_they_were() -> None:
     (warm_up,) = ax.patches
     assert (warm_up.get_x(), warm_up.get_width()) == (0.0, 4001.0)
     marks = [line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == ":"]
-    assert marks == [34_001.0, 74_001.0]
+    assert marks == [30_001.0, 70_001.0]
     assert [t.get_text() for t in ax.get_legend().get_texts()].count("restart") == 1
 
 
@@ -128,6 +128,12 @@ def test_without_steps_and_times_records_are_counted() -> None:
     ax = drawn(log_pictures.throughput, report).axes[0]
     assert ax.get_xlabel() == "record"
     assert ax.lines[0].get_xdata().tolist() == [1.0, 2.0, 4.0]
+
+
+def test_steps_that_only_some_records_have_are_no_axis() -> None:
+    series = {"samples_per_s": (100.0, 110.0, 90.0), "step": (10.0, None, 30.0)}
+    ax = drawn(log_pictures.throughput, make_log_report(series=series)).axes[0]
+    assert ax.get_xlabel() == "record"
 
 
 def test_printed_rates_come_before_calculated_ones() -> None:

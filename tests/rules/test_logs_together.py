@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from log_bases import LOGS, healthy_log
+from log_bases import LOGS, healthy_log, usage
 
 from perfdoctor import schema
 from perfdoctor.rules import BUILTIN, Facts, catalogue, engine, ranking
@@ -185,6 +186,12 @@ def test_a_healthy_log_gets_no_advice_at_all() -> None:
     result = diagnose(healthy_log(), Settings())
     assert result.recommendations == ()
     assert not result.warnings
+
+
+def test_a_gpu_that_idles_for_lack_of_data_is_one_cause_with_the_wait() -> None:
+    report = replace(LOGS["waiting_log"](), utilisation={"gpu": usage(35.0)})
+    (only,) = diagnose(report, Settings()).recommendations
+    assert (only.rule, [choice.rule for choice in only.choices]) == ("PD106", ["PD206"])
 
 
 @pytest.mark.parametrize("base", sorted(LOGS))

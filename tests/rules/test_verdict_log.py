@@ -118,6 +118,15 @@ def test_waiting_for_data_is_said_with_its_seconds() -> None:
     assert seen.confidence == pytest.approx(11 / 12)
 
 
+def test_averages_count_where_the_printed_steps_happen_not_to_wait() -> None:
+    report = loading_log(0.0005)
+    stages = {
+        n: replace(s, share={"data_loading": 0.44}.get(n, 0.56)) for n, s in report.stages.items()
+    }
+    seen = judged(replace(report, stages=stages))
+    assert (seen.verdict, seen.confidence) == ("input-bound", 0.7)
+
+
 def test_the_wall_clock_tells_of_waiting_too() -> None:
     seen = judged(replace(bare(), wall=wall(data_loading=0.4)))
     assert (seen.verdict, seen.bottleneck) == ("input-bound", "data_loading")
@@ -161,6 +170,17 @@ def test_the_larger_part_of_the_run_wins() -> None:
     report = loading_log(0.30)
     assert judged(replace(report, wall=wall(validation=0.6))).verdict == "evaluation-bound"
     assert judged(replace(report, wall=wall(validation=0.22))).verdict == "input-bound"
+
+
+def test_half_of_a_small_part_is_less_than_a_third_of_the_run() -> None:
+    parts = wall(data_loading=0.2, validation=0.4, start_up=0.2)
+    assert judged(replace(loading_log(0.5), wall=parts)).verdict == "evaluation-bound"
+
+
+def test_epochs_that_do_not_count_their_validation_are_shorter_than_the_run() -> None:
+    epoch_s = times(90.0, 1, count=20)
+    epochs = Epochs(count=20, time=describe(epoch_s), validation=describe(1.5 * epoch_s))
+    assert judged(replace(bare(), epochs=epochs)).share == pytest.approx(0.6)
 
 
 def test_an_eighth_is_a_bottleneck_only_where_a_change_surely_helps() -> None:
