@@ -112,7 +112,13 @@ _SAME_FORMAT = {
     "yearless_timestamp_csv": "csv",
 }  # fmt: skip
 #: No training at all, or nothing that tells its speed.
-_HARDWARE = ("nvidia_smi_csv", "nvidia_smi_table", "nvidia_dmon", "wandb_summary_json", "llmc_mainlog")
+_HARDWARE = (
+    "nvidia_smi_csv",
+    "nvidia_smi_table",
+    "nvidia_dmon",
+    "wandb_summary_json",
+    "llmc_mainlog",
+)
 
 
 def main(arguments: list[str]) -> int:

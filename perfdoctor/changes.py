@@ -84,9 +84,13 @@ def find_changes(values: Floats) -> tuple[Change, ...]:
 
 
 def block_medians(values: Floats, length: int) -> Floats:
-    """The median of every `length` elements; a last, partial block is left out."""
+    """The middle of every `length` elements; a last, partial block is left out.
+
+    Of an even number the lower one: stalls make times longer and never shorter.
+    """
     whole = values.size // length
-    medians: Floats = np.median(values[: whole * length].reshape(whole, length), axis=1)
+    blocks = np.sort(values[: whole * length].reshape(whole, length), axis=1)
+    medians: Floats = blocks[:, (length - 1) // 2]
     return medians
 
 
@@ -261,9 +265,13 @@ def _best_place(values: Floats, cuts: Sequence[int], reach: int) -> int:
     low, cut, high = cuts
     before, after = np.median(values[low:cut]), np.median(values[cut:high])
     start, end = max((low + cut) // 2, cut - reach), min((cut + high) // 2, cut + reach)
-    near = values[start:end]
-    loss = np.concatenate(([0.0], np.cumsum(np.abs(near - before) - np.abs(near - after))))
-    return start + int(np.argmin(loss))
+    return start + best_cut(values[start:end], float(before), float(after))
+
+
+def best_cut(values: Floats, before: float, after: float) -> int:
+    """How many elements lie at the first level, by least absolute deviations from both."""
+    loss = np.cumsum(np.abs(values - before) - np.abs(values - after))
+    return int(np.argmin(np.concatenate(([0.0], loss))))
 
 
 def _believable(values: Floats, found: list[Change], length: int) -> tuple[Change, ...]:

@@ -1,7 +1,11 @@
-"""Comparing runs whose blocks were interleaved: paired ratios, intervals, and which is best."""
+"""Comparing runs: which is best, and how well that is known.
+
+Runs whose blocks were interleaved are compared in pairs, runs that were logged by their medians.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,8 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perfdoctor.record import Floats
-from perfdoctor.report import ComparedConfiguration, Comparison, Interval, Report, Stat
+from perfdoctor.report import ComparedConfiguration, Comparison, Interval, Report
 from perfdoctor.stats import ratio_interval
+
+#: Half the interval of a run's speed, at least (logarithmic): identical code drifted by 9.5 %
+#: within an hour on one machine.
+_BETWEEN_RUNS = 0.05
 
 
 @dataclass(frozen=True)
@@ -82,81 +90,105 @@ def _largest_stage(report: Report) -> str | None:
     return max(report.stages, key=lambda name: report.stages[name].share)
 
 
+@dataclass(frozen=True)
+class _Speed:
+    """A rate, more is better, and half its interval on a logarithmic scale."""
+
+    rate: float
+    half: float
+
+
 def compare_logs(reports: Sequence[Report]) -> Comparison:
-    """Runs that were logged, best first: by samples/s, tokens/s or steps/s, or time per epoch.
+    """Runs that were logged, best first: by samples/s, tokens/s, steps/s or epochs per time.
 
-    They did not run in interleaved blocks, so the interval of a ratio holds only for what the
-    logs show, not for what a busy machine did to one of them. `best` are those whose interval
-    overlaps that of the first.
+    The first of these that all reports tell counts, else the one that most tell; a row without it
+    stands last and has no relative speed. The runs did not take turns, so that intervals are those
+    of two independent medians, and no narrower than machines drift. `best` are the rows whose
+    interval overlaps that of the first.
     """
-    key = _common_measure(reports)
-    rates = [_rate(report, key) for report in reports]
-    order = sorted(range(len(reports)), key=lambda i: -(rates[i][0] or 0.0))
-    first = rates[order[0]]
-    rows = tuple(_logged(reports[i], rates[i], first) for i in order)
-    tied = [n for n, i in enumerate(order) if rates[i][0] and _overlaps(rates[i], first)]
-    return Comparison(varied=("run",), rows=rows, best=tuple(tied))
+    speeds = max(
+        ([measure(report) for report in reports] for measure in _MEASURES),
+        key=lambda found: sum(speed is not None for speed in found),
+    )
+    order = sorted(range(len(reports)), key=lambda i: -_rate(speeds[i]))
+    first = speeds[order[0]] if order else None
+    rows = tuple(_logged(reports[i], speeds[i], first) for i in order)
+    best = tuple(n for n, i in enumerate(order) if _may_be_first(speeds[i], first))
+    return Comparison(varied=("run",), rows=rows, best=best)
 
 
-#: A rate and its interval.
-_Rate = tuple[float | None, Interval | None]
+def _rate(speed: _Speed | None) -> float:
+    return -math.inf if speed is None else speed.rate
 
 
-def _common_measure(reports: Sequence[Report]) -> str:
-    """What most of the reports tell; the first of those that tie."""
-    keys = ("samples", "tokens", "steps", "epochs")
-    return max(keys, key=lambda key: sum(_rate(r, key)[0] is not None for r in reports))
+def _may_be_first(speed: _Speed | None, first: _Speed | None) -> bool:
+    if speed is None or first is None:
+        return False
+    return math.log(first.rate / speed.rate) <= first.half + speed.half
 
 
-def _rate(report: Report, key: str) -> _Rate:
-    throughput, steps, epochs = report.throughput, report.steps, report.epochs
-    if key == "epochs":
-        return _inverse(None if epochs is None else epochs.time)
-    if key == "steps":
-        return _inverse(None if steps is None else steps.time)
-    if throughput is None:
-        return None, None
-    if key == "tokens":
-        return throughput.median_tokens_per_s or throughput.tokens_per_s, None
-    rate = throughput.median_samples_per_s or throughput.samples_per_s
-    return rate, throughput.samples_per_s_ci
+def _speed(rate: float | None, interval: Interval | None) -> _Speed | None:
+    """The interval as far as it is known, and no narrower than `_BETWEEN_RUNS`."""
+    if rate is None or rate <= 0:
+        return None
+    half = 0.0
+    if interval is not None and 0 < interval[0] <= interval[1]:
+        half = math.log(interval[1] / interval[0]) / 2
+    return _Speed(rate, max(half, _BETWEEN_RUNS))
 
 
-def _inverse(stat: Stat | None) -> _Rate:
-    if stat is None or stat.p50_s <= 0:
-        return None, None
-    interval = stat.p50_ci
-    ends = None if interval is None or interval[0] <= 0 else (1 / interval[1], 1 / interval[0])
-    return 1 / stat.p50_s, ends
+def _by_samples(report: Report) -> _Speed | None:
+    told = report.throughput
+    return None if told is None else _speed(told.samples_per_s, told.samples_per_s_ci)
 
 
-def _overlaps(rate: _Rate, first: _Rate) -> bool:
-    value, interval = rate
-    high = interval[1] if interval is not None else value
-    low = first[1][0] if first[1] is not None else first[0]
-    return high is not None and low is not None and high >= low
+def _by_tokens(report: Report) -> _Speed | None:
+    told = report.throughput
+    return None if told is None else _speed(told.tokens_per_s, told.samples_per_s_ci)
 
 
-def _logged(report: Report, rate: _Rate, first: _Rate) -> ComparedConfiguration:
-    relative = rate[0] / first[0] if rate[0] and first[0] else None
-    interval = None
-    if relative is not None and rate[1] is not None and first[1] is not None:
-        interval = (rate[1][0] / first[1][1], rate[1][1] / first[1][0])
-    economics = report.epochs.economics if report.epochs is not None else None
-    epochs = report.epochs.time if report.epochs is not None else None
-    throughput = report.throughput
+def _by_steps(report: Report) -> _Speed | None:
+    steps, told = report.steps, report.throughput
+    rate = None if told is None else told.steps_per_s
+    return _speed(rate, None if steps is None else steps.time.p50_ci)
+
+
+def _by_epochs(report: Report) -> _Speed | None:
+    time = None if report.epochs is None else report.epochs.time
+    if time is None or time.p50_s <= 0:
+        return None
+    return _speed(1 / time.p50_s, time.p50_ci)
+
+
+_MEASURES = (_by_samples, _by_tokens, _by_steps, _by_epochs)
+
+
+def _logged(report: Report, speed: _Speed | None, first: _Speed | None) -> ComparedConfiguration:
+    relative = None if speed is None or first is None else speed.rate / first.rate
+    throughput, epochs = report.throughput, report.epochs
+    economics = None if epochs is None else epochs.economics
     return ComparedConfiguration(
         label=report.name,
         configuration={"run": report.name},
-        samples_per_s=throughput.samples_per_s if throughput is not None else None,
-        steps_per_s=throughput.steps_per_s if throughput is not None else None,
-        step_p50_s=report.steps.time.p50_s if report.steps is not None else None,
-        epoch_p50_s=epochs.p50_s if epochs is not None else None,
-        wall_s=report.wall.total_s if report.wall is not None else None,
+        samples_per_s=None if throughput is None else throughput.samples_per_s,
+        steps_per_s=None if throughput is None else throughput.steps_per_s,
+        step_p50_s=None if report.steps is None else report.steps.time.p50_s,
+        epoch_p50_s=None if epochs is None or epochs.time is None else epochs.time.p50_s,
+        wall_s=None if report.wall is None else report.wall.total_s,
         relative=relative,
-        relative_ci=interval,
+        relative_ci=_relative_interval(relative, speed, first),
         peak_bytes=report.memory.peak_bytes,
         bottleneck=_largest_stage(report),
-        verdict=report.diagnosis.verdict if report.diagnosis is not None else None,
-        best_metric=economics.best if economics is not None else None,
+        verdict=None if report.diagnosis is None else report.diagnosis.verdict,
+        best_metric=None if economics is None else economics.best,
     )
+
+
+def _relative_interval(
+    relative: float | None, speed: _Speed | None, first: _Speed | None
+) -> Interval | None:
+    """Of the ratio of two independent medians; None for the first row itself."""
+    if relative is None or speed is None or first is None or speed is first:
+        return None
+    factor = math.exp(math.hypot(speed.half, first.half))
+    return relative / factor, relative * factor

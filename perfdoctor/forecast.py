@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from perfdoctor.economics import epoch_seconds
-from perfdoctor.pace import seconds_per_step, step_weights
+from perfdoctor.pace import record_count, seconds_per_step, step_weights
 from perfdoctor.record import EpochSeries, Floats, Run
 from perfdoctor.report import Forecast
 from perfdoctor.stats import kendall_p
@@ -68,7 +68,8 @@ def _by_steps(run: Run) -> Forecast | None:
     total = _total_steps(run)
     left = -1.0 if total is None else total - float(step[np.isfinite(step)][-1])
     recent = _recent(run)
-    if left <= 1 or recent is None:
+    spacing = _steps_each(run)[np.isfinite(step)][-1]  # the last ones are rarely printed
+    if left <= spacing or recent is None:
         return None
     each_s, steps_each = recent
     low_s, middle_s, high_s = _sum_of(each_s, left / steps_each)
@@ -92,7 +93,7 @@ def _number(configuration: Mapping[str, Any], names: tuple[str, ...]) -> float |
 
 def _recent(run: Run) -> tuple[Floats, float] | None:
     """Seconds of each recent part of the run and the steps in one, by the clock if there is one."""
-    step_s, steps = seconds_per_step(run), step_weights(run)
+    step_s, steps = seconds_per_step(run), _steps_each(run)
     spent_s = _clock(run)
     spent_s = step_s * steps if spent_s is None else spent_s
     known = np.flatnonzero(np.isfinite(spent_s) & (spent_s > 0))
@@ -104,6 +105,11 @@ def _recent(run: Run) -> tuple[Floats, float] | None:
     covered = np.add.reduceat(steps[known], cuts)
     each = float(covered.mean())
     return parts_s / covered * each, each
+
+
+def _steps_each(run: Run) -> Floats:
+    each: Floats = np.broadcast_to(step_weights(run), record_count(run))
+    return each
 
 
 def _clock(run: Run) -> Floats | None:

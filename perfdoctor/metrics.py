@@ -38,6 +38,8 @@ _SPELLINGS = {
     r"mean_iou": " miou ",
     r"r\^2": " r2 ",
 }
+#: The best value so far never gets worse; a loss's scale is no loss.
+_NO_JUDGES = {"best", "max", "min", "far", "scale", "weight", "time", "lr"}
 _WORD = re.compile(r"[A-Z]?[a-z]+[0-9]*|[A-Z]+[0-9]*|[0-9]+")
 
 
@@ -53,6 +55,8 @@ class Judge:
 def judge(name: str) -> Judge | None:
     """What the name tells; None if it is no measure of how good a model is."""
     words = _words(name)
+    if _NO_JUDGES & set(words):
+        return None
     for known, lower_is_better, is_loss in _KINDS:
         places = [known.index(word) for word in words if word in known]
         if places:

@@ -1,4 +1,7 @@
-"""How fast a run went: the work done in each record and the time it took, in every unit known."""
+"""How fast a run went: the work done in each record and the time it took, in every unit known.
+
+Runs may have ten million records, so arrays are only made where they differ from what is there.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +20,29 @@ _HOUR_S = 3600.0
 #: A unit that is known in fewer records than this share of the best known one does not represent
 #: the run.
 _COVERED = 0.5
+#: Records so many times slower than the median are looked at to learn what they are of.
+_SLOW = 1.5
+#: How many training steps each record stands for: one number where it is the same for all.
+Weights = Floats | float
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Work and time of the records that tell both; `index` is their place among all records."""
+    """Work and time of the records that tell both; `index` is their place among all records.
+
+    Both may be in any unit, as only their ratio counts.
+    """
 
     unit: str
-    index: NDArray[np.int64]
+    index: NDArray[np.int64] | range
     work: Floats
     time: Floats
+
+    def places(self, elements: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where some of the elements lie among all records."""
+        if isinstance(self.index, range):
+            return self.index.start + elements
+        return self.index[elements]
 
     @property
     def rate(self) -> float:
@@ -45,39 +61,97 @@ def record_count(run: Run) -> int:
     return max([run.step_s.size, *(values.size for values in run.rates.values())])
 
 
-def step_weights(run: Run) -> Floats:
+def step_weights(run: Run) -> Weights:
     """How many training steps each record stands for; 1 where it is not known."""
     steps = None if run.track is None else run.track.steps
-    if steps is None or steps.size != record_count(run):
-        return np.ones(record_count(run))
+    if steps is None or steps.size != record_count(run) or not steps.size:
+        return 1.0
+    if (steps == steps[0]).all():
+        return float(steps[0]) if steps[0] > 0 else 1.0
+    if (steps > 0).all():
+        return steps
     known: Floats = np.where(steps > 0, steps, 1.0)
     return known
 
 
+def part_of(weights: Weights, kept: slice | NDArray[np.bool_]) -> Weights:
+    """The weights of some of the records."""
+    return weights if isinstance(weights, float) else weights[kept]
+
+
+def weighted(values: Floats, weights: Weights) -> tuple[float, float]:
+    """Sum of the finite values by their weights, and of these weights."""
+    known = np.isfinite(values)
+    if not known.all():
+        values, weights = values[known], part_of(weights, known)
+    if isinstance(weights, float):
+        return float(values.sum()) * weights, values.size * weights
+    return float(values @ weights), float(weights.sum())
+
+
 def seconds_per_step(run: Run) -> Floats:
     """The mean over the steps since the record before where it is known, else as printed."""
-    step_s = run.step_s if run.step_s.size else np.full(record_count(run), np.nan)
-    if run.mean_step_s is None or run.mean_step_s.size != step_s.size:
+    count = record_count(run)
+    step_s = run.step_s if run.step_s.size == count else np.full(count, np.nan)
+    if run.mean_step_s is None or run.mean_step_s.size != count:
         return step_s
     means: Floats = np.where(run.mean_step_s > 0, run.mean_step_s, step_s)
     return means
 
 
-def paces(run: Run, kept: slice) -> dict[str, Pace]:
-    """Unit → pace over the records in `kept`, for every unit in which it is known."""
+def stalled_steps(run: Run) -> Weights:
+    """How many steps took as much longer as each record says, if one of them stalled.
+
+    A mean over n steps dilutes a stall n times; a single step that is printed shows it in full.
+    Where the log has a clock, that tells which of both the records are.
+    """
+    steps = step_weights(run)
+    if run.mean_step_s is not None:
+        return steps
+    if run.sampled or (run.started_at is not None and _clock_tells_single_steps(run)):
+        return 1.0
+    return steps
+
+
+def _clock_tells_single_steps(run: Run) -> bool:
+    """Whether the time between slow records is nearer to one slow step than to all being slow."""
+    track, step_s = run.track, run.step_s
+    if track is None or track.at_s is None or track.steps is None:
+        return False
+    if not np.isfinite(step_s).any() or track.at_s.size != step_s.size:
+        return False
+    usual = float(np.nanmedian(step_s))
+    slow = 1 + np.flatnonzero((step_s[1:] > _SLOW * usual) & (track.steps[1:] > 1))
+    more = track.at_s[slow] - track.at_s[slow - 1] - usual * track.steps[slow]
+    of_one = step_s[slow] - usual
+    nearer = np.abs(more - of_one) < np.abs(more - of_one * track.steps[slow])
+    return bool(nearer.size and nearer[np.isfinite(more)].mean() > 0.5)
+
+
+def paces(run: Run, kept: slice, *, printed: bool = False) -> dict[str, Pace]:
+    """Unit → pace over the records in `kept`, for every unit in which it is known.
+
+    By the means over the steps since the record before, where these are known; `printed`: by the
+    steps that a log prints. Those means add up to the true time, but come from averages that are
+    rounded, the more so the longer they have run.
+    """
     count = record_count(run)
-    place = np.arange(count)[kept]
-    step_s, steps = seconds_per_step(run)[kept], step_weights(run)[kept]
-    samples = run.samples[kept] if run.samples.size == count else np.full(place.size, np.nan)
+    step_s = seconds_per_step(run)
+    if printed and run.step_s.size == count:
+        step_s = run.step_s
+    step_s, weights = step_s[kept], part_of(step_weights(run), kept)
+    samples = run.samples[kept] if run.samples.size == count else None
     rates = {name: values[kept] for name, values in run.rates.items() if values.size == count}
+    places = range(count)[kept]
     found = [
-        _known(SAMPLES, place, samples * steps, step_s * steps),
-        _printed(SAMPLES, place, rates.get("samples_per_s"), step_s, steps),
-        _printed(TOKENS, place, rates.get("tokens_per_s"), step_s, steps),
-        _known(STEPS, place, steps, step_s * steps),
+        _timed(SAMPLES, places, samples, step_s, weights),
+        _printed(SAMPLES, places, rates.get("samples_per_s"), step_s, weights),
+        _printed(TOKENS, places, rates.get("tokens_per_s"), step_s, weights),
+        _timed(STEPS, places, np.broadcast_to(1.0, step_s.size), step_s, weights),
     ]
-    if run.tokens_per_sample is not None:
-        found.append(_known(TOKENS, place, samples * run.tokens_per_sample * steps, step_s * steps))
+    if run.tokens_per_sample is not None and samples is not None:
+        tokens = samples * run.tokens_per_sample
+        found.append(_timed(TOKENS, places, tokens, step_s, weights))
     by_unit: dict[str, Pace] = {}
     for pace in found:
         if pace is not None:
@@ -87,31 +161,40 @@ def paces(run: Run, kept: slice) -> dict[str, Pace]:
 
 def best_pace(found: Mapping[str, Pace], epoch_s: Floats) -> Pace | None:
     """The pace in the best unit: samples, else tokens, else steps; of epochs where all are few."""
-    most = max((pace.index.size for pace in found.values()), default=0)
-    epochs = _known(EPOCHS, np.arange(epoch_s.size), np.full(epoch_s.size, _HOUR_S), epoch_s)
-    if most < FEWEST and epochs is not None and epochs.index.size >= FEWEST:
-        return epochs
+    most = max((pace.work.size for pace in found.values()), default=0)
+    if most < FEWEST and np.isfinite(epoch_s).sum() >= FEWEST:
+        return _known(EPOCHS, range(epoch_s.size), np.full(epoch_s.size, _HOUR_S), epoch_s)
     known = [p for u in (SAMPLES, TOKENS, STEPS) if (p := found.get(u)) is not None]
-    return next((pace for pace in known if pace.index.size >= _COVERED * most), None)
+    return next((pace for pace in known if pace.work.size >= _COVERED * most), None)
+
+
+def _timed(
+    unit: str, places: range, work: Floats | None, step_s: Floats, weights: Weights
+) -> Pace | None:
+    """Work of one step and its time, as often as records stand for steps."""
+    if work is None:
+        return None
+    if isinstance(weights, float):
+        return _known(unit, places, work, step_s)
+    return _known(unit, places, work * weights, step_s * weights)
 
 
 def _printed(
-    unit: str, place: NDArray[np.int64], rate: Floats | None, step_s: Floats, steps: Floats
+    unit: str, places: range, rate: Floats | None, step_s: Floats, weights: Weights
 ) -> Pace | None:
     """Rates as a log prints them: records count by their time, else by equal work."""
     if rate is None:
         return None
-    timed = np.isfinite(step_s) & (step_s > 0)
-    if timed[np.isfinite(rate)].all():
-        return _known(unit, place, rate * step_s * steps, step_s * steps)
+    if (step_s > 0)[np.isfinite(rate)].all():
+        return _timed(unit, places, rate * step_s, step_s, weights)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return _known(unit, place, steps, steps / rate)
+        return _timed(unit, places, np.ones(rate.size), 1 / rate, weights)
 
 
-def _known(unit: str, place: NDArray[np.int64], work: Floats, time: Floats) -> Pace | None:
+def _known(unit: str, places: range, work: Floats, time: Floats) -> Pace | None:
     known = np.isfinite(work) & np.isfinite(time) & (work > 0) & (time > 0)
     if not known.any():
         return None
     if known.all():
-        return Pace(unit, place, work, time)
-    return Pace(unit, place[known], work[known], time[known])
+        return Pace(unit, places, work, time)
+    return Pace(unit, places.start + np.flatnonzero(known), work[known], time[known])

@@ -261,6 +261,8 @@ class Run:
         step_cpu_s: processor seconds of this process per step outside loading.
         rates: samples_per_s, tokens_per_s as a log prints them; one element a record.
         mean_step_s: mean over the steps since the record before, see `StageSeries.mean_s`.
+        sampled: each element of `step_s` is one step, of which a log prints one in `track.steps`,
+            and not their mean.
         track: where the records of a log lie. Only from logs, as are all that follow.
         epochs: the epochs a log tells of. spans: its wall clock in parts. wall_s: all of it.
         started_at: seconds since 1970, where the log has dates.
@@ -296,6 +298,7 @@ class Run:
     warnings: tuple[str, ...] = ()
     rates: dict[str, Floats] = field(default_factory=dict)
     mean_step_s: Floats | None = None
+    sampled: bool = False
     track: Track | None = None
     epochs: EpochSeries | None = None
     spans: tuple[Span, ...] = ()

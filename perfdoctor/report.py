@@ -362,9 +362,10 @@ class Diagnosis:
 class ComparedConfiguration:
     """One row of a comparison.
 
-    `relative` is its samples/s ÷ the first measured row's, from paired interleaved blocks.
-    A configuration that failed has an `error` and no numbers. `epoch_p50_s`, `steps_per_s`,
-    `verdict` and `best_metric` are for runs that were logged.
+    `relative` is its samples/s ÷ the first measured row's, from paired interleaved blocks; for
+    logged runs the rate that most of them tell ÷ that of the best. A configuration that failed
+    has an `error` and no numbers. `epoch_p50_s`, `steps_per_s`, `verdict` and `best_metric` are
+    for runs that were logged.
     """
 
     label: str

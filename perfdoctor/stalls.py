@@ -9,6 +9,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from perfdoctor.pace import Weights, weighted
 from perfdoctor.record import Bools, Floats
 from perfdoctor.report import Stalls
 
@@ -22,6 +23,7 @@ _DEVIATIONS = 3.0
 _BLOCK = 32
 #: More slow records in a row are a slow phase; more of all records are no exception.
 _LONGEST, _MOST = 5, 0.25
+_SAMPLED = 100_000
 _FEWEST_RECORDS = 10
 #: Regular: nearly all distances are one to three periods within a tenth of the period, and so
 #: many would be so by chance in one series of a hundred.
@@ -31,30 +33,36 @@ _MISSED, _TOLERANCE, _WIDEST_TOLERANCE = 3, 0.05, 0.25
 
 @dataclass(frozen=True)
 class Timed:
-    """Records in order: seconds per step, steps they stand for, their place, first in an epoch."""
+    """Records in order, all finite.
+
+    Attributes:
+        step_s: seconds per step. steps: how many each stands for. lasting: how many of these are
+            longer where it is slow. position: in steps. epoch_start: first in an epoch.
+    """
 
     step_s: Floats
-    steps: Floats
+    steps: Weights
+    lasting: Weights
     position: Floats
     epoch_start: Bools
 
 
 def find_stalls(records: Timed) -> Stalls | None:
-    """The stalls; None where no record stands out. All elements of `records` must be finite."""
+    """The stalls; None where no record stands out."""
     if records.step_s.size < _FEWEST_RECORDS:
         return None
     usual = _neighbours(records.step_s)
     first, last = _isolated(_slow(records, usual))
     if not first.size:
         return None
-    lost = np.concatenate(([0.0], np.cumsum((records.step_s - usual) * records.steps)))
-    excess = lost[last] - lost[first]
+    excess = _excess(records, usual, first, last)
+    spent = weighted(usual, records.steps)[0] + float(excess.sum())
     starts = records.epoch_start
     at_start = float(starts[first].mean()) >= _REGULAR and float(starts.mean()) <= 0.5
     return Stalls(
         count=int(first.size),
         excess_s=float(np.median(excess)),
-        share=float(excess.sum() / (records.step_s * records.steps).sum()),
+        share=float(excess.sum()) / spent,
         period_steps=find_period(records.position[first], _spacing(records.position)),
         at_epoch_start=at_start and first.size > 1,
     )
@@ -67,17 +75,34 @@ def _neighbours(step_s: Floats) -> Floats:
     medians = np.sort(step_s[: blocks * width].reshape(blocks, width), axis=1)[:, width // 2]
     if blocks > 2:
         medians = np.median(sliding_window_view(np.pad(medians, 1, mode="edge"), 3), axis=1)
-    place = np.minimum(np.arange(step_s.size) // width, blocks - 1)
-    usual: Floats = medians[place]
+    counts = np.full(blocks, width)
+    counts[-1] += step_s.size - blocks * width
+    usual: Floats = np.repeat(medians, counts)
     return usual
 
 
 def _slow(records: Timed, usual: Floats) -> Bools:
-    longer = np.log(records.step_s / usual)
-    spread = 1.4826 * float(np.median(np.abs(longer)))
-    least = np.log1p(np.clip(_STEPS_LONG / records.steps, _LEAST_LONGER, _LONGER))
+    longer = records.step_s / usual
+    np.log(longer, out=longer)
+    some = longer[:: max(1, longer.size // _SAMPLED)]
+    spread = 1.4826 * float(np.median(np.abs(some)))
+    least = np.log1p(np.clip(_STEPS_LONG / records.lasting, _LEAST_LONGER, _LONGER))
     slow: Bools = longer > np.maximum(least, _DEVIATIONS * spread)
     return slow
+
+
+def _excess(
+    records: Timed, usual: Floats, first: NDArray[np.int64], last: NDArray[np.int64]
+) -> Floats:
+    """Seconds that each group of slow records takes more than usual."""
+    inside = np.repeat(last - np.cumsum(last - first), last - first) + np.arange(
+        int((last - first).sum())
+    )
+    lasting = records.lasting
+    times = lasting if isinstance(lasting, float) else lasting[inside]
+    more = (records.step_s[inside] - usual[inside]) * times
+    excess: Floats = np.add.reduceat(more, np.append(0, np.cumsum(last - first)[:-1]))
+    return excess
 
 
 def _isolated(slow: Bools) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -92,7 +117,7 @@ def _isolated(slow: Bools) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 def _spacing(position: Floats) -> float:
     """Steps from one record to the next."""
-    steps = np.diff(position)
+    steps = np.diff(position[:_SAMPLED])
     steps = steps[steps > 0]
     return float(np.median(steps)) if steps.size else 1.0
 

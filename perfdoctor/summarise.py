@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from perfdoctor import __version__, schema
 from perfdoctor.economics import economics, epoch_seconds
@@ -17,15 +18,20 @@ from perfdoctor.pace import (
     STEPS,
     TOKENS,
     Pace,
+    Weights,
     best_pace,
     paces,
+    part_of,
     record_count,
     seconds_per_step,
+    stalled_steps,
     step_weights,
+    weighted,
 )
 from perfdoctor.record import Floats, LoaderRecord, Memory, Run, StageSeries
 from perfdoctor.report import (
     Epochs,
+    Interval,
     Loader,
     MemoryUse,
     Report,
@@ -42,7 +48,7 @@ from perfdoctor.stalls import Timed, find_stalls
 from perfdoctor.stats import describe, quantile_interval, warmup_length
 from perfdoctor.thinning import POINTS as SERIES_POINTS
 from perfdoctor.thinning import report_series
-from perfdoctor.trends import InEpochs, find_trend, part_rates
+from perfdoctor.trends import EpochsOf, InEpochs, find_trend, part_rates
 from perfdoctor.wall import wall_clock
 from perfdoctor.warmup import logged_warmup
 
@@ -107,66 +113,46 @@ def _warmup(run: Run) -> int:
 
 
 def _steps(run: Run, warmup: int) -> Steps | None:
-    time = _with_means(
-        describe(run.step_s[warmup:], _weights(run, run.step_s, warmup)),
-        _weighted_sum(run, seconds_per_step(run), warmup),
-    )
+    time = describe(run.step_s[warmup:])
     if time is None:
         return None
+    weights = part_of(step_weights(run), slice(warmup, None))
     return Steps(
         count=time.count,
         warmup_discarded=warmup,
-        time=time,
+        time=_with_means(time, seconds_per_step(run)[warmup:], weights),
         first_s=run.first_s,
         host=None if run.host_s is None else describe(run.host_s[warmup:]),
         cpu_s=run.step_cpu_s,
     )
 
 
-def _weights(run: Run, values: Floats, warmup: int) -> Floats | None:
-    """How many steps each value stands for; None where all count once."""
-    if run.track is None or run.track.steps is None or values.size != record_count(run):
-        return None
-    return step_weights(run)[warmup:]
-
-
-def _weighted_sum(run: Run, values: Floats, warmup: int) -> tuple[float, float]:
-    """Seconds in all the steps that the records stand for, and how many steps these are."""
-    weights = step_weights(run)[warmup:]
-    kept = values[warmup:]
-    known = np.isfinite(kept)
-    if known.all():
-        return float(kept @ weights), float(weights.sum())
-    return float(kept[known] @ weights[known]), float(weights[known].sum())
-
-
-def _with_means(stat: Stat | None, told: tuple[float, float]) -> Stat | None:
+def _with_means(stat: Stat, step_s: Floats, weights: Weights) -> Stat:
     """Total and mean over all steps and not only over those that were printed."""
-    total_s, steps = told
-    if stat is None or steps <= 0:
-        return stat
+    total_s, steps = weighted(step_s, weights)
     return replace(stat, total_s=total_s, mean_s=total_s / steps)
 
 
 def _stages(run: Run, kept: slice) -> dict[str, StageStat]:
     by_name = {series.name: series for series in run.stages}
+    weights = part_of(step_weights(run), kept)
     stages = {}
     for name in in_order(list(by_name)):
-        stat = _stage(run, by_name[name], kept)
+        stat = _stage(by_name[name], kept, weights)
         if stat is not None:
             stages[name] = stat
     return _shared_out(run, by_name, stages, kept)
 
 
-def _stage(run: Run, series: StageSeries, kept: slice) -> StageStat | None:
+def _stage(series: StageSeries, kept: slice, weights: Weights) -> StageStat | None:
     exposed = series.exposed_s[kept]
-    stat = describe(exposed, _weights(run, series.exposed_s, kept.start))
+    stat = describe(exposed)
     if stat is None:
         return None
     hidden = None if series.hidden_s is None else series.hidden_s[kept]
     seen = hidden is not None and bool(np.isfinite(hidden).any())
     return StageStat(
-        **_fields(stat),
+        **_fields(_with_means(stat, exposed, weights)),
         share=0.0,
         hidden_s=float(np.nanmedian(hidden)) if hidden is not None and seen else None,
         calls_per_step=stat.count / exposed.size,
@@ -186,16 +172,18 @@ def _shared_out(
     turns), stages with an average get their share from it, and the others what is left, as their
     own times divide it.
     """
-    total_s, _ = _weighted_sum(run, run.step_s, kept.start)
+    weights = part_of(step_weights(run), kept)
     told = {name: stat.total_s for name, stat in stages.items()}
-    means = {name: m for name in stages if (m := series[name].mean_s) is not None}
+    means = {name: m[kept] for name in stages if (m := series[name].mean_s) is not None}
     if means and run.mean_step_s is not None:
-        total_s, _ = _weighted_sum(run, seconds_per_step(run), kept.start)
-        spent = {name: _weighted_sum(run, m, kept.start)[0] for name, m in means.items()}
-        others = {name: stat.total_s for name, stat in stages.items() if name not in means}
+        total_s = weighted(seconds_per_step(run)[kept], weights)[0]
+        spent = {name: weighted(values, weights)[0] for name, values in means.items()}
+        others = {name: seconds for name, seconds in told.items() if name not in means}
         rest = max(0.0, total_s - sum(spent.values()))
         scale = rest / sum(others.values()) if sum(others.values()) > 0 else 0.0
         told = spent | {name: seconds * scale for name, seconds in others.items()}
+    else:
+        total_s = weighted(run.step_s[kept], weights)[0]
     return {
         name: replace(stat, share=min(1.0, told[name] / total_s) if total_s > 0 else 0.0)
         for name, stat in stages.items()
@@ -212,12 +200,16 @@ def _throughput(run: Run, kept: slice, epoch_s: Floats, stalls: Stalls | None) -
     return Throughput(
         samples_per_s=None if samples is None else samples.rate,
         steps_per_s=None if steps is None else steps.rate,
-        samples_per_s_ci=None if samples is None else quantile_interval(part_rates(samples), 0.5),
+        samples_per_s_ci=None if samples is None else _interval(samples),
         tokens_per_s=None if tokens is None else tokens.rate,
-        trend=_trend(run, best, stalls),
+        trend=_trend(run, best, kept, stalls),
         median_samples_per_s=_median(samples) if in_log else None,
         median_tokens_per_s=_median(tokens) if in_log else None,
     )
+
+
+def _interval(pace: Pace) -> Interval | None:
+    return quantile_interval(part_rates(pace.work, pace.time), 0.5)
 
 
 def _median(pace: Pace | None) -> float | None:
@@ -225,47 +217,54 @@ def _median(pace: Pace | None) -> float | None:
     return None if pace is None else float(np.median(pace.rates))
 
 
-def _trend(run: Run, pace: Pace, stalls: Stalls | None) -> Trend | None:
-    if pace.unit in (SAMPLES, TOKENS, STEPS):
-        return find_trend(pace, _in_epochs(run, pace), stalls, run.track)
-    return find_trend(pace, None, None, None)
+def _trend(run: Run, pace: Pace, kept: slice, stalls: Stalls | None) -> Trend | None:
+    if pace.unit not in (SAMPLES, TOKENS, STEPS):
+        return find_trend(pace, pace)
+    printed = pace
+    if run.mean_step_s is not None:
+        found = paces(run, kept, printed=True).get(pace.unit)
+        if found is not None and np.array_equal(found.index, pace.index):
+            printed = found
+    return find_trend(pace, printed, _epochs_of(run), stalls, run.track)
 
 
-def _in_epochs(run: Run, pace: Pace) -> InEpochs | None:
-    """In which epoch each record of the pace is, and where in it; None where that is unknown.
-
-    A log that tells of no epochs marks none, or only its first record, as the start of one.
-    """
-    if run.epoch_start.size != record_count(run) or not run.epoch_start.any():
+def _epochs_of(run: Run) -> EpochsOf | None:
+    """None where epochs are not known: a log that tells of none marks no start, or the first."""
+    starts = np.flatnonzero(run.epoch_start)
+    if not starts.size or run.epoch_start.size != record_count(run):
         return None
-    number = np.cumsum(run.epoch_start, dtype=np.int64)
-    if number[-1] <= 1 and _is_log(run) and run.epochs is None:
+    if starts.size == 1 and _is_log(run) and run.epochs is None:
         return None
+    step = _positions(run)
+
+    def of(records: NDArray[np.int64]) -> InEpochs:
+        number = np.searchsorted(starts, records, side="right")
+        began = step[starts[np.maximum(number - 1, 0)]]
+        return InEpochs(number, np.maximum(step[records] - began, 0.0))
+
+    return of
+
+
+def _positions(run: Run) -> Floats:
+    """The number of each record's step, or of the record where that is not known."""
     step = None if run.track is None else run.track.step
-    if step is None or not np.isfinite(step).all():
-        step = np.arange(number.size, dtype=np.float64)
-    first = np.flatnonzero(np.diff(number, prepend=-1))
-    inside = step - np.repeat(step[first], np.diff(np.append(first, number.size)))
-    return InEpochs(number[pace.index], np.maximum(inside[pace.index], 0.0))
+    if step is None or step.size != record_count(run) or not np.isfinite(step).all():
+        return np.arange(record_count(run), dtype=np.float64)
+    return step
 
 
 def _stalls(run: Run, kept: slice) -> Stalls | None:
-    """Of the time that each record covers, as far as it is known."""
-    step_s = seconds_per_step(run)[kept]
-    known = np.isfinite(step_s) & (step_s > 0)
+    """Of the time that each record covers; of the printed steps alone where it covers no more."""
+    step_s, position = seconds_per_step(run)[kept], _positions(run)[kept]
+    known = (step_s > 0) & np.isfinite(step_s)
     if not known.any() or run.epoch_start.size != record_count(run):
         return None
-    place = None if run.track is None else run.track.step
-    if place is None or not np.isfinite(place[kept][known]).all():
-        place = np.arange(record_count(run), dtype=np.float64)
-    return find_stalls(
-        Timed(
-            step_s=step_s[known],
-            steps=step_weights(run)[kept][known],
-            position=place[kept][known],
-            epoch_start=run.epoch_start[kept][known],
-        )
-    )
+    weights = [part_of(w, kept) for w in (step_weights(run), stalled_steps(run))]
+    starts = run.epoch_start[kept]
+    if not known.all():
+        step_s, position, starts = step_s[known], position[known], starts[known]
+        weights = [part_of(w, known) for w in weights]
+    return find_stalls(Timed(step_s, weights[0], weights[1], position, starts))
 
 
 def _epochs(run: Run, epoch_s: Floats) -> Epochs | None:

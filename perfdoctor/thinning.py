@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +33,7 @@ def report_series(run: Run, kept: slice, epoch_s: Floats) -> dict[str, Column]:
     return found | _slowest(families[0])
 
 
-def thinned(columns: Mapping[str, Floats]) -> dict[str, Column]:
+def thinned(columns: Mapping[str, NDArray[Any]]) -> dict[str, Column]:
     """The same elements of each column, at most `POINTS`; all columns must have one length."""
     count = max((values.size for values in columns.values()), default=0)
     chosen = _chosen(count)
@@ -53,32 +55,31 @@ def _chosen(count: int) -> NDArray[np.int64]:
     return chosen
 
 
-def _plain(name: str, values: Floats) -> Column:
+def _plain(name: str, values: NDArray[Any]) -> Column:
     if name in _EXACT:
-        return tuple(float(v) if np.isfinite(v) else None for v in values)
+        return tuple(float(v) if math.isfinite(v) else None for v in values.tolist())
     digits = 10 if name.endswith("at_s") else 6
-    return tuple(float(f"{v:.{digits}g}") if np.isfinite(v) else None for v in values)
+    return tuple(float(f"{v:.{digits}g}") if math.isfinite(v) else None for v in values.tolist())
 
 
-def _records(run: Run, kept: slice) -> dict[str, Floats]:
-    columns = {"step_s": run.step_s, "samples": run.samples}
+def _records(run: Run, kept: slice) -> dict[str, NDArray[Any]]:
+    columns: dict[str, NDArray[Any]] = {"step_s": run.step_s, "samples": run.samples}
     columns |= {f"{s.name}_s": s.exposed_s for s in run.stages if s.name != OTHER}
     columns |= run.rates
     if run.track is not None:
-        columns["line"] = run.track.line.astype(np.float64)
-        columns["file"] = run.track.file.astype(np.float64)
+        columns |= {"line": run.track.line, "file": run.track.file}
         told = (("step", run.track.step), ("at_s", run.track.at_s))
         columns |= {name: values for name, values in told if values is not None}
     count = record_count(run)
     return {name: values[kept] for name, values in columns.items() if values.size == count}
 
 
-def _slowest(records: Mapping[str, Floats]) -> dict[str, Column]:
+def _slowest(records: Mapping[str, NDArray[Any]]) -> dict[str, Column]:
     """The slowest records that thinning may have left out, in their order."""
     step_s = records.get("step_s")
     if step_s is None or "line" not in records or step_s.size <= POINTS:
         return {}
-    slowness = np.where(np.isfinite(step_s), step_s, -np.inf)
+    slowness = np.nan_to_num(step_s, nan=-np.inf)
     chosen = np.sort(np.argpartition(slowness, -_SLOWEST)[-_SLOWEST:])
     names = [name for name in ("step_s", "step", "at_s", "line", "file") if name in records]
     short = {name: f"slow_{name.removeprefix('step_')}" for name in names}

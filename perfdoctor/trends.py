@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from perfdoctor.changes import Change, block_medians, find_changes, long_run_sd
+from perfdoctor.changes import Change, best_cut, block_medians, find_changes, long_run_sd
 from perfdoctor.pace import FEWEST, Pace
 from perfdoctor.record import Floats, Track
 from perfdoctor.report import ChangePoint, Stalls, Trend
@@ -32,57 +33,86 @@ _PERIODIC_SHARE = 0.05
 #: An epoch is looked at in so many parts, and two epochs are alike with such a correlation.
 _EPOCH_PARTS, _FEWEST_PARTS, _ALIKE = 50, 3, 0.7
 _SAMPLED, _EPOCHS_SAMPLED = 100_000, 500
+_MOST_BLOCKS = 200_000
 
 
 @dataclass(frozen=True)
 class InEpochs:
-    """The epoch of each element of a pace and its place in it, in steps or records.
-
-    `told`: that there are epochs at all, so that one means one and not none.
-    """
+    """The epoch of each element of a series and its place in it, in steps or records."""
 
     number: NDArray[np.int64]
     place: Floats
-    told: bool = True
 
     @property
     def single(self) -> bool:
         """Whether everything lies in one epoch, and its order may explain a drift."""
-        return self.told and bool(self.number[0] == self.number[-1])
+        return bool(self.number[0] == self.number[-1])
 
 
-def part_rates(pace: Pace, slower: Floats | float = 1.0) -> Floats:
-    """Rates of up to `PARTS` equal parts of the run; times are divided by `slower` first."""
-    parts = min(PARTS, pace.work.size)
-    cuts = np.linspace(0, pace.work.size, parts + 1).astype(np.int64)[:-1]
-    times = np.add.reduceat(pace.time / slower, cuts)
-    rates: Floats = np.add.reduceat(pace.work, cuts) / times
+#: Tells the epochs of records, given their places among all; None where the run has no epochs.
+EpochsOf = Callable[[NDArray[np.int64]], InEpochs]
+
+
+def part_rates(work: Floats, time: Floats) -> Floats:
+    """Rates of up to `PARTS` equal parts of the run."""
+    parts = min(PARTS, work.size)
+    cuts = np.linspace(0, work.size, parts + 1).astype(np.int64)[:-1]
+    rates: Floats = np.add.reduceat(work, cuts) / np.add.reduceat(time, cuts)
     return rates
 
 
 def find_trend(
-    pace: Pace, epochs: InEpochs | None, stalls: Stalls | None, track: Track | None
+    pace: Pace,
+    printed: Pace,
+    epochs_of: EpochsOf | None = None,
+    stalls: Stalls | None = None,
+    track: Track | None = None,
 ) -> Trend | None:
     """How the rate went; None for fewer than `FEWEST` records.
 
-    What repeats in every epoch (batches sorted by length) is taken out first.
+    `pace` tells the ends, `printed` the levels between changes; both are of the same records.
+    What repeats in every epoch (batches sorted by length) is taken out first. Long runs are looked
+    at in blocks of a few records.
     """
-    if pace.index.size < FEWEST:
+    count = pace.work.size
+    if count < FEWEST:
         return None
-    slowness = -np.log(pace.rates)
+    length = -(-count // _MOST_BLOCKS)
+    starts = np.arange(0, count - length + 1, length)
+    slowness = _slowness(printed, length)
+    epochs = None if epochs_of is None else epochs_of(pace.places(starts))
     profile = np.zeros(1) if epochs is None else epoch_profile(slowness, epochs)
     slowness -= profile
-    rates = part_rates(pace, np.exp(profile))
+    time = np.add.reduceat(pace.time, starts) / np.exp(profile)
+    rates = part_rates(np.add.reduceat(pace.work, starts), time)
     changes = find_changes(slowness)
+    level = np.broadcast_to(profile, slowness.shape)
+    exact = [_unblocked(printed, change, length, float(level[change.index])) for change in changes]
     first, last = float(np.median(rates[:3])), float(np.median(rates[-3:]))
     return Trend(
         first=first,
         last=last,
         change=last / first - 1,
         shape=_shape(rates, slowness, changes, epochs, stalls),
-        change_points=tuple(_change_point(pace, change, track) for change in changes),
+        change_points=tuple(_change_point(pace, change, track) for change in exact),
         unit=pace.unit,
     )
+
+
+def _slowness(pace: Pace, length: int) -> Floats:
+    """Logarithm of the time for a unit of work, the middle of every `length` records."""
+    slowness: Floats = np.log(block_medians(pace.time / pace.work, length))
+    return slowness
+
+
+def _unblocked(pace: Pace, change: Change, length: int, profile: float) -> Change:
+    """The change at the record and not at the block."""
+    if length == 1:
+        return change
+    start = max(0, (change.index - 1) * length)
+    near = slice(start, start + 2 * length)
+    values = np.log(pace.time[near] / pace.work[near]) - profile
+    return replace(change, index=start + best_cut(values, change.before, change.after))
 
 
 def _shape(

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 
 @click.command("formats")
@@ -43,7 +47,7 @@ def _print(rows: list[tuple[str, str, str]]) -> None:
     Console().print(table)
 
 
-def _literal(text: str) -> object:
+def _literal(text: str) -> Text:
     from rich.text import Text
 
     return Text(text, "dim", no_wrap=True, overflow="ellipsis")

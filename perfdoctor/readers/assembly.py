@@ -56,7 +56,10 @@ def assemble(
     run = Run(
         name=name,
         source=Source(
-            kind="log", command=command, path=reading.path, format=reading.format,
+            kind="log",
+            command=command,
+            path=reading.path,
+            format=reading.format,
             framework=reading.framework,
         ),  # fmt: skip
         environment=Environment(),
@@ -210,9 +213,7 @@ def _none(steps: Steps) -> Steps:
     )
 
 
-def _stages(
-    records: Records, steps: Steps, times: StepTimes | None
-) -> tuple[StageSeries, ...]:
+def _stages(records: Records, steps: Steps, times: StepTimes | None) -> tuple[StageSeries, ...]:
     found = []
     for stage in STAGES:
         if stage in (OTHER, "validation"):

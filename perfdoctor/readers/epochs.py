@@ -89,7 +89,9 @@ def _epoch_times(
     if int((named | (training & known(records, "epoch"))).sum()) == numbers.size > 1:
         counted = training & known(records, "epoch")  # a line an epoch, which counts its steps too
         yield _settled(_by_epoch(epoch, records, "elapsed_s", numbers, counted), numbers)
-    total = _settled(_by_epoch(epoch, records, "elapsed_s", numbers, training & _plain(records)), numbers)
+    total = _settled(
+        _by_epoch(epoch, records, "elapsed_s", numbers, training & _plain(records)), numbers
+    )
     if np.isfinite(total).sum() > 1:
         yield total  # one alone is of the whole run
     train = _by_epoch(epoch, records, "train_s", numbers, _plain(records))
@@ -195,9 +197,7 @@ def _between_marks(records: Records, numbers: Floats) -> Floats:
     return np.where(ends > begins, ends - begins, np.nan)
 
 
-def _between_starts(
-    records: Records, steps: Steps, epoch: Floats, numbers: Floats
-) -> Floats:
+def _between_starts(records: Records, steps: Steps, epoch: Floats, numbers: Floats) -> Floats:
     """From the first line of an epoch to the first of the next, by the lines' times."""
     found = np.full(numbers.size, np.nan)
     if "time" not in records:

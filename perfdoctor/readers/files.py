@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from perfdoctor.errors import PerfdoctorError
 
@@ -26,16 +26,18 @@ _BLOCK = 4 * 2**20
 _FIRST_ZEROS = bytes(16)
 #: Lines looked at to recognise the format.
 _SAMPLE = 1_200
+_DIGITS_ALIKE = str.maketrans("123456789", "000000000")
 #: What folders hold beside logs.
-_NOT_LOGS = frozenset(
-    ".py .pyc .pt .pth .ckpt .bin .safetensors .onnx .h5 .npy .npz .pkl .png .jpg .jpeg .gif .svg "
-    ".pdf .zip .tar .whl .so .md .rst .html .css .js .ipynb .yaml .yml .toml .sh .cfg .ini .lock "
-    ".model .parquet .arrow .mp4 .wav .webp .ico".split()
-)
-_OTHER_JSON = frozenset(
-    "config.json tokenizer.json tokenizer_config.json special_tokens_map.json vocab.json "
-    "generation_config.json adapter_config.json package.json wandb-metadata.json".split()
-)
+_SUFFIXES = """
+    .py .pyc .pt .pth .ckpt .bin .safetensors .onnx .h5 .npy .npz .pkl .png .jpg .jpeg .gif .svg
+    .pdf .zip .tar .whl .so .md .rst .html .css .js .ipynb .yaml .yml .toml .sh .cfg .ini .lock
+    .model .parquet .arrow .mp4 .wav .webp .ico
+"""
+_NAMES = """
+    config.json tokenizer.json tokenizer_config.json special_tokens_map.json vocab.json
+    generation_config.json adapter_config.json package.json wandb-metadata.json
+"""
+_NOT_LOGS, _OTHER_JSON = frozenset(_SUFFIXES.split()), frozenset(_NAMES.split())
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,14 @@ class Head:
         """The lines of head and tail, progress bars split."""
         both = self.text if not self.tail else f"{self.text}\n{self.tail}"
         return both.replace("\r", "\n").split("\n")
+
+    @cached_property
+    def varied(self) -> str:
+        """Lines of each form once (forms differ in more than digits): settings are among them."""
+        found: dict[str, str] = {}
+        for line in self.lines:
+            found.setdefault(line.translate(_DIGITS_ALIKE), line)
+        return "\n".join(found.values())
 
     @cached_property
     def sample(self) -> list[str]:
@@ -94,7 +104,8 @@ def _expanded(path: str) -> list[str]:
         return inside
     if place.exists():
         return [path]
-    matches = sorted(glob.glob(path, recursive=True)) if glob.has_magic(path) else []
+    # Path.glob takes no absolute patterns
+    matches = sorted(glob.glob(path, recursive=True)) if glob.has_magic(path) else []  # noqa: PTH207
     files = [match for match in matches if Path(match).is_file()]
     if not files:
         reason = "nothing matches" if glob.has_magic(path) else "no such file"
@@ -221,12 +232,12 @@ _PACKED = re.compile(
 
 
 def _open(path: str) -> IO[bytes]:
-    stream: Any = sys.stdin.buffer if path == STDIN else open(path, "rb")  # noqa: SIM115
+    stream: Any = sys.stdin.buffer if path == STDIN else Path(path).open("rb")  # noqa: SIM115
     # a look ahead, because pipes cannot go back
     match = _PACKED.match(stream.peek(16)) if isinstance(stream, io.BufferedReader) else None
     kind = None if match is None else match.lastgroup
     if kind == "gzip":
-        return gzip.open(stream)  # type: ignore[no-any-return]
+        return cast("IO[bytes]", gzip.open(stream))
     if kind == "lzma":
         return lzma.open(stream)
     if kind == "bz2":
@@ -288,22 +299,25 @@ def encoding_of(raw: bytes) -> str:
     return "gb18030" if _is_gbk(raw) else "utf-8"
 
 
+#: The frequent characters of GB 2312 (rows 16–55) and its punctuation (rows 1–9); other bytes.
+_GB2312 = re.compile(rb"[\xa1-\xa9\xb0-\xd7][\xa1-\xfe]|[\x80-\xff]")
+
+
 def _is_gbk(raw: bytes) -> bool:
-    """Not UTF-8, but every letter beyond ASCII is a common Chinese character in GBK."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    try:
-        decoder.decode(raw)
+    """Not UTF-8, but what is beyond ASCII are frequent Chinese characters in GBK."""
+    if _decodes(raw, "utf-8") or not _decodes(raw, "gb18030"):
         return False
-    except UnicodeDecodeError:
-        pass
+    beyond = _GB2312.findall(raw)
+    return sum(len(found) == 2 for found in beyond) > 0.8 * len(beyond)
+
+
+def _decodes(raw: bytes, encoding: str) -> bool:
+    """All of it, but for a character cut off at the end."""
     try:
-        text = codecs.getincrementaldecoder("gb18030")().decode(raw)
+        codecs.getincrementaldecoder(encoding)().decode(raw)
     except UnicodeDecodeError:
         return False
-    beyond = [c for c in text if c > "\x7f"]
-    return sum("\u4e00" <= c <= "\u9fff" or c in "，。：；（）％【】" for c in beyond) > 0.8 * len(
-        beyond
-    )
+    return True
 
 
 def _as_utf8(blocks: Iterator[bytes], encoding: str) -> Iterator[bytes]:

@@ -105,7 +105,8 @@ _DOCUMENTS = (
         f"{_HERE}.huggingface:HfAllResults",
     ),
     Document(
-        "wandb_summary_json", "the summary of Weights & Biases", '{"_runtime": 2566.84, "_step": 20}',
+        "wandb_summary_json", "the summary of Weights & Biases",
+        '{"_runtime": 2566.84, "_step": 20}',
         f"{_HERE}.documents:WandbSummary",
     ),
     Document(
@@ -119,7 +120,8 @@ _DOCUMENTS = (
     ),
     Document(
         "lightning_profiler_advanced", "Lightning's AdvancedProfiler",
-        "Profile stats for: run_training_epoch", f"{_HERE}.advanced_profiler:LightningAdvancedProfiler",
+        "Profile stats for: run_training_epoch",
+        f"{_HERE}.advanced_profiler:LightningAdvancedProfiler",
     ),
     Document(
         "nvidia_smi_csv", "nvidia-smi --query-gpu … --format=csv",

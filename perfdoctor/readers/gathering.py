@@ -61,9 +61,7 @@ def gather(
     return _runs(readings, tuple(skipped), command)
 
 
-def _read(
-    path: str, progress: Progress, format_name: str | None, own: Sequence[Format]
-) -> Reading:
+def _read(path: str, progress: Progress, format_name: str | None, own: Sequence[Format]) -> Reading:
     size = Path(path).stat().st_size if path != files.STDIN and Path(path).is_file() else 0
     done = 0
 

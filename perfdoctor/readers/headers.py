@@ -42,9 +42,7 @@ def _names(text: str) -> tuple[str, ...] | None:
     return None
 
 
-def with_header(
-    found: Template, line: str, header: tuple[str, ...], dialect: Dialect
-) -> Template:
+def with_header(found: Template, line: str, header: tuple[str, ...], dialect: Dialect) -> Template:
     """The template with the header's names for the values in their order."""
     values = [t for t in tokens(line, dialect) if t.kind != Kind.OPAQUE]
     if len(values) < len(header):

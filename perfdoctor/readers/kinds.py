@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -36,9 +37,17 @@ class Score:
 class Format(Protocol):
     """A format of files."""
 
-    name: str
-    title: str
-    example: str
+    @property
+    def name(self) -> str:
+        """As in `--format`."""
+
+    @property
+    def title(self) -> str:
+        """What writes it."""
+
+    @property
+    def example(self) -> str:
+        """A line of it."""
 
     def score(self, head: Head) -> Score:
         """How sure the file is of this format."""
@@ -50,12 +59,19 @@ class Format(Protocol):
 def dialect_of(head: Head) -> Dialect:
     """How the file writes its numbers: decimal commas, days before months."""
     sample = _ESCAPES.sub("", head.text[:_SAMPLE] + head.tail)
-    commas = len(re.findall(r"(?<![0-9.,])[0-9]{1,6},(?:[0-9]{1,2}|[0-9]{4,9})(?![0-9,])(?!\s?[0-9]{1,3},)(?=\s|$|[a-z);%])", sample))
+    commas = len(
+        re.findall(
+            r"(?<![0-9.,])[0-9]{1,6},(?:[0-9]{1,2}|[0-9]{4,9})(?![0-9,])(?!\s?[0-9]{1,3},)(?=\s|$|[a-z);%])",
+            sample,
+        )
+    )
+    commas += len(_ZERO_COMMA.findall(sample))
     points = len(re.findall(r"(?<![0-9.])[0-9]{1,9}\.[0-9]{1,9}(?![0-9.])", sample))
     dates = [(int(a), int(b)) for a, b in _DATES.findall(sample)]
     return Dialect(decimal_comma=commas >= 3 and points == 0, day_first=_day_first(dates))
 
 
+_ZERO_COMMA = re.compile(r"(?<![0-9.,])0,[0-9]{3}(?![0-9,])")  # "0,250" counts no thousands
 _DATES = re.compile(
     r"(?<![\w./])([0-9]{1,2})[-/.]([0-9]{1,2})(?:[-/.][0-9]{2,4})?[ T_,]{1,2}[0-9]{1,2}:[0-9]{2}"
 )
@@ -138,7 +154,7 @@ def text_reading(
         format=name,
         framework=framework,
         records=found.records,
-        configuration=printed_settings(head.text),
+        configuration=printed_settings(head.varied),
         device_rates=found.device_rates,
         lines=found.lines,
         unread=found.unread,
@@ -238,14 +254,18 @@ def _header(head: Head) -> list[str] | None:
     return None
 
 
-_NUMBER_ALONE = re.compile(r"[=:] ?[0-9]|(?<![\w.@:])[0-9]+\.[0-9]+")
+_NUMBER_ALONE = re.compile(r"(?<![\w.@:])[0-9]{1,20}\.[0-9]")
 
 
 def _is_row(line: str, delimiter: str, columns: int) -> bool:
     """Whether most cells are values: numbers, times or nothing."""
-    cells = [cell.strip().strip('"') for cell in line.strip().strip("|").split(delimiter)]
-    values = [c for c in cells if not c or re.match(r"^[-+.]?[0-9]|^(?:nan|inf|True|False)$", c, re.I)]
-    return len(cells) >= 0.5 * columns and len(values) >= 0.7 * len(cells)
+    row = next(csv.reader([line.strip().strip("|")], delimiter=delimiter), [])
+    cells = [cell.strip() for cell in row]
+    share = 0.5 if '"' in line else 0.7  # text in quotes belongs into tables
+    values = [
+        c for c in cells if not c or re.match(r"^[-+.]?[0-9]|^(?:nan|inf|True|False)$", c, re.I)
+    ]
+    return len(cells) >= 0.5 * columns and len(values) >= share * len(cells)
 
 
 def _row_after(text: str, first: str) -> str | None:

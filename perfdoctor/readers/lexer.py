@@ -29,13 +29,13 @@ _TOKENS = re.compile(
             "place": r"[(\[][A-Za-z_][\w.]{0,60}:[0-9]{1,6}[)\]]",
             "source": r"[\w\-]{1,80}\.(?:py|cc|cpp|cu|rs|go|cuh)[\"']?(?:[:, (]+(?:line )?[0-9]+)?",
             "hexadecimal": r"(?<!\w)0x[0-9a-fA-F]{1,32}(?!\w)",
-            "version": r"(?<![\w.])v?[0-9]{1,5}(?:\.[0-9]{1,9}){2,5}(?:[+\w.]{1,20})?(?![\w:])",
             "ymd": rf"(?<![\w.])[0-9]{{4}}[-/.][0-9]{{1,2}}[-/.][0-9]{{1,2}}(?:[T ,_-]{{1,2}}"
             rf"{_HMS}{_ZONE})?(?![0-9])",
             "chinese": r"(?<![0-9])[0-9]{4}年[0-9]{1,2}月[0-9]{1,2}日 ?"
             r"[0-9]{1,2}[:：时][0-9]{1,2}[:：分][0-9]{1,2}",
             "dmy": rf"(?<![\w./])[0-9]{{1,2}}[-/.][0-9]{{1,2}}[-/.](?:[0-9]{{4}}|[0-9]{{2}})"
             rf"[T ,]{{1,2}}{_HMS}(?: ?[AP]M)?",
+            "version": r"(?<![\w.])v?[0-9]{1,5}(?:\.[0-9]{1,9}){2,5}(?:[+\w.]{1,20})?(?![\w:])",
             "yearless": r"(?<![\w./])[0-9]{1,2}[-/.][0-9]{1,2}[ _T][0-9]{1,2}:[0-9]{2}:[0-9]{2}"
             r"(?:[.,][0-9]{1,9})?(?: ?[AP]M(?![A-Za-z]))?",
             "english": rf"(?<![A-Za-z])(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]{{0,6}},? {{1,2}})?"
@@ -47,23 +47,25 @@ _TOKENS = re.compile(
             r"(?: {1,9}[0-9]{1,20} {1,2}[\w.\-]{1,80}:[0-9]{1,6}\])?",
             "compact": r"(?<![\w])[0-9]{8}[-_ T][0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,9})?",
             "identifier": r"(?<![\w])[0-9]{8}[-_][0-9]{4,6}(?![\w])",
-            "days": r"(?<![\w.])[0-9]{1,5} ?(?:days?|d|天),? {0,2}[0-9]{1,2}:[0-9]{2}:[0-9]{2}"
+            "days": r"(?<![A-Za-z0-9_.])[0-9]{1,5} ?(?:days?|d|天),? {0,2}[0-9]{1,2}:[0-9]{2}:[0-9]{2}"
             r"(?:\.[0-9]{1,9})?",
-            "compound": rf"(?<![\w.])[0-9]{{1,7}}(?:\.[0-9]{{1,9}})? ?{_PART}(?![A-Za-z/])"
+            "compound": rf"(?<![A-Za-z0-9_.])[0-9]{{1,7}}(?:\.[0-9]{{1,9}})? ?{_PART}(?![A-Za-z/])"
             rf"{_MORE}(?:{_MORE})?(?:{_MORE})?",
-            "hms": r"(?<![\w:.])[0-9]{1,5}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,9})?(?![\w:])",
-            "ms": r"(?<![\w:.])[0-9]{1,5}:[0-9]{2}(?:\.[0-9]{1,9})?(?![\w:])",
-            "fraction": r"(?<![\w.])[0-9]{1,12}(?: {0,3}/ {0,6}| of )[0-9]{1,12}(?![\w.]*[./][0-9])"
+            "hms": r"(?<![A-Za-z0-9_:.])[0-9]{1,5}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,9})?(?![\w:])",
+            "ms": r"(?<![A-Za-z0-9_:.])[0-9]{1,5}:[0-9]{2}(?:\.[0-9]{1,9})?(?![\w:])",
+            "fraction": r"(?<![A-Za-z0-9_.])[0-9]{1,12}(?: {0,3}/ {0,6}| of )[0-9]{1,12}(?![\w.]*[./][0-9])"
             r"(?![0-9])",
             "attached": r"(?<![A-Za-z])(?:[Ee]poch|EPOCH|[Ss]tep|[Ii]ter|[Bb]atch|[Rr]ank|RANK"
             r"|[Ee]p)(?=_?[0-9]{1,12}(?![\w.]*[A-Za-z_]))_?",
-            "number": r"(?<![\w.])[-+]?(?:(?:[0-9]{1,3}(?:,[0-9]{3}){1,6}(?![0-9,])|[0-9]{1,40})"
+            "number": r"(?<![A-Za-z0-9_.])[-+]?(?:(?:[0-9]{1,3}(?:,[0-9]{3}){1,6}(?![0-9,])|[0-9]{1,40})"
             r"(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE][-+]?[0-9]{1,4}(?![\w]))?",
             "missing": r"(?<![\w])[-+]?(?:nan|NaN|NAN|inf|Inf|INF|[Ii]nfinity|None|null|N/A)(?![\w])",
         }.items()
     )
 )
-_DECIMAL_COMMA = re.compile(r"(?<![\w.])[-+]?[0-9]{1,40},[0-9]{1,40}(?![\w]*,?[0-9])")
+_DECIMAL_COMMA = re.compile(
+    r"(?<![\w.])[-+]?(?:[0-9]{1,3}(?:\.[0-9]{3}){1,6}|[0-9]{1,40}),[0-9]{1,40}(?!,?[0-9])"
+)
 _DIGITS = re.compile(r"[0-9]+")
 _LETTERS = re.compile(r"[A-Za-z\u4e00-\u9fff]+")
 _PART_S = {"d": DAY_S, "h": HOUR_S, "m": MINUTE_S, "s": 1.0}
@@ -172,9 +174,7 @@ def _token(
     return Token(Kind.OPAQUE if value is None else Kind.MOMENT, start, end, value)
 
 
-def _number(
-    text: str, start: int, end: int, found: tuple[int, ...], dialect: Dialect
-) -> Token:
+def _number(text: str, start: int, end: int, found: tuple[int, ...], dialect: Dialect) -> Token:
     negative = text.startswith("-")
     mantissa, _, power = text.lower().partition("e")
     exponent = found[-1] if power else None
@@ -204,7 +204,7 @@ def _clock(found: tuple[int, ...], colons: int) -> Clock:
 
 
 def _compound(text: str, found: tuple[int, ...]) -> Number:
-    """"1 h 23 m 45.6 s" as a sum of digit runs, each times its unit."""
+    """ "1 h 23 m 45.6 s" as a sum of digit runs, each times its unit."""
     scaled: list[tuple[int, float]] = []
     decimals: tuple[int, float] | None = None
     position = 0
@@ -227,7 +227,11 @@ def _moment(name: str, text: str, found: tuple[int, ...], dialect: Dialect) -> M
     if name in ("ymd", "chinese"):
         if len(found) < 5:
             return None  # a date alone tells no time
-        return Moment(found[0], found[1], found[2], found[3:7], zone_s=_zone_s(text))
+        zone = _zone(text)
+        ahead = () if zone is None else found[-1 - len(zone.group(2)) :]
+        times = found[3 : min(7, len(found) - len(ahead))]
+        west = zone is not None and zone.group(1) == "-"
+        return Moment(found[0], found[1], found[2], times, zone=ahead, zone_west=west)
     if name == "compact":
         return Moment(found[0], None, None, found[1:5])
     if name == "glog":
@@ -249,9 +253,9 @@ def _moment(name: str, text: str, found: tuple[int, ...], dialect: Dialect) -> M
     return Moment(found[2], month_run, day, found[3:7], twelve=twelve, afternoon=afternoon)
 
 
-def _zone_s(text: str) -> float:
-    zone = re.search(r"([+-])([0-9]{2}):?([0-9]{2})$", text)
-    if zone is None or ":" not in text[: zone.start()]:
-        return 0.0
-    sign = -1.0 if zone.group(1) == "-" else 1.0
-    return sign * (int(zone.group(2)) * HOUR_S + int(zone.group(3)) * MINUTE_S)
+_ZONE_AT_END = re.compile(r"([+-])[0-9]{2}(:?)[0-9]{2}$")
+
+
+def _zone(text: str) -> re.Match[str] | None:
+    found = _ZONE_AT_END.search(text)
+    return found if found is not None and ":" in text[: found.start()] else None

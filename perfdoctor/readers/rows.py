@@ -36,7 +36,9 @@ def with_time(records: Records) -> Records:
         unwrapped = np.full(len(records), np.nan)
         unwrapped[known] = clock[known] + DAY_S * days
         time = columns.get("time")
-        columns["time"] = unwrapped if time is None else np.where(np.isfinite(time), time, unwrapped)
+        columns["time"] = (
+            unwrapped if time is None else np.where(np.isfinite(time), time, unwrapped)
+        )
     if "time" in columns:
         time = columns["time"]
         known = np.isfinite(time)
@@ -286,9 +288,7 @@ def _ordered(records: Records, rows: Indices, ranks: int) -> Steps:
     )
 
 
-def _without_echoes(
-    rows: Indices, epoch: Floats, step: Floats
-) -> tuple[Indices, Floats, Floats]:
+def _without_echoes(rows: Indices, epoch: Floats, step: Floats) -> tuple[Indices, Floats, Floats]:
     """Each (epoch, step) once within the neighbourhood: other ranks may write it again, late.
 
     A resumed run repeats steps too, but many in a row that go on growing.
@@ -319,7 +319,7 @@ def _resets(key: Floats) -> bool:
 def _steps_per_epoch(records: Records, rows: Indices, epoch: Floats, step: Floats) -> int | None:
     """From the printed total where steps begin anew in each epoch, else from the highest step."""
     drops = np.flatnonzero(_resets_at(epoch, step))
-    if not drops.size:
+    if not drops.size or not (_resets(step) or np.isfinite(epoch).any()):
         total = records.column("step_total")[rows] if "step_total" in records else np.empty(0)
         single = np.isfinite(epoch).any() and np.unique(epoch[np.isfinite(epoch)]).size == 1
         finite = total[np.isfinite(total)]

@@ -63,7 +63,9 @@ def printed_settings(text: str) -> dict[str, Any]:
     if isinstance(found.get("arch_order"), bool):
         found["arch_order"] = 2 if found["arch_order"] else 1
     for number in ("batch_size", "num_workers", "epochs", "max_steps", "world_size"):
-        if isinstance(found.get(number), bool) or (number != "num_workers" and found.get(number) == 0):
+        if isinstance(found.get(number), bool) or (
+            number != "num_workers" and found.get(number) == 0
+        ):
             del found[number]
     return found
 

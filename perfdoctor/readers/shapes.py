@@ -160,9 +160,7 @@ def _of_one_length(
         yield shape, rows[inside], cells[inside]
 
 
-def _merge(
-    parts: list[tuple[NDArray[np.int64], dict[str, Floats]]], unread: list[int]
-) -> Block:
+def _merge(parts: list[tuple[NDArray[np.int64], dict[str, Floats]]], unread: list[int]) -> Block:
     """The groups' rows in the order of the lines."""
     if not parts:
         return Block(np.empty(0, np.int64), {}, unread)

@@ -21,6 +21,7 @@ from perfdoctor.readers.vocabulary import Meaning, label_of, meaning_of
 from perfdoctor.record import Floats, UnreadLine
 
 _PREFIX = re.compile(rb"^[^{\n]{0,200}?(?=\{\")")
+_NO_NUMBER = re.compile(rb"-?\bInfinity\b|\bNaN\b")
 _DIGITS = re.compile(rb"[0-9]+")
 _TIMESTAMPS = frozenset(
     "timestamp _timestamp time_stamp wall_time walltime datetime date finishtime finish_time ts "
@@ -115,7 +116,9 @@ class Table:
             self.unread_samples.append(UnreadLine(path=path, line=line, text=text[:200]))
 
 
-_TIMES = frozenset(("unclear_s", "step_s", "epoch_s", "elapsed_s", "sample_s", "steps_per_s", "train_s"))
+_TIMES = frozenset(
+    ("unclear_s", "step_s", "epoch_s", "elapsed_s", "sample_s", "steps_per_s", "train_s")
+)
 _PHASE_KEYS = frozenset(("mode", "phase", "split", "stage", "set"))
 _PHASES = {"train": TRAIN, "training": TRAIN} | dict.fromkeys(
     ("val", "valid", "validation", "eval", "test", "dev"), VALIDATION
@@ -180,7 +183,7 @@ def read_json_lines(
                 row = decode(text)
             except msgspec.DecodeError:
                 try:
-                    row = decode(text.replace(b"NaN", b"null").replace(b"Infinity", b"null"))
+                    row = decode(_NO_NUMBER.sub(b"null", text))
                 except msgspec.DecodeError:
                     table.note_unread(path, number, text[:200].decode("utf-8", "replace"))
                     continue
@@ -216,8 +219,9 @@ def read_csv(
     table = Table(roles=roles, dialect=Dialect(day_first=days))
     reader = csv.reader(lines[first:], delimiter=delimiter, skipinitialspace=True)
     header = [name.strip() for name in next(reader)] if names is None else list(names)
+    begin = reader.line_num
     for row in reader:
-        line = first + reader.line_num
+        line, begin = first + begin + 1, reader.line_num
         if not any(cell.strip() for cell in row) or [c.strip() for c in row] == header:
             continue
         if decimal_comma:

@@ -6,14 +6,13 @@ import re
 from dataclasses import dataclass
 
 from perfdoctor.errors import PerfdoctorError
-from perfdoctor.readers.fields import Field, Template
+from perfdoctor.readers.fields import Field, Hints, Template
 from perfdoctor.readers.files import Head, Source
 from perfdoctor.readers.kinds import Progress, Score, dialect_of, text_reading
 from perfdoctor.readers.lexer import Dialect, Kind, tokens
 from perfdoctor.readers.records import Reading
 from perfdoctor.readers.structured import name_meaning
 from perfdoctor.readers.text import read_text
-from perfdoctor.readers.fields import Hints
 from perfdoctor.readers.vocabulary import Meaning
 
 _FIELD = re.compile(r"\{([A-Za-z_][\w./]{0,60})(?::([a-z]{1,8}))?\}")
@@ -151,9 +150,7 @@ def _literal(text: str) -> str:
     return r"\s{1,80}".join(re.escape(word) for word in re.split(r"\s+", text))
 
 
-def _field(
-    line: str, name: str, kind: str, start: int, end: int, dialect: Dialect
-) -> Field | None:
+def _field(line: str, name: str, kind: str, start: int, end: int, dialect: Dialect) -> Field | None:
     if kind == "w":
         return None
     # the same digit runs at the same places, and nothing else that could be read with them

@@ -115,7 +115,7 @@ def _printed(records: Records, steps: Steps) -> StepTimes | None:
         if means is None or not _enough(means):
             return None
         return StepTimes(means, "Step times are the log's own averages.")
-    if is_cumulative(step_s, steps) and rate is None:
+    if rate is None and is_cumulative(step_s, steps) and _clock_says_sum(records, step_s, steps):
         return None
     step_s = np.where(step_s > 0, step_s, np.nan)
     single = _out_of_running_means(step_s, steps) if means is None else None
@@ -182,10 +182,15 @@ def _is_sum(records: Records, values: Floats, steps: Steps, *, named: bool = Fal
     grows = is_cumulative(values, steps, named=named)
     if not grows or named:
         return grows
+    return _clock_says_sum(records, values, steps) is not False
+
+
+def _clock_says_sum(records: Records, values: Floats, steps: Steps) -> bool | None:
+    """Whether values or their differences are what passed between the lines; None: no clock."""
     gaps = column(records, steps, "time")
     gaps = None if gaps is None else _differences(gaps, steps)
     if gaps is None or (gaps > 1).sum() < 2:
-        return grows
+        return None
     with np.errstate(invalid="ignore", divide="ignore"):
         alone = np.nanmedian(np.abs(np.log(values / gaps)))
         per_step = np.nanmedian(np.abs(np.log(values * steps.covers / gaps)))
@@ -212,11 +217,11 @@ def is_cumulative(values: Floats, steps: Steps, *, named: bool = False) -> bool:
         return False
     if start[1:].sum() >= 2 and inside.sum() < 2 * start.sum():
         return True
-    return named or _grows_like_a_sum(x, stretch, start, differences)
+    return named or _grows_like_a_sum(x, steps.step[known], stretch, start, differences)
 
 
 def _grows_like_a_sum(
-    x: Floats, stretch: NDArray[np.int64], start: Bools, differences: Floats
+    x: Floats, step: Floats, stretch: NDArray[np.int64], start: Bools, differences: Floats
 ) -> bool:
     """Step times that creep upwards grow by little, and not by the same each time."""
     group = np.cumsum((np.diff(stretch, prepend=stretch[0]) != 0) | start) if start[1:].any() else (
@@ -230,7 +235,11 @@ def _grows_like_a_sum(
     if float(x[-1]) > 2.5 * float(x[0]) and (np.diff(x) > 0).mean() >= _GROWING:
         return True
     spread = float(differences.std()) / max(float(differences.mean()), 1e-12)
-    return spread < 0.5 and differences.size >= 4 and (differences > 0).all()
+    if spread >= 0.5 or differences.size < 4 or not (differences > 0).all():
+        return False
+    apart = np.diff(step)
+    per_step = float(np.median(differences)) / max(float(np.median(apart[apart > 0])), 1e-12)
+    return float(x[-1]) < 2 * per_step * (float(step[-1]) + 1)  # as much as all steps up to here
 
 
 def _per(records: Records, steps: Steps, values: Floats) -> Floats | None:
@@ -249,6 +258,8 @@ def _per(records: Records, steps: Steps, values: Floats) -> Floats | None:
     single, whole = abs(np.log(value / wanted)), abs(np.log(value / gap / wanted))
     if single <= whole:
         return None
+    following = np.append(covers[1:], np.nan)  # the first line is of as many as the next
+    covers = np.where(np.isfinite(covers), covers, following)
     return np.where(np.isfinite(covers), covers, gap)
 
 
@@ -279,7 +290,10 @@ def _from_elapsed(records: Records, steps: Steps) -> StepTimes | None:
         named = role == "elapsed_s"
         if values is None or not _enough(values):
             continue
-        if not _is_sum(records, values, steps, named=named) or _clock_is_finer(records, steps, values):
+        sums = _is_sum(records, values, steps, named=named)
+        if role == "step_s" and not _clock_says_sum(records, values, steps):
+            continue
+        if not sums or _clock_is_finer(records, steps, values):
             continue
         step_s = _per_step(values, steps)
         step_s = np.where(step_s > 0, step_s, np.nan)
@@ -357,9 +371,7 @@ def _from_time(records: Records, steps: Steps) -> StepTimes | None:
     return StepTimes(step_s, "Step times are differences of the lines' times.")
 
 
-def _without_validation(
-    records: Records, steps: Steps, time: Floats, step_s: Floats
-) -> Floats:
+def _without_validation(records: Records, steps: Steps, time: Floats, step_s: Floats) -> Floats:
     """Where a validation lies between two rows, the steps began when it ended."""
     moments = records.column("time")
     judged = np.flatnonzero((records.column("phase") == VALIDATION) & np.isfinite(moments))

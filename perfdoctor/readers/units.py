@@ -56,7 +56,7 @@ _RATES = {
 _W = r"[A-Za-zµμ\u4e00-\u9fff]"
 _RATIO = re.compile(
     rf"(?P<many>[kKM](?=\s|{_W}{{2}}))?\s?(?P<top>{_W}{{0,14}})(?:[_ ](?:steps?|images?))?\s?"
-    rf"(?:/|\bper\b|每)\s?(?P<bottom>{_W}{{1,14}})(?P<device>\s?/\s?(?:gpu|GPU|device|card|卡|rank))?"
+    rf"(?:/|\bper\b|每)\s?(?P<bottom>{_W}{{1,14}})(?P<device>\s?(?:/|per)\s?(?:gpu|GPU|device|card|卡|rank))?"
 )
 _WORD = re.compile(rf"\s?(?P<word>{_W}{{1,14}})(?![A-Za-z0-9_=:]|/(?![0-9]))")
 _SIZE = re.compile(r"\s?(?P<scale>[KMGTkmgt])?(?:i?[Bb](?:ytes?)?)?(?![A-Za-z0-9_/=])")

@@ -127,7 +127,8 @@ class Clock:
 class Moment:
     """A date with a time, in seconds since 1970.
 
-    A missing `day` means that the run before holds several: MMDD (glog) or YYYYMMDD.
+    A missing `day` means that the run before holds several: MMDD (glog) or YYYYMMDD. `zone`: the
+    hours and minutes ahead of UTC (behind it where `zone_west`), as two runs or one.
     """
 
     year: int | None
@@ -135,7 +136,8 @@ class Moment:
     day: int | None
     times: tuple[int, ...]
     month_number: int | None = None
-    zone_s: float = 0.0
+    zone: tuple[int, ...] = ()
+    zone_west: bool = False
     twelve: bool = False
     afternoon: bool = False
 
@@ -144,7 +146,7 @@ class Moment:
         hours = runs.whole(self.times[0])
         if self.twelve:
             hours = hours % 12 + (12.0 if self.afternoon else 0.0)
-        found = _days(year, month, day) * DAY_S + hours * HOUR_S - self.zone_s
+        found = _days(year, month, day) * DAY_S + hours * HOUR_S - self._zone_s(runs)
         if len(self.times) > 1:
             found = found + runs.whole(self.times[1]) * MINUTE_S
         if len(self.times) > 2:
@@ -152,6 +154,15 @@ class Moment:
         if len(self.times) > 3:
             found = found + runs.whole(self.times[3]) / 10.0 ** runs.width(self.times[3])
         return found
+
+    def _zone_s(self, runs: Runs) -> Floats | float:
+        if not self.zone:
+            return 0.0
+        first = runs.whole(self.zone[0])
+        alone = len(self.zone) == 1  # HHMM
+        hours, minutes = (first // 100, first % 100) if alone else (first, runs.whole(self.zone[1]))
+        ahead: Floats = (hours * HOUR_S + minutes * MINUTE_S) * (-1 if self.zone_west else 1)
+        return ahead
 
     def _date(self, runs: Runs) -> tuple[Floats, Floats, Floats]:
         if self.year is not None and self.month is None and self.month_number is None:

@@ -11,7 +11,7 @@ from perfdoctor.readers.records import METRIC
 from perfdoctor.readers.units import BYTES, COUNT, INVERSE, PERCENT, RATE, TIME, Unit, unit_of
 
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-_WORDS = re.compile(r"[A-Za-zµμ]+|[\u4e00-\u9fff]+|[0-9]+")
+_WORDS = re.compile(r"[Hh]2[Dd]|[A-Za-zµμ]+|[\u4e00-\u9fff]+|[0-9]+")
 _NOISE = frozenset(
     "info debug warning warn error root main trainer logger the of a for is in this and notice "
     "stdout stderr log args rank0 train_loop am pm".split()
@@ -71,7 +71,9 @@ _STAGES: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset("logging logger plot visualize visualization".split()), "logging"),
 )
 _TRAIN = frozenset("train training".split())
-_FILLERS = frozenset("per log print current cur this last one each used interval process it".split())
+_FILLERS = frozenset(
+    "per log print current cur this last one each used interval process it".split()
+)
 _NOT_TRAINING = frozenset("latency preprocess postprocess nms pid".split())
 #: Composer counts batches and samples as "time/batch", perhaps with the phase before it.
 _COUNTED_TIME = {"time_batch": "step", "time_epoch": "epoch", "time_iteration": ""}
@@ -144,6 +146,7 @@ _PER_THING = re.compile(
     r"(?:(?:^|[_/ ])(sec|secs|seconds|ms|s)[_ ]per[_ ]|(?:^| )(sec|secs|seconds|ms|s)/)"
     r"([A-Za-z]{1,14})\s{0,4}$"
 )
+_DEVICES = frozenset("gpu device card rank node chip core worker".split())
 _UNIT_IN_LABEL = re.compile(r"[(\[（]\s*([^()\[\]（）]{1,24}?)\s*[)\]）]\s*$")
 
 
@@ -175,6 +178,8 @@ def _unit_in_name(text: str) -> Unit | None:
     if match is None:
         return None
     time, thing = match[1] or match[2], match[3]
+    if thing.lower() in _DEVICES:
+        return None  # "images/sec per gpu"
     return unit_of(f"{time}/{thing}") or Unit(INVERSE, 1.0, 0, "other")
 
 
@@ -248,7 +253,7 @@ def _is_rate(label: Label) -> bool:
 
 
 def _named_rate(label: Label, unit: Unit | None) -> Meaning | None:
-    """"samples_per_sec", "wps", "throughput", "tokens/s" as the name of the value."""
+    """ "samples_per_sec", "wps", "throughput", "tokens/s" as the name of the value."""
     if unit is not None and unit.kind == TIME:
         return _duration(label, unit)
     scale = _MULTIPLE.get(unit.scale, 1.0) if unit is not None and unit.kind == BYTES else 1.0

@@ -12,7 +12,7 @@ import numpy as np
 from rich.cells import cell_len
 
 from perfdoctor.record import Floats
-from perfdoctor.render.text import clean, number, shorten
+from perfdoctor.render.text import clean, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,7 +51,7 @@ def thousands(value: float, _: float = 0.0) -> str:
     """How ticks of rates, steps and times are written."""
     if abs(value) >= 1e6:
         return f"{value / 1e6:.4g} M"
-    return number(float(f"{value:.6g}"))
+    return f"{value:,.6g}"
 
 
 def top_of(values: Floats) -> tuple[float, int]:

@@ -66,7 +66,7 @@ def origins(report: Report) -> Iterator[Origin]:
 
 
 def _settings(report: Report) -> Iterator[Origin]:
-    files = [log_words.path(log.path) for log in report.logs if log.records]
+    files = [log_words.place(report, log.path) for log in report.logs if log.records]
     settings = words.main_settings(report.configuration)
     if settings and files:
         more = f" and {counted(len(files) - 2, 'more file')}" if len(files) > 2 else ""
@@ -110,7 +110,7 @@ def _changes(report: Report) -> Iterator[Origin]:
         rates = f"{in_unit(point.before, unit, bare=True)} → {in_unit(point.after, unit)}"
         step = "" if point.step is None else f" at step {number(point.step)}"
         if point.where:
-            yield Origin("change of speed", f"{rates}{step}", log_words.path(point.where))
+            yield Origin("change of speed", f"{rates}{step}", log_words.place(report, point.where))
 
 
 def _epochs(report: Report) -> Iterator[Origin]:
@@ -128,7 +128,7 @@ def _epochs(report: Report) -> Iterator[Origin]:
 
 def _evidence(report: Report) -> Iterator[Origin]:
     found = [
-        Origin(clean(rule.rule), words.evidence(item), log_words.path(item.where))
+        Origin(clean(rule.rule), words.evidence(item), log_words.place(report, item.where))
         for rule in report.recommendations
         for item in rule.evidence
         if item.where
@@ -140,7 +140,7 @@ def _unread(report: Report) -> Iterator[Origin]:
     samples = [sample for log in report.logs for sample in log.unread_samples]
     for sample in samples[:_UNREAD_SHOWN]:
         value = shorten(clean(sample.text).strip(), _VALUE_LENGTH)
-        yield Origin("not read", value, f"{log_words.path(sample.path)}:{sample.line}")
+        yield Origin("not read", value, f"{log_words.place(report, sample.path)}:{sample.line}")
 
 
 def _record(report: Report, name: str, value: str, place: int | None) -> Iterator[Origin]:
@@ -157,14 +157,14 @@ def _epoch_line(report: Report, place: int) -> str:
 
 
 def _line(report: Report, column: str, place: int, file_column: str) -> str:
-    """The file and line of an element; "record 12" where the report has not kept its line."""
+    """The file and line of an element; as much of it as the report has kept."""
     lines, files = series.column(report, column), series.column(report, file_column)
     read = [log.path for log in report.logs if log.records] or [log.path for log in report.logs]
     if _has(files, place) and 0 <= int(files[place]) < len(report.logs):
         path = report.logs[int(files[place])].path
     else:
         path = read[0] if len(read) == 1 else ""
-    named = log_words.path(path) if path else ""
+    named = log_words.place(report, path) if path else ""
     if not _has(lines, place):
         return named or "the log"
     return f"{named}:{int(lines[place])}" if named else f"line {int(lines[place]):,}"

@@ -122,7 +122,7 @@ def unread(report: Report) -> Sequence[RenderableType]:
     shape = "it looks" if count == 1 else "they look"
     first = Text(f"{counted(count, 'line')} not read, though {shape} like records:", "yellow")
     samples = [sample for log in report.logs for sample in log.unread_samples][:_UNREAD_SHOWN]
-    lines = [log_words.unread_line(s.path, s.line, s.text) for s in samples]
+    lines = [log_words.unread_line(report, sample) for sample in samples]
     if samples and count > len(samples):
         lines.append(f"and {count - len(samples):,} more")
     return (Group(first, *(Padding(Text(line, "dim"), (0, 0, 0, 2)) for line in lines)),)

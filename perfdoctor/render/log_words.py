@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
-from perfdoctor.record import LogFile
+from perfdoctor.record import LogFile, UnreadLine
 from perfdoctor.render import words
 from perfdoctor.render.text import (
     clean,
@@ -36,6 +36,7 @@ _PARTS = {"train": "training", "start_up": "start-up", "other": "rest of the ste
 #: Parts of a training that are worth knowing of; a log that times none of one is told to.
 _WORTH_KNOWING = ("data_loading", "validation", "checkpoint")
 _REASON_LENGTH, _PATH_LENGTH, _UNREAD_LENGTH = 110, 60, 90
+_FULL_PATH_LENGTH = 240
 
 
 def from_log(report: Report) -> bool:
@@ -73,10 +74,8 @@ def file(log: LogFile) -> str:
     reason = shorten(clean(log.reason), _REASON_LENGTH)
     because = f" ({reason})" if reason else ""
     records = counted(log.records, "record") if log.records else "no record of training"
-    return (
-        f"{path(log.path)}: {shorten(clean(log.format), _PATH_LENGTH)}{because} · "
-        f"{records} in {counted(log.lines, 'line')}"
-    )
+    full = shorten(clean(log.path), _FULL_PATH_LENGTH)
+    return f"{full}: {path(log.format)}{because} · {records} in {counted(log.lines, 'line')}"
 
 
 def path(name: str) -> str:
@@ -84,11 +83,26 @@ def path(name: str) -> str:
     return shorten(clean(name), _PATH_LENGTH)
 
 
-def unread_line(where: str, line: int, text: str) -> str:
+def place(report: Report, where: str) -> str:
+    """FILE or FILE:LINE without the folder, which stands above, where that says which file."""
+    names = {log.path: _base(log.path) for log in report.logs}
+    for full, base in names.items():
+        rest = where[len(full) :]
+        if where.startswith(full) and rest[:1] in ("", ":"):
+            unique = list(names.values()).count(base) == 1
+            return f"{path(base if unique else full)}{clean(rest)}"
+    return path(where)
+
+
+def _base(name: str) -> str:
+    return name.replace("\\", "/").rstrip("/").rpartition("/")[2] or name
+
+
+def unread_line(report: Report, found: UnreadLine) -> str:
     """A line that could not be read: where it is and how it begins."""
-    shown = clean(text).strip()
+    shown = clean(found.text).strip()
     cut = f"{shown[:_UNREAD_LENGTH]}…" if len(shown) > _UNREAD_LENGTH else shown
-    return f"{path(where)}:{line}: {cut}"
+    return f"{place(report, found.path)}:{found.line}: {cut}"
 
 
 def ran(wall: Wall | None) -> str | None:
@@ -166,7 +180,9 @@ def economics(found: Economics) -> Iterator[str]:
     """The best epoch, and what came after it."""
     yield best(found)
     after = []
-    if found.after_best_share is not None:
+    if found.after_best_share == 0:
+        yield "no later epoch was better: more of them might be"
+    elif found.after_best_share is not None:
         of_run = f"{share(found.after_best_share)} of the time of all epochs"
         took = f" ({seconds(found.after_best_s)})" if found.after_best_s is not None else ""
         after.append(f"{of_run}{took} came after it")

@@ -46,7 +46,7 @@ def draw_rates(ax: Axes, report: Report) -> None:
     _warm_up(ax, report, place)
     _restarts(ax, report, place)
     for row, change in enumerate(changes):
-        _change(ax, row, change, place, unit)
+        _change(ax, row, change, place, _change_text(report, change, unit))
     _axes(ax, place, unit, beyond)
 
 
@@ -71,12 +71,12 @@ def _axes(ax: Axes, place: Positions, unit: str, beyond: int) -> None:
 
 
 def _records(ax: Axes, x: Floats, rate: Floats) -> None:
-    """Each record as a point; the running median as a line, broken where steps repeat."""
+    """Each record as a point; the running median as a line."""
     if rate.size < _FEW:
-        ax.plot(*_broken(x, rate), "o-", color=BLUE, ms=4, lw=1.4, label="records")
+        ax.plot(x, rate, "o-", color=BLUE, ms=4, lw=1.4, label="records")
         return
     ax.plot(x, rate, "o", color=SKY, ms=2.2, alpha=0.7, mew=0, label="records")
-    ax.plot(*_broken(x, _running(rate)), color=BLUE, lw=1.6, label="median")
+    ax.plot(x, _running(rate), color=BLUE, lw=1.6, label="median")
 
 
 def _running(values: Floats) -> Floats:
@@ -84,12 +84,6 @@ def _running(values: Floats) -> Floats:
     reach = min(max(_LEAST_WINDOW, values.size // _WINDOWS) // 2, values.size - 1)
     padded = np.pad(values, reach, mode="reflect")
     return np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1), axis=1)
-
-
-def _broken(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """A gap before each point that lies left of the one before."""
-    back = np.flatnonzero(np.diff(x) < 0) + 1
-    return np.insert(x, back, np.nan), np.insert(y, back, np.nan)
 
 
 def _slow(ax: Axes, report: Report, x: Floats, rate: Floats) -> None:
@@ -150,7 +144,7 @@ def _factor(change: ChangePoint) -> float:
     return high / low if low > 0 else 0.0
 
 
-def _change(ax: Axes, row: int, change: ChangePoint, place: Positions, unit: str) -> None:
+def _change(ax: Axes, row: int, change: ChangePoint, place: Positions, text: str) -> None:
     """A line with what changed; every change has a row of its own, so that none overlap."""
     x = _place_of(change, place)
     low, high = float(np.nanmin(place.x)), float(np.nanmax(place.x))
@@ -160,7 +154,7 @@ def _change(ax: Axes, row: int, change: ChangePoint, place: Positions, unit: str
     ax.axvline(x, color=VERMILLION, ls="--", lw=1.3, ymax=height)
     right = x > low + 0.55 * (high - low)
     ax.annotate(
-        _change_text(change, unit), (x, height), xycoords=("data", "axes fraction"),
+        text, (x, height), xycoords=("data", "axes fraction"),
         xytext=(-5 if right else 5, 0), textcoords="offset points", va="center", fontsize=8.5,
         ha="right" if right else "left", color=VERMILLION,
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85},
@@ -175,8 +169,8 @@ def _place_of(change: ChangePoint, place: Positions) -> float | None:
     return change.index + 1.0
 
 
-def _change_text(change: ChangePoint, unit: str) -> str:
+def _change_text(report: Report, change: ChangePoint, unit: str) -> str:
     rates = f"{in_unit(change.before, unit, bare=True)} → {in_unit(change.after, unit)}"
     step = f" at step {number(change.step)}" if change.step is not None else ""
-    where = f" ({fit(log_words.path(change.where), _WHERE_CELLS)})" if change.where else ""
+    where = f" ({fit(log_words.place(report, change.where), _WHERE_CELLS)})" if change.where else ""
     return f"{rates}{step}{where}"

@@ -41,15 +41,21 @@ class Positions:
 
 
 def positions(report: Report, count: int) -> Positions:
-    """Steps where they are known, else the time, else the number of the record."""
+    """Steps where they are known, else the time, else the number of the record.
+
+    Where steps repeat, as in a log of several starts, only records are in the order of events.
+    """
     steps, at_s = column(report, "step"), column(report, "at_s")
-    if steps.size == count and np.isfinite(steps).all():
+    known = steps.size == count and bool(np.isfinite(steps).all())
+    if known and bool((np.diff(steps) >= 0).all()):
         return Positions(steps, "step", "training step")
-    if at_s.size == count and np.isfinite(at_s).all():
+    timed = at_s.size == count and bool(np.isfinite(at_s).all())
+    if not known and timed and bool((np.diff(at_s) >= 0).all()):
         scale, unit = time_unit(float(at_s.max(initial=0.0)))
         return Positions(at_s / scale, "at_s", f"{unit} since the first record", scale)
     numbers = [record(report, place, count) for place in range(count)]
-    return Positions(np.array(numbers, dtype=np.float64), "", "record")
+    label = "record; the training steps repeat" if known else "record"
+    return Positions(np.array(numbers, dtype=np.float64), "", label)
 
 
 def stride(report: Report, points: int) -> int:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from perfdoctor.render.log_words import path
+from perfdoctor.render.log_words import place
 from perfdoctor.render.text import change, clean, counted, in_unit, known, number, seconds
 from perfdoctor.report import ChangePoint, Report, Trend
 
 #: Change points of one direction that are no further apart, as a part of the run, are one change.
 _ONE_CHANGE = 0.1
 _CHANGES_SAID = 3
+#: A change is due to a restart if it is so many records away from one at most.
+_AT_RESTART = 5
 _SHAPES = {
     "drift": "changed gradually",
     "decay": "kept falling",
@@ -24,7 +26,9 @@ def trend(report: Report) -> list[str]:
     found = report.throughput.trend if report.throughput is not None else None
     if found is None:
         return []
-    changes = [_changed(group, found.unit) for group in _grouped(report, found.change_points)]
+    changes = [
+        _changed(report, group, found.unit) for group in _grouped(report, found.change_points)
+    ]
     more = len(changes) - _CHANGES_SAID
     if more > 0:
         changes = [*changes[:_CHANGES_SAID], f"and {counted(more, 'more change')} of speed"]
@@ -67,16 +71,19 @@ def _length(report: Report) -> float:
     return max(steps) - min(steps) if steps else 0.0
 
 
-def _changed(points: Sequence[ChangePoint], unit: str) -> str:
+def _changed(report: Report, points: Sequence[ChangePoint], unit: str) -> str:
     first, last = points[0], points[-1]
     verb = "rose" if last.after > first.before else "fell"
     rates = f"from {in_unit(first.before, unit, bare=True)} to {in_unit(last.after, unit)}"
-    where = " and ".join(dict.fromkeys(path(p.where) for p in (first, last) if p.where))
-    return f"Throughput {verb} {rates} {_between(points)}" + (f" ({where})" if where else "")
+    where = " and ".join(dict.fromkeys(place(report, p.where) for p in (first, last) if p.where))
+    sentence = f"Throughput {verb} {rates} {_between(report, points)}"
+    return f"{sentence} ({where})" if where else sentence
 
 
-def _between(points: Sequence[ChangePoint]) -> str:
+def _between(report: Report, points: Sequence[ChangePoint]) -> str:
     first, last = points[0], points[-1]
+    if first is last and any(abs(first.index - end) <= _AT_RESTART for end in report.restarts):
+        return "at a restart"
     if first.step is None or last.step is None:
         into = first.at_s
         return f"at record {first.index + 1:,}" if into is None else f"after {seconds(into)}"

@@ -186,7 +186,10 @@ def precision(steps: Steps) -> str:
     width = relative_half_width(steps.time.p50_ci, steps.time.p50_s)
     if math.isinf(width):
         return "too few for an interval of the median"
-    return f"the median step is known to ±{share(width)}"
+    known = share(width)
+    if known.startswith("<"):
+        return f"the median step is known to better than ±{known[1:]}"
+    return f"the median step is known to ±{known}"
 
 
 def limit(achieved: Limit) -> str:

@@ -10,10 +10,10 @@ from perfdoctor.rules.facts import Facts, Missing
 from perfdoctor.rules.logs import (
     RUN,
     START_UP,
-    UNEXPLAINED,
     WHOLE_RUNS,
     compiled,
     run_s,
+    unexplained_part,
     wall_parts,
 )
 from perfdoctor.rules.run_gains import up_to
@@ -63,7 +63,7 @@ class UnexplainedGaps:
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if too large a part is unexplained."""
-        part, limit = wall_parts(facts).get(UNEXPLAINED), facts.threshold("share")
+        part, limit = unexplained_part(facts), facts.threshold("share")
         if part is None or part.share <= limit:
             return None
         high = part.share > facts.threshold("high_share")

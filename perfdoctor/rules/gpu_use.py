@@ -43,6 +43,7 @@ class GpuUnderused:
       for less than half of the time underused)
     - `waiting_share` = 0.1 (source: MLPerf Storage passes a system whose accelerator is busy for
       90 % of the time)
+    - `unused_percent` = 2 (source: our own choice; below, nothing was trained on it meanwhile)
 
     ## What to change
     Where training waits for data: the loader. Where it does not: a larger batch, fewer
@@ -64,13 +65,14 @@ class GpuUnderused:
         "low_percent": 80.0,
         "fault_percent": 50.0,
         "waiting_share": 0.10,
+        "unused_percent": 2.0,
     }
     sources: ClassVar[tuple[str, ...]] = WHOLE_RUNS
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires below the low threshold; it is a fault below the other, or if data is late."""
         busy, waiting = facts.number(_MEAN), known_data_share(facts)
-        if busy >= facts.threshold("low_percent"):
+        if busy >= facts.threshold("low_percent") or busy < facts.threshold("unused_percent"):
             return None
         late = waiting is not None and waiting >= facts.threshold("waiting_share")
         fault = late or busy < facts.threshold("fault_percent")

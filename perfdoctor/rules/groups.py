@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from perfdoctor.record import Floats
-from perfdoctor.rules.facts import Facts
+from perfdoctor.rules.facts import Facts, Missing
 from perfdoctor.stages import OTHER
 
 COMPUTE = "compute"
@@ -99,14 +99,22 @@ def tenths(values: Floats) -> list[Floats]:
 
 def stage_columns(facts: Facts) -> dict[str, Floats]:
     """Seconds of each stage in each step whose time is known; `other` is what the stages leave."""
-    if not (facts.has("series.step_s") and facts.has("stages")):
-        return {}
-    step_s = facts.series("step_s")
-    names = [s for s in facts.get("stages") if s != OTHER and facts.has(f"series.{s}_s")]
-    columns = {stage: np.nan_to_num(facts.series(f"{stage}_s")) for stage in names}
-    columns = {stage: values for stage, values in columns.items() if values.size == step_s.size}
+    step_s = _column(facts, "step_s")
     timed = np.isfinite(step_s)
-    step_s, columns = step_s[timed], {stage: values[timed] for stage, values in columns.items()}
+    columns = {}
+    for stage in facts.get("stages") if facts.has("stages") else ():
+        values = _column(facts, f"{stage}_s")
+        if stage != OTHER and values.size == step_s.size > 0:
+            columns[stage] = np.nan_to_num(values)[timed]
+    step_s = step_s[timed]
     if columns:
         columns[OTHER] = np.maximum(0.0, step_s - np.sum(list(columns.values()), axis=0))
     return columns
+
+
+def _column(facts: Facts, name: str) -> Floats:
+    """A column of the series; empty where nothing of it is known."""
+    try:
+        return facts.series(name)
+    except Missing:
+        return np.empty(0)

@@ -18,7 +18,7 @@ from perfdoctor.rules.groups import (
     whole_run,
 )
 from perfdoctor.rules.judging import BOTTLENECK_SHARE, SUSPECT_SHARE, WORTHWHILE, smoothed
-from perfdoctor.rules.logs import TRAIN, UNEXPLAINED, Part, validation_part, wall_parts
+from perfdoctor.rules.logs import TRAIN, Part, unexplained_part, validation_part, wall_parts
 from perfdoctor.rules.wording import duration, listed, percent, seconds, stage_words
 from perfdoctor.stages import DATA_LOADING
 
@@ -65,7 +65,10 @@ def held_up_by(facts: Facts, findings: Sequence[Finding]) -> list[Holdup]:
     """Groups with a share that makes them a bottleneck."""
     split, parts = whole_run(facts), told_parts(facts)
     groups = [*_step_groups(facts, split, parts), *_run_groups(facts, split, parts)]
-    return [g for g in groups if g.share >= _floor(g.name, findings)]
+    left = unexplained(facts)
+    found = [g for g in groups if g.share >= _floor(g.name, findings)]
+    # what is smaller than the unexplained part needs a share of its own weight
+    return [g for g in found if g.share >= BOTTLENECK_SHARE or not left or g.share > left.share]
 
 
 def _step_groups(facts: Facts, split: Split, parts: dict[str, Part]) -> list[Holdup]:
@@ -162,5 +165,8 @@ def told_parts(facts: Facts) -> dict[str, Part]:
 
 
 def unexplained(facts: Facts) -> Part | None:
-    """What no record of the log accounts for; None where that is not known."""
-    return told_parts(facts).get(UNEXPLAINED)
+    """What no record of the log accounts for; None where that is not known, as from a total."""
+    try:
+        return unexplained_part(facts)
+    except Missing:
+        return None

@@ -25,6 +25,8 @@ FULL_DEVICE = 0.80
 
 #: No setting and no counter of a training is as large.
 _BEYOND = 1e9
+#: A wall clock of which so much is unexplained is not accounted for at all.
+_ONLY_A_TOTAL = 0.95
 _WAIT_SHARE = "stages.data_loading.share"
 
 
@@ -85,6 +87,17 @@ def validation_part(facts: Facts) -> Part:
             raise
         whole_s = epochs_s if spent_s < epochs_s else epochs_s + spent_s  # some count it apart
         return Part("validation", spent_s, spent_s / whole_s, count)
+
+
+def unexplained_part(facts: Facts) -> Part | None:
+    """What no record accounts for; None where all is accounted for.
+
+    Raises `Missing` where next to nothing is: then the wall clock is a total and not an account.
+    """
+    part = wall_parts(facts).get(UNEXPLAINED)
+    if part is not None and part.share > _ONLY_A_TOTAL:
+        raise Missing(f"wall.parts.{TRAIN}")
+    return part
 
 
 def data_share(facts: Facts) -> float:

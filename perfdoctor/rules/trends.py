@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,8 @@ EPOCHS = "epochs/s"
 #: significance that it needs.
 _FEWEST_EPOCHS = 8
 _TREND_P = 0.01
+#: A change so many records from a restart is its doing.
+_NEAR = 3
 #: Shapes in which a speed goes from one level to another.
 _MOVING = ("step", "drift", "decay")
 #: A part of the step that grew by less than this part of what the step grew by did not cause it.
@@ -41,6 +44,7 @@ class Point:
     after: float
     index: int
     step: float | None
+    step_before: float | None
     at_s: float | None
     where: str | None
 
@@ -63,7 +67,8 @@ class Fall:
 
     def sentence(self) -> str:
         """Such as "Throughput fell from 2052 to 539 samples/s at step 4 600 (train.log:4123)"."""
-        place = f"{self.place} ({self.where})" if self.where else self.place
+        file = None if self.where is None else re.split(r"[\\/]", self.where)[-1]
+        place = f"{self.place} ({file})" if file else self.place
         if self.unit == EPOCHS:
             before, after = (duration(1 / speed) for speed in (self.before, self.after))
             return f"Epochs take longer and longer: from {before} to {after}{place}"
@@ -101,11 +106,12 @@ def lasting_fall(facts: Facts, least: float) -> Fall | None:
         return None
     if last > first * (1 - least) or not _long_enough(facts):
         return None
-    drops = _points(facts)
-    straight = bool(drops) and all(p.after < p.before for p in drops)
-    if not straight or drops[-1].after > drops[0].before * (1 - least):
-        return Fall(first, last, unit(facts), " over the run", _steepest(drops))
-    return _between(facts, drops)
+    drops = _last_drops(facts)
+    if drops and drops[-1].after <= drops[0].before * (1 - least):
+        return _between(facts, drops)
+    if _restarts(facts):
+        return None  # other runs in the file, or another machine
+    return Fall(first, last, unit(facts), " over the run")
 
 
 def passing_fall(facts: Facts, least: float) -> Fall | None:
@@ -123,8 +129,13 @@ def passing_fall(facts: Facts, least: float) -> Fall | None:
 
 
 def epochs_slowed(facts: Facts, least: float) -> Fall | None:
-    """The same of the times of epochs, of which the first is not counted."""
+    """The same of the times of epochs, of which the first is not counted.
+
+    Not with restarts: a file of several runs has epochs of different lengths.
+    """
     epoch_s = _epoch_times(facts)
+    if _restarts(facts):
+        return None
     if epoch_s.size < _FEWEST_EPOCHS or epoch_s.min() <= 0:
         return None
     first, last = float(np.median(epoch_s[:3])), float(np.median(epoch_s[-3:]))
@@ -134,12 +145,16 @@ def epochs_slowed(facts: Facts, least: float) -> Fall | None:
 
 
 def _epoch_times(facts: Facts) -> Floats:
+    return _finite(facts, "epoch_s")[1:]
+
+
+def _finite(facts: Facts, column: str) -> Floats:
     try:
-        epoch_s = facts.series("epoch_s")
+        values = facts.series(column)
     except Missing:
         return np.empty(0)
-    times: Floats = epoch_s[np.isfinite(epoch_s)][1:]
-    return times
+    known: Floats = values[np.isfinite(values)]
+    return known
 
 
 def grown_stage(facts: Facts) -> str | None:
@@ -171,8 +186,6 @@ def loading_grew(facts: Facts) -> bool | None:
 
 def lost_share(facts: Facts) -> float | None:
     """The part of the time of all steps that the speed of the first tenth would have saved."""
-    if not facts.has("series.step_s"):
-        return None
     step_s = finite_steps(facts)
     if step_s.size < 2 or step_s.mean() <= 0:
         return None
@@ -180,10 +193,8 @@ def lost_share(facts: Facts) -> float | None:
 
 
 def finite_steps(facts: Facts) -> Floats:
-    """The step times that are known. Raises `Missing` where there are none."""
-    step_s = facts.series("step_s")
-    known: Floats = step_s[np.isfinite(step_s)]
-    return known
+    """The step times that are known, in their order."""
+    return _finite(facts, "step_s")
 
 
 def _path(name: str) -> str:
@@ -218,6 +229,7 @@ def _point(facts: Facts, path: str) -> Point | None:
         after,
         int(facts.known(f"{path}.index") or 0),
         facts.known(f"{path}.step"),
+        facts.known(f"{path}.step_before"),
         facts.known(f"{path}.at_s"),
         str(where) if where else None,
     )
@@ -225,25 +237,28 @@ def _point(facts: Facts, path: str) -> Point | None:
 
 def _between(facts: Facts, drops: list[Point]) -> Fall:
     first, last = drops[0], drops[-1]
-    start = first.step if len(drops) > 1 else _step_before(facts, first)
+    start = first.step if len(drops) > 1 else first.step_before
     place = _at(first)
     if start is not None and last.step is not None and last.step - start > 1:
         place = f" between step {grouped(start)} and {grouped(last.step)}"
     return Fall(first.before, last.after, unit(facts), place, first.where, tested=True)
 
 
-def _step_before(facts: Facts, point: Point) -> float | None:
-    """The step of the record before; None where the report has not kept it."""
-    here = facts.known(f"series.step.{point.index}")
-    if point.index < 1 or here is None or here != point.step:
-        return None
-    return facts.known(f"series.step.{point.index - 1}")
+def _last_drops(facts: Facts) -> list[Point]:
+    """The changes since the last one for the better, or since another run began."""
+    drops: list[Point] = []
+    for point in _points(facts):
+        drops = [*drops, point] if point.after < point.before else []
+        if any(abs(point.index - restart) <= _NEAR for restart in _restarts(facts)):
+            drops = []
+    return drops
 
 
-def _steepest(points: list[Point]) -> str | None:
-    """Where the largest of several changes is."""
-    drops = [p for p in points if p.after < p.before]
-    return min(drops, key=lambda p: p.after / p.before).where if drops else None
+def _restarts(facts: Facts) -> list[float]:
+    """Records after which steps repeat."""
+    count = len(facts.get("restarts")) if facts.has("restarts") else 0
+    known = (facts.known(f"restarts.{index}") for index in range(count))
+    return [record for record in known if record is not None]
 
 
 def _at(point: Point) -> str:

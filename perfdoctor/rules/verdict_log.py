@@ -7,11 +7,12 @@ training that was not measured is not called healthy.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from perfdoctor.report import Diagnosis, Finding
-from perfdoctor.rules.facts import Facts, Missing
+from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.groups import (
     COMPUTE,
     Split,
@@ -40,7 +41,7 @@ from perfdoctor.rules.trends import (
     lasting_fall,
     loading_grew,
 )
-from perfdoctor.rules.wording import duration, percent, stage_words
+from perfdoctor.rules.wording import duration, grouped, percent, stage_words
 from perfdoctor.stages import OTHER
 
 #: A part of which the log says nothing and that is larger than all others decides nothing.
@@ -49,6 +50,9 @@ _MOSTLY = 0.5
 _UNSPLIT_CONFIDENCE = 0.5
 #: A change that was tested for significance.
 _TESTED_CONFIDENCE = 0.9
+#: Between these shares it is worth saying what part of the run is training: not where it is all
+#: that the log tells of, nor where the log hardly tells of it.
+_TELLING = (0.05, 0.995)
 #: A GPU that is busier than this waits for nothing (a rule of thumb in projects' own guides).
 _SATURATED = 95.0
 
@@ -73,11 +77,8 @@ def verdict_on_log(facts: Facts, findings: Sequence[Finding]) -> Diagnosis:
 
 def slower_since_start(facts: Facts) -> float:
     """How many of the later tenths are slower than the first."""
-    try:
-        parts = np.array_split(finite_steps(facts), 10)
-    except Missing:
-        return smoothed(0, 0)
-    first, *later = (float(np.median(part)) for part in parts if part.size)
+    parts = np.array_split(finite_steps(facts), 10)
+    first, *later = [float(np.median(part)) for part in parts if part.size] or [0.0]
     return smoothed(sum(median > first for median in later), len(later))
 
 
@@ -129,7 +130,22 @@ def _degrading(facts: Facts, fall: Fall) -> Diagnosis:
 
 
 def _rest(facts: Facts) -> Diagnosis:
-    """Nothing that the log times holds the training up."""
+    """Nothing that the log times holds the training up; but regular stalls are worth a word."""
+    found, stalls = _without_stalls(facts), _stalls(facts)
+    return replace(found, summary=f"{found.summary}{stalls}")
+
+
+def _stalls(facts: Facts) -> str:
+    share, period = facts.known("stalls.share"), facts.known("stalls.period_steps")
+    if share is None or period is None or share < SUSPECT_SHARE:
+        return ""
+    return (
+        f" {percent(min(1.0, share))} of the steps' time goes into stalls that come every "
+        f"{grouped(period)} steps."
+    )
+
+
+def _without_stalls(facts: Facts) -> Diagnosis:
     split, waiting, left = whole_run(facts), known_data_share(facts), unexplained(facts)
     if split.computing_timed:
         return _computing(facts, split)
@@ -183,10 +199,14 @@ def _compute_bound(summary: str, unexplained: Part | None) -> Diagnosis:
 def _unsplit(facts: Facts) -> str:
     """What is known where neither steps nor epochs are split."""
     train = told_parts(facts).get(TRAIN)
-    if facts.known("steps.time.mean_s") is None and train is None:
-        known = "How fast the training goes"
-    elif train is None:
-        known = "How long a step takes"
-    else:
+    if train is not None and not _TELLING[0] < train.share < _TELLING[1]:
+        train = None
+    if train is not None:
         known = f"That training takes {percent(train.share)} of the run"
+    elif facts.known("steps.time.mean_s") is not None:
+        known = "How long a step takes"
+    elif facts.known("epochs.time.mean_s") is not None:
+        known = "How long an epoch takes"
+    else:
+        known = "How fast the training goes"
     return f"{known} is known, but the log does not tell what that time is spent on; `{RUN}` would."

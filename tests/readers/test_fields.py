@@ -16,14 +16,20 @@ from perfdoctor.readers.records import OTHER_PHASE, TRAIN, VALIDATION
 from perfdoctor.readers.values import Runs
 
 
-def fields(line: str, hints: Hints | None = None, dialect: Dialect | None = None) -> dict[str, float]:
+def fields(
+    line: str, hints: Hints | None = None, dialect: Dialect | None = None
+) -> dict[str, float]:
     """Role → value, as all lines of this shape are read."""
     raw = line.encode()
-    runs = Runs(np.frombuffer(raw, np.uint8)[None, :], [m.span() for m in re.finditer(rb"[0-9]+", raw)])
+    runs = Runs(
+        np.frombuffer(raw, np.uint8)[None, :], [m.span() for m in re.finditer(rb"[0-9]+", raw)]
+    )
     found = {}
     for field in analyse(line, dialect or Dialect(), hints).fields:
         value = float(field.value.read(runs)[0]) * field.scale
-        found[field.role] = value / float(field.per.read(runs)[0]) if field.per is not None else value
+        found[field.role] = (
+            value / float(field.per.read(runs)[0]) if field.per is not None else value
+        )
     return found
 
 
@@ -34,16 +40,20 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("Epoch: [3][ 50/1000]\tTime  0.501 ( 0.983)\tData  0.010 ( 0.438)",
      {"epoch": 3, "step": 50, "step_total": 1000, "unclear_s": 0.501, "unclear_s_mean": 0.983,
       "data_loading_s": 0.01, "data_loading_s_mean": 0.438}),
-    ("[Epoch 1/10] [Batch 20/469] loss: 0.5", {"epoch": 1, "epoch_total": 10, "step": 20, "step_total": 469}),
+    ("[Epoch 1/10] [Batch 20/469] loss: 0.5",
+    {"epoch": 1, "epoch_total": 10, "step": 20, "step_total": 469}),
     ("Epoch 3: 14%|█▍   | 14/97 [02:28<14:42, 10.63s/batch, loss=0.3]",
      {"epoch": 3, "step": 14, "step_total": 97, "bar_elapsed_s": 148, "step_s": 10.63}),
     (" 21%|██▏  | 110/513 [00:47<02:53,  2.33it/s]",
      {"step": 110, "step_total": 513, "bar_elapsed_s": 47, "steps_per_s": 2.33}),
     ("{'step': 20, 'loss': 2.1, 'time/step': 0.25, 'tokens_per_sec': 1234.5}",
      {"step": 20, "step_s": 0.25, "tokens_per_s": 1234.5}),
-    ("第3轮 第120步 耗时 0.25秒 吞吐量 128 样本/秒", {"epoch": 3, "step": 120, "samples_per_s": 128}),
-    ("2024-05-01 12:00:00,123 - INFO - step 7 took 0.25 s", {"step": 7, "time": 1714564800.123, "unclear_s": 0.25}),
-    ("Epoch 4 finished in 1:02:03, val_acc=0.91", {"epoch": 4, "metric:val_acc": 0.91, "unclear_s": 3723}),
+    ("第3轮 第120步 耗时 0.25秒 吞吐量 128 样本/秒",
+     {"epoch": 3, "step": 120, "samples_per_s": 128}),
+    ("2024-05-01 12:00:00,123 - INFO - step 7 took 0.25 s",
+    {"step": 7, "time": 1714564800.123, "unclear_s": 0.25}),
+    ("Epoch 4 finished in 1:02:03, val_acc=0.91",
+    {"epoch": 4, "metric:val_acc": 0.91, "unclear_s": 3723}),
     ("100 steps took 25.0 s", {"step_s": 0.25}),
     ("global_step/sec: 12.5", {"steps_per_s": 12.5}),
     ("iter 10: loss 2.3, time 250.12ms, mfu 33.2%", {"step": 10, "unclear_s": 0.25012}),
@@ -80,10 +90,13 @@ def test_other_statistics_in_parentheses_are_no_values() -> None:
 @pytest.mark.parametrize(
     ("line", "phase"),
     [
-        ("Epoch 1 train loss 2.1", TRAIN), ("Val: [10/100] Time 0.2", VALIDATION), ("Test: [0/79] time 0.1", VALIDATION),
-        ("Evaluating: 40%|## | 4/10 [00:01<00:02, 3.1it/s]", VALIDATION), ("验证 第3步 耗时 0.2秒", VALIDATION),
+        ("Epoch 1 train loss 2.1", TRAIN), ("Val: [10/100] Time 0.2", VALIDATION),
+        ("Test: [0/79] time 0.1", VALIDATION),
+        ("Evaluating: 40%|## | 4/10 [00:01<00:02, 3.1it/s]", VALIDATION),
+        ("验证 第3步 耗时 0.2秒", VALIDATION),
         ("Map: 40%|## | 4/10 [00:01<00:02, 3.1 examples/s]", OTHER_PHASE),
-        ("Downloading data: 40%|## | 4/10 [00:01<00:02, 3.1MB/s]", OTHER_PHASE), ("step 10 loss 2.1", TRAIN),
+        ("Downloading data: 40%|## | 4/10 [00:01<00:02, 3.1MB/s]", OTHER_PHASE),
+        ("step 10 loss 2.1", TRAIN),
         ("Train: train loss 1.0, val loss 2.0", TRAIN),
     ],
 )  # fmt: skip
@@ -115,8 +128,10 @@ def test_any_line_is_read_without_an_error(line: str) -> None:
 
 
 _PARTS = st.sampled_from(
-    ["step ", "Epoch: ", "[3]", "[ 10/100]", " (0.5)", "time ", "1:02:03", "<", "12.5 ms", "it/s", "s/it", ", ", "|",
-     " = ", "{", "'loss': ", "nan", "3%", "avg ", "in ", "100 steps ", "took ", "2024-05-01 12:00:00 ", "val ", "eta ",
+    ["step ", "Epoch: ", "[3]", "[ 10/100]", " (0.5)", "time ", "1:02:03", "<", "12.5 ms", "it/s",
+    "s/it", ", ", "|",
+     " = ", "{", "'loss': ", "nan", "3%", "avg ", "in ", "100 steps ", "took ",
+     "2024-05-01 12:00:00 ", "val ", "eta ",
      "第3轮", "12", "[", "(", ")", "]", "- ", "1,000", "GB ", "rank", "per "]
 )  # fmt: skip
 

@@ -120,7 +120,9 @@ def test_zstandard_that_is_not_installed_is_named(
         Source(str(path)).head()
 
 
-@pytest.mark.parametrize("content", [b"", b"\n\n", b" \r\n\t", b"\xef\xbb\xbf", bytes(100), bytes(3 * 2**20)])
+@pytest.mark.parametrize(
+    "content", [b"", b"\n\n", b" \r\n\t", b"\xef\xbb\xbf", bytes(100), bytes(3 * 2**20)]
+)
 def test_a_file_that_holds_nothing_is_empty(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.log"
     path.write_bytes(content)
@@ -207,10 +209,18 @@ ENCODED = [
 
 
 @pytest.mark.parametrize(("written", "recognised"), ENCODED)
-def test_text_is_read_in_the_encoding_it_is_in(tmp_path: Path, written: str, recognised: str) -> None:
-    text = "第1轮 第20步，损失 2.1，耗时 0.25 秒\n" if "16" not in written else "step 20: took 0.25 s\n"
+def test_text_is_read_in_the_encoding_it_is_in(
+    tmp_path: Path, written: str, recognised: str
+) -> None:
+    text = (
+        "第1轮 第20步，损失 2.1，耗时 0.25 秒\n"
+        if "16" not in written
+        else "step 20: took 0.25 s\n"
+    )
     path = tmp_path / "x.log"
-    path.write_bytes(text.encode(written) * 40 if written != "utf-16" else (text * 40).encode(written))
+    path.write_bytes(
+        text.encode(written) * 40 if written != "utf-16" else (text * 40).encode(written)
+    )
     source = Source(str(path))
     assert source.head().encoding == recognised
     read = b"".join(source.blocks()).decode().replace("\ufeff", "")
@@ -238,7 +248,8 @@ def _head(raw: bytes) -> Head:
     "raw",
     [
         np.random.default_rng(0).bytes(50_000), np.random.default_rng(1).random(4000).tobytes(),
-        np.arange(10_000, dtype=np.int16).tobytes(), np.arange(10_000, dtype=np.int32).tobytes(), bytes(range(256)) * 40,
+        np.arange(10_000, dtype=np.int16).tobytes(), np.arange(10_000, dtype=np.int32).tobytes(),
+        bytes(range(256)) * 40,
     ],
 )  # fmt: skip
 def test_numbers_and_random_bytes_are_binary(raw: bytes) -> None:
@@ -248,8 +259,10 @@ def test_numbers_and_random_bytes_are_binary(raw: bytes) -> None:
 @pytest.mark.parametrize(
     "raw",
     [
-        LOG, b"\x1b[32mstep\x1b[0m 1\r" * 50, b"\x08" * 30 + b"1/9", LOG[:5000] + bytes(5000) + LOG[:5000], bytes(500) + LOG,
-        "étape 1 durée\n".encode("latin-1"), "エポック 1".encode("shift-jis"), "에포크 1 단계".encode("euc-kr"),
+        LOG, b"\x1b[32mstep\x1b[0m 1\r" * 50, b"\x08" * 30 + b"1/9",
+        LOG[:5000] + bytes(5000) + LOG[:5000], bytes(500) + LOG,
+        "étape 1 durée\n".encode("latin-1"), "エポック 1".encode("shift-jis"),
+        "에포크 1 단계".encode("euc-kr"),
         "step 1\r\n".encode("utf-16"), "第1步".encode("gbk"),
     ],
 )  # fmt: skip
@@ -265,7 +278,16 @@ def test_any_bytes_have_an_encoding_they_can_be_decoded_with(raw: bytes) -> None
 
 
 def test_folders_are_searched_for_what_could_be_a_log(tmp_path: Path) -> None:
-    for name in ("a.log", "sub/b.csv", "model.pt", ".hidden/c.log", "sub/config.json", "train.py", "x.log.gz", "events"):
+    for name in (
+        "a.log",
+        "sub/b.csv",
+        "model.pt",
+        ".hidden/c.log",
+        "sub/config.json",
+        "train.py",
+        "x.log.gz",
+        "events",
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x")
     found = [str(Path(path).relative_to(tmp_path)) for path in expand([str(tmp_path)])]
@@ -287,7 +309,8 @@ def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("given", "says"),
-    [("nothing.log", "no such file"), ("*.nothing", "nothing matches"), ("empty", "no logs in this folder")],
+    [("nothing.log", "no such file"), ("*.nothing", "nothing matches"),
+    ("empty", "no logs in this folder")],
 )  # fmt: skip
 def test_what_is_not_there_is_one_line(tmp_path: Path, given: str, says: str) -> None:
     (tmp_path / "empty").mkdir()

@@ -49,7 +49,8 @@ def stamp(text: str, dialect: Dialect = ISO) -> float:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("0", 0), ("42", 42), ("-42", -42), ("+7", 7), ("007", 7), ("3.25", 3.25), (".5", 0.5), ("3.", 3),
+        ("0", 0), ("42", 42), ("-42", -42), ("+7", 7), ("007", 7), ("3.25", 3.25), (".5", 0.5),
+        ("3.", 3),
         ("-0.001", -0.001), ("1e5", 1e5), ("1E-05", 1e-5), ("1.773009e-02", 1.773009e-02),
         ("-2.5e+03", -2500.0), ("1,234", 1234), ("1,234,567.5", 1234567.5), ("12,345", 12345),
         ("100000000000000000000", 1e20),
@@ -62,7 +63,8 @@ def test_numbers_are_read_as_they_are_printed(text: str, expected: float) -> Non
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("0,25", 0.25), ("12,5", 12.5), ("1.234,5", 1234.5), ("3", 3), ("-2,71", -2.71)]
+    ("text", "expected"),
+    [("0,25", 0.25), ("12,5", 12.5), ("1.234,5", 1234.5), ("3", 3), ("-2,71", -2.71)]
 )  # fmt: skip
 def test_decimal_commas_are_read_where_the_file_uses_them(text: str, expected: float) -> None:
     assert only(text, COMMA) == (Kind.NUMBER, expected)
@@ -74,7 +76,12 @@ def test_a_comma_between_two_numbers_separates_them_where_the_file_uses_points()
 
 @pytest.mark.parametrize(
     ("text", "part", "whole"),
-    [("3/10", 3, 10), ("[  50/1251]", 50, 1251), ("0 / 99", 0, 99), ("16000/ 281250", 16000, 281250)],
+    [
+        ("3/10", 3, 10),
+        ("[  50/1251]", 50, 1251),
+        ("0 / 99", 0, 99),
+        ("16000/ 281250", 16000, 281250),
+    ],
 )
 def test_a_fraction_has_a_part_and_a_whole(text: str, part: int, whole: int) -> None:
     [token] = found(text)
@@ -112,7 +119,15 @@ def test_words_for_no_value_are_values_that_are_missing(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["(trainer.py:123)", "train.py:45:", "[train_loop:77]", "0x7f3a9c00", "v1.13.1", "2.1.0+cu118", "20240501_120000"],
+    [
+        "(trainer.py:123)",
+        "train.py:45:",
+        "[train_loop:77]",
+        "0x7f3a9c00",
+        "v1.13.1",
+        "2.1.0+cu118",
+        "20240501_120000",
+    ],
 )
 def test_places_addresses_and_versions_are_no_values(text: str) -> None:
     assert [t for t in found(text) if t.kind != Kind.OPAQUE] == []
@@ -145,8 +160,10 @@ def test_any_text_has_tokens_from_left_to_right(line: str) -> None:
 
 _LOGGISH = st.lists(
     st.sampled_from(
-        [*"0123456789", *":/.,-+ ()[]|=%eE", "12", "2024", "Jan ", "Mon ", "1:02:03", "nan", "step ", "h ", "ms",
-         "年", "月", "日 ", "秒", " and ", "PM", "+01:00", "\t", "Z", "T", "days, ", "0x", ".py", "I0501 "]
+        [*"0123456789", *":/.,-+ ()[]|=%eE", "12", "2024", "Jan ", "Mon ", "1:02:03", "nan",
+        "step ", "h ", "ms",
+         "年", "月", "日 ", "秒", " and ", "PM", "+01:00", "\t", "Z", "T", "days, ", "0x", ".py",
+         "I0501 "]
     ),
     max_size=40,
 ).map("".join)  # fmt: skip

@@ -50,7 +50,13 @@ def test_windows_line_ends_count_once() -> None:
 
 
 def test_frames_of_a_progress_bar_are_records_of_one_line() -> None:
-    assert read(b"x\n10%\r20%\r30%\nend") == [(1, b"x"), (2, b"10%"), (2, b"20%"), (2, b"30%"), (3, b"end")]
+    assert read(b"x\n10%\r20%\r30%\nend") == [
+        (1, b"x"),
+        (2, b"10%"),
+        (2, b"20%"),
+        (2, b"30%"),
+        (3, b"end"),
+    ]
 
 
 def test_backspaces_begin_a_new_record() -> None:
@@ -59,7 +65,8 @@ def test_backspaces_begin_a_new_record() -> None:
 
 @pytest.mark.parametrize(
     "escape",
-    [b"\x1b[32m", b"\x1b[0;1;31m", b"\x1b[K", b"\x1b[2J", b"\x1b[?25l", b"\x1b[1A", b"\x1b]0;title\x07", b"\x1b]8;;http://x\x1b\\", b"\x1bM"],
+    [b"\x1b[32m", b"\x1b[0;1;31m", b"\x1b[K", b"\x1b[2J", b"\x1b[?25l", b"\x1b[1A",
+    b"\x1b]0;title\x07", b"\x1b]8;;http://x\x1b\\", b"\x1bM"],
 )  # fmt: skip
 def test_colours_cursor_movements_and_titles_are_taken_out(escape: bytes) -> None:
     assert read(escape + b"step " + escape + b"1" + escape + b"\n", 1000) == [(1, b"step 1")]
@@ -111,7 +118,8 @@ def test_what_was_read_adds_up_to_the_file(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @given(
-    st.lists(st.sampled_from([b"\n", b"\r", b"\r\n", b"\x08", b"\x0c", b"a", b"1", b"step 1", b" "]), max_size=60).map(b"".join),
+    st.lists(st.sampled_from([b"\n", b"\r", b"\r\n", b"\x08", b"\x0c", b"a", b"1", b"step 1",
+    b" "]), max_size=60).map(b"".join),
     st.integers(1, 20),
     st.integers(1, 40),
 )  # fmt: skip

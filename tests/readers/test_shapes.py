@@ -31,12 +31,16 @@ def row(records: Records, i: int) -> dict[str, float]:
 
 _LINES = st.one_of(
     st.builds("step {} step_time {:.3f} s".format, st.integers(0, 10**6), st.floats(0, 100)),
-    st.builds("Epoch: [{}][{}/1000] Time {:.2f} ({:.2f})".format, *[st.integers(0, 999)] * 2, *[st.floats(0, 1e4)] * 2),
-    st.builds("{}/{} [00:{:02d}<01:00, {:.2f}it/s]".format, *[st.integers(1, 99999)] * 2, st.integers(0, 59), st.floats(0, 99)),
-    st.builds("2024-05-{:02d} 12:00:{:02d} saved in {} ms".format, st.integers(1, 31), st.integers(0, 59), st.integers(0, 10**5)),
+    st.builds("Epoch: [{}][{}/1000] Time {:.2f} ({:.2f})".format, *[st.integers(0, 999)] * 2,
+    *[st.floats(0, 1e4)] * 2),
+    st.builds("{}/{} [00:{:02d}<01:00, {:.2f}it/s]".format, *[st.integers(1, 99999)] * 2,
+    st.integers(0, 59), st.floats(0, 99)),
+    st.builds("2024-05-{:02d} 12:00:{:02d} saved in {} ms".format, st.integers(1, 31),
+    st.integers(0, 59), st.integers(0, 10**5)),
     st.just("nothing here"),
     st.just(""),
-    st.builds("loss: {:e} throughput: {:,} tokens/s".format, st.floats(1e-9, 1e9), st.integers(0, 10**7)),
+    st.builds("loss: {:e} throughput: {:,} tokens/s".format, st.floats(1e-9, 1e9),
+    st.integers(0, 10**7)),
 )  # fmt: skip
 
 
@@ -58,7 +62,19 @@ def test_few_and_many_lines_of_a_shape_are_read_alike(count: int) -> None:
 
 
 def test_many_shapes_of_one_length_keep_the_order_of_the_lines() -> None:
-    words = ["alpha", "bravo", "delta", "gamma", "kappa", "omega", "sigma", "theta", "zetas", "lotus", "mango"]
+    words = [
+        "alpha",
+        "bravo",
+        "delta",
+        "gamma",
+        "kappa",
+        "omega",
+        "sigma",
+        "theta",
+        "zetas",
+        "lotus",
+        "mango",
+    ]
     lines = [f"step {i:04d} {words[i % 11]} took 0.25 s" for i in range(2000)]
     assert records_of("\n".join(lines)).column("step").tolist() == list(range(2000))
 
@@ -80,13 +96,14 @@ def test_each_kind_of_line_is_analysed_once() -> None:
     text = "".join(f"step {i} step_time {0.25 + i / 7} s\n" for i in range(9000))
     for chunk in chunks([text.encode()]):
         reader.read(chunk)
-    assert len(asked.lines) <= 4  # one to four digits of the step; decimals do not count
+    # a step of one to four digits, a time of one to four: decimals do not count
+    assert len(asked.lines) <= 8
 
 
 def test_shapes_are_forgotten_before_memory_grows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shapes_module, "_REMEMBERED", 10)
     letters = [chr(97 + i % 26) + chr(97 + i // 26) for i in range(600)]
-    lines = [f"step {i} {name} step_time 0.25 s\n" for i, name in enumerate(letters)]
+    lines = [f"step {i}, in_{name}_x, step_time 0.25 s\n" for i, name in enumerate(letters)]
     records = records_of("".join(lines))
     assert records.column("step").tolist() == list(range(600))
     assert (records.column("step_s") == 0.25).all()

@@ -12,8 +12,10 @@ from perfdoctor.readers.units import BYTES, COUNT, INVERSE, PERCENT, RATE, TIME,
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [
-        ("s", 1), ("sec", 1), ("secs.", None), ("seconds", 1), ("ms", 1e-3), ("msec", 1e-3), ("us", 1e-6),
-        ("µs", 1e-6), ("ns", 1e-9), ("min", 60), ("minutes", 60), ("h", 3600), ("hours", 3600), ("day", 86400),
+        ("s", 1), ("sec", 1), ("secs.", None), ("seconds", 1), ("ms", 1e-3), ("msec", 1e-3),
+        ("us", 1e-6),
+        ("µs", 1e-6), ("ns", 1e-9), ("min", 60), ("minutes", 60), ("h", 3600), ("hours", 3600),
+        ("day", 86400),
         ("秒", 1), ("毫秒", 1e-3), ("分钟", 60), ("小时", 3600), ("MS", 1e-3),
     ],
 )  # fmt: skip
@@ -29,13 +31,19 @@ def test_units_of_time_scale_to_seconds(text: str, seconds: float | None) -> Non
 @pytest.mark.parametrize(
     ("text", "thing", "per_second"),
     [
-        ("it/s", "step", 1), ("iter/s", "step", 1), ("steps/sec", "step", 1), ("batches/s", "step", 1),
-        ("samples/s", "sample", 1), ("images/sec", "sample", 1), ("img/s", "sample", 1), ("imgs/s", "sample", 1),
-        ("examples/second", "sample", 1), ("seq/s", "sample", 1), ("/s", "sample", 1), ("fps", "sample", 1),
-        ("tok/s", "token", 1), ("tokens/sec", "token", 1), ("words/s", "token", 1), ("wps", "token", 1),
+        ("it/s", "step", 1), ("iter/s", "step", 1), ("steps/sec", "step", 1),
+        ("batches/s", "step", 1),
+        ("samples/s", "sample", 1), ("images/sec", "sample", 1), ("img/s", "sample", 1),
+        ("imgs/s", "sample", 1),
+        ("examples/second", "sample", 1), ("seq/s", "sample", 1), ("/s", "sample", 1),
+        ("fps", "sample", 1),
+        ("tok/s", "token", 1), ("tokens/sec", "token", 1), ("words/s", "token", 1),
+        ("wps", "token", 1),
         ("k tok/s", "token", 1000), ("K samples/s", "sample", 1000), ("M tokens/s", "token", 1e6),
-        ("samples per second", "sample", 1), ("it/min", "step", 1 / 60), ("samples/h", "sample", 1 / 3600),
-        ("样本/秒", "sample", 1), ("步/秒", "step", 1), ("张/秒", "sample", 1), ("kimg/h", "sample", 1000 / 3600),
+        ("samples per second", "sample", 1), ("it/min", "step", 1 / 60),
+        ("samples/h", "sample", 1 / 3600),
+        ("样本/秒", "sample", 1), ("步/秒", "step", 1), ("张/秒", "sample", 1),
+        ("kimg/h", "sample", 1000 / 3600),
     ],
 )  # fmt: skip
 def test_rates_say_what_is_counted(text: str, thing: str, per_second: float) -> None:
@@ -47,8 +55,10 @@ def test_rates_say_what_is_counted(text: str, thing: str, per_second: float) -> 
 @pytest.mark.parametrize(
     ("text", "thing", "seconds"),
     [
-        ("s/it", "step", 1), ("ms/step", "step", 1e-3), ("sec/batch", "step", 1), ("s/iter", "step", 1),
-        ("ms/sample", "sample", 1e-3), ("s/epoch", "epoch", 1), ("秒/步", "step", 1), ("us/sample", "sample", 1e-6),
+        ("s/it", "step", 1), ("ms/step", "step", 1e-3), ("sec/batch", "step", 1),
+        ("s/iter", "step", 1),
+        ("ms/sample", "sample", 1e-3), ("s/epoch", "epoch", 1), ("秒/步", "step", 1),
+        ("us/sample", "sample", 1e-6),
         ("sec per step", "step", 1), ("sec/kimg", "sample", 1e-3),
     ],
 )  # fmt: skip
@@ -70,7 +80,8 @@ def test_a_rate_of_one_device_says_so(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "scale"),
-    [("MB", 2**20), ("MiB", 2**20), ("GB", 2**30), ("G", 2**30), ("KiB", 2**10), ("bytes", 1), ("TB", 2**40)],
+    [("MB", 2**20), ("MiB", 2**20), ("GB", 2**30), ("G", 2**30), ("KiB", 2**10), ("bytes", 1),
+    ("TB", 2**40)],
 )  # fmt: skip
 def test_sizes_scale_to_bytes(text: str, scale: float) -> None:
     unit = unit_of(text)

@@ -10,26 +10,34 @@ from perfdoctor.readers.units import unit_of
 from perfdoctor.readers.vocabulary import Meaning, label_of, meaning_of
 
 
-def meaning(name: str, unit: str = "", *, integer: bool = False, clock: bool = False) -> Meaning | None:
+def meaning(
+    name: str, unit: str = "", *, integer: bool = False, clock: bool = False
+) -> Meaning | None:
     return meaning_of(label_of(name), unit_of(unit), integer=integer, clock=clock)
 
 
 TIMES = [
-    ("step_time", "ms", "step_s", 1e-3), ("step_time", "", "step_s", 1), ("step_time_ms", "", "step_s", 1e-3),
-    ("batch_time", "s", "step_s", 1), ("iter_time", "", "step_s", 1), ("time/step", "ms", "step_s", 1e-3),
+    ("step_time", "ms", "step_s", 1e-3), ("step_time", "", "step_s", 1),
+    ("step_time_ms", "", "step_s", 1e-3),
+    ("batch_time", "s", "step_s", 1), ("iter_time", "", "step_s", 1),
+    ("time/step", "ms", "step_s", 1e-3),
     ("elapsed time per iteration (ms)", "", "step_s", 1e-3), ("StepTime", "ms", "step_s", 1e-3),
     ("iteration time", "s", "step_s", 1), ("avg step time", "ms", "step_s_mean", 1e-3),
     ("data_time", "", "data_loading_s", 1), ("data", "s", "data_loading_s", 1),
     ("dataloader wait", "ms", "data_loading_s", 1e-3), ("fwd_time", "ms", "forward_s", 1e-3),
-    ("forward", "ms", "forward_s", 1e-3), ("backward_ms", "", "backward_s", 1e-3), ("bwd", "s", "backward_s", 1),
+    ("forward", "ms", "forward_s", 1e-3), ("backward_ms", "", "backward_s", 1e-3),
+    ("bwd", "s", "backward_s", 1),
     ("optimizer_time", "", "optimizer_s", 1), ("h2d", "ms", "h2d_copy_s", 1e-3),
     ("allreduce", "ms", "communication_s", 1e-3), ("arch_time", "s", "arch_step_s", 1),
     ("checkpoint save time", "s", "checkpoint_s", 1), ("epoch time", "s", "epoch_s", 1),
     ("epoch_duration", "min", "epoch_s", 60), ("val_time", "", "validation_s", 1),
-    ("eval time", "s", "validation_s", 1), ("elapsed", "s", "elapsed_s", 1), ("total time", "h", "elapsed_s", 3600),
+    ("eval time", "s", "validation_s", 1), ("elapsed", "s", "elapsed_s", 1),
+    ("total time", "h", "elapsed_s", 3600),
     ("wall", "", "elapsed_s", 1), ("train_time", "s", "train_s", 1), ("time", "", "unclear_s", 1),
-    ("took", "s", "unclear_s", 1), ("耗时", "秒", "unclear_s", 1), ("每步耗时", "毫秒", "step_s", 1e-3),
-    ("数据加载耗时", "秒", "data_loading_s", 1), ("验证耗时", "秒", "validation_s", 1), ("前向耗时", "毫秒", "forward_s", 1e-3),
+    ("took", "s", "unclear_s", 1), ("耗时", "秒", "unclear_s", 1), 
+    ("每步耗时", "毫秒", "step_s", 1e-3),
+    ("数据加载耗时", "秒", "data_loading_s", 1), ("验证耗时", "秒", "validation_s", 1),
+    ("前向耗时", "毫秒", "forward_s", 1e-3),
 ]  # fmt: skip
 
 
@@ -42,12 +50,18 @@ def test_names_of_times(name: str, unit: str, role: str, scale: float) -> None:
 
 RATES = [
     ("throughput", "samples/s", "samples_per_s", 1), ("samples_per_sec", "", "samples_per_s", 1),
-    ("samples/s", "", "samples_per_s", 1), ("images/sec", "", "samples_per_s", 1), ("img_per_s", "", "samples_per_s", 1),
-    ("ips", "", "samples_per_s", 1), ("fps", "", "samples_per_s", 1), ("wps", "", "tokens_per_s", 1),
-    ("tokens_per_second", "", "tokens_per_s", 1), ("tok/s", "", "tokens_per_s", 1), ("tps", "", "tokens_per_s", 1),
-    ("it/s", "", "steps_per_s", 1), ("steps_per_sec", "", "steps_per_s", 1), ("global_step/sec", "", "steps_per_s", 1),
-    ("speed", "it/s", "steps_per_s", 1), ("speed", "s/it", "step_s", 1), ("avg throughput", "samples/s", "samples_per_s_mean", 1),
-    ("吞吐量", "样本/秒", "samples_per_s", 1), ("速度", "步/秒", "steps_per_s", 1), ("train_samples_per_second", "", "samples_per_s", 1),
+    ("samples/s", "", "samples_per_s", 1), ("images/sec", "", "samples_per_s", 1),
+    ("img_per_s", "", "samples_per_s", 1),
+    ("ips", "", "samples_per_s", 1), ("fps", "", "samples_per_s", 1),
+    ("wps", "", "tokens_per_s", 1),
+    ("tokens_per_second", "", "tokens_per_s", 1), ("tok/s", "", "tokens_per_s", 1),
+    ("tps", "", "tokens_per_s", 1),
+    ("it/s", "", "steps_per_s", 1), ("steps_per_sec", "", "steps_per_s", 1),
+    ("global_step/sec", "", "steps_per_s", 1),
+    ("speed", "it/s", "steps_per_s", 1), ("speed", "s/it", "step_s", 1),
+    ("avg throughput", "samples/s", "samples_per_s_mean", 1),
+    ("吞吐量", "样本/秒", "samples_per_s", 1), ("速度", "步/秒", "steps_per_s", 1),
+    ("train_samples_per_second", "", "samples_per_s", 1),
 ]  # fmt: skip
 
 
@@ -71,9 +85,12 @@ def test_names_of_rates_of_one_device(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "role"),
     [
-        ("step", "step"), ("Iter", "step"), ("iteration", "step"), ("global_step", "step"), ("batch", "step"),
-        ("num_updates", "step"), ("epoch", "epoch"), ("Epoch", "epoch"), ("轮", "epoch"), ("第几步", "step"),
-        ("rank", "rank"), ("batch_size", "batch_size"), ("global_batch_size", "batch_size"), ("max_steps", "step_total"),
+        ("step", "step"), ("Iter", "step"), ("iteration", "step"), ("global_step", "step"),
+        ("batch", "step"),
+        ("num_updates", "step"), ("epoch", "epoch"), ("Epoch", "epoch"), ("轮", "epoch"),
+        ("第几步", "step"),
+        ("rank", "rank"), ("batch_size", "batch_size"), ("global_batch_size", "batch_size"),
+        ("max_steps", "step_total"),
         ("total_epochs", "epoch_total"), ("[rank", "rank"),
     ],
 )  # fmt: skip
@@ -85,13 +102,16 @@ def test_names_of_counters(name: str, role: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "unit", "scale"),
-    [("max mem", "", 2**20), ("gpu_mem", "GB", 2**30), ("mem_gb", "", 2**30), ("memory", "MiB", 2**20), ("显存", "GB", 2**30)],
+    [("max mem", "", 2**20), ("gpu_mem", "GB", 2**30), ("mem_gb", "", 2**30),
+    ("memory", "MiB", 2**20), ("显存", "GB", 2**30)],
 )  # fmt: skip
 def test_names_of_memory(name: str, unit: str, scale: float) -> None:
     assert meaning(name, unit) == Meaning("memory_bytes", scale)
 
 
-@pytest.mark.parametrize("name", ["eta", "ETA", "remaining time", "time left", "estimated time", "剩余时间", "预计还需"])
+@pytest.mark.parametrize(
+    "name", ["eta", "ETA", "remaining time", "time left", "estimated time", "剩余时间", "预计还需"]
+)
 def test_what_remains_is_not_what_was_spent(name: str) -> None:
     for unit, clock in (("", True), ("s", False), ("h", False)):
         assert meaning(name, unit, clock=clock) is None
@@ -99,14 +119,18 @@ def test_what_remains_is_not_what_was_spent(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "metric"),
-    [("loss", "loss"), ("val_loss", "val_loss"), ("Acc@1", "acc_1"), ("lr", "lr"), ("learning_rate", "learning_rate"),
-     ("mAP", "m_ap"), ("grad_norm", "grad_norm"), ("dropout_rate", "dropout_rate"), ("cost", "cost")],
+    [("loss", "loss"), ("val_loss", "val_loss"), ("Acc@1", "acc_1"), ("lr", "lr"),
+    ("learning_rate", "learning_rate"),
+     ("mAP", "m_ap"), ("grad_norm", "grad_norm"), ("dropout_rate", "dropout_rate"),
+     ("cost", "cost")],
 )  # fmt: skip
 def test_other_names_are_metrics(name: str, metric: str) -> None:
     assert meaning(name) == Meaning(f"metric:{metric}")
 
 
-@pytest.mark.parametrize("name", ["micro_batch", "steps_per_epoch", "warmup_steps", "log_interval steps", "save_steps"])
+@pytest.mark.parametrize(
+    "name", ["micro_batch", "steps_per_epoch", "warmup_steps", "log_interval steps", "save_steps"]
+)
 def test_settings_with_a_counter_s_name_are_no_counters(name: str) -> None:
     found = meaning(name, integer=True)
     assert found is None or found.role not in ("step", "epoch")

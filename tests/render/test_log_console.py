@@ -6,12 +6,12 @@ from pathlib import Path
 
 import log_cases as cases
 import pytest
-from builders import make_diagnosis, make_log_report, make_stages, make_wall
+from builders import make_diagnosis, make_log_file, make_log_report, make_stages, make_wall
 from printing import one_line, printed
 from rich.cells import cell_len
 
 from perfdoctor.record import LogFile
-from perfdoctor.render.log_words import now
+from perfdoctor.render.log_words import now, place
 from perfdoctor.report import (
     Abstained,
     ChangePoint,
@@ -155,6 +155,17 @@ def test_a_change_without_a_step_has_its_time_or_its_record() -> None:
     assert "at record 201" in changed(replace(point, at_s=None))
 
 
+def test_a_change_at_a_restart_is_said_to_be_there() -> None:
+    point = ChangePoint(index=200, before=100.0, after=50.0, p=0.001, step=10.0, step_before=0.0)
+    trend = Trend(first=100.0, last=50.0, change=-0.5, shape="step", change_points=(point,))
+    report = make_log_report(
+        throughput=Throughput(samples_per_s=80.0, trend=trend), restarts=(199,)
+    )
+    assert "Throughput fell from 100 to 50 samples/s at a restart" in one_line(printed(report))
+    elsewhere = replace(report, restarts=(150,))
+    assert "between step 0 and 10" in one_line(printed(elsewhere))
+
+
 def test_changes_far_apart_are_told_one_by_one_and_the_fourth_is_counted() -> None:
     points = [
         ChangePoint(index=60 * n, before=100.0, after=90.0, p=0.001, step=600.0 * n + 10)
@@ -211,6 +222,25 @@ def test_what_came_after_the_best_epoch_is_told() -> None:
         "patience of 3 epochs would have saved 25 min 10 s" in text
     )
     assert "1,500 steps left: 11 min 52 s (95 % interval 11 min 30 s–12 min 21 s)" in text
+
+
+def test_where_the_last_epoch_was_the_best_nothing_came_after_it() -> None:
+    report = cases.imagenet_slow_down()
+    assert report.epochs is not None
+    assert report.epochs.economics is not None
+    economics = replace(report.epochs.economics, after_best_s=0.0, after_best_share=0.0)
+    text = one_line(printed(replace(report, epochs=replace(report.epochs, economics=economics))))
+    assert "no later epoch was better" in text
+    assert "came after it" not in text
+
+
+def test_files_are_called_by_their_names_where_these_tell_them_apart() -> None:
+    paths = ("/data/runs/a/train.log", "/data/runs/b/train.log", "/data/runs/b/eval.log")
+    logs = tuple(make_log_file(path) for path in paths)
+    report = make_log_report(logs=logs)
+    assert place(report, "/data/runs/b/eval.log:12") == "eval.log:12"
+    assert place(report, "/data/runs/b/train.log:12") == "/data/runs/b/train.log:12"
+    assert place(report, "/elsewhere.log:12") == "/elsewhere.log:12"
 
 
 def test_epochs_that_are_not_timed_are_counted_all_the_same() -> None:

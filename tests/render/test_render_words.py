@@ -42,6 +42,11 @@ def test_a_median_without_an_interval_is_not_claimed_to_be_known() -> None:
     assert words.measured(steps, None) == "1 step; too few for an interval of the median"
 
 
+def test_a_median_that_is_known_very_well_is_said_so_in_words() -> None:
+    steps = replace(make_report().steps, time=make_stat(0.1, p50_ci=(0.09999, 0.10001)))
+    assert words.precision(steps) == "the median step is known to better than ±0.1 %"
+
+
 def test_the_processor_is_named_once_and_where_it_belongs() -> None:
     gpu = Gpu(name="NVIDIA H100", memory_bytes=80 * 2**30)
     on_gpu = replace(ENVIRONMENT, device="cuda:0", gpu=(gpu,))

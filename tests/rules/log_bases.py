@@ -162,7 +162,14 @@ def slowing_log() -> Report:
     step_s = np.concatenate([times(0.298, 1, count=100), times(0.616, 2, count=100)])
     report = with_steps(bare(), step_s, {"data_loading": times(0.11, 3)})
     point = ChangePoint(
-        index=100, before=53.7, after=26.0, p=1e-9, step=5050.0, at_s=3600.0, where="train.log:412"
+        index=100,
+        before=53.7,
+        after=26.0,
+        p=1e-9,
+        step=5050.0,
+        step_before=5000.0,
+        at_s=3600.0,
+        where="logs/train.log:412",
     )
     trend = Trend(
         first=53.7, last=26.0, change=26.0 / 53.7 - 1, shape="step", change_points=(point,)

@@ -146,8 +146,8 @@ def check_claim(found: ranking.Found) -> None:
 def leaves(tree: Any) -> Iterator[tuple[Any, Any]]:
     """Every place of a number in a report, but for those in columns and settings."""
     for key, value in list(tree.items() if isinstance(tree, dict) else enumerate(tree)):
-        if key in ("series", "configuration"):
-            continue
+        if key == "configuration" or (isinstance(tree, list) and isinstance(value, float)):
+            continue  # settings may be anything, and columns are drawn as a whole
         if isinstance(value, dict | list):
             yield from leaves(value)
         elif isinstance(value, int | float) and not isinstance(value, bool):
@@ -155,6 +155,7 @@ def leaves(tree: Any) -> Iterator[tuple[Any, Any]]:
 
 
 ODD = st.sampled_from([None, 0, -1, 1e-300, 1e308, math.nan, math.inf, -math.inf])
+TIMES = st.sampled_from([None, 0.0, -1.0, 1e-9, 0.4, 1e12, math.nan])
 
 
 def as_lists(tree: Any) -> Any:
@@ -170,6 +171,9 @@ def test_odd_numbers_and_gaps_break_no_rule_and_no_verdict(base: str, data: st.D
     places = list(leaves(raw))
     for place, key in data.draw(st.lists(st.sampled_from(places), max_size=12)):
         place[key] = data.draw(ODD)
+    for column in data.draw(st.sets(st.sampled_from([*raw["series"], "none"]))):
+        size = len(raw["series"].get(column, ()))
+        raw["series"][column] = data.draw(st.lists(TIMES, min_size=size, max_size=size))
     for key in data.draw(st.sets(st.sampled_from(sorted(raw)), max_size=3)):
         raw[key] = [] if key in ("restarts",) else {} if key == "configuration" else None
     facts = Facts({**raw, "source": {"kind": "log"}})

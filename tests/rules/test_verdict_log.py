@@ -25,7 +25,16 @@ from log_bases import (
 )
 
 from perfdoctor.record import Source
-from perfdoctor.report import ChangePoint, Diagnosis, Epochs, Report, Throughput, Trend, Wall
+from perfdoctor.report import (
+    ChangePoint,
+    Diagnosis,
+    Epochs,
+    Report,
+    Stalls,
+    Throughput,
+    Trend,
+    Wall,
+)
 from perfdoctor.rules.engine import diagnose
 from perfdoctor.settings import Settings
 from perfdoctor.stats import describe
@@ -97,11 +106,33 @@ def test_epochs_alone_tell_that_training_takes_most_of_the_run() -> None:
     assert seen.summary.startswith("That training takes 92 % of the run is known, but")
 
 
+def test_training_that_is_all_a_log_tells_of_is_not_worth_saying() -> None:
+    epochs = Epochs(count=40, time=describe(times(90.0, 1, count=40)))
+    report = replace(bare(), wall=wall(), epochs=epochs)
+    assert judged(report).summary.startswith("How long an epoch takes is known, but")
+
+
 def test_what_the_log_does_not_explain_decides_nothing() -> None:
     report = replace(waiting_log(), wall=wall(unexplained=0.7))
     seen = judged(report)
     assert seen.verdict == "inconclusive"
     assert "70 % of the run (7 h) is explained by nothing in the log" in seen.summary
+
+
+def test_a_wall_clock_that_accounts_for_nothing_is_only_a_total() -> None:
+    report = replace(waiting_log(), wall=wall(unexplained=0.99))
+    assert judged(report).verdict == "input-bound"
+    result = diagnose(report, Settings())
+    assert "PD705" not in [r.rule for r in result.recommendations]
+
+
+def test_regular_stalls_are_worth_a_word() -> None:
+    stalls = Stalls(count=80, excess_s=36.0, share=0.2, period_steps=250.0)
+    for report in (steps_only(), loading_log(0.03)):
+        summary = judged(replace(report, stalls=stalls)).summary
+        assert summary.endswith(
+            "20 % of the steps' time goes into stalls that come every 250 steps."
+        )
 
 
 # -- what holds the training up -----------------------------------------------------------------
@@ -190,6 +221,11 @@ def test_an_eighth_is_a_bottleneck_only_where_a_change_surely_helps() -> None:
     assert judged(loading_log(0.13)).verdict == "compute-bound"
 
 
+def test_an_eighth_is_none_beside_a_larger_part_that_is_not_explained() -> None:
+    report = replace(loading_log(0.03), wall=wall(arch_step=0.13, unexplained=0.3))
+    assert judged(report).verdict == "compute-bound"
+
+
 def test_what_is_unexplained_lowers_the_confidence() -> None:
     seen = judged(replace(loading_log(0.03), wall=wall(validation=0.4, unexplained=0.2)))
     assert seen.confidence == pytest.approx(0.85 * 0.8)
@@ -268,9 +304,27 @@ def test_a_fall_without_change_points_is_over_the_run(shape: str) -> None:
 
 
 def test_a_fall_that_rises_again_in_part_is_told_from_end_to_end() -> None:
-    points = point(2052, 300, 4100, where="train.log:70"), point(300, 539, 4600)
-    seen = judged(falling(*points))
-    assert "from 2052 to 539 samples/s over the run (train.log:70)" in seen.summary
+    points = point(2052, 300, 4100), point(300, 539, 4600)
+    assert "from 2052 to 539 samples/s over the run." in judged(falling(*points)).summary
+
+
+def test_a_fall_after_a_rise_is_told_from_there() -> None:
+    rise, drop = point(2052, 8000, 1000), point(8000, 539, 4600, step_before=4550.0)
+    seen = judged(falling(rise, drop))
+    assert "fell from 8000 to 539 samples/s between step 4 550 and 4 600" in seen.summary
+    assert seen.confidence == 0.9
+
+
+@pytest.mark.parametrize(("restart", "word"), [(81, "inconclusive"), (20, "degrading")])
+def test_another_run_in_the_same_file_may_be_slower(restart: int, word: str) -> None:
+    report = falling(point(2052, 539, 4100))  # record 82
+    assert judged(replace(report, restarts=(restart,))).verdict == word
+
+
+def test_epochs_of_several_runs_are_no_trend() -> None:
+    growing = tuple((100.0 * np.linspace(1, 1.6, 30)).tolist())
+    report = replace(search_log(), series={"epoch_s": growing}, restarts=(12,))
+    assert judged(report).verdict == "search-bound"
 
 
 @pytest.mark.parametrize("shape", ["steady", "periodic"])
@@ -328,4 +382,13 @@ def test_numbers_that_are_none_are_not_judged() -> None:
     broken = {name: replace(s, share=nan) for name, s in report.stages.items()}
     series = {**report.series, "step_s": (None,) * 200, "data_loading_s": (nan,) * 200}
     seen = judged(replace(report, stages=broken, series=series, wall=None))
-    assert seen.verdict in ("evaluation-bound", "inconclusive")
+    assert seen.verdict == "inconclusive"
+
+
+def test_a_fall_of_rates_without_any_step_time_is_one() -> None:
+    report = falling(shape="decay", unit="tokens/s")
+    empty = replace(report, steps=None, series={"step_s": (None,) * 281, "step": (1.0,) * 281})
+    result = diagnose(empty, Settings())
+    assert result.diagnosis is not None
+    assert result.diagnosis.verdict == "degrading"
+    assert [r.rule for r in result.recommendations] == ["PD701"]

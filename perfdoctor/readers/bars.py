@@ -1,0 +1,70 @@
+"""Progress bars in a line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from perfdoctor.readers.lexer import Kind
+from perfdoctor.readers.line_values import Seen
+from perfdoctor.readers.roles import Field
+from perfdoctor.readers.units import INVERSE, RATE, TIME, Unit
+from perfdoctor.readers.vocabulary import label_of
+
+PROGRESS_BAR = re.compile(r"[0-9.]+\s?%\s?(?:Completed)?\s?[|\[]|it/s|s/it|[=>.]\]\s?-\s")
+_BAR_TIMES = re.compile(r"\[\s*$")
+BAR_ETA = "bar_eta"
+#: `100% (124 of 124) |####| Elapsed Time: 1:01:55`, the bar of the package progressbar2
+_BAR_OF = re.compile(r"^\s{0,20}[0-9]{1,3}% \([0-9]{1,9} of [0-9]{1,9}\) \|")
+
+
+def progress_bar(line: str, seen: Sequence[Seen]) -> Iterator[Field]:
+    """tqdm: `14/97 [02:28<14:42, 10.63s/batch, …`: elapsed, then what remains."""
+    for before, value, after in zip([None, *seen], seen, [*seen[1:], None], strict=False):
+        token = value.token
+        if token.kind not in (Kind.MINUTES, Kind.CLOCK, Kind.DURATION) or token.value is None:
+            continue
+        remains = line[token.end : token.end + 2].lstrip().startswith("<")
+        opened = _BAR_TIMES.search(line[: token.start]) is not None
+        counted = before is not None and before.token.kind in (Kind.FRACTION, Kind.NUMBER)
+        if opened and counted and (remains or (after is not None and _is_rate(after.unit))):
+            value.meaning = None
+            yield Field("bar_elapsed_s", token.value)
+            if remains and after is not None and after.token.kind != Kind.NUMBER:
+                after.meaning = None
+                after.label = label_of(BAR_ETA)
+            return
+    if _BAR_OF.match(line):
+        for value in seen:
+            if value.label.any(("elapsed",)) and value.token.value is not None:
+                value.meaning = None
+                yield Field("bar_elapsed_s", value.token.value)
+                return
+    yield from _keras(seen)
+
+
+def _keras(seen: Sequence[Seen]) -> Iterator[Field]:
+    """`1875/1875 [====] - 2s 1ms/step`: seconds without a name before the time of a step."""
+    counted = any(v.token.kind == Kind.FRACTION and v.unit is None for v in seen)
+    for value, after in zip(seen, seen[1:], strict=False):
+        follows = after.unit is not None and after.unit.kind == INVERSE and not after.label.words
+        timed = value.unit is not None and value.unit.kind == TIME and not value.label.words
+        if counted and follows and timed and value.token.value is not None:
+            assert value.unit is not None
+            value.meaning = None
+            yield Field("bar_elapsed_s", value.token.value, value.unit.scale)
+            return
+
+
+def _is_rate(unit: Unit | None) -> bool:
+    return unit is not None and unit.kind in (RATE, INVERSE)
+
+
+#: `Epochs:  10%|█   | 1/10 [`: a bar over epochs, where `Epoch 3: 10%|` is one over its steps.
+OVER_EPOCHS = re.compile(r"^\W{0,8}(?:[Tt]rain(?:ing)? )?[Ee]pochs?\s{0,4}:?\s{0,8}[0-9]{1,3}%\|")
+_BAR_END = re.compile(r"\s{0,4}\[\s{0,4}[0-9:]{2,12}(?:<|,)")
+
+
+def is_bar(line: str, value: Seen) -> bool:
+    """The fraction that a bar ends with: `| 203/203 [08:31<00:00, …`."""
+    return value.token.kind == Kind.FRACTION and _BAR_END.match(line, value.token.end) is not None

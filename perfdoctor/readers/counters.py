@@ -1,0 +1,165 @@
+"""Epochs and steps in a line: by name, by unit, by a bar, or by their place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from perfdoctor.readers.bars import BAR_ETA, OVER_EPOCHS, PROGRESS_BAR, is_bar
+from perfdoctor.readers.lexer import Kind
+from perfdoctor.readers.line_values import Seen
+from perfdoctor.readers.phases import TRAIN_WORDS, VALIDATION_WORDS
+from perfdoctor.readers.roles import Field, Hints
+from perfdoctor.readers.units import COUNT, INVERSE, RATE, TIME
+from perfdoctor.readers.vocabulary import meaning_of
+
+_PAIR = re.compile(r"^\W{0,3}[\[(]\s*[0-9]{1,6}\s*,\s*[0-9]{1,9}\s*[\])]")
+
+
+def counters(line: str, seen: Sequence[Seen], hints: Hints) -> Iterator[Field]:
+    """Epochs and steps: by a bar, by name, by unit, or as the first fractions of the line."""
+    bar = next((v for v in seen if is_bar(line, v)), None)
+    if bar is not None:
+        yield from _bar_counters(line, bar, seen)
+        return
+    barred = any(v.label.text == BAR_ETA for v in seen) or PROGRESS_BAR.search(line) is not None
+    for value in seen:
+        if barred and value.meaning is not None and value.meaning.role == "step":
+            value.meaning = None  # a postfix of the bar; the bar itself counts
+    yield from _without_bar(line, seen, hints)
+
+
+def _without_bar(line: str, seen: Sequence[Seen], hints: Hints) -> Iterator[Field]:
+    labelled = {v.meaning.role for v in seen if v.meaning is not None}
+    unlabelled: list[Seen] = []
+    counted: set[str] = set()
+    for value in sorted(seen, key=lambda v: not v.label.any(("global",))):
+        role = _counter_role(value)
+        if role is not None and role not in counted and value.token.value is not None:
+            labelled.add(role)
+            counted.add(role)
+            for other in seen:
+                if other.meaning is not None and other.meaning.role == role:
+                    other.meaning = None
+            yield from _counter_fields(role, value, hints)
+        elif value.token.kind == Kind.FRACTION and value.unit is None and role is None:
+            unlabelled.append(value)
+    unlabelled += [v for v in seen if "epoch" in labelled and _bracketed(v)]
+    if "epoch" not in labelled and "step" not in labelled and _PAIR.match(line):
+        pair = [v for v in seen if v.token.kind == Kind.NUMBER][:2]
+        yield from _unlabelled(pair, labelled, Hints(fractions=("epoch", "step")))
+    yield from _named_by_phase(seen, labelled, unlabelled)
+    yield from _leading(line, seen, labelled | {"step"} if unlabelled else labelled)
+    yield from _unlabelled(sorted(unlabelled, key=lambda v: v.token.start), labelled, hints)
+
+
+def _bar_counters(line: str, bar: Seen, seen: Sequence[Seen]) -> Iterator[Field]:
+    """The bar counts; what stands before it can only name the epoch."""
+    assert bar.token.value is not None and bar.token.whole is not None
+    role = "epoch" if OVER_EPOCHS.match(line) else "step"
+    yield Field(role, bar.token.value)
+    yield Field(f"{role}_total", bar.token.whole)
+    rest = [v for v in seen if not is_bar(line, v) and _counter_role(v) != "step"]
+    for value in seen:
+        if value.meaning is not None and value.meaning.role == "step":
+            value.meaning = None  # in the postfix of the bar
+    if role == "step":
+        yield from _without_bar(line, rest, Hints(fractions=("epoch",)))
+        return
+    for value in rest:
+        if value.meaning is not None and value.meaning.role in ("step_s", "steps_per_s"):
+            per_epoch = value.meaning.role == "step_s"
+            value.meaning = replace(value.meaning, role="epoch_s") if per_epoch else None
+
+
+_AFTER_COUNTER = (": ", ":\t", ", ", "\t")
+
+
+def _leading(line: str, seen: Sequence[Seen], labelled: set[str]) -> Iterator[Field]:
+    """ " 9798: 0.370096, …": a line that begins with a number and a colon; with another separator
+    if it tells a time as well."""
+    first = seen[0] if seen else None
+    if first is None or first.token.kind != Kind.NUMBER or not first.token.integer:
+        return
+    times = any(v.unit is not None and v.unit.kind in (TIME, RATE, INVERSE) for v in seen)
+    after = _AFTER_COUNTER if times and first.unit is None else _AFTER_COUNTER[:2]
+    leads = not line[: first.token.start].strip() and line[first.token.end :].startswith(after)
+    if leads and first.token.value is not None and not labelled & {"step", "epoch"}:
+        labelled.add("step")
+        first.meaning = None
+        yield Field("step", first.token.value)
+
+
+def _counter_fields(role: str, value: Seen, hints: Hints) -> Iterator[Field]:
+    value.meaning = None
+    token = value.token
+    assert token.value is not None
+    if hints.pair is not None and token.whole is not None and value.label.text == hints.pair[0]:
+        yield Field(hints.pair[1], token.value)
+        yield Field(hints.pair[2], token.whole)
+        return
+    yield Field(role, token.value)
+    if token.whole is not None:
+        yield Field(f"{role}_total", token.whole)
+
+
+def _named_by_phase(
+    seen: Sequence[Seen], labelled: set[str], unlabelled: Sequence[Seen]
+) -> Iterator[Field]:
+    """ "Train: 0 [50/1251]" counts epochs, "train 050 1.77 99.0" counts steps."""
+    for value in seen:
+        words = set(value.label.words)
+        if not words or not words <= TRAIN_WORDS | VALIDATION_WORDS or not value.token.integer:
+            continue
+        if value.token.kind != Kind.NUMBER or value.unit is not None or value.token.value is None:
+            continue
+        fractions = [v for v in unlabelled if v.token.kind == Kind.FRACTION]
+        role = "epoch" if fractions else "step"
+        if role not in labelled:
+            labelled.add(role)
+            value.meaning = None
+            yield Field(role, value.token.value)
+        return
+
+
+def _bracketed(value: Seen) -> bool:
+    """An integer alone in brackets, as the 20 in `Epoch: [0][20]`."""
+    token = value.token
+    alone = token.kind == Kind.NUMBER and token.integer and value.paren
+    return alone and not value.label.words and value.unit is None and value.meaning is None
+
+
+def _unlabelled(values: Sequence[Seen], labelled: set[str], hints: Hints) -> Iterator[Field]:
+    wanted = hints.fractions
+    if not wanted:
+        fractions = [v for v in values if v.token.kind == Kind.FRACTION]
+        counted = "epoch" in labelled or "step" in labelled
+        wanted = ("epoch", "step") if not counted and len(fractions) > 1 else ("step",)
+    free = [role for role in wanted if role not in labelled]
+    for role, value in zip(free, values, strict=False):
+        if value.token.value is None or not role:
+            continue
+        labelled.add(role)
+        value.meaning = None
+        yield Field(role, value.token.value)
+        if value.token.whole is not None:
+            yield Field(f"{role}_total", value.token.whole)
+
+
+def _counter_role(value: Seen) -> str | None:
+    """epoch or step where the name or the unit says so, for integers and fractions."""
+    token, unit = value.token, value.unit
+    if token.kind not in (Kind.NUMBER, Kind.FRACTION) or not token.integer:
+        return None
+    if unit is not None and unit.kind != COUNT:
+        return None
+    if token.kind == Kind.FRACTION or value.label.any(("global",)):
+        found = meaning_of(value.label, None, integer=True, clock=False)
+        if found is not None and found.role in ("epoch", "step"):
+            return found.role
+    if unit is not None and unit.thing in ("epoch", "step"):
+        ordinal = value.raw.rstrip().endswith("第")
+        attached = not value.label.words and not value.paren
+        return unit.thing if ordinal or attached else None
+    return None

@@ -1,0 +1,157 @@
+"""A line → its values, each with the name before it and the unit behind it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from perfdoctor.readers.lexer import Dialect, Kind, Token, tokens
+from perfdoctor.readers.roles import Field
+from perfdoctor.readers.units import COUNT, INVERSE, TIME, Unit, unit_at
+from perfdoctor.readers.values import Value
+from perfdoctor.readers.vocabulary import Label, Meaning, label_of
+
+#: What ends a name: a new clause. What may stand between a name and its value is `_JOIN`.
+_CLAUSE = re.compile(r"[,;|\t\])}，；、。】<]|\s{2,}|\s[-–—]\s|[:：]\s|\s:")
+_JOIN = " \t:=>[({\"'`~≈@：＝（【#-–—→_."
+_PAREN_OPENS = re.compile(r"[(\[（]\s*[^()\[\]（）]*$")
+
+
+@dataclass
+class Seen:
+    """A value on its way to becoming a field."""
+
+    token: Token
+    label: Label
+    raw: str
+    unit: Unit | None
+    paren: bool
+    digits: int = 0
+    meaning: Meaning | None = None
+    per: Value | None = None
+
+
+#: "160.109477 seconds elapsed, finished iteration 36"
+_NAMED_BEHIND = re.compile(r"\s?(elapsed|since start|so far)(?![A-Za-z0-9_:=])(?! ?[:=])")
+
+
+def values_of(line: str, dialect: Dialect) -> Iterator[Seen]:
+    """Every value with the name before it and the unit behind it."""
+    position = 0
+    for token in tokens(line, dialect):
+        gap = line[position : token.start]
+        raw = _last_clause(gap)
+        unit = unit_at(line, token.end) if token.kind in (Kind.NUMBER, Kind.FRACTION) else None
+        position = token.end if unit is None else unit.end
+        behind = _NAMED_BEHIND.match(line, position)
+        if behind is not None:
+            raw, position = behind.group(1), behind.end()
+        paren = _PAREN_OPENS.search(gap) is not None
+        digits = len(line[token.start : token.end].partition(".")[0])
+        yield Seen(token, label_of(raw), raw, unit, paren, digits)
+
+
+def _last_clause(gap: str) -> str:
+    """The name that stands right before a value."""
+    text = gap.rstrip(_JOIN)
+    for match in _CLAUSE.finditer(text[-96:]):
+        pass
+    start = 0
+    tail = text[-96:]
+    for match in _CLAUSE.finditer(tail):
+        # a unit in parentheses belongs to the name: "time (ms): 12"
+        if match.end() < len(tail) or match.group() not in ")])】":
+            start = match.end()
+    if tail.endswith((")", "]")) and start < len(tail):
+        opened = max(tail.rfind("("), tail.rfind("["))
+        return tail[start:] if opened >= start else ""
+    return tail[start:]
+
+
+_UNIT_OF_LINE = re.compile(
+    r"^[^|]{0,80}\btimes? \((?P<unit>ms|s|sec|us)\)\s{0,8}[|:]\s{1,8}(?=[A-Za-z])"
+)
+
+
+def spread_unit(line: str, seen: Sequence[Seen]) -> None:
+    """ "time (ms) | forward: 1330.05 | backward: 4766.88": one unit for all that follows."""
+    match = _UNIT_OF_LINE.match(line)
+    unit = unit_at(match["unit"], 0) if match is not None else None
+    for value in seen:
+        follows = match is not None and value.token.start >= match.end() - 1
+        if follows and value.unit is None and value.token.kind == Kind.NUMBER:
+            value.unit = unit
+
+
+_COUNTED = re.compile(r"(?:per|every|last|for|each|previous|past)$", re.IGNORECASE)
+_FOR = re.compile(r"\b(?:in|took|takes?|for|per|completed|done|finished)\b|/", re.IGNORECASE)
+
+
+def inherit(seen: list[Seen]) -> None:
+    """ "Time(1000 iters): 2.6", "6 epochs completed in 2.3 h", "took 4.2 s for 100 steps"."""
+    for before, after in zip(seen, seen[1:], strict=False):
+        _pass_on(before, after)
+        count, time = (before, after) if _counts(before) else (after, before)
+        if not _counts(count) or not _takes_time(time):
+            continue
+        joined = _FOR.search(after.raw) is not None or _COUNTED.search(before.raw.strip())
+        qualifies = before is count and (before.paren or _COUNTED.search(before.raw.strip()))
+        if not joined and not qualifies:
+            continue
+        if qualifies and not time.label.words:
+            time.label, time.raw = count.label, count.raw
+        time.per = count.token.value
+        assert count.unit is not None
+        time.unit = Unit(INVERSE, time.unit.scale if time.unit else 1.0, 0, count.unit.thing)
+        count.label, count.unit = label_of(""), None
+        count.token = replace(count.token, kind=Kind.OPAQUE)
+
+
+_ENDS_WITH_COUNTER = re.compile(r"\b(epoch|step|iteration|iter|batch)\s*#?$", re.IGNORECASE)
+
+
+def _pass_on(before: Seen, after: Seen) -> None:
+    """ "Time for epoch 3: 45.3 s": the name is of the second value, its last word of the first."""
+    plain = before.token.kind == Kind.NUMBER and before.token.integer and before.unit is None
+    if not plain or after.label.words or len(before.label.words) < 2:
+        return
+    named = _ENDS_WITH_COUNTER.search(before.raw)
+    timed = _takes_time(after) or (after.token.kind == Kind.NUMBER and not after.token.integer)
+    if named is None or not timed or not before.label.any(("time", "took", "taken", "duration")):
+        return
+    after.label, after.raw = before.label, before.raw
+    before.label = label_of(named.group(1))
+
+
+_TO = re.compile(r"\s?[-–]\s{0,6}")
+
+
+def ranges(line: str, seen: Sequence[Seen]) -> Iterator[Field]:
+    """ "Minibatch[ 271- 280]", "1-682batch": the line is about all steps from one to the other."""
+    for first, last in zip(seen, seen[1:], strict=False):
+        both = first.token.kind == last.token.kind == Kind.NUMBER
+        if not both or not (first.token.integer and last.token.integer):
+            continue
+        counted = last.unit is not None and last.unit.kind == COUNT and last.unit.thing == "step"
+        named = counted or first.label.any(("batch", "minibatch", "iter", "iteration", "step"))
+        joined = _TO.fullmatch(line[first.token.end : last.token.start])
+        if joined is None or not named or first.token.value is None:
+            continue
+        last.label = first.label if not counted else last.label
+        first.label, first.token = label_of(""), replace(first.token, kind=Kind.OPAQUE)
+        yield Field("step_first", first.token.value)
+        return
+
+
+def _counts(value: Seen) -> bool:
+    unit = value.unit
+    return unit is not None and unit.kind == COUNT and value.token.kind == Kind.NUMBER
+
+
+def _takes_time(value: Seen) -> bool:
+    if value.token.kind in (Kind.CLOCK, Kind.DURATION, Kind.MINUTES):
+        return True
+    if value.token.kind != Kind.NUMBER:
+        return False
+    return value.unit is not None and value.unit.kind == TIME
