@@ -6,10 +6,6 @@ not count and a million records cost no more than a thousand. Seeded intervals o
 largest difference of means; the narrowest interval in which that is significant is believed first
 (Baranowski, Chen & Fryzlewicz, Narrowest-over-threshold detection, JRSS B 2019), so that a split
 is judged against its surroundings and not against another change far away.
-
-The noise that a difference is held against is measured on the series itself, as differences of
-neighbouring means over as many blocks (batch means; Meketon & Schmeiser 1984 for overlapping
-ones). It so contains whatever correlation the series has, and nearly nothing of its changes.
 """
 
 from __future__ import annotations
@@ -18,11 +14,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from statistics import NormalDist
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
+from perfdoctor.noise import Noise, clipped, measure_noise
 from perfdoctor.record import Floats
 
 #: Smaller changes are not told: identical code drifted by 9.5 % within an hour on one machine.
@@ -33,22 +28,14 @@ SIGNIFICANCE = 0.01
 #: and shorter blocks were tried: then chance runs of a heavy-tailed series pass for levels.
 SHORTEST = 5
 _BLOCKS = 100
-#: Noise is measured where there are at least so many batches; below it is extrapolated as an
-#: AR(1) process, whose correlation between neighbouring blocks is taken to be at most this.
-_FEWEST_BATCHES = 20
-_STRONGEST_CORRELATION = 0.93
-#: Of the differences that noise is measured from, the largest are left out: so many changes of
-#: level are allowed for, and no more than this share.
-_CHANGES_ALLOWED = 4
-_LARGEST_TRIMMED = 0.2
-#: No series of times is known better than this (relative): logs print three digits.
-_LEAST_NOISE = 0.005
 #: At least this part of a change must happen within a few blocks, or it is a slope.
 _ABRUPT = 0.5
+#: Noise is measured so many times at most, each time without the changes found before and the
+#: largest so many steps besides: with two, correlated noise passed for changes.
 _ROUNDS = 8
 _PROVISIONAL = 1
+#: More than any change: what is not believed sorts below what is.
 _BELOW_ALL = 1e6
-_NORMAL = NormalDist()
 
 
 @dataclass(frozen=True)
@@ -61,14 +48,6 @@ class Change:
     p: float
 
 
-@dataclass(frozen=True)
-class _Noise:
-    """`sd[k]` ÷ √k is the standard error of a mean over k blocks next to another; `df` its."""
-
-    sd: Floats
-    df: Floats
-
-
 def find_changes(values: Floats) -> tuple[Change, ...]:
     """Significant changes of level in `values` (finite, in order, on a logarithmic scale).
 
@@ -79,7 +58,7 @@ def find_changes(values: Floats) -> tuple[Change, ...]:
     length = -(-values.size // _BLOCKS)
     if values.size < 2 * SHORTEST * length or length == 0:
         return ()
-    blocks = _clipped(block_medians(values, length))
+    blocks = clipped(block_medians(values, length))
     return _believable(values, _localised(values, _search(blocks), length), length)
 
 
@@ -94,83 +73,11 @@ def block_medians(values: Floats, length: int) -> Floats:
     return medians
 
 
-def long_run_sd(values: Floats) -> float:
-    """Standard deviation of the mean of all `values`, correlation allowed for, times √n."""
-    noise = _noise(_clipped(values))
-    return float(noise.sd[-1])
-
-
-def _clipped(z: Floats) -> Floats:
-    """Isolated outliers pulled in to three robust deviations from the median of five."""
-    if z.size < SHORTEST:
-        return z
-    middle = np.median(sliding_window_view(np.pad(z, 2, mode="reflect"), 5), axis=1)
-    off = z - middle
-    # 1.282 and 1.960 deviations of a normal distribution; the first is zero in a constant series
-    fifth, twentieth = np.quantile(np.abs(off), (0.8, 0.95))
-    limit = 3 * float(fifth / 1.282 if fifth > 0 else twentieth / 1.960)
-    clipped: Floats = middle + np.clip(off, -limit, limit)
-    return clipped
-
-
-def _noise(z: Floats) -> _Noise:
-    """The noise for sides of 0, 1, 2, … blocks, measured on as wide batches as there are."""
-    sides = z.size // 2 + 1
-    variance, df = np.zeros(sides + 1), np.zeros(sides + 1)
-    start, size, largest = 0, 1, _LEAST_NOISE**2
-    while True:
-        largest = max(largest, size * _half_variance(z, size, 1))
-        variance[start:], df[start:] = largest, (1 - _LARGEST_TRIMMED) * z.size / size
-        start = size + 1
-        if z.size // (2 * size) < _FEWEST_BATCHES:
-            break
-        size *= 2
-    wider = np.arange(start, sides + 1) / size
-    variance[start:] *= np.minimum(_growth(z, size), wider**2)  # a random walk grows so
-    return _Noise(np.sqrt(variance), np.maximum(df, 3.0))
-
-
-def _growth(z: Floats, size: int) -> float:
-    """How many times the long-run variance of an AR(1) process exceeds what batches show.
-
-    Differences of batches one and two apart vary as 1 − ρ and 1 − ρ²; so their ratio gives ρ.
-    With few batches that is not well known, and the upper end counts.
-    """
-    one, two = _half_variance(z, size, 1), _half_variance(z, size, 2)
-    if one <= 0:
-        return 1.0
-    rho = max(0.0, two / one - 1) + 2.0 / math.sqrt(z.size * size)
-    rho = min(_STRONGEST_CORRELATION**size, rho)
-    return (1 + rho) / (1 - rho) ** 2
-
-
-def _half_variance(z: Floats, size: int, lag: int) -> float:
-    """Half the variance of differences of means over `size` blocks, `lag` such means apart."""
-    sums = np.concatenate(([0.0], np.cumsum(z)))
-    means = (sums[size:] - sums[:-size]) / size
-    apart = size * lag
-    if means.size <= apart:
-        return 0.0
-    differences = means[apart:] - means[:-apart]
-    squares = np.sort((differences - np.median(differences)) ** 2)
-    dropped = min(int(_LARGEST_TRIMMED * squares.size), _CHANGES_ALLOWED * 2 * apart)
-    kept = squares[: squares.size - dropped]
-    return float(kept.mean()) / _trimmed_variance(kept.size / squares.size) / 2
-
-
-def _trimmed_variance(kept: float) -> float:
-    """Variance of the `kept` share of a standard normal that lies nearest to its middle."""
-    if kept >= 1:
-        return 1.0
-    edge = _NORMAL.inv_cdf((1 + kept) / 2)
-    return 1 - 2 * edge * _NORMAL.pdf(edge) / kept
-
-
 def _search(blocks: Floats) -> list[Change]:
     """All changes, in blocks. What is found is taken out, and noise is measured once more."""
     found: list[Change] = []
     for _ in range(_ROUNDS):
-        noise = _noise(_without_levels(blocks, [change.index for change in found]))
+        noise = measure_noise(_without_levels(blocks, [change.index for change in found]))
         more = _one_round(blocks, noise, found)
         if len(more) == len(found):
             break
@@ -199,7 +106,7 @@ def _take_out_largest_step(rest: Floats) -> None:
     rest[cut:] -= rest[cut:].mean()
 
 
-def _one_round(blocks: Floats, noise: _Noise, found: list[Change]) -> list[Change]:
+def _one_round(blocks: Floats, noise: Noise, found: list[Change]) -> list[Change]:
     """`found` and what more is significant in an interval without any of them, in order."""
     intervals = _seeded_intervals(blocks.size)
     tests = sum(end - start - 2 * SHORTEST + 1 for start, end in intervals)
@@ -226,7 +133,7 @@ def _seeded_intervals(size: int) -> list[tuple[int, int]]:
     return sorted(intervals, key=lambda pair: (pair[1] - pair[0], pair[0]))
 
 
-def _best_split(z: Floats, start: int, end: int, noise: _Noise, tests: int) -> Change | None:
+def _best_split(z: Floats, start: int, end: int, noise: Noise, tests: int) -> Change | None:
     """The split of z[start:end] that explains most of it, if it is a change at all."""
     part = z[start:end] - z[start:end].mean()
     left = np.arange(SHORTEST, part.size - SHORTEST + 1)

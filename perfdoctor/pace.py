@@ -90,12 +90,21 @@ def weighted(values: Floats, weights: Weights) -> tuple[float, float]:
 
 
 def seconds_per_step(run: Run) -> Floats:
-    """The mean over the steps since the record before where it is known, else as printed."""
+    """The mean over the steps since the record before where it is known, else as printed.
+
+    Where other records tell means, one that does not tells of its own step alone (the first of an
+    epoch, before which lie the last steps of the one before): the others took what is usual.
+    """
     count = record_count(run)
     step_s = run.step_s if run.step_s.size == count else np.full(count, np.nan)
     if run.mean_step_s is None or run.mean_step_s.size != count:
         return step_s
-    means: Floats = np.where(run.mean_step_s > 0, run.mean_step_s, step_s)
+    told = run.mean_step_s > 0
+    if told.all() or not np.isfinite(step_s).any():
+        return run.mean_step_s
+    usual = float(np.nanmedian(step_s))
+    alone = usual + (step_s - usual) / np.maximum(step_weights(run), 1.0)
+    means: Floats = np.where(told, run.mean_step_s, alone)
     return means
 
 

@@ -175,20 +175,25 @@ def warmup_length(values: Floats) -> int:
     if batches < 4:
         return 0
     z = np.median(values[: batches * _WARMUP_BATCH].reshape(batches, _WARMUP_BATCH), axis=1)
-    cuts = np.arange(int(batches * _WARMUP_LIMIT) + 1)
-    # variance of z[d:] for every d at once, from sums taken from the end
-    centred = z - float(z.mean())
-    left = batches - cuts
-    sums, squares = (np.cumsum(v[::-1])[::-1][cuts] for v in (centred, centred**2))
-    score = (squares / left - (sums / left) ** 2) / left
-    cut = int(np.argmin(score))
-    if cut in (0, int(cuts[-1])) or _alike(float(np.median(z[:cut])), z[cut:]):
+    last = int(batches * _WARMUP_LIMIT)
+    cut = int(np.argmin(_marginal_errors(z)[: last + 1]))
+    if cut in (0, last) or _alike(float(np.median(z[:cut])), z[cut:]):
         return 0
     return cut * _WARMUP_BATCH
 
 
 def _marginal_errors(z: Floats) -> Floats:
     """Variance of z[d:] ÷ its size for every d, by sums from the end."""
+    centred = (z - np.median(z))[::-1]
+    size = np.arange(1, z.size + 1)
+    means = np.cumsum(centred) / size
+    squares = np.cumsum(centred**2) / size
+    errors: Floats = (np.maximum(squares - means**2, 0.0) / size)[::-1]
+    return errors
+
+
+def _marginal_errors(z: Floats) -> Floats:
+    """Variance of z[d:] ÷ its size for every d at once, from sums taken from the end."""
     centred = (z - np.median(z))[::-1]
     size = np.arange(1, z.size + 1)
     means = np.cumsum(centred) / size

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime, timezone
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +15,6 @@ from perfdoctor.pace import (
     STEPS,
     TOKENS,
     Pace,
-    Weights,
     best_pace,
     paces,
     part_of,
@@ -26,24 +22,20 @@ from perfdoctor.pace import (
     seconds_per_step,
     stalled_steps,
     step_weights,
-    weighted,
 )
-from perfdoctor.record import Floats, LoaderRecord, Memory, Run, StageSeries
+from perfdoctor.record import Floats, LoaderRecord, Memory, Run
 from perfdoctor.report import (
     Epochs,
     Interval,
     Loader,
     MemoryUse,
     Report,
-    StageStat,
     Stalls,
-    Stat,
-    Steps,
     Throughput,
     Trend,
     Usage,
 )
-from perfdoctor.stages import in_order
+from perfdoctor.stage_times import stage_stats, step_stats
 from perfdoctor.stalls import Timed, find_stalls
 from perfdoctor.stats import describe, quantile_interval, warmup_length
 from perfdoctor.thinning import POINTS as SERIES_POINTS
@@ -70,8 +62,8 @@ def summarise(run: Run) -> Report:
         environment=run.environment,
         configuration=run.configuration,
         notes=run.notes,
-        steps=_steps(run, warmup),
-        stages=_stages(run, kept),
+        steps=step_stats(run, warmup),
+        stages=stage_stats(run, kept),
         throughput=_throughput(run, kept, epoch_s, stalls),
         epochs=_epochs(run, epoch_s),
         alone={s.name: stat for s in run.alone if (stat := describe(s.exposed_s))},
@@ -112,99 +104,21 @@ def _warmup(run: Run) -> int:
     return min(warmup, max(0, record_count(run) - 1))
 
 
-def _steps(run: Run, warmup: int) -> Steps | None:
-    time = describe(run.step_s[warmup:])
-    if time is None:
-        return None
-    weights = part_of(step_weights(run), slice(warmup, None))
-    return Steps(
-        count=time.count,
-        warmup_discarded=warmup,
-        time=_with_means(time, seconds_per_step(run)[warmup:], weights),
-        first_s=run.first_s,
-        host=None if run.host_s is None else describe(run.host_s[warmup:]),
-        cpu_s=run.step_cpu_s,
-    )
-
-
-def _with_means(stat: Stat, step_s: Floats, weights: Weights) -> Stat:
-    """Total and mean over all steps and not only over those that were printed."""
-    total_s, steps = weighted(step_s, weights)
-    return replace(stat, total_s=total_s, mean_s=total_s / steps)
-
-
-def _stages(run: Run, kept: slice) -> dict[str, StageStat]:
-    by_name = {series.name: series for series in run.stages}
-    weights = part_of(step_weights(run), kept)
-    stages = {}
-    for name in in_order(list(by_name)):
-        stat = _stage(by_name[name], kept, weights)
-        if stat is not None:
-            stages[name] = stat
-    return _shared_out(run, by_name, stages, kept)
-
-
-def _stage(series: StageSeries, kept: slice, weights: Weights) -> StageStat | None:
-    exposed = series.exposed_s[kept]
-    stat = describe(exposed)
-    if stat is None:
-        return None
-    hidden = None if series.hidden_s is None else series.hidden_s[kept]
-    seen = hidden is not None and bool(np.isfinite(hidden).any())
-    return StageStat(
-        **_fields(_with_means(stat, exposed, weights)),
-        share=0.0,
-        hidden_s=float(np.nanmedian(hidden)) if hidden is not None and seen else None,
-        calls_per_step=stat.count / exposed.size,
-    )
-
-
-def _fields(stat: Stat) -> dict[str, Any]:
-    return {name: getattr(stat, name) for name in stat.__dataclass_fields__}
-
-
-def _shared_out(
-    run: Run, series: Mapping[str, StageSeries], stages: Mapping[str, StageStat], kept: slice
-) -> dict[str, StageStat]:
-    """Each stage with its share of the time of all steps.
-
-    Where a log prints averages (one printed step of many misleads: a loader's workers deliver in
-    turns), stages with an average get their share from it, and the others what is left, as their
-    own times divide it.
-    """
-    weights = part_of(step_weights(run), kept)
-    told = {name: stat.total_s for name, stat in stages.items()}
-    means = {name: m[kept] for name in stages if (m := series[name].mean_s) is not None}
-    if means and run.mean_step_s is not None:
-        total_s = weighted(seconds_per_step(run)[kept], weights)[0]
-        spent = {name: weighted(values, weights)[0] for name, values in means.items()}
-        others = {name: seconds for name, seconds in told.items() if name not in means}
-        rest = max(0.0, total_s - sum(spent.values()))
-        scale = rest / sum(others.values()) if sum(others.values()) > 0 else 0.0
-        told = spent | {name: seconds * scale for name, seconds in others.items()}
-    else:
-        total_s = weighted(run.step_s[kept], weights)[0]
-    return {
-        name: replace(stat, share=min(1.0, told[name] / total_s) if total_s > 0 else 0.0)
-        for name, stat in stages.items()
-    }
-
-
 def _throughput(run: Run, kept: slice, epoch_s: Floats, stalls: Stalls | None) -> Throughput | None:
     known = paces(run, kept)
     best = best_pace(known, epoch_s)
     if best is None:
         return None
     samples, tokens, steps = (known.get(unit) for unit in (SAMPLES, TOKENS, STEPS))
-    in_log = _is_log(run)
+    printed = known if run.mean_step_s is None else paces(run, kept, printed=True)
     return Throughput(
         samples_per_s=None if samples is None else samples.rate,
         steps_per_s=None if steps is None else steps.rate,
         samples_per_s_ci=None if samples is None else _interval(samples),
         tokens_per_s=None if tokens is None else tokens.rate,
-        trend=_trend(run, best, kept, stalls),
-        median_samples_per_s=_median(samples) if in_log else None,
-        median_tokens_per_s=_median(tokens) if in_log else None,
+        trend=_trend(run, best, printed.get(best.unit), stalls),
+        median_samples_per_s=_median(printed.get(SAMPLES)) if _is_log(run) else None,
+        median_tokens_per_s=_median(printed.get(TOKENS)) if _is_log(run) else None,
     )
 
 
@@ -213,18 +127,15 @@ def _interval(pace: Pace) -> Interval | None:
 
 
 def _median(pace: Pace | None) -> float | None:
-    """Over the records as printed."""
+    """Over the records."""
     return None if pace is None else float(np.median(pace.rates))
 
 
-def _trend(run: Run, pace: Pace, kept: slice, stalls: Stalls | None) -> Trend | None:
-    if pace.unit not in (SAMPLES, TOKENS, STEPS):
+def _trend(run: Run, pace: Pace, printed: Pace | None, stalls: Stalls | None) -> Trend | None:
+    if printed is None:  # of epochs
         return find_trend(pace, pace)
-    printed = pace
-    if run.mean_step_s is not None:
-        found = paces(run, kept, printed=True).get(pace.unit)
-        if found is not None and np.array_equal(found.index, pace.index):
-            printed = found
+    if printed is not pace and not np.array_equal(printed.index, pace.index):
+        printed = pace
     return find_trend(pace, printed, _epochs_of(run), stalls, run.track)
 
 

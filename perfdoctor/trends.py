@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from perfdoctor.changes import Change, best_cut, block_medians, find_changes, long_run_sd
+from perfdoctor.changes import Change, best_cut, block_medians, find_changes
+from perfdoctor.noise import long_run_sd
 from perfdoctor.pace import FEWEST, Pace
 from perfdoctor.record import Floats, Track
 from perfdoctor.report import ChangePoint, Stalls, Trend
@@ -83,8 +84,11 @@ def find_trend(
     epochs = None if epochs_of is None else epochs_of(pace.places(starts))
     profile = np.zeros(1) if epochs is None else epoch_profile(slowness, epochs)
     slowness -= profile
-    time = np.add.reduceat(pace.time, starts) / np.exp(profile)
-    rates = part_rates(np.add.reduceat(pace.work, starts), time)
+    if _is_periodic(stalls):
+        rates = _part_medians(slowness)
+    else:
+        time = np.add.reduceat(pace.time, starts) / np.exp(profile)
+        rates = part_rates(np.add.reduceat(pace.work, starts), time)
     changes = find_changes(slowness)
     level = np.broadcast_to(profile, slowness.shape)
     exact = [_unblocked(printed, change, length, float(level[change.index])) for change in changes]
@@ -97,6 +101,12 @@ def find_trend(
         change_points=tuple(_change_point(pace, change, track) for change in exact),
         unit=pace.unit,
     )
+
+
+def _part_medians(slowness: Floats) -> Floats:
+    """Rates of parts less their stalls, which fall into some parts and not into others."""
+    parts = np.array_split(slowness, min(PARTS, slowness.size))
+    return np.exp([-float(np.median(part)) for part in parts])
 
 
 def _slowness(pace: Pace, length: int) -> Floats:

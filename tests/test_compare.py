@@ -1,12 +1,13 @@
-"""Configurations measured in turns are compared in pairs."""
+"""Configurations measured in turns are compared in pairs, logged runs by their medians."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from builders import make_report
+from builders import make_report, make_stat
 
-from perfdoctor.compare import Row, best, block_rates, compare_rows
+from perfdoctor.compare import Row, best, block_rates, compare_logs, compare_rows
+from perfdoctor.report import Epochs, Throughput
 
 
 def row(label, rates, error=None):
@@ -47,3 +48,75 @@ def test_blocks_are_rated_by_all_their_seconds():
     step_s, samples = np.array([1.0, 1.0, 2.0, 6.0]), np.full(4, 8.0)
     rates = block_rates(step_s, samples, np.array([0, 0, 1, 1]))
     assert rates.tolist() == [8, 2]
+
+
+def logged(name, *, samples=None, steps=None, epoch_s=None, interval=None, **overrides):
+    """A report of a log that tells of some rates."""
+    fields = {
+        "steps": None,
+        "stages": {},
+        "throughput": Throughput(
+            samples_per_s=samples, steps_per_s=steps, samples_per_s_ci=interval
+        ),
+        "epochs": None if epoch_s is None else Epochs(count=9, time=make_stat(epoch_s, count=9)),
+    }
+    return make_report(name=name, **(fields | overrides))
+
+
+def test_logged_runs_are_in_the_order_of_their_samples_per_second():
+    found = compare_logs([logged("a", samples=100), logged("b", samples=400)])
+    assert [row.label for row in found.rows] == ["b", "a"]
+    assert [row.relative for row in found.rows] == [1, 0.25]
+    assert found.best == (0,)
+    assert found.rows[0].relative_ci is None
+    low, high = found.rows[1].relative_ci
+    assert low < 0.25 < high
+
+
+def test_what_all_tell_counts_before_what_only_some_tell():
+    a = logged("a", samples=900, steps=1, epoch_s=50)
+    b = logged("b", steps=3, epoch_s=80)
+    found = compare_logs([a, b])
+    assert [row.label for row in found.rows] == ["b", "a"]
+    assert found.rows[1].relative == pytest.approx(1 / 3)
+
+
+def test_epochs_compare_runs_that_tell_nothing_else():
+    a, b = logged("a", epoch_s=80), logged("b", epoch_s=50)
+    found = compare_logs([a, b])
+    assert [row.label for row in found.rows] == ["b", "a"]
+    assert found.rows[1].relative == pytest.approx(50 / 80)
+
+
+def test_a_run_without_a_common_measure_stands_last_and_has_no_relative_speed():
+    reports = [logged("nothing"), logged("a", samples=100), logged("b", samples=90)]
+    found = compare_logs(reports)
+    assert [row.label for row in found.rows] == ["a", "b", "nothing"]
+    assert (found.rows[2].relative, found.rows[2].relative_ci) == (None, None)
+    assert 2 not in found.best
+
+
+def test_logged_runs_whose_intervals_overlap_share_the_first_place():
+    wide = [logged("a", samples=100, interval=(80, 125)), logged("b", samples=85)]
+    assert compare_logs(wide).best == (0, 1)
+    narrow = [logged("a", samples=100, interval=(99.9, 100.1)), logged("b", samples=85)]
+    assert compare_logs(narrow).best == (0,)
+
+
+def test_runs_at_different_times_differ_as_machines_do():
+    """Identical code drifted by 9.5 % within an hour on one machine."""
+    exact = [logged("a", samples=100, interval=(100, 100)), logged("b", samples=91)]
+    assert compare_logs(exact).best == (0, 1)
+
+
+def test_a_ratio_is_as_uncertain_as_both_medians_together():
+    a = logged("a", samples=100, interval=(80, 125))
+    b = logged("b", samples=50, interval=(40, 62.5))
+    low, high = compare_logs([a, b]).rows[1].relative_ci
+    assert (low, high) == pytest.approx((0.5 / 1.25**2**0.5, 0.5 * 1.25**2**0.5))
+
+
+def test_runs_that_tell_nothing_have_no_best():
+    found = compare_logs([logged("a"), logged("b")])
+    assert found.best == ()
+    assert [row.relative for row in found.rows] == [None, None]

@@ -89,6 +89,41 @@ def test_too_few_turns_have_no_width():
     assert median_half_width(np.array([])) == math.inf
 
 
+@given(times)
+def test_percentiles_are_those_of_numpy(values):
+    stat = describe(values)
+    told = (stat.p50_s, stat.p95_s, stat.p99_s)
+    assert told == pytest.approx(tuple(np.percentile(values, (50, 95, 99))))
+
+
+@pytest.mark.parametrize("n", [5001, 100_000, 3_000_000])
+def test_many_samples_are_taken_as_normal_at_no_cost(n):
+    low, high = quantile_interval(np.arange(float(n)), 0.5)
+    half = 1.96 * math.sqrt(n) / 2
+    assert low == pytest.approx(n / 2 - half, abs=3)
+    assert high == pytest.approx(n / 2 + half, abs=3)
+
+
+@given(st.lists(st.integers(0, 3), min_size=3, max_size=200).map(np.array))
+def test_the_effective_size_is_that_of_the_formula(values):
+    above = (values > np.median(values)).astype(float)
+    above -= above.mean()
+    power = (above**2).sum()
+    rho = 0 if power == 0 else min(0.99, max(0.0, (above[1:] * above[:-1]).sum() / power))
+    assert effective_size(values) == pytest.approx(values.size * (1 - rho) / (1 + rho))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(20, 400), st.floats(0.3, 3))
+@settings(max_examples=50, deadline=None)
+def test_warm_up_ends_where_the_marginal_error_is_least(seed, n, factor):
+    rng = np.random.default_rng(seed)
+    values = rng.lognormal(0, 0.05, n)
+    values[: n // 6] *= factor
+    z = np.median(values[: n // 5 * 5].reshape(-1, 5), axis=1)
+    errors = [z[d:].var() / (z.size - d) for d in range(z.size // 2 + 1)]
+    assert warmup_length(values) in (0, 5 * int(np.argmin(errors)))
+
+
 def test_describe_ignores_steps_in_which_the_stage_did_not_run():
     stat = describe(np.array([np.nan, 2.0, np.nan, 4.0]))
     assert stat.count == 2
@@ -101,6 +136,12 @@ def test_a_start_that_differs_is_warm_up(factor):
     values = np.random.default_rng(5).normal(1, 0.03, 200)
     values[:30] *= factor
     assert 25 <= warmup_length(values) <= 45
+
+
+def test_warm_up_before_a_constant_ends_where_it_begins():
+    values = np.full(400, 0.3)
+    values[:20] = 2.7
+    assert warmup_length(values) == 20
 
 
 def test_a_steady_series_has_no_warm_up():

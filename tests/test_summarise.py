@@ -5,8 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from builders import make_run
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from logged_runs import make_epochs, make_log, make_track, noisy
 
-from perfdoctor.record import LoaderRecord, Memory, StageSeries
+from perfdoctor import schema
+from perfdoctor.record import LoaderRecord, Memory, Span, StageSeries
 from perfdoctor.summarise import SERIES_POINTS, summarise
 
 
@@ -95,3 +99,212 @@ def test_memory_is_shown_as_a_share_only_where_both_are_known():
     unknown = summarise(make_run(memory=Memory(total_bytes=100)))
     assert unknown.memory.peak_share is None
     assert unknown.memory.peak_bytes is None
+
+
+def test_an_empty_log_has_no_steps_and_no_throughput():
+    report = summarise(make_log())
+    assert (report.steps, report.throughput, report.stages) == (None, None, {})
+    assert (report.stalls, report.wall, report.epochs, report.forecast) == (None, None, None, None)
+
+
+def test_records_that_tell_no_time_tell_no_steps():
+    report = summarise(make_log(np.full(20, np.nan), batch_size=32))
+    assert (report.steps, report.throughput) == (None, None)
+
+
+def test_records_without_a_time_are_left_out():
+    step_s = np.where(np.arange(40) % 2, 0.1, np.nan)
+    report = summarise(make_log(step_s, batch_size=32))
+    assert report.steps.count == 20
+    assert report.throughput.samples_per_s == pytest.approx(320)
+
+
+def test_records_count_as_often_as_they_stand_for_steps():
+    """1 000 steps at 0.1 s in ten lines, then 100 at 0.4 s in ten."""
+    steps = np.repeat([100.0, 10.0], 10)
+    step_s = np.repeat([0.1, 0.4], 10)
+    run = make_log(step_s, batch_size=32, track=make_track(20, steps=steps))
+    report = summarise(run)
+    assert report.throughput.steps_per_s == pytest.approx(1100 / 140)
+    assert report.throughput.samples_per_s == pytest.approx(32 * 1100 / 140)
+    assert report.steps.time.total_s == pytest.approx(140)
+    assert report.steps.time.mean_s == pytest.approx(140 / 1100)
+    assert report.steps.time.p50_s == pytest.approx(0.25)
+
+
+def test_averages_count_where_the_printed_steps_mislead():
+    waits = StageSeries(name="data_loading", exposed_s=np.full(30, 0.001), mean_s=np.full(30, 0.45))
+    other = StageSeries(name="other", exposed_s=np.full(30, 0.499))
+    run = make_log(
+        np.full(30, 0.5), batch_size=64, mean_step_s=np.full(30, 0.95), stages=(waits, other)
+    )
+    report = summarise(run)
+    assert report.steps.time.p50_s == 0.5
+    assert report.steps.time.mean_s == pytest.approx(0.95)
+    assert report.throughput.samples_per_s == pytest.approx(64 / 0.95)
+    assert report.throughput.median_samples_per_s == pytest.approx(64 / 0.5)
+    assert report.stages["data_loading"].share == pytest.approx(0.45 / 0.95)
+    assert report.stages["other"].share == pytest.approx(0.5 / 0.95)
+
+
+def test_a_record_without_an_average_tells_of_its_own_step_alone():
+    step_s, means = np.full(40, 0.05), np.full(40, 0.05)
+    step_s[20], means[20] = 3.55, 0.0  # the first of an epoch, six steps after the last record
+    steps = np.full(40, 10.0)
+    steps[20] = 6.0
+    run = make_log(step_s, mean_step_s=means, track=make_track(40, steps=steps))
+    report = summarise(run)
+    assert report.steps.time.total_s == pytest.approx(39 * 10 * 0.05 + 5 * 0.05 + 3.55)
+    assert report.stalls.excess_s == pytest.approx(3.5)
+
+
+def test_printed_rates_of_equal_records_have_a_harmonic_mean():
+    rates = np.tile([100.0, 300.0], 20)
+    report = summarise(make_log(np.full(40, np.nan), rates={"samples_per_s": rates}))
+    assert report.throughput.samples_per_s == pytest.approx(150)
+    assert report.throughput.median_samples_per_s == pytest.approx(200)
+    assert report.steps is None
+
+
+def test_rates_alone_are_enough_where_steps_are_empty():
+    rates = {"tokens_per_s": np.full(30, 5e4)}
+    report = summarise(make_log(rates=rates, epoch_start=np.zeros(30, bool), track=None))
+    assert report.throughput.tokens_per_s == pytest.approx(5e4)
+    assert report.throughput.samples_per_s is None
+    assert report.throughput.trend.unit == "tokens/s"
+
+
+def test_printed_rates_count_by_the_time_of_their_records():
+    step_s, rates = np.tile([1.0, 3.0], 20), np.tile([300.0, 100.0], 20)
+    report = summarise(make_log(step_s, rates={"tokens_per_s": rates}))
+    assert report.throughput.tokens_per_s == pytest.approx(150)
+
+
+def test_a_first_record_that_compiles_is_warm_up():
+    report = summarise(make_log(np.r_[254.0, noisy(100, 0.02, level=0.26)]))
+    assert report.steps.warmup_discarded == 1
+    assert report.steps.time.max_s < 1
+
+
+def test_a_run_that_begins_faster_does_not_warm_up():
+    step_s = noisy(1000, 0.02, level=np.where(np.arange(1000) < 60, 0.1, 0.4))
+    report = summarise(make_log(step_s))
+    assert report.steps.warmup_discarded == 0
+    assert [change.index for change in report.throughput.trend.change_points] == [60]
+
+
+def test_a_long_slow_start_is_a_change_and_no_warm_up():
+    step_s = noisy(1000, 0.02, level=np.where(np.arange(1000) < 200, 0.4, 0.1))
+    report = summarise(make_log(step_s))
+    assert report.steps.warmup_discarded == 0
+    assert [change.index for change in report.throughput.trend.change_points] == [200]
+
+
+def test_the_wall_clock_adds_up():
+    spans = (Span(name="train", seconds=60), Span(name="validation", seconds=20, count=4))
+    wall = summarise(make_log(spans=spans, wall_s=100.0, started_at=1_645_358_446.0)).wall
+    assert {p.name: (p.seconds, p.count) for p in wall.parts} == {
+        "train": (60, 1),
+        "validation": (20, 4),
+        "unexplained": (20, 1),
+    }
+    assert sum(part.share for part in wall.parts) == pytest.approx(1)
+    assert wall.started_at == "2022-02-20T12:00:46"
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["train", "validation", "unexplained"]), st.floats(0, 1e6)),
+        max_size=6,
+    ),
+    st.none() | st.floats(0, 2e6),
+)
+@settings(deadline=None)
+def test_parts_of_the_wall_clock_always_add_up(told, wall_s):
+    spans = tuple(Span(name=name, seconds=seconds) for name, seconds in told)
+    wall = summarise(make_log(spans=spans, wall_s=wall_s)).wall
+    if wall is None:
+        assert (wall_s or 0) + sum(seconds for _, seconds in told) == 0
+        return
+    assert sum(part.share for part in wall.parts) == pytest.approx(1)
+    assert sum(part.seconds for part in wall.parts) == pytest.approx(wall.total_s)
+    assert len({part.name for part in wall.parts}) == len(wall.parts)
+
+
+def test_epochs_are_those_that_the_log_tells_of():
+    epochs = make_epochs(8, time_s=60.0, validation_s=np.full(8, 12.0))
+    found = summarise(make_log(epochs=epochs)).epochs
+    assert (found.count, found.time.p50_s, found.validation.p50_s) == (8, 60, 12)
+
+
+def test_series_of_records_stay_side_by_side():
+    count = 7 * SERIES_POINTS + 13
+    step_s = 1.0 + np.arange(count)
+    data = StageSeries(name="data_loading", exposed_s=step_s / 2)
+    run = make_log(
+        step_s,
+        every=10,
+        stages=(data,),
+        rates={"tokens_per_s": 2 * step_s},
+        epochs=make_epochs(3, time_s=7.0, validation_s=np.full(3, 2.0)),
+    )
+    series = {name: np.array(values) for name, values in summarise(run).series.items()}
+    assert SERIES_POINTS / 2 < series["step_s"].size <= SERIES_POINTS
+    index = series["step_s"] - 1
+    assert series["step"].tolist() == (10 * index).tolist()
+    assert series["line"].tolist() == (11 + index).tolist()
+    assert series["data_loading_s"] == pytest.approx(series["step_s"] / 2, rel=1e-5)
+    assert series["tokens_per_s"] == pytest.approx(series["step_s"] * 2, rel=1e-5)
+    assert (np.diff(index) > 0).all() and index[-1] > 0.99 * count
+    assert series["epoch_s"].tolist() == [7, 7, 7]
+    assert series["validation_s"].tolist() == [2, 2, 2]
+
+
+def test_long_numbers_keep_their_digits():
+    track = make_track(3, step=np.array([1_234_567.0, 1_234_568, 1_234_569]))
+    run = make_log([0.1234567, 0.2, 0.3], track=track)
+    series = summarise(run).series
+    assert series["step"] == (1_234_567, 1_234_568, 1_234_569)
+    assert series["step_s"][0] == 0.123457
+
+
+def test_thinning_shows_regular_stalls_as_often_as_they_are():
+    step_s = np.full(100 * SERIES_POINTS, 0.1)
+    step_s[::50] = 5.0  # a stride of 100 from the first record on would see nothing else
+    kept = np.array(summarise(make_log(step_s)).series["step_s"])
+    assert 0.01 < (kept > 1).mean() < 0.04
+
+
+def test_the_slowest_records_are_kept_with_their_places():
+    step_s = noisy(50 * SERIES_POINTS, 0.05, level=0.1)
+    step_s[[777, 54_321]] = [9.0, 8.0]
+    series = summarise(make_log(step_s)).series
+    slowest = dict(zip(series["slow_line"], series["slow_s"], strict=True))
+    assert slowest[777 + 11] == 9
+    assert slowest[54_321 + 11] == 8
+    assert len(slowest) == 20
+
+
+def test_hardware_that_was_not_read_is_absent():
+    run = make_log(utilisation={"gpu": np.array([50.0, np.nan, 70.0]), "cpu": np.array([np.nan])})
+    report = summarise(run)
+    assert list(report.utilisation) == ["gpu"]
+    assert report.utilisation["gpu"].mean == 60
+
+
+@given(
+    st.lists(st.none() | st.floats(1e-4, 1e3), max_size=60),
+    st.sampled_from([None, 7]),
+    st.sampled_from([np.nan, 32.0]),
+    st.sampled_from([1.0, 50.0]),
+)
+@settings(max_examples=60, deadline=None)
+def test_whatever_a_log_tells_becomes_a_report(times, per_epoch, batch_size, every):
+    step_s = np.array([np.nan if t is None else t for t in times])
+    run = make_log(step_s, per_epoch=per_epoch, batch_size=batch_size, every=every)
+    report = summarise(run)
+    assert schema.from_json(schema.to_json(report)) is not None
+    if report.throughput is None:
+        return
+    rates = 1 / np.array([t for t in times if t is not None])
+    assert 0.99 * rates.min() <= report.throughput.steps_per_s <= 1.01 * rates.max()

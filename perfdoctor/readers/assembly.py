@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -61,7 +60,7 @@ def assemble(
             path=reading.path,
             format=reading.format,
             framework=reading.framework,
-        ),  # fmt: skip
+        ),
         environment=Environment(),
         configuration=dict(reading.configuration),
         step_s=step_s,
@@ -318,8 +317,9 @@ def _at(records: Records, steps: Steps, step_s: Floats) -> Floats | None:
     for role in ("time", "elapsed_s"):
         values = column(records, steps, role)
         if values is not None and np.isfinite(values).mean() > 0.5:
-            start: Any = values[np.isfinite(values)][0]
-            return values - start
+            start = float(values[np.isfinite(values)][0])
+            found: Floats = values - start
+            return found
     spent = np.nan_to_num(step_s * np.where(np.isfinite(steps.covers), steps.covers, 1.0))
     return np.cumsum(spent)
 

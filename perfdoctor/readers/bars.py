@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from perfdoctor.readers.lexer import Kind
 from perfdoctor.readers.line_values import Seen
@@ -11,8 +12,7 @@ from perfdoctor.readers.roles import Field
 from perfdoctor.readers.units import INVERSE, RATE, TIME, Unit
 from perfdoctor.readers.vocabulary import label_of
 
-PROGRESS_BAR = re.compile(r"[0-9.]+\s?%\s?(?:Completed)?\s?[|\[]|it/s|s/it|[=>.]\]\s?-\s")
-_BAR_TIMES = re.compile(r"\[\s*$")
+PROGRESS_BAR = re.compile(r"[0-9.]\s?%\s?(?:Completed)?\s?[|\[]|it/s|s/it|[=>.]\]\s?-\s")
 BAR_ETA = "bar_eta"
 #: `100% (124 of 124) |####| Elapsed Time: 1:01:55`, the bar of the package progressbar2
 _BAR_OF = re.compile(r"^\s{0,20}[0-9]{1,3}% \([0-9]{1,9} of [0-9]{1,9}\) \|")
@@ -25,7 +25,7 @@ def progress_bar(line: str, seen: Sequence[Seen]) -> Iterator[Field]:
         if token.kind not in (Kind.MINUTES, Kind.CLOCK, Kind.DURATION) or token.value is None:
             continue
         remains = line[token.end : token.end + 2].lstrip().startswith("<")
-        opened = _BAR_TIMES.search(line[: token.start]) is not None
+        opened = line[max(0, token.start - 20) : token.start].rstrip().endswith("[")
         counted = before is not None and before.token.kind in (Kind.FRACTION, Kind.NUMBER)
         if opened and counted and (remains or (after is not None and _is_rate(after.unit))):
             value.meaning = None
@@ -46,7 +46,7 @@ def progress_bar(line: str, seen: Sequence[Seen]) -> Iterator[Field]:
 def _keras(seen: Sequence[Seen]) -> Iterator[Field]:
     """`1875/1875 [====] - 2s 1ms/step`: seconds without a name before the time of a step."""
     counted = any(v.token.kind == Kind.FRACTION and v.unit is None for v in seen)
-    for value, after in zip(seen, seen[1:], strict=False):
+    for value, after in pairwise(seen):
         follows = after.unit is not None and after.unit.kind == INVERSE and not after.label.words
         timed = value.unit is not None and value.unit.kind == TIME and not value.label.words
         if counted and follows and timed and value.token.value is not None:

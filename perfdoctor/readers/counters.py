@@ -85,6 +85,16 @@ def _leading(line: str, seen: Sequence[Seen], labelled: set[str]) -> Iterator[Fi
     times = any(v.unit is not None and v.unit.kind in (TIME, RATE, INVERSE) for v in seen)
     after = _AFTER_COUNTER if times and first.unit is None else _AFTER_COUNTER[:2]
     leads = not line[: first.token.start].strip() and line[first.token.end :].startswith(after)
+    counted = labelled & {"step", "epoch"}
+    if (
+        leads
+        and counted
+        and first.token.value is not None
+        and line.startswith(": ", first.token.end)
+    ):
+        first.meaning = None
+        yield Field("rank", first.token.value)  # as `srun --label` writes before each line
+        return
     if leads and first.token.value is not None and not labelled & {"step", "epoch"}:
         labelled.add("step")
         first.meaning = None
@@ -110,7 +120,8 @@ def _named_by_phase(
     """ "Train: 0 [50/1251]" counts epochs, "train 050 1.77 99.0" counts steps."""
     for value in seen:
         words = set(value.label.words)
-        if not words or not words <= TRAIN_WORDS | VALIDATION_WORDS or not value.token.integer:
+        phases = TRAIN_WORDS | VALIDATION_WORDS - {"eval", "evaluation"}
+        if not words or not words <= phases or not value.token.integer:
             continue
         if value.token.kind != Kind.NUMBER or value.unit is not None or value.token.value is None:
             continue

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perfdoctor.readers.records import METRIC, TRAIN, VALIDATION, Records
-from perfdoctor.readers.rows import Steps, known, whole_epochs
+from perfdoctor.readers.rows import Steps, forward_fill, known, whole_epochs
 from perfdoctor.record import EpochSeries, Floats
 
 _GROWING = 0.9
@@ -53,7 +53,7 @@ def _begun_before(epoch: Floats, records: Records) -> Floats:
 
 def _numbers(epoch: Floats, records: Records, steps: Steps) -> Floats:
     """The epochs' numbers in their order."""
-    rows = known(records, "epoch") | known(records, "epoch_s")
+    rows = known(records, "epoch") | known(records, "epoch_s") | known(records, "epoch_s_mean")
     named = epoch[rows]
     found: Floats = np.unique(named[np.isfinite(named)])
     if found.size == 0 and steps.steps_per_epoch and steps.epoch_start.sum() > 1:
@@ -81,6 +81,7 @@ def _epoch_times(
     records: Records, steps: Steps, epoch: Floats, numbers: Floats
 ) -> Iterator[Floats]:
     training = records.column("phase") != VALIDATION
+    yield _shared(_by_epoch(epoch, records, "epoch_s_mean", numbers, training))
     owned = known(records, "epoch") | (known(records, "epoch_s"))
     yield _settled(_by_epoch(epoch, records, "epoch_s", numbers, training & owned), numbers)
     named = known(records, "epoch") & _plain(records) & (records.column("phase") == TRAIN)
@@ -120,6 +121,11 @@ def _by_epoch(
                                            == epoch[usable])  # fmt: skip
         found[place[inside]] = records.column(role)[usable][inside]
     return found
+
+
+def _shared(values: Floats) -> Floats:
+    """ "6 epochs completed in 2.3 hours": each of them took as long."""
+    return forward_fill(values[::-1])[::-1]
 
 
 def _settled(values: Floats, numbers: Floats) -> Floats:
@@ -244,7 +250,8 @@ def _validation_times(records: Records, epoch: Floats, numbers: Floats) -> Itera
     if "bar_elapsed_s" in records and "step_total" in records:
         done = validation & (records.column("step") == records.column("step_total"))
         yield _by_epoch(epoch, records, "bar_elapsed_s", numbers, done)
-    whole = validation & _plain(records)
+    lone = ~(np.append(False, validation[:-1]) | np.append(validation[1:], False))
+    whole = validation & (_plain(records) | lone)
     for role in ("unclear_s", "elapsed_s", "epoch_s"):
         yield _by_epoch(epoch, records, role, numbers, whole)
 

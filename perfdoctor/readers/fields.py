@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from perfdoctor.readers.bars import progress_bar
 from perfdoctor.readers.counters import counters
@@ -39,6 +40,7 @@ def analyse(line: str, dialect: Dialect, hints: Hints | None = None) -> Template
     phase = phase_of(line, seen)
     fields = [*named, *_moment(line, seen), *progress_bar(line, seen)]
     fields += counters(line, seen, hints)
+    _after_marks(line, seen)
     taken = {f.role for f in fields}
     loose: list[Value] = []
     for value in seen:
@@ -50,7 +52,10 @@ def analyse(line: str, dialect: Dialect, hints: Hints | None = None) -> Template
         role = value.meaning.role
         if role not in taken:
             taken.add(role)
-            fields.append(Field(role, value.token.value, value.meaning.scale, value.per))
+            shared = "_mean" if role == "epoch_s" and value.per is not None else ""
+            fields.append(Field(role + shared, value.token.value, value.meaning.scale, value.per))
+    if not any(v.label.any(("step", "iter", "iteration", "batch")) for v in seen):
+        fields = _of_epochs(fields)
     fields += _epoch_marks(line, fields)
     device = any(v.meaning is not None and v.meaning.device for v in seen)
     return Template(tuple(fields), phase, device, tuple(loose))
@@ -62,6 +67,29 @@ _OPTION = re.compile(r"(?<!\S)--[a-zA-Z]")
 def _is_settings(line: str) -> bool:
     """A command line or printed arguments: numbers that nothing has measured."""
     return "Namespace(" in line or len(_OPTION.findall(line)) > 2
+
+
+_MARK = re.compile(r"\[(?:val|valid|validation|eval|test|dev)\]")
+
+
+def _after_marks(line: str, seen: Sequence[Seen]) -> None:
+    """ "[train] loss=2.8, time=102 seconds, [valid] loss=2.3, time=3 seconds": two times."""
+    mark = _MARK.search(line)
+    if mark is None or not any(v.meaning for v in seen if v.token.end < mark.start()):
+        return
+    for value in seen:
+        times = value.meaning is not None and value.meaning.role in ("unclear_s", "elapsed_s")
+        if times and value.meaning is not None and value.token.start > mark.end():
+            value.meaning = replace(value.meaning, role="validation_s")
+
+
+def _of_epochs(fields: list[Field]) -> list[Field]:
+    """A line that tells of training and of validation is of an epoch; so is its fraction."""
+    roles = {f.role for f in fields}
+    if not {"train_s", "validation_s", "step_total"} <= roles or "epoch" in roles:
+        return fields
+    names = {"step": "epoch", "step_total": "epoch_total"}
+    return [replace(f, role=names.get(f.role, f.role)) for f in fields]
 
 
 def _moment(line: str, seen: Sequence[Seen]) -> Iterator[Field]:

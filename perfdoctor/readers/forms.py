@@ -53,8 +53,8 @@ FORMS: tuple[Form, ...] = (
         "pytorch_imagenet",
         "PyTorch's ImageNet example and its many descendants",
         "Epoch: [17][ 8000/10010]  Time  0.501 ( 0.983)  Data  0.000 ( 0.438)",
-        rf"(?:Epoch|Train|TRAIN)\S{{0,8}} ?\[ ?[0-9]+[^\]]{{0,8}}\] ?\[ *[0-9]+ ?/ ?[0-9]+ ?\].{{0,12}}"
-        rf"(?:Batch )?Time:? +{_N}s? +\(",
+        rf"(?:Epoch|Train|TRAIN)\S{{0,8}} ?\[ ?[0-9]+[^\]]{{0,8}}\] ?\[ *[0-9]+ ?/ ?[0-9]+ ?\]"
+        rf".{{0,12}}(?:Batch )?Time:? +{_N}s? +\(",
         0.85,
         "pytorch",
         Hints(roles={"time": "step_s", "batch_time": "step_s"}),
@@ -133,7 +133,8 @@ FORMS: tuple[Form, ...] = (
         "yolov5_console",
         "YOLOv5 and YOLOv7",
         "     0/199     18.6G    0.1738    0.0142   0.01563        55      1600: 100%",
-        r"^ +Epoch +gpu_mem +|YOLO(?:v5|R|v7) .{0,3}v?[0-9]|^\s{3,}[0-9]+/[0-9]+ +[0-9.]+G +[0-9.]+ ",
+        r"^ +Epoch +gpu_mem +|YOLO(?:v5|R|v7) .{0,3}v?[0-9]"
+        r"|^\s{3,}[0-9]+/[0-9]+ +[0-9.]+G +[0-9.]+ ",
         0.8,
         "yolov5",
     ),
@@ -182,7 +183,7 @@ FORMS: tuple[Form, ...] = (
     _form(
         "megatron",
         "Megatron-LM, GPT-NeoX",
-        " iteration      182/  250000 | consumed samples: 186368 | elapsed time per iteration (ms): 126",
+        " iteration  182/ 250000 | consumed samples: 186368 | elapsed time per iteration (ms): 126",
         r"elapsed time per iteration \((?:ms|s)\): ",
         0.95,
         "megatron",
@@ -417,7 +418,7 @@ FORMS: tuple[Form, ...] = (
         "keras_progress",
         "Keras on the console",
         "1875/1875 [==============================] - 2s 1ms/step - loss: 0.4830",
-        r"[0-9]+/[0-9]+ (?:\[[=>.]+\] -|━+) .{0,24}(?:s|ms|us|µs)/(?:step|epoch|sample)"
+        r"[0-9]/[0-9]+ (?:\[[=>.]+\] -|━+) .{0,24}(?:s|ms|us|µs)/(?:step|epoch|sample)"
         r"|^ *[0-9]+/[0-9]+ - [0-9]+m?s (?:[0-9]+[a-zµ]{1,2}/[a-z]{1,8} )?- ",
         0.84,
         "keras",
@@ -476,14 +477,14 @@ FORMS: tuple[Form, ...] = (
         "generic_tok_s",
         "language models that print tokens per second",
         "step   710 | loss 4.3713 | lr 2.99e-04 | 414 tok/s",
-        r"[0-9.]+k? ?(?:tok|tokens)/s",
+        r"[0-9.]k? ?(?:tok|tokens)/s",
         0.55,
     ),
     _form(
         "tqdm",
         "tqdm's progress bars",
         " 21%|██▏       | 110/513 [00:47<02:53,  2.33it/s]",
-        r"[0-9]+/[0-9]+ \[[0-9:]+<[0-9:?]+, +[0-9.?]+ ?(?:it/s|s/it|[a-z]{1,12}/s|s/[a-z]{1,12})",
+        r"[0-9]/[0-9]+ \[[0-9:]+<[0-9:?]+, +[0-9.?]+ ?(?:it/s|s/it|[a-z]{1,12}/s|s/[a-z]{1,12})",
         0.5,
     ),
 )

@@ -6,8 +6,8 @@ import re
 from dataclasses import replace
 
 from perfdoctor.readers.fields import Field, Template
-from perfdoctor.readers.lines import Chunk
 from perfdoctor.readers.lexer import Dialect, Kind, Token, tokens
+from perfdoctor.readers.lines import Chunk
 from perfdoctor.readers.units import COUNT, unit_at
 from perfdoctor.readers.vocabulary import label_of, meaning_of
 
@@ -17,6 +17,7 @@ _NAME = re.compile(r"^[A-Za-z_#\u4e00-\u9fff][\w./()%@\- \u4e00-\u9fff]{0,40}$")
 _RULE = re.compile(r"^[\s\-=+|*_─━│┼╋┃┏┓┡┩┌┐├┤]*$")
 _LETTERS = re.compile(r"[A-Za-z]{2,}")
 _FEWEST = 3
+_TOLD_BY_THEMSELVES = ("time", "clock", "steps_per_s", "step_s", "bar_elapsed_s", "step")
 
 
 def header_above(lines: Chunk, i: int, line: str) -> tuple[str, ...] | None:
@@ -53,9 +54,8 @@ def with_header(found: Template, line: str, header: tuple[str, ...], dialect: Di
             fields.setdefault(entry.role, entry)
     named = {id(entry.value) for entry in fields.values()}
     for entry in found.fields:
-        if entry.role in ("time", "clock", "steps_per_s", "step_s", "bar_elapsed_s", "step"):
-            if id(entry.value) not in named:
-                fields.setdefault(entry.role, entry)
+        if entry.role in _TOLD_BY_THEMSELVES and id(entry.value) not in named:
+            fields.setdefault(entry.role, entry)
     return replace(found, fields=tuple(fields.values()))
 
 

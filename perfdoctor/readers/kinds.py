@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib import import_module
+from itertools import pairwise
 from typing import Any, Protocol
 
 from perfdoctor.readers.files import Head, Source
@@ -89,7 +90,7 @@ def _day_first(dates: Sequence[tuple[int, int]]) -> bool:
 def _disorder(dates: Sequence[tuple[int, int]]) -> tuple[int, int]:
     """How often (month, day) goes back, and how many days there are from first to last."""
     days = [31 * month + day for month, day in dates]
-    back = sum(later < earlier for earlier, later in zip(days, days[1:], strict=False))
+    back = sum(later < earlier for earlier, later in pairwise(days))
     return back, (days[-1] - days[0] if days else 0)
 
 
@@ -147,6 +148,7 @@ def text_reading(
     name: str, path: str, head: Head, found: TextRecords, framework: str | None,
     notes: tuple[str, ...] = (),
 ) -> Reading:  # fmt: skip
+    """The reading of a text."""
     if found.cut:
         notes = (*notes, f"{found.cut} overlong lines were read only at their beginning.")
     return Reading(

@@ -47,19 +47,22 @@ _TOKENS = re.compile(
             r"(?: {1,9}[0-9]{1,20} {1,2}[\w.\-]{1,80}:[0-9]{1,6}\])?",
             "compact": r"(?<![\w])[0-9]{8}[-_ T][0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,9})?",
             "identifier": r"(?<![\w])[0-9]{8}[-_][0-9]{4,6}(?![\w])",
-            "days": r"(?<![A-Za-z0-9_.])[0-9]{1,5} ?(?:days?|d|天),? {0,2}[0-9]{1,2}:[0-9]{2}:[0-9]{2}"
+            "days": r"(?<![A-Za-z0-9_.])[0-9]{1,5} ?(?:days?|d|天),? {0,2}"
+            r"[0-9]{1,2}:[0-9]{2}:[0-9]{2}"
             r"(?:\.[0-9]{1,9})?",
             "compound": rf"(?<![A-Za-z0-9_.])[0-9]{{1,7}}(?:\.[0-9]{{1,9}})? ?{_PART}(?![A-Za-z/])"
             rf"{_MORE}(?:{_MORE})?(?:{_MORE})?",
             "hms": r"(?<![A-Za-z0-9_:.])[0-9]{1,5}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,9})?(?![\w:])",
             "ms": r"(?<![A-Za-z0-9_:.])[0-9]{1,5}:[0-9]{2}(?:\.[0-9]{1,9})?(?![\w:])",
-            "fraction": r"(?<![A-Za-z0-9_.])[0-9]{1,12}(?: {0,3}/ {0,6}| of )[0-9]{1,12}(?![\w.]*[./][0-9])"
-            r"(?![0-9])",
+            "fraction": r"(?<![A-Za-z0-9_.])[0-9]{1,12}(?: {0,3}/ {0,6}| of )[0-9]{1,12}"
+            r"(?![\w.]*[./][0-9])(?![0-9])",
             "attached": r"(?<![A-Za-z])(?:[Ee]poch|EPOCH|[Ss]tep|[Ii]ter|[Bb]atch|[Rr]ank|RANK"
             r"|[Ee]p)(?=_?[0-9]{1,12}(?![\w.]*[A-Za-z_]))_?",
-            "number": r"(?<![A-Za-z0-9_.])[-+]?(?:(?:[0-9]{1,3}(?:,[0-9]{3}){1,6}(?![0-9,])|[0-9]{1,40})"
+            "number": r"(?<![A-Za-z0-9_.])[-+]?"
+            r"(?:(?:[0-9]{1,3}(?:,[0-9]{3}){1,6}(?![0-9,])|[0-9]{1,40})"
             r"(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE][-+]?[0-9]{1,4}(?![\w]))?",
-            "missing": r"(?<![\w])[-+]?(?:nan|NaN|NAN|inf|Inf|INF|[Ii]nfinity|None|null|N/A)(?![\w])",
+            "missing": r"(?<![\w])[-+]?"
+            r"(?:nan|NaN|NAN|inf|Inf|INF|[Ii]nfinity|None|null|N/A)(?![\w])",
         }.items()
     )
 )
@@ -170,8 +173,8 @@ def _token(
             return Token(Kind.MISSING, start, end)
         case "place" | "source" | "hexadecimal" | "version" | "identifier":
             return Token(Kind.OPAQUE, start, end)
-    value = _moment(name, text, found, dialect)
-    return Token(Kind.OPAQUE if value is None else Kind.MOMENT, start, end, value)
+    moment = _moment(name, text, found, dialect)
+    return Token(Kind.OPAQUE if moment is None else Kind.MOMENT, start, end, moment)
 
 
 def _number(text: str, start: int, end: int, found: tuple[int, ...], dialect: Dialect) -> Token:

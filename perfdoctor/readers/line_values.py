@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice, pairwise
 
 from perfdoctor.readers.lexer import Dialect, Kind, Token, tokens
 from perfdoctor.readers.roles import Field
@@ -32,6 +33,8 @@ class Seen:
     per: Value | None = None
 
 
+#: A line of more values is data, no record; its first ones are looked at.
+_MOST_VALUES = 400
 #: "160.109477 seconds elapsed, finished iteration 36"
 _NAMED_BEHIND = re.compile(r"\s?(elapsed|since start|so far)(?![A-Za-z0-9_:=])(?! ?[:=])")
 
@@ -39,7 +42,7 @@ _NAMED_BEHIND = re.compile(r"\s?(elapsed|since start|so far)(?![A-Za-z0-9_:=])(?
 def values_of(line: str, dialect: Dialect) -> Iterator[Seen]:
     """Every value with the name before it and the unit behind it."""
     position = 0
-    for token in tokens(line, dialect):
+    for token in islice(tokens(line, dialect), _MOST_VALUES):
         gap = line[position : token.start]
         raw = _last_clause(gap)
         unit = unit_at(line, token.end) if token.kind in (Kind.NUMBER, Kind.FRACTION) else None
@@ -54,11 +57,8 @@ def values_of(line: str, dialect: Dialect) -> Iterator[Seen]:
 
 def _last_clause(gap: str) -> str:
     """The name that stands right before a value."""
-    text = gap.rstrip(_JOIN)
-    for match in _CLAUSE.finditer(text[-96:]):
-        pass
     start = 0
-    tail = text[-96:]
+    tail = gap.rstrip(_JOIN)[-96:]
     for match in _CLAUSE.finditer(tail):
         # a unit in parentheses belongs to the name: "time (ms): 12"
         if match.end() < len(tail) or match.group() not in ")])】":
@@ -90,7 +90,7 @@ _FOR = re.compile(r"\b(?:in|took|takes?|for|per|completed|done|finished)\b|/", r
 
 def inherit(seen: list[Seen]) -> None:
     """ "Time(1000 iters): 2.6", "6 epochs completed in 2.3 h", "took 4.2 s for 100 steps"."""
-    for before, after in zip(seen, seen[1:], strict=False):
+    for before, after in pairwise(seen):
         _pass_on(before, after)
         count, time = (before, after) if _counts(before) else (after, before)
         if not _counts(count) or not _takes_time(time):
@@ -129,18 +129,19 @@ _TO = re.compile(r"\s?[-–]\s{0,6}")
 
 def ranges(line: str, seen: Sequence[Seen]) -> Iterator[Field]:
     """ "Minibatch[ 271- 280]", "1-682batch": the line is about all steps from one to the other."""
-    for first, last in zip(seen, seen[1:], strict=False):
+    for first, last in pairwise(seen):
         both = first.token.kind == last.token.kind == Kind.NUMBER
         if not both or not (first.token.integer and last.token.integer):
             continue
         counted = last.unit is not None and last.unit.kind == COUNT and last.unit.thing == "step"
         named = counted or first.label.any(("batch", "minibatch", "iter", "iteration", "step"))
         joined = _TO.fullmatch(line[first.token.end : last.token.start])
-        if joined is None or not named or first.token.value is None:
+        value = first.token.value
+        if joined is None or not named or value is None:
             continue
         last.label = first.label if not counted else last.label
         first.label, first.token = label_of(""), replace(first.token, kind=Kind.OPAQUE)
-        yield Field("step_first", first.token.value)
+        yield Field("step_first", value)
         return
 
 

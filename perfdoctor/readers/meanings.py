@@ -11,13 +11,15 @@ from perfdoctor.readers.line_values import Seen
 from perfdoctor.readers.roles import Hints
 from perfdoctor.readers.units import COUNT, INVERSE, PERCENT, RATE, TIME, Unit
 from perfdoctor.readers.vocabulary import Meaning, meaning_of
+from perfdoctor.readers.word_sets import word_set
 
-_STATISTICS = frozenset("avg average mean max min std median smoothed global ema smooth".split())
+_STATISTICS = word_set("avg average mean max min std median smoothed global ema smooth")
 #: Seconds since 1970 have ten digits from 2001 to 2286, milliseconds thirteen.
 _MOMENT_DIGITS = {10: 1.0, 13: 1e-3}
 
 
 def meaning_in_line(value: Seen, hints: Hints) -> Meaning | None:
+    """What a value is, by its name, its unit, and what the format says of both."""
     found = _named_meaning(value, hints)
     if found is None or not found.role.endswith("_s") or "per_s" in found.role:
         return found

@@ -8,8 +8,10 @@ from collections.abc import Iterable
 from perfdoctor.readers.records import TRAIN, VALIDATION, Records, from_rows
 
 _LINE = re.compile(
-    r":::MLLOG (?P<json>\{.{1,4000})|:::MLL (?P<s6>[0-9.]{10,24}) (?P<k6>\w{1,60}): ?(?P<v6>.{0,400})"
-    r"|:::MLPv[0-9.]{1,8} \S{1,40} (?P<s5>[0-9.]{10,24}) \([^)]{0,200}\) (?P<k5>\w{1,60})(?:: ?(?P<v5>.{0,200}))?"
+    r":::MLLOG (?P<json>\{.{1,4000})"
+    r"|:::MLL (?P<s6>[0-9.]{10,24}) (?P<k6>\w{1,60}): ?(?P<v6>.{0,400})"
+    r"|:::MLPv[0-9.]{1,8} \S{1,40} (?P<s5>[0-9.]{10,24}) \([^)]{0,200}\) "
+    r"(?P<k5>\w{1,60})(?:: ?(?P<v5>.{0,200}))?"
 )
 _TIME_MS = re.compile(r'"time_ms": ?([0-9.]{10,24})')
 _KEY = re.compile(r'"key": ?"(\w{1,60})"')

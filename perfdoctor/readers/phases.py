@@ -9,17 +9,20 @@ from perfdoctor.readers.bars import PROGRESS_BAR
 from perfdoctor.readers.lexer import Kind
 from perfdoctor.readers.line_values import Seen
 from perfdoctor.readers.records import OTHER_PHASE, TRAIN, VALIDATION
+from perfdoctor.readers.word_sets import word_set
 
+#: "epoch 1 validation: loss 1.5 time 11 s"
+_ANNOUNCED = re.compile(r"(?<![A-Za-z0-9_])[Ee]poch #?[0-9]{1,6}[ ,|\-]{1,4}([A-Za-z]{2,12}):")
 _PHASE_WORDS = re.compile(r"[A-Za-z]+|[\u4e00-\u9fff]+")
-VALIDATION_WORDS = frozenset(
+VALIDATION_WORDS = word_set(
     "val valid validation validate validating eval evaluation evaluating evaluate test tests "
-    "testing dev cv inference 验证 测试 评估".split()
+    "testing dev cv inference 验证 测试 评估"
 )
-TRAIN_WORDS = frozenset("train training trn 训练".split())
-_OTHER_WORDS = frozenset(
+TRAIN_WORDS = word_set("train training trn 训练")
+_OTHER_WORDS = word_set(
     "download downloading loading tokenizing map mapping filter filtering generating preprocessing "
     "extracting grouping saving caching scanning fetching sanity resolving building "
-    "tokenization processing dataset".split()
+    "tokenization processing dataset"
 )
 
 
@@ -32,6 +35,7 @@ def phase_of(line: str, seen: Sequence[Seen]) -> float:
     words = {w.lower() for w in _PHASE_WORDS.findall(head[-120:])}
     marked = {w.lower() for w in re.findall(r"[(\[\"']([a-zA-Z]{2,10})[)\]\"']", line[:200])}
     words |= marked & (VALIDATION_WORDS | TRAIN_WORDS)
+    words |= {m.group(1).lower() for m in _ANNOUNCED.finditer(line[:200])} & VALIDATION_WORDS
     if words & TRAIN_WORDS:
         return TRAIN
     if words & VALIDATION_WORDS:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from perfdoctor.readers.records import TRAIN, VALIDATION, Records
+from perfdoctor.readers.records import TRAIN, Records
 from perfdoctor.readers.values import DAY_S
 from perfdoctor.record import Bools, Floats
 
@@ -43,8 +43,10 @@ def with_time(records: Records) -> Records:
         time = columns["time"]
         known = np.isfinite(time)
         jumps = np.diff(time[known], prepend=time[known][:1])
-        years = np.cumsum(jumps < -300 * DAY_S) - np.cumsum(jumps > 30_000 * DAY_S)
-        if years.any() and float(time[known].max()) < 4 * 366 * DAY_S:
+        later: Indices = np.cumsum(jumps < -300 * DAY_S)
+        years = later - np.cumsum(jumps > 30_000 * DAY_S)
+        yearless = bool((time[known] < 4 * 366 * DAY_S).all())
+        if yearless and bool((years != 0).any()):
             time = time.copy()
             time[known] += years * 366 * DAY_S
             columns["time"] = time
@@ -167,15 +169,15 @@ def training_steps(records: Records) -> Iterator[Steps]:
         yield _chosen(records, usable & times)
     yield _chosen(records, usable)
     loose = train & times & ~stepped & ~_summaries(records)
-    if not _one_an_epoch(records, loose):
-        yield _chosen(records, loose)
+    yield _chosen(records, loose & ~_one_an_epoch(records, loose))
 
 
-def _one_an_epoch(records: Records, loose: Bools) -> bool:
+def _one_an_epoch(records: Records, loose: Bools) -> Bools:
     """Times without a name or counter that come as often as epochs do are theirs."""
     epochs = np.unique(records.column("epoch")[known(records, "epoch")]).size
     unclear = known(records, "unclear_s") & loose
-    return bool(epochs > 1 and unclear.any() and loose.sum() == unclear.sum() <= 1.2 * epochs)
+    found: Bools = unclear & (epochs > 1) & (unclear.sum() <= 1.2 * epochs)
+    return found
 
 
 def _told(records: Records) -> Bools:
@@ -238,6 +240,8 @@ def _one_rank(records: Records, rows: Indices) -> tuple[Indices, int]:
     if not rows.size or named.sum() < 0.5 * rows.size:
         return rows, 1
     found = np.unique(rank[named])
+    if found.size > rows.size / 2:
+        return rows, 1  # numbers of lines, or of something else that goes on
     return rows[rank == found[0]], int(found.size)
 
 
@@ -257,7 +261,8 @@ def _once(records: Records, rows: Indices) -> Indices:
     stepped = np.isfinite(records.column("step")[rows[1:]])
     if "bar_elapsed_s" in records:
         return rows
-    return rows[np.append(True, ~(same & stepped))]
+    found: Indices = rows[np.append(True, ~(same & stepped))]
+    return found
 
 
 def _ordered(records: Records, rows: Indices, ranks: int) -> Steps:

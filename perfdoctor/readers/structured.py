@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,14 +19,15 @@ from perfdoctor.readers.lines import chunks
 from perfdoctor.readers.records import METRIC, TRAIN, VALIDATION, Records
 from perfdoctor.readers.values import Runs
 from perfdoctor.readers.vocabulary import Meaning, label_of, meaning_of
+from perfdoctor.readers.word_sets import word_set
 from perfdoctor.record import Floats, UnreadLine
 
 _PREFIX = re.compile(rb"^[^{\n]{0,200}?(?=\{\")")
 _NO_NUMBER = re.compile(rb"-?\bInfinity\b|\bNaN\b")
 _DIGITS = re.compile(rb"[0-9]+")
-_TIMESTAMPS = frozenset(
+_TIMESTAMPS = word_set(
     "timestamp _timestamp time_stamp wall_time walltime datetime date finishtime finish_time ts "
-    "logged_at created_at @timestamp asctime".split()
+    "logged_at created_at @timestamp asctime"
 )
 #: Seconds since 1970 lie between these (2001 and 2096); above, they are milliseconds.
 _EPOCH_S = (1e9, 4e9)
@@ -43,7 +45,7 @@ class Table:
     unread: int = 0
     unread_samples: list[UnreadLine] = field(default_factory=list)
     last_line: int = 0
-    dialect: Dialect = Dialect()
+    dialect: Dialect = field(default_factory=Dialect)
     parts: bool = False
 
     def add(self, line: int, row: Iterable[tuple[str, Any]]) -> None:
@@ -79,7 +81,7 @@ class Table:
         else:
             number, clock = float(value), ""
         meaning = self.meaning(name, number, clock)
-        if meaning is not None and number == number:  # noqa: PLR0124 - NaN says nothing
+        if meaning is not None and not math.isnan(number):
             self.parts |= meaning.part
             scale = meaning.scale
             if meaning.role == "time" and number > _EPOCH_S[1]:

@@ -106,8 +106,7 @@ def _from_samples(records: Records, steps: Steps) -> StepTimes | None:
 def _printed(records: Records, steps: Steps) -> StepTimes | None:
     step_s = column(records, steps, "step_s")
     rate = column(records, steps, "steps_per_s")
-    if rate is not None and not _enough(step_s) or (rate is not None and step_s is not None):
-        assert rate is not None
+    if rate is not None:
         inverse = np.divide(1.0, rate, out=np.full(rate.size, np.nan), where=rate > 0)
         step_s = inverse if step_s is None else np.where(np.isfinite(step_s), step_s, inverse)
     means = column(records, steps, "step_s_mean")
@@ -335,7 +334,7 @@ def _per_step(values: Floats, steps: Steps) -> Floats:
 def _over_rows(values: Floats, rows: int) -> Floats:
     """Sums of so many values up to each; NaN counts as nothing, and where all are NaN."""
     sums = np.cumsum(np.nan_to_num(values))
-    found = sums - np.concatenate([np.zeros(rows), sums[:-rows]])
+    found: Floats = sums - np.concatenate([np.zeros(rows), sums[:-rows]])
     found[~np.isfinite(values)] = np.nan
     return found
 

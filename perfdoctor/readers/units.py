@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from perfdoctor.readers.values import DAY_S, HOUR_S, MINUTE_S
+from perfdoctor.readers.word_sets import word_set
 
 TIME, RATE, INVERSE, BYTES, PERCENT, COUNT = (
     "time", "rate", "inverse", "bytes", "percent", "count",
@@ -23,25 +24,31 @@ _TIME_S = {
 #: What is counted → step, sample, token or epoch.
 THINGS = {
     **dict.fromkeys(
-        "it its iter iters iteration iterations step steps batch batches b minibatch minibatches "
-        "update updates upd itr i 步 次 批 批次 迭代 次迭代".split(),
+        word_set(
+            "it its iter iters iteration iterations step steps batch batches b minibatch "
+            "minibatches update updates upd itr i 步 次 批 批次 迭代 次迭代"
+        ),
         "step",
     ),
     **dict.fromkeys(
-        "sample samples samp smp img imgs im ims image images example examples ex exs seq seqs "
-        "sequence sequences sent sents sentence sentences item items graph graphs clip clips video "
-        "videos frame frames utt utts utterance utterances row rows pair pairs doc docs record "
-        "records query queries point points node nodes edges instance instances inst pic pics "
-        "file files crop crops patch patches episode episodes position positions game games "
-        "spl molecule molecules kimg kimgs 样本 个样本 张 张图 张图片 条 个 帧 图 图片 图像".split(),
+        word_set(
+            "sample samples samp smp img imgs im ims image images example examples ex exs seq seqs "
+            "sequence sequences sent sents sentence sentences item items graph graphs clip clips "
+            "video videos frame frames utt utts utterance utterances row rows pair pairs doc docs "
+            "record "
+            "records query queries point points node nodes edges instance instances inst pic pics "
+            "file files crop crops patch patches episode episodes position positions game games "
+            "spl molecule molecules kimg kimgs 样本 个样本 张 张图 张图片 条 个 帧 图 图片 图像"
+        ),
         "sample",
     ),
     **dict.fromkeys(
-        "tok toks token tokens tk word words w wd char chars character characters 词 字 "
-        "tgt src".split(),
+        word_set(
+            "tok toks token tokens tk word words w wd char chars character characters 词 字 tgt src"
+        ),
         "token",
     ),
-    **dict.fromkeys("epoch epochs ep eps 轮 轮次 个epoch".split(), "epoch"),
+    **dict.fromkeys(word_set("epoch epochs ep eps 轮 轮次 个epoch"), "epoch"),
 }
 #: One of these is so many of its thing: StyleGAN counts thousands of images.
 _MANY = {"kimg": 1e3, "kimgs": 1e3}

@@ -78,6 +78,7 @@ class Number:
     sum_decimals: tuple[int, float] | None = None
 
     def read(self, runs: Runs) -> Floats:
+        """The number in every line."""
         found = np.zeros(len(runs))
         for i in self.whole:
             found = found * 10.0 ** runs.width(i) + runs.whole(i) if found.any() else runs.whole(i)
@@ -113,6 +114,7 @@ class Clock:
     decimals: int | None = None
 
     def read(self, runs: Runs) -> Floats:
+        """Seconds in every line."""
         found = runs.whole(self.minutes) * MINUTE_S + runs.whole(self.seconds)
         if self.hours is not None:
             found = found + runs.whole(self.hours) * HOUR_S
@@ -142,6 +144,7 @@ class Moment:
     afternoon: bool = False
 
     def read(self, runs: Runs) -> Floats:
+        """Seconds since 1970 in every line."""
         year, month, day = self._date(runs)
         hours = runs.whole(self.times[0])
         if self.twelve:

@@ -9,14 +9,15 @@ from functools import lru_cache
 
 from perfdoctor.readers.records import METRIC
 from perfdoctor.readers.units import BYTES, COUNT, INVERSE, PERCENT, RATE, TIME, Unit, unit_of
+from perfdoctor.readers.word_sets import word_set
 
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _WORDS = re.compile(r"[Hh]2[Dd]|[A-Za-zµμ]+|[\u4e00-\u9fff]+|[0-9]+")
-_NOISE = frozenset(
+_NOISE = word_set(
     "info debug warning warn error root main trainer logger the of a for is in this and notice "
-    "stdout stderr log args rank0 train_loop am pm".split()
+    "stdout stderr log args rank0 train_loop am pm"
 )
-_LEVELS = frozenset("info debug warning warn error".split())
+_LEVELS = word_set("info debug warning warn error")
 #: Chinese terms, looked for inside a label because words are not separated.
 _CHINESE = {
     "剩余": "eta", "预计": "eta", "还需": "eta", "耗时": "time", "用时": "time", "时间": "time",
@@ -30,60 +31,55 @@ _CHINESE = {
     "样本": "samples", "图像": "images", "图片": "images", "令牌": "tokens", "词": "tokens",
     "显卡": "gpu", "利用率": "util", "占用": "util",
 }  # fmt: skip
-_ETA = frozenset("eta remain remaining remains left estimated finish expected togo".split())
-_EPOCH = frozenset("epoch epochs ep".split())
-_STEP = frozenset(
+_ETA = word_set("eta remain remaining remains left estimated finish expected togo")
+_EPOCH = word_set("epoch epochs ep")
+_STEP = word_set(
     "step steps iter iters iteration iterations it itr its batch batches minibatch update updates "
-    "upd bch nupdates i idx".split()
+    "upd bch nupdates i idx"
 )
-_TIME = frozenset(
+_TIME = word_set(
     "time times timer timing sec secs second seconds s duration dur took takes taken cost costs "
-    "runtime t dt ms msec us wall walltime elapsed wallclock spent tt".split()
+    "runtime t dt ms msec us wall walltime elapsed wallclock spent tt"
 )
-_ELAPSED = frozenset(
+_ELAPSED = word_set(
     "elapsed total wall walltime wallclock cumulative cum since used passed uptime overall "
-    "runtime so sofar accumulated".split()
+    "runtime so sofar accumulated"
 )
-_MEAN = frozenset(
-    "avg average mean running smoothed smooth ema moving aver averaged runningavg".split()
-)
-_VALIDATION = frozenset(
+_MEAN = word_set("avg average mean running smoothed smooth ema moving aver averaged runningavg")
+_VALIDATION = word_set(
     "val valid validation eval evaluation evaluate evaluating validating test testing dev "
-    "inference infer".split()
+    "inference infer"
 )
 #: Words → the stage whose time it is. In order: the first that is there counts.
 _STAGES: tuple[tuple[frozenset[str], str], ...] = (
-    (frozenset("arch architecture architect alpha alphas".split()), "arch_step"),
-    (frozenset("h2d copy transfer togpu todevice cuda".split()), "h2d_copy"),
-    (frozenset("checkpoint ckpt save saving checkpointing".split()), "checkpoint"),
+    (word_set("arch architecture architect alpha alphas"), "arch_step"),
+    (word_set("h2d copy transfer togpu todevice cuda"), "h2d_copy"),
+    (word_set("checkpoint ckpt save saving checkpointing"), "checkpoint"),
     (
-        frozenset(
+        word_set(
             "data dataload loading load loader dataloader dataloading fetch fetching reader "
-            "reading read loaded input io smp batchwait wait waiting waited datatime dataset generator gen".split()
+            "reading read loaded input io smp batchwait wait waiting waited datatime "
+            "dataset generator gen"
         ),
         "data_loading",
     ),
-    (frozenset("allreduce comm communication nccl reduce sync gather".split()), "communication"),
-    (frozenset("forward fwd fw fp forwards".split()), "forward"),
-    (frozenset("backward bwd bw backwards backprop bp".split()), "backward"),
-    (frozenset("optim optimizer optimizing opt optimizerstep".split()), "optimizer"),
-    (frozenset("metric metrics".split()), "metrics"),
-    (frozenset("logging logger plot visualize visualization".split()), "logging"),
+    (word_set("allreduce comm communication nccl reduce sync gather"), "communication"),
+    (word_set("forward fwd fw fp forwards"), "forward"),
+    (word_set("backward bwd bw backwards backprop bp"), "backward"),
+    (word_set("optim optimizer optimizing opt optimizerstep"), "optimizer"),
+    (word_set("metric metrics"), "metrics"),
+    (word_set("logging logger plot visualize visualization"), "logging"),
 )
-_TRAIN = frozenset("train training".split())
-_FILLERS = frozenset(
-    "per log print current cur this last one each used interval process it".split()
-)
-_NOT_TRAINING = frozenset("latency preprocess postprocess nms pid".split())
+_TRAIN = word_set("train training")
+_FILLERS = word_set("per log print current cur this last one each used interval process it")
+_NOT_TRAINING = word_set("latency preprocess postprocess nms pid")
 #: Composer counts batches and samples as "time/batch", perhaps with the phase before it.
 _COUNTED_TIME = {"time_batch": "step", "time_epoch": "epoch", "time_iteration": ""}
 _COUNTED_TIME |= dict.fromkeys(
     ("time_sample", "time_token", "time_batch_in_epoch", "time_sample_in_epoch",
      "time_token_in_epoch", "time_token_in_iteration", "time_batch_in_iteration"), ""
 )  # fmt: skip
-_RATE = frozenset(
-    "speed throughput ips fps wps tps ups rate hz sps qps tput samplespersec itps".split()
-)
+_RATE = word_set("speed throughput ips fps wps tps ups rate hz sps qps tput samplespersec itps")
 #: "15.5K" of a rate is 15 500, not 15.5 KiB.
 _MULTIPLE = {2.0**10: 1e3, 2.0**20: 1e6, 2.0**30: 1e9}
 _PER_SECOND = re.compile(
@@ -91,23 +87,26 @@ _PER_SECOND = re.compile(
     # "img_s" is a rate; "step_s" and "iter_s" are seconds
     r"|(?:^|_)(?P<bar>it|its|img|imgs|images|samples|tok|toks|tokens|words|steps|iters|frames|examples)_s$"
 )
-_SAMPLES = frozenset(
+_SAMPLES = word_set(
     "sample samples image images img imgs example examples seq sequences sentences clips videos "
-    "frames graphs items fps ips sps instances".split()
+    "frames graphs items fps ips sps instances"
 )
-_TOKENS = frozenset("token tokens tok toks word words wps tps tgt src tgs".split())
-_STEPS_RATE = frozenset(
-    "it its iter iters iteration iterations step steps batch batches update updates ups hz "
-    "itps upd".split()
+_TOKENS = word_set("token tokens tok toks word words wps tps tgt src tgs")
+_STEPS_RATE = word_set(
+    "it its iter iters iteration iterations step steps batch batches update updates ups hz itps upd"
 )
-_MEMORY = frozenset("mem memory gpumem vram maxmem reserved allocated cuda_mem".split())
-_STEP_TOTAL = frozenset("max total num".split())
-_SIZE = frozenset("size bs bsz batchsize".split())
-_METRIC_WORDS = frozenset(
+_MEMORY = word_set("mem memory gpumem vram maxmem reserved allocated cuda_mem")
+_STEP_TOTAL = word_set("max total num")
+#: "save_steps", "log_interval", "skipped iterations": steps that count something else
+_NOT_COUNTING = word_set(
+    "per every interval warmup skip micro save log accumulation accum each skipped nan number"
+)
+_SIZE = word_set("size bs bsz batchsize")
+_METRIC_WORDS = word_set(
     "loss lr acc accuracy top prec precision recall f1 map iou miou bleu ppl perplexity auc wer "
     "cer error err mae rmse mse psnr ssim fid score reward return grad norm scale momentum wd "
     "decay temperature epsilon entropy dice kl weight mfu tflops flops gamma beta warmup seed "
-    "params parameters patience bpc bpb nll".split()
+    "params parameters patience bpc bpb nll"
 )
 
 
@@ -146,7 +145,7 @@ _PER_THING = re.compile(
     r"(?:(?:^|[_/ ])(sec|secs|seconds|ms|s)[_ ]per[_ ]|(?:^| )(sec|secs|seconds|ms|s)/)"
     r"([A-Za-z]{1,14})\s{0,4}$"
 )
-_DEVICES = frozenset("gpu device card rank node chip core worker".split())
+_DEVICES = word_set("gpu device card rank node chip core worker")
 _UNIT_IN_LABEL = re.compile(r"[(\[（]\s*([^()\[\]（）]{1,24}?)\s*[)\]）]\s*$")
 
 
@@ -362,11 +361,10 @@ def _counter(label: Label, integer: bool) -> Meaning | None:
     if label.any(("rank", "worker")) and not label.any(("world",)):
         return Meaning("rank")
     if label.any(_STEP):
-        if label.any(("per", "every", "interval", "warmup", "skip", "micro", "save", "log", "accumulation",
-                      "accum", "each", "skipped", "nan", "number")):  # fmt: skip
+        if label.any(_NOT_COUNTING):
             return None
-        return Meaning("step_total" if label.any(_STEP_TOTAL) and not label.any(("global",))
-                       and "num_updates" not in label.text else "step")  # fmt: skip
+        total = label.any(_STEP_TOTAL) and not label.any(("global",))
+        return Meaning("step_total" if total and "num_updates" not in label.text else "step")
     if label.any(("nupdates", "timesteps", "timestep")):
         return Meaning("step")
     if label.words and label.words[-1] == "episode":

@@ -14,8 +14,8 @@ from perfdoctor.record import Bools, EpochSeries, Floats, Span
 #: A gap so much longer than all others is a run that ended, and one that began later.
 _APART = 50.0
 _LONG_S = 600.0
-#: Epochs that take longer than this together, in times of the lines' span, tell of something else.
-_TWICE = 2.0
+#: Epochs that take longer than the lines' times tell began before the first of these.
+_ROUNDED = 1.02
 #: A sum of seconds grows from line to line in so many of them, and there are so many at least.
 _GROWING, _FEWEST = 0.9, 3
 #: Before this (1985) lie the moments of logs that name no year.
@@ -154,10 +154,10 @@ def _by_elapsed(
 
 
 def _by_steps(wall_s: float, steps: Steps, step_s: Floats | None) -> tuple[Span, ...]:
-    """The training as the sum of all its steps."""
+    """The training as its steps times what these usually take."""
     if step_s is None or not steps.counted:
         return ()
-    train = float(np.nansum(step_s * np.nan_to_num(steps.covers, nan=1.0)))
+    train = _usual(step_s) * float(np.nan_to_num(steps.covers, nan=1.0).sum())
     if not 0 < train <= wall_s:
         return ()
     rest = Span(name="unexplained", seconds=wall_s - train)
@@ -169,10 +169,8 @@ def _whole(
 ) -> WallClock:
     """The lines' times tell only the whole; its parts are what the epochs say of themselves."""
     inner = None if epochs is None else _by_epochs(epochs, records)
-    if inner is None or inner.wall_s > _TWICE * wall_s:
+    if inner is None or inner.wall_s > _ROUNDED * wall_s:
         return WallClock(wall_s, (), _started(moments))
-    if inner.wall_s > wall_s:  # the first line comes at the end of the first epoch
-        return WallClock(inner.wall_s, inner.spans, None)
     rest = Span(name="unexplained", seconds=max(0.0, wall_s - inner.wall_s))
     return WallClock(wall_s, (*inner.spans, rest), _started(moments))
 

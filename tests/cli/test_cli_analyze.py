@@ -17,6 +17,10 @@ from perfdoctor.cli import run
 from perfdoctor.report import Report
 
 
+#: The trainer_state.json of a run that was killed while it wrote it.
+TORN_STATE = '{"epoch": 1.0, "global_step": 5, "log_history": [{"epoch": 0.1, "loss": 1.0, "step": 1},'
+
+
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
     """Each test in a folder of its own."""
@@ -32,12 +36,16 @@ def imagenet(path: Path, *, epochs: int = 2, slow_from: int = 10**9, data_s: flo
     """Lines of PyTorch's ImageNet example; from step `slow_from` on, steps take twice as long."""
     lines = []
     for epoch in range(epochs):
-        for step in range(0, 1000, 10):
-            time_s = (0.2 + 0.001 * (step // 10 % 5)) * (2 if epoch * 1000 + step >= slow_from else 1)
-            lines.append(
-                f"Epoch: [{epoch}][{step}/1000]\tTime {time_s:.3f} ({time_s:.3f})\t"
-                f"Data {data_s:.3f} ({data_s:.3f})\tLoss 1.0 (1.0)\n"
-            )
+        spent_s = 0.0
+        for step in range(1000):
+            time_s = 0.2 + 0.001 * (step // 10 % 5)
+            time_s *= 2 if epoch * 1000 + step >= slow_from else 1
+            spent_s += time_s
+            if step % 10 == 0:
+                lines.append(
+                    f"Epoch: [{epoch}][{step}/1000]\tTime {time_s:.3f} ({spent_s / (step + 1):.3f})"
+                    f"\tData {data_s:.3f} ({data_s:.3f})\tLoss 1.0 (1.0)\n"
+                )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(lines))
     return path
@@ -145,7 +153,7 @@ def test_one_unreadable_file_among_many_is_reported(elsewhere, capsys):
          "template-without-fields"),
         (lambda folder: (folder / "t.gz").write_bytes(b"\x1f\x8b\x08broken"), ["t.gz"],
          "log-unreadable"),
-        (lambda folder: (folder / "s.json").write_text('{"log_history": ['), ["s.json"],
+        (lambda folder: (folder / "s.json").write_text(TORN_STATE), ["s.json"],
          "json-unreadable"),
     ],
 )  # fmt: skip

@@ -120,6 +120,9 @@ def test_of_two_runs_each_gets_the_samples_of_its_own_time(tmp_path: Path) -> No
     ).runs
     assert set(first.utilisation["gpu"]) == {11.0}
     assert set(second.utilisation["gpu"]) == {99.0}
+    for run in (first, second):
+        assert run.warnings == ()
+        assert len(run.logs) == 2
 
 
 def test_samples_cannot_be_placed_where_the_log_has_no_times(tmp_path: Path) -> None:

@@ -103,10 +103,15 @@ def test_each_kind_of_line_is_analysed_once() -> None:
 def test_shapes_are_forgotten_before_memory_grows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shapes_module, "_REMEMBERED", 10)
     letters = [chr(97 + i % 26) + chr(97 + i // 26) for i in range(600)]
-    lines = [f"step {i}, in_{name}_x, step_time 0.25 s\n" for i, name in enumerate(letters)]
-    records = records_of("".join(lines))
-    assert records.column("step").tolist() == list(range(600))
-    assert (records.column("step_s") == 0.25).all()
+    lines = [f"step {100 + i}, in_{name}_x, step_time 0.25 s\n" for i, name in enumerate(letters)]
+    [chunk] = chunks(["".join(lines).encode()])
+    asked = Asked()
+    reader = ShapeReader(asked, lambda shape: False)
+    for _ in range(2):
+        block = reader.read(chunk)
+        assert block.columns["step"].tolist() == list(range(100, 700))
+        assert (block.columns["step_s"] == 0.25).all()
+    assert len(asked.lines) == 1200
 
 
 def test_metrics_of_single_steps_are_left_out_and_those_of_epochs_kept() -> None:

@@ -95,6 +95,12 @@ def test_the_first_template_that_fits_is_taken() -> None:
     assert {f.role for f in both.template("loss 2", Dialect()).fields} == {"metric:loss"}
 
 
+def test_of_two_fields_that_mean_the_same_the_first_counts(run_of: Callable[..., Run]) -> None:
+    text = "".join(f"{i} {2 + i % 2} {9 - i % 2}\n" for i in range(20))
+    run = run_of(text, own=[pattern("{step:d} {step_time:f} {iter_time:f}")])
+    assert run.step_s == pytest.approx([2 + i % 2 for i in range(20)])
+
+
 def test_fields_called_eta_or_underscore_are_left_alone() -> None:
     assert fields("{_:d} {eta:t} {step:d}", "5 01:02:03 7").keys() == {"step"}
 

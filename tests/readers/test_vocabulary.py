@@ -34,7 +34,7 @@ TIMES = [
     ("eval time", "s", "validation_s", 1), ("elapsed", "s", "elapsed_s", 1),
     ("total time", "h", "elapsed_s", 3600),
     ("wall", "", "elapsed_s", 1), ("train_time", "s", "train_s", 1), ("time", "", "unclear_s", 1),
-    ("took", "s", "unclear_s", 1), ("耗时", "秒", "unclear_s", 1), 
+    ("took", "s", "unclear_s", 1), ("耗时", "秒", "unclear_s", 1),
     ("每步耗时", "毫秒", "step_s", 1e-3),
     ("数据加载耗时", "秒", "data_loading_s", 1), ("验证耗时", "秒", "validation_s", 1),
     ("前向耗时", "毫秒", "forward_s", 1e-3),

@@ -1,0 +1,95 @@
+"""The times of steps and stages in numbers, and the stages' shares of all time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from perfdoctor.pace import Weights, part_of, seconds_per_step, step_weights, weighted
+from perfdoctor.record import Floats, Run, StageSeries
+from perfdoctor.report import StageStat, Stat, Steps
+from perfdoctor.stages import in_order
+from perfdoctor.stats import describe
+
+
+def step_stats(run: Run, warmup: int) -> Steps | None:
+    """The steps after `warmup` records; None where the run does not tell how long they take."""
+    time = describe(run.step_s[warmup:])
+    if time is None:
+        return None
+    weights = part_of(step_weights(run), slice(warmup, None))
+    return Steps(
+        count=time.count,
+        warmup_discarded=warmup,
+        time=_with_means(time, seconds_per_step(run)[warmup:], weights),
+        first_s=run.first_s,
+        host=None if run.host_s is None else describe(run.host_s[warmup:]),
+        cpu_s=run.step_cpu_s,
+    )
+
+
+def _with_means(stat: Stat, step_s: Floats, weights: Weights) -> Stat:
+    """Total and mean over all steps and not only over those that were printed."""
+    total_s, steps = weighted(step_s, weights)
+    return replace(stat, total_s=total_s, mean_s=total_s / steps)
+
+
+def stage_stats(run: Run, kept: slice) -> dict[str, StageStat]:
+    """Each stage over the records in `kept`, in the order of `perfdoctor.stages`."""
+    by_name = {series.name: series for series in run.stages}
+    weights = part_of(step_weights(run), kept)
+    stages = {}
+    for name in in_order(list(by_name)):
+        stat = _stage(by_name[name], kept, weights)
+        if stat is not None:
+            stages[name] = stat
+    return _shared_out(run, by_name, stages, kept)
+
+
+def _stage(series: StageSeries, kept: slice, weights: Weights) -> StageStat | None:
+    exposed = series.exposed_s[kept]
+    stat = describe(exposed)
+    if stat is None:
+        return None
+    hidden = None if series.hidden_s is None else series.hidden_s[kept]
+    seen = hidden is not None and bool(np.isfinite(hidden).any())
+    return StageStat(
+        **_fields(_with_means(stat, exposed, weights)),
+        share=0.0,
+        hidden_s=float(np.nanmedian(hidden)) if hidden is not None and seen else None,
+        calls_per_step=stat.count / exposed.size,
+    )
+
+
+def _fields(stat: Stat) -> dict[str, Any]:
+    return {name: getattr(stat, name) for name in stat.__dataclass_fields__}
+
+
+def _shared_out(
+    run: Run, series: Mapping[str, StageSeries], stages: Mapping[str, StageStat], kept: slice
+) -> dict[str, StageStat]:
+    """Each stage with its share of the time of all steps.
+
+    Where a log prints averages (one printed step of many misleads: a loader's workers deliver in
+    turns), stages with an average get their share from it, and the others what is left, as their
+    own times divide it.
+    """
+    weights = part_of(step_weights(run), kept)
+    told = {name: stat.total_s for name, stat in stages.items()}
+    means = {name: m[kept] for name in stages if (m := series[name].mean_s) is not None}
+    if means and run.mean_step_s is not None:
+        total_s = weighted(seconds_per_step(run)[kept], weights)[0]
+        spent = {name: weighted(values, weights)[0] for name, values in means.items()}
+        others = {name: seconds for name, seconds in told.items() if name not in means}
+        rest = max(0.0, total_s - sum(spent.values()))
+        scale = rest / sum(others.values()) if sum(others.values()) > 0 else 0.0
+        told = spent | {name: seconds * scale for name, seconds in others.items()}
+    else:
+        total_s = weighted(run.step_s[kept], weights)[0]
+    return {
+        name: replace(stat, share=min(1.0, told[name] / total_s) if total_s > 0 else 0.0)
+        for name, stat in stages.items()
+    }
