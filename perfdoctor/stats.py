@@ -183,16 +183,6 @@ def warmup_length(values: Floats) -> int:
 
 
 def _marginal_errors(z: Floats) -> Floats:
-    """Variance of z[d:] ÷ its size for every d, by sums from the end."""
-    centred = (z - np.median(z))[::-1]
-    size = np.arange(1, z.size + 1)
-    means = np.cumsum(centred) / size
-    squares = np.cumsum(centred**2) / size
-    errors: Floats = (np.maximum(squares - means**2, 0.0) / size)[::-1]
-    return errors
-
-
-def _marginal_errors(z: Floats) -> Floats:
     """Variance of z[d:] ÷ its size for every d at once, from sums taken from the end."""
     centred = (z - np.median(z))[::-1]
     size = np.arange(1, z.size + 1)

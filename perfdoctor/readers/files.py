@@ -21,7 +21,7 @@ from perfdoctor.errors import PerfdoctorError
 STDIN = "-"
 HEAD_BYTES = 2**20
 TAIL_BYTES = 2**16
-_BLOCK = 4 * 2**20
+_BLOCK = 8 * 2**20
 #: Fewer zeros may be the upper bytes of UTF-16.
 _FIRST_ZEROS = bytes(16)
 #: Lines looked at to recognise the format.
@@ -63,10 +63,10 @@ class Head:
     @cached_property
     def varied(self) -> str:
         """Lines of each form once (forms differ in more than digits): settings are among them."""
-        found: dict[str, str] = {}
-        for line in self.lines:
-            found.setdefault(line.translate(_DIGITS_ALIKE), line)
-        return "\n".join(found.values())
+        text = "\n".join(self.lines)
+        alike = text.translate(_DIGITS_ALIKE).split("\n")
+        # the last of each form, in the order of the first
+        return "\n".join(dict(zip(alike, self.lines, strict=True)).values())
 
     @cached_property
     def sample(self) -> list[str]:

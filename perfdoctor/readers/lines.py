@@ -63,7 +63,7 @@ def chunks(blocks: Iterable[bytes]) -> Iterator[Chunk]:
             continue
         rest = data[end:]
         chunk = _chunk(data[:end], number)
-        number += data.count(b"\n", 0, end)
+        number = int(chunk.number[-1]) + data.endswith(b"\n", 0, end)
         yield chunk
     if rest:
         yield _chunk(rest, number)

@@ -8,7 +8,7 @@ from typing import Any
 #: Setting → the names it is printed under.
 _NAMES = {
     "batch_size": "batch_size|batch-size|batchsize|bs|train_batch_size|global_batch_size|"
-    "per_device_train_batch_size|samples_per_gpu|BATCH_SIZE|IMS_PER_BATCH|batch size|"
+    "per_device_train_batch_size|samples_per_gpu|BATCH_SIZE|IMS_PER_BATCH|[Bb]atch [Ss]ize|"
     "micro_batch_size|"
     "total train batch size[^=:]{0,60}|批大小|批次大小",
     "num_workers": "num_workers|workers|num-workers|n_workers|dataloader_num_workers|"
