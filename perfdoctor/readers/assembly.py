@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from perfdoctor.readers.epochs import epoch_series
-from perfdoctor.readers.records import METRIC, TRAIN, Reading, Records
+from perfdoctor.readers.records import Reading, Records
+from perfdoctor.readers.recast import recast
 from perfdoctor.readers.rows import Steps, joined, training_steps, with_time
+from perfdoctor.readers.run_facts import with_facts, with_run_facts
 from perfdoctor.readers.timing import StepTimes, column, step_times, windows
-from perfdoctor.readers.wallclock import wall_clock
+from perfdoctor.readers.wallclock import split_training, wall_clock
 from perfdoctor.record import (
     Environment,
     EpochSeries,
@@ -27,17 +28,19 @@ from perfdoctor.record import (
 )
 from perfdoctor.stages import OTHER, STAGES
 
-_JUDGED = re.compile(r"(?i)(?:^|[:/_.])(?:val|valid|validation|test|eval|metrics|map)")
 _RATES = ("samples_per_s", "tokens_per_s")
-_USE = ("gpu", "gpu_memory", "cpu", "ram", "gpu_power_w", "gpu_temperature_c", "gpu_clock_mhz")
+_USE = (
+    "gpu", "gpu_memory", "cpu", "cpu_foreign", "ram", "swap_bytes", "gpu_power_w",
+    "gpu_temperature_c", "gpu_clock_mhz",
+)  # fmt: skip
 
 
 def assemble(
     reading: Reading, name: str, command: str | None, hardware: Sequence[Records] = ()
 ) -> Run:
     """The Run of one reading; `hardware` are samples from other files of the same run."""
-    reading = _with_run_facts(reading)
-    records = joined(with_time(_bars_of_samples(_epochs_as_steps(reading))))
+    reading = with_run_facts(reading)
+    records = joined(with_time(recast(reading)))
     steps, times = _steps_and_times(records)
     times = times or _from_rate(reading, records, steps)
     epochs = epoch_series(records, steps)
@@ -74,16 +77,17 @@ def assemble(
         warnings=(),
         rates=rates,
         mean_step_s=None if times is None or not steps.rows.size else times.mean_s,
+        sampled=reading.single_steps,
         track=_track(reading, records, steps, step_s),
         epochs=epochs,
-        spans=_with_data(() if wall is None else wall.spans, stages, step_s),
+        spans=() if wall is None else split_training(wall.spans, _data_share(stages, steps, times)),
         wall_s=None if wall is None else wall.wall_s,
         started_at=None if wall is None else wall.started_at,
         ranks=steps.ranks,
         restarts=tuple(np.flatnonzero(np.diff(steps.stretch)).tolist()[:1000]),
         logs=(log_file(reading),),
     )
-    return _with_facts(run, reading)
+    return with_facts(run, reading)
 
 
 def _steps_and_times(records: Records) -> tuple[Steps, StepTimes | None]:
@@ -110,79 +114,6 @@ def _from_rate(reading: Reading, records: Records, steps: Steps) -> StepTimes | 
     if devices != 1 and not (reading.device_rates and devices is not None):
         return None
     return StepTimes(size / rate, f"Step times are the batch size of {size} ÷ the printed rates.")
-
-
-_RUN = "run:"
-
-
-def _with_run_facts(reading: Reading) -> Reading:
-    """What the last lines say of the whole run is no record of a step."""
-    columns = dict(reading.records.columns)
-    facts = dict(reading.facts)
-    for role in [r for r in columns if r.startswith(_RUN)]:
-        values = columns.pop(role)
-        finite = values[np.isfinite(values)]
-        if finite.size:
-            facts.setdefault(role.removeprefix(_RUN), float(finite[-1]))
-    steps = reading.configuration.get("max_steps")
-    if "wall_s" in facts and "steps_per_s" in facts and isinstance(steps, int):
-        exact = facts["wall_s"] / steps
-        if abs(exact * facts["steps_per_s"] - 1) < 0.1:
-            facts.setdefault("step_s", exact)
-    return replace(reading, records=Records(reading.records.line, columns), facts=facts)
-
-
-def _epochs_as_steps(reading: Reading) -> Records:
-    """Scalars that are validated at every step, and bars as long as there are epochs, count
-    epochs."""
-    records = reading.records
-    if "step" not in records or "epoch" in records:
-        return records
-    epochs = reading.configuration.get("epochs")
-    total = records.column("step_total")
-    bar = "bar_elapsed_s" in records and epochs is not None and bool(
-        (total[np.isfinite(total)] == epochs).all() and np.isfinite(total).any()
-    )  # fmt: skip
-    if not bar and not (reading.format == "tensorboard_events" and _validated(records)):
-        return records
-    columns = dict(records.columns)
-    columns["epoch"] = columns.pop("step")
-    if bar and "step_s" in columns:
-        columns["epoch_s"] = columns.pop("step_s")
-    return Records(records.line, columns)
-
-
-#: No training step takes less than a fifth of a millisecond: a faster bar counts samples.
-_FASTEST_STEPS_PER_S = 5000.0
-
-
-def _bars_of_samples(records: Records) -> Records:
-    """Bars over samples or nodes, whose rate is called "it/s" all the same."""
-    if "bar_elapsed_s" not in records or "steps_per_s" not in records:
-        return records
-    training = (records.column("phase") == TRAIN) & np.isfinite(records.column("bar_elapsed_s"))
-    rate = records.column("steps_per_s")
-    rated = training & np.isfinite(rate)
-    if not rated.any() or float(np.median(rate[rated])) < _FASTEST_STEPS_PER_S:
-        return records
-    columns = dict(records.columns)
-    samples = records.column("samples_per_s")
-    columns["samples_per_s"] = np.where(training & np.isnan(samples), rate, samples)
-    for role in ("steps_per_s", "step_s", "step", "step_total", "bar_elapsed_s"):
-        if role in columns:
-            columns[role] = np.where(training, np.nan, columns[role])
-    return Records(records.line, columns)
-
-
-def _validated(records: Records) -> bool:
-    """One by one, nearly each with a metric of validation."""
-    step = records.column("step")
-    known = step[np.isfinite(step)]
-    judged = [r for r in records.columns if r.startswith(METRIC) and _JUDGED.search(r)]
-    if known.size < 2 or float(np.median(np.diff(np.unique(known)))) != 1 or not judged:
-        return False
-    most = max(int(np.isfinite(records.column(r)).sum()) for r in judged)
-    return most >= 0.8 * np.unique(known).size
 
 
 def log_file(reading: Reading) -> LogFile:
@@ -324,53 +255,17 @@ def _at(records: Records, steps: Steps, step_s: Floats) -> Floats | None:
     return np.cumsum(spent)
 
 
-def _with_data(
-    spans: Sequence[Span], stages: Sequence[StageSeries], step_s: Floats
-) -> tuple[Span, ...]:
-    """Training split into waiting for data and the rest, where the steps tell."""
+def _data_share(
+    stages: Sequence[StageSeries], steps: Steps, times: StepTimes | None
+) -> float | None:
+    """The part of the training time that waits for data; from averages where they are printed."""
     data = next((s for s in stages if s.name == "data_loading"), None)
-    total = float(np.nansum(step_s))
-    if data is None or total <= 0:
-        return tuple(spans)
-    waits = data.mean_s if data.mean_s is not None else data.exposed_s
-    share = min(1.0, float(np.nanmean(waits)) / float(np.nanmean(step_s)))
-    found: list[Span] = []
-    for span in spans:
-        if span.name == "train":
-            found.append(replace(span, seconds=span.seconds * (1 - share)))
-            found.append(Span(name="data_loading", seconds=span.seconds * share))
-        else:
-            found.append(span)
-    return tuple(found)
-
-
-def _with_facts(run: Run, reading: Reading) -> Run:
-    """What is said once for the whole run, where the records do not tell it."""
-    facts = reading.facts
-    wall_s = run.wall_s if run.wall_s is not None else facts.get("wall_s")
-    if run.epochs is None and "epoch_mean_s" in facts:
-        times = np.full(int(facts.get("epochs", 1)), facts["epoch_mean_s"])
-        run = replace(run, epochs=EpochSeries(number=np.arange(1.0, times.size + 1), time_s=times))
-    if not run.spans and run.wall_s is not None and facts.get("wall_s", np.inf) <= run.wall_s:
-        rest = Span(name="unexplained", seconds=run.wall_s - facts["wall_s"])
-        run = replace(run, spans=(Span(name="train", seconds=facts["wall_s"]), rest))
-    if (run.step_s.size and np.isfinite(run.step_s).any()) or run.rates:
-        return replace(run, wall_s=wall_s)
-    step_s = facts.get("step_s", facts.get("step_mean_s"))
-    if step_s is None and facts.get("steps_per_s"):
-        step_s = 1 / facts["steps_per_s"]
-    rate = facts.get("samples_per_s")
-    if step_s is None and rate is None:
-        return replace(run, wall_s=wall_s)
-    one = np.array([np.nan if step_s is None else step_s])
-    samples = np.array([np.nan if rate is None or step_s is None else rate * step_s])
-    return replace(
-        run,
-        step_s=one,
-        samples=samples,
-        stages=(),
-        epoch_start=np.array([True]),
-        rates={} if rate is None else {"samples_per_s": np.array([rate])},
-        track=None,
-        wall_s=wall_s,
-    )
+    if data is None or times is None:
+        return None
+    averaged = data.mean_s is not None and times.mean_s is not None
+    waits = data.mean_s if averaged and data.mean_s is not None else data.exposed_s
+    whole = times.mean_s if averaged and times.mean_s is not None else times.step_s
+    known = np.isfinite(waits) & np.isfinite(whole)
+    weights = np.where(np.isfinite(steps.covers), steps.covers, 1.0)[known]
+    total = float((whole[known] * weights).sum())
+    return min(1.0, float((waits[known] * weights).sum()) / total) if total > 0 else None

@@ -14,6 +14,8 @@ from perfdoctor.readers.vocabulary import label_of
 
 PROGRESS_BAR = re.compile(r"[0-9.]\s?%\s?(?:Completed)?\s?[|\[]|it/s|s/it|[=>.]\]\s?-\s")
 BAR_ETA = "bar_eta"
+#: A bar drawn out of signs, as `[=====>...]` and `|######|`.
+_DRAWN = re.compile(r"[=#█]{4}|\|#{2}")
 #: `100% (124 of 124) |####| Elapsed Time: 1:01:55`, the bar of the package progressbar2
 _BAR_OF = re.compile(r"^\s{0,20}[0-9]{1,3}% \([0-9]{1,9} of [0-9]{1,9}\) \|")
 
@@ -41,6 +43,22 @@ def progress_bar(line: str, seen: Sequence[Seen]) -> Iterator[Field]:
                 yield Field("bar_elapsed_s", value.token.value)
                 return
     yield from _keras(seen)
+    yield from _total(line, seen)
+
+
+def _total(line: str, seen: Sequence[Seen]) -> Iterator[Field]:
+    """`391/391 ====>  Step: 67ms | Tot: 12s489ms`: the sum over the bar has a name."""
+    if not _DRAWN.search(line) or not any(v.token.kind == Kind.FRACTION for v in seen):
+        return
+    for value in seen:
+        timed = value.token.kind in (Kind.MINUTES, Kind.CLOCK, Kind.DURATION) or (
+            value.unit is not None and value.unit.kind == TIME
+        )
+        if timed and value.label.any(("tot", "total")) and value.token.value is not None:
+            value.meaning = None
+            scale = 1.0 if value.unit is None else value.unit.scale
+            yield Field("bar_elapsed_s", value.token.value, scale)
+            return
 
 
 def _keras(seen: Sequence[Seen]) -> Iterator[Field]:

@@ -114,6 +114,10 @@ _DOCUMENTS = (
         f"{_HERE}.documents:PerfdoctorReport",
     ),
     Document(
+        "search_monitor_report", "the JSON report of an architecture search's monitor",
+        '{"total_runtime": 496.8, "timing_stats": {"train_epoch": …', f"{_HERE}.search_report:SearchMonitorReport",
+    ),
+    Document(
         "lightning_simple_profiler", "Lightning's SimpleProfiler",
         "run_training_epoch  |  5.94  |  10  |  59.453  |  90.142",
         f"{_HERE}.profilers:LightningSimpleProfiler",

@@ -22,6 +22,7 @@ class Form:
         framework: what the training was written with, where the form tells.
         note: what the reader of a report must know of its numbers.
         samples: in what it counts as a step, where it counts single samples.
+        single: it prints single steps of many, not means over those since the line before.
     """
 
     name: str
@@ -33,6 +34,14 @@ class Form:
     hints: Hints = field(default_factory=Hints)
     note: str | None = None
     samples: int | None = None
+    single: bool = False
+
+
+#: Those print the last step alone, not a mean.
+_SINGLE = frozenset(
+    "pytorch_imagenet pointweb_data_batch_remain timm_text gnmt_tok_s nanogpt cyclegan_loss_log "
+    "ssd_pytorch".split()
+)
 
 
 def _form(
@@ -42,7 +51,7 @@ def _form(
 ) -> Form:  # fmt: skip
     return Form(
         name, title, example, re.compile(signature), weight, framework, hints or Hints(), note,
-        samples,
+        samples, name in _SINGLE,
     )  # fmt: skip
 
 

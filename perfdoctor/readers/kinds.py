@@ -139,6 +139,7 @@ class TextFormat:
         )
         notes = () if self.form.note is None else (self.form.note,)
         reading = text_reading(self.name, source.path, head, found, self.form.framework, notes)
+        reading = replace(reading, single_steps=self.form.single)
         if self.form.samples is None:
             return reading
         return replace(reading, facts={"samples_per_step": float(self.form.samples)})

@@ -17,7 +17,7 @@ _MONTHS = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
 _MONTH_NUMBER = {name: i + 1 for i, name in enumerate(_MONTHS.split("|"))}
 _HMS = r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:[.,:][0-9]{1,9})?)?"
 _ZONE = r"(?: ?Z| ?UTC| ?[+-][0-9]{2}:?[0-9]{2}(?![0-9:]))?"
-_PART = r"(?:days?|d|hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s|小时|时|分钟|分|秒钟|秒)"
+_PART = r"(?:days?|d|hours?|hrs?|h|minutes?|mins?|msecs?|ms|m|seconds?|secs?|s|小时|时|分钟|分|秒钟|秒)"
 _MORE = rf"(?:,? and |,? ?|又)[0-9]{{1,7}}(?:\.[0-9]{{1,9}})? ?{_PART}(?![A-Za-z/])"
 
 #: In order: what comes first wins where several fit.
@@ -72,6 +72,7 @@ _DECIMAL_COMMA = re.compile(
 _DIGITS = re.compile(r"[0-9]+")
 _LETTERS = re.compile(r"[A-Za-z\u4e00-\u9fff]+")
 _PART_S = {"d": DAY_S, "h": HOUR_S, "m": MINUTE_S, "s": 1.0}
+_PART_S |= {"ms": 1e-3, "msec": 1e-3, "msecs": 1e-3}
 _PART_S |= {"天": DAY_S, "小": HOUR_S, "时": HOUR_S, "分": MINUTE_S, "秒": 1.0}
 
 
@@ -216,7 +217,8 @@ def _compound(text: str, found: tuple[int, ...]) -> Number:
         if match.group() == "and":
             position = match.end()
             continue
-        unit_s = _PART_S[match.group()[0].lower()]
+        word = match.group().lower()
+        unit_s = _PART_S.get(word) or _PART_S[word[0]]
         scaled.append((next(values), unit_s))
         if "." in text[position : match.start()]:
             decimals = (next(values), unit_s)

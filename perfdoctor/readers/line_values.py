@@ -97,7 +97,8 @@ def inherit(seen: list[Seen]) -> None:
             continue
         joined = _FOR.search(after.raw) is not None or _COUNTED.search(before.raw.strip())
         qualifies = before is count and (before.paren or _COUNTED.search(before.raw.strip()))
-        if not joined and not qualifies:
+        behind = after is count and after.paren and not after.label.words  # "19.8s(100 iters)"
+        if not joined and not qualifies and not behind:
             continue
         if qualifies and not time.label.words:
             time.label, time.raw = count.label, count.raw

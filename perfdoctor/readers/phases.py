@@ -13,6 +13,8 @@ from perfdoctor.readers.word_sets import word_set
 
 #: "epoch 1 validation: loss 1.5 time 11 s"
 _ANNOUNCED = re.compile(r"(?<![A-Za-z0-9_])[Ee]poch #?[0-9]{1,6}[ ,|\-]{1,4}([A-Za-z]{2,12}):")
+#: "Epoch 252: testing psnr = 34.52, time: 0.02"
+_DOING = re.compile(r"(?<![A-Za-z0-9_])([Tt]esting|[Vv]alidating|[Ee]valuating)(?![A-Za-z0-9_])")
 _PHASE_WORDS = re.compile(r"[A-Za-z]+|[\u4e00-\u9fff]+")
 VALIDATION_WORDS = word_set(
     "val valid validation validate validating eval evaluation evaluating evaluate test tests "
@@ -22,7 +24,7 @@ TRAIN_WORDS = word_set("train training trn 训练")
 _OTHER_WORDS = word_set(
     "download downloading loading tokenizing map mapping filter filtering generating preprocessing "
     "extracting grouping saving caching scanning fetching sanity resolving building "
-    "tokenization processing dataset"
+    "tokenization dataset"
 )
 
 
@@ -30,12 +32,11 @@ def phase_of(line: str, seen: Sequence[Seen]) -> float:
     """From the words before the first value, and words alone in brackets."""
     first = next((v.token for v in seen if v.token.kind not in (Kind.MOMENT, Kind.OPAQUE)), None)
     head = line[: first.start] if first is not None else line
-    if head[-2:].strip() in (":", "=") and first is not None:
-        head = head  # "Val loss: 0.3" is of the validation as well
     words = {w.lower() for w in _PHASE_WORDS.findall(head[-120:])}
     marked = {w.lower() for w in re.findall(r"[(\[\"']([a-zA-Z]{2,10})[)\]\"']", line[:200])}
     words |= marked & (VALIDATION_WORDS | TRAIN_WORDS)
     words |= {m.group(1).lower() for m in _ANNOUNCED.finditer(line[:200])} & VALIDATION_WORDS
+    words |= {m.group(1).lower() for m in _DOING.finditer(line[:200])}
     if words & TRAIN_WORDS:
         return TRAIN
     if words & VALIDATION_WORDS:

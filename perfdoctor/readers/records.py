@@ -83,6 +83,7 @@ class Reading:
         facts: what is said once for the whole run: wall_s, epochs, samples_per_s, steps_per_s,
             steps, peak_bytes, and STAGE_s totals.
         device_rates: rates are of one device of several.
+        single_steps: each record is one step, of which only some are printed; no window's mean.
         lines: in the file. unread: lines that look like records and gave none.
         hotspots: where a profile names functions. report: a perfdoctor report read back.
         notes: how it was read, for the user.
@@ -96,6 +97,7 @@ class Reading:
     configuration: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, float] = field(default_factory=dict)
     device_rates: bool = False
+    single_steps: bool = False
     reason: str = ""
     lines: int = 0
     unread: int = 0

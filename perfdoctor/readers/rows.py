@@ -203,7 +203,7 @@ def _counts_steps(records: Records) -> Bools:
 def _summaries(records: Records) -> Bools:
     """Rows about whole epochs or episodes."""
     epochs = (known(records, "epoch") & ~known(records, "step")) | known(records, "episode")
-    plain = known(records, "unclear_s") & ~known(records, "step_s")
+    plain = (known(records, "unclear_s") | known(records, "train_s")) & ~known(records, "step_s")
     return (epochs & plain) | known(records, "epoch_s")
 
 

@@ -183,10 +183,10 @@ def read_json_lines(
                 text = _PREFIX.sub(b"", text, count=1)
             try:
                 row = decode(text)
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, RecursionError):
                 try:
                     row = decode(_NO_NUMBER.sub(b"null", text))
-                except msgspec.DecodeError:
+                except (msgspec.DecodeError, RecursionError):
                     table.note_unread(path, number, text[:200].decode("utf-8", "replace"))
                     continue
             if isinstance(row, dict):

@@ -25,7 +25,11 @@ _PER_S = "_(?:per_)?(?:s|sec|second)"
 _ROLES = tuple(
     (re.compile(rf"(?:^|/|_)(?:{words})$"), role)
     for words, role in (
-        (rf"(?:data|dataloader|data_load|data_loading|loader|fetch)_{_LONG}", "data_loading_s"),
+        (
+            rf"(?:data|dataloader|data_load|data_loading|loader|fetch)_{_LONG}"
+            r"|time/(?:data|load|data_loading|dataloader)",
+            "data_loading_s",
+        ),
         (rf"(?:forward|fwd)_{_LONG}", "forward_s"),
         (rf"(?:backward|bwd)_{_LONG}", "backward_s"),
         (rf"(?:optim|optimizer|optimizer_step)_{_LONG}", "optimizer_s"),

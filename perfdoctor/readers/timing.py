@@ -254,6 +254,8 @@ def _per(records: Records, steps: Steps, values: Floats) -> Floats | None:
     if truth is None:
         truth = _by_the_rate(records, steps)
     wanted = _USUAL_STEP_S if truth is None else truth
+    if value <= 0:
+        return None
     single, whole = abs(np.log(value / wanted)), abs(np.log(value / gap / wanted))
     if single <= whole:
         return None

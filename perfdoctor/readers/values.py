@@ -20,6 +20,7 @@ UNKNOWN_YEAR = 1972
 
 Ints = NDArray[np.int64]
 _EXACT_DIGITS = 18
+_MOST_DIGITS = 300
 
 
 class Runs:
@@ -49,8 +50,9 @@ class Runs:
         return found.astype(np.float64)
 
     def _long(self, start: int, end: int) -> Floats:
+        """Digits beyond those a float can tell apart change nothing, but may overflow it."""
         found = np.zeros(len(self))
-        for column in range(start, end):
+        for column in range(start, min(end, start + _MOST_DIGITS)):
             found = found * 10 + (self.cells[:, column].astype(np.float64) - 48)
         return found
 

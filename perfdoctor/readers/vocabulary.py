@@ -79,7 +79,7 @@ _COUNTED_TIME |= dict.fromkeys(
     ("time_sample", "time_token", "time_batch_in_epoch", "time_sample_in_epoch",
      "time_token_in_epoch", "time_token_in_iteration", "time_batch_in_iteration"), ""
 )  # fmt: skip
-_RATE = word_set("speed throughput ips fps wps tps ups rate hz sps qps tput samplespersec itps")
+_RATE = word_set("speed throughput ips imps fps wps tps ups rate hz sps qps tput samplespersec itps")
 #: "15.5K" of a rate is 15 500, not 15.5 KiB.
 _MULTIPLE = {2.0**10: 1e3, 2.0**20: 1e6, 2.0**30: 1e9}
 _PER_SECOND = re.compile(
@@ -89,7 +89,7 @@ _PER_SECOND = re.compile(
 )
 _SAMPLES = word_set(
     "sample samples image images img imgs example examples seq sequences sentences clips videos "
-    "frames graphs items fps ips sps instances"
+    "frames graphs items fps ips imps sps instances"
 )
 _TOKENS = word_set("token tokens tok toks word words wps tps tgt src tgs")
 _STEPS_RATE = word_set(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -196,3 +197,17 @@ def _by_epochs(epochs: EpochSeries, records: Records) -> WallClock | None:
     if epochs.validation_s is not None:
         spans.append(Span(name="validation", seconds=validation))
     return WallClock(total, tuple(spans))
+
+
+def split_training(spans: Sequence[Span], share: float | None) -> tuple[Span, ...]:
+    """Training split into waiting for data, `share` of it, and the rest."""
+    if share is None:
+        return tuple(spans)
+    found: list[Span] = []
+    for span in spans:
+        if span.name != "train":
+            found.append(span)
+            continue
+        found.append(replace(span, seconds=span.seconds * (1 - share)))
+        found.append(replace(span, name="data_loading", seconds=span.seconds * share))
+    return tuple(found)

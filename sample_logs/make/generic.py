@@ -455,7 +455,7 @@ def prefixes() -> None:
 def no_timing() -> None:
     """Losses only, as in PyTorch's MNIST example: there is no time to be read."""
     loop = Loop(epochs=2, batches=100, batch_size=64, compute=0.001, data=0)
-    sheet = Sheet("generic/no_timing.log", "generic", timing=False)
+    sheet = Sheet("generic/no_timing.log", "pytorch_mnist", timing=False)
 
     def line(step: Step, mean: float, data: float) -> str:
         seen = (step.batch + 1) * 64

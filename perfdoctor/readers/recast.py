@@ -1,0 +1,69 @@
+"""Counters that count something else than they are called, by what the whole file shows."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from perfdoctor.readers.records import METRIC, TRAIN, Reading, Records
+
+_JUDGED = re.compile(r"(?i)(?:^|[:/_.])(?:val|valid|validation|test|eval|metrics|map)")
+
+
+def recast(reading: Reading) -> Records:
+    """The records, with epochs and samples called what they are."""
+    return _bars_of_samples(_epochs_as_steps(reading))
+
+
+def _epochs_as_steps(reading: Reading) -> Records:
+    """Scalars that are validated at every step, and bars as long as there are epochs, count
+    epochs."""
+    records = reading.records
+    if "step" not in records or "epoch" in records:
+        return records
+    epochs = reading.configuration.get("epochs")
+    total = records.column("step_total")
+    bar = "bar_elapsed_s" in records and epochs is not None and bool(
+        (total[np.isfinite(total)] == epochs).all() and np.isfinite(total).any()
+    )  # fmt: skip
+    if not bar and not (reading.format == "tensorboard_events" and _validated(records)):
+        return records
+    columns = dict(records.columns)
+    columns["epoch"] = columns.pop("step")
+    if bar and "step_s" in columns:
+        columns["epoch_s"] = columns.pop("step_s")
+    return Records(records.line, columns)
+
+
+#: No training step takes less than a fifth of a millisecond: a faster bar counts samples.
+_FASTEST_STEPS_PER_S = 5000.0
+
+
+def _bars_of_samples(records: Records) -> Records:
+    """Bars over samples or nodes, whose rate is called "it/s" all the same."""
+    if "bar_elapsed_s" not in records or "steps_per_s" not in records:
+        return records
+    training = (records.column("phase") == TRAIN) & np.isfinite(records.column("bar_elapsed_s"))
+    rate = records.column("steps_per_s")
+    rated = training & np.isfinite(rate)
+    if not rated.any() or float(np.median(rate[rated])) < _FASTEST_STEPS_PER_S:
+        return records
+    columns = dict(records.columns)
+    samples = records.column("samples_per_s")
+    columns["samples_per_s"] = np.where(training & np.isnan(samples), rate, samples)
+    for role in ("steps_per_s", "step_s", "step", "step_total", "bar_elapsed_s"):
+        if role in columns:
+            columns[role] = np.where(training, np.nan, columns[role])
+    return Records(records.line, columns)
+
+
+def _validated(records: Records) -> bool:
+    """One by one, nearly each with a metric of validation."""
+    step = records.column("step")
+    known = step[np.isfinite(step)]
+    judged = [r for r in records.columns if r.startswith(METRIC) and _JUDGED.search(r)]
+    if known.size < 2 or float(np.median(np.diff(np.unique(known)))) != 1 or not judged:
+        return False
+    most = max(int(np.isfinite(records.column(r)).sum()) for r in judged)
+    return most >= 0.8 * np.unique(known).size
