@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 @click.command("analyze")
 @click.argument("paths", nargs=-1, required=True, metavar="LOG...")
 @log_options
-@click.option(
-    "--follow", is_flag=True, help="Go on as the file grows, until Ctrl-C."
-)
+@click.option("--follow", is_flag=True, help="Go on as the file grows, until Ctrl-C.")
 @click.option(
     "--interval",
     type=click.FloatRange(min=0.2),

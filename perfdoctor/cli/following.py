@@ -59,9 +59,7 @@ def _state(path: Path) -> tuple[int, float] | None:
     return found.st_size, found.st_mtime
 
 
-def _again(
-    request: pipeline.AnalyzeRequest, settings: Settings, before: Report | None
-) -> Report:
+def _again(request: pipeline.AnalyzeRequest, settings: Settings, before: Report | None) -> Report:
     try:
         return pipeline.analyze(request, settings, no_progress)
     except PerfdoctorError:

@@ -8,21 +8,19 @@ from dataclasses import replace
 import numpy as np
 
 from perfdoctor.readers.epochs import epoch_series
-from perfdoctor.readers.records import Reading, Records
 from perfdoctor.readers.recast import recast
+from perfdoctor.readers.records import Reading, Records
 from perfdoctor.readers.rows import Steps, joined, training_steps, with_time
 from perfdoctor.readers.run_facts import with_facts, with_run_facts
 from perfdoctor.readers.timing import StepTimes, column, step_times, windows
 from perfdoctor.readers.wallclock import split_training, wall_clock
 from perfdoctor.record import (
     Environment,
-    EpochSeries,
     Floats,
     LogFile,
     Memory,
     Run,
     Source,
-    Span,
     StageSeries,
     Track,
 )
@@ -105,8 +103,12 @@ def _steps_and_times(records: Records) -> tuple[Steps, StepTimes | None]:
 
 
 def _from_rate(reading: Reading, records: Records, steps: Steps) -> StepTimes | None:
-    """Batch size ÷ printed rate, where both are certain to be of the same devices: there is but
-    one, or the rate is of one device and the batch size of a device as well."""
+    """What a step holds ÷ the printed rate. A batch size counts only where it is certain to be of
+    the same devices as the rate: there is but one, or both are of one device."""
+    tokens, per_s = (column(records, steps, r) for r in ("tokens_per_step", "tokens_per_s"))
+    if tokens is not None and per_s is not None:
+        found = np.divide(tokens, per_s, out=np.full(tokens.size, np.nan), where=per_s > 0)
+        return StepTimes(found, "Step times are the tokens of a step ÷ the printed rates.")
     size, devices = (reading.configuration.get(name) for name in ("batch_size", "world_size"))
     rate = _rates(records, steps, np.empty(0)).get("samples_per_s")
     if not isinstance(size, int) or rate is None:

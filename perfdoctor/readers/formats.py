@@ -115,7 +115,8 @@ _DOCUMENTS = (
     ),
     Document(
         "search_monitor_report", "the JSON report of an architecture search's monitor",
-        '{"total_runtime": 496.8, "timing_stats": {"train_epoch": …', f"{_HERE}.search_report:SearchMonitorReport",
+        '{"total_runtime": 496.8, "timing_stats": {"train_epoch": …',
+        f"{_HERE}.search_report:SearchMonitorReport",
     ),
     Document(
         "lightning_simple_profiler", "Lightning's SimpleProfiler",

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, field
 
 from perfdoctor.readers.fields import Hints
+from perfdoctor.readers.word_sets import word_set
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,9 @@ class Form:
 
 
 #: Those print the last step alone, not a mean.
-_SINGLE = frozenset(
+_SINGLE = word_set(
     "pytorch_imagenet pointweb_data_batch_remain timm_text gnmt_tok_s nanogpt cyclegan_loss_log "
-    "ssd_pytorch".split()
+    "ssd_pytorch"
 )
 
 

@@ -17,7 +17,9 @@ _MONTHS = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
 _MONTH_NUMBER = {name: i + 1 for i, name in enumerate(_MONTHS.split("|"))}
 _HMS = r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:[.,:][0-9]{1,9})?)?"
 _ZONE = r"(?: ?Z| ?UTC| ?[+-][0-9]{2}:?[0-9]{2}(?![0-9:]))?"
-_PART = r"(?:days?|d|hours?|hrs?|h|minutes?|mins?|msecs?|ms|m|seconds?|secs?|s|小时|时|分钟|分|秒钟|秒)"
+_PART = (
+    r"(?:days?|d|hours?|hrs?|h|minutes?|mins?|msecs?|ms|m|seconds?|secs?|s|小时|时|分钟|分|秒钟|秒)"
+)
 _MORE = rf"(?:,? and |,? ?|又)[0-9]{{1,7}}(?:\.[0-9]{{1,9}})? ?{_PART}(?![A-Za-z/])"
 
 #: In order: what comes first wins where several fit.

@@ -14,7 +14,9 @@ from perfdoctor.readers.word_sets import word_set
 #: "epoch 1 validation: loss 1.5 time 11 s"
 _ANNOUNCED = re.compile(r"(?<![A-Za-z0-9_])[Ee]poch #?[0-9]{1,6}[ ,|\-]{1,4}([A-Za-z]{2,12}):")
 #: "Epoch 252: testing psnr = 34.52, time: 0.02"
-_DOING = re.compile(r"(?<![A-Za-z0-9_])([Tt]esting|[Vv]alidating|[Ee]valuating)(?![A-Za-z0-9_])")
+_DOING = re.compile(
+    r"[Ee]poch #?[0-9]{1,6}[ :,|\-]{1,4}([Tt]esting|[Vv]alidating|[Ee]valuating)(?![A-Za-z0-9_])"
+)
 _PHASE_WORDS = re.compile(r"[A-Za-z]+|[\u4e00-\u9fff]+")
 VALIDATION_WORDS = word_set(
     "val valid validation validate validating eval evaluation evaluating evaluate test tests "

@@ -12,7 +12,7 @@ Columns are named by role, with the unit in the name. NaN is "this line does not
     epoch_s validation_s                a whole epoch, the validation in it
     unclear_s                           a "time" that only the data can tell the meaning of
     samples_per_s tokens_per_s steps_per_s, and with _mean   rates
-    batch_size                          samples in a step
+    batch_size tokens_per_step          samples, tokens in a step
     memory_bytes gpu gpu_memory cpu gpu_power_w swap_bytes ram   hardware, percentages as 0–100
     metric:NAME                         anything else with a name, as "metric:val_loss"
 """

@@ -56,8 +56,8 @@ _BYTES = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _MULTIPLES = {"k": 1e3, "K": 1e3, "M": 1e6, "m": 1e6, "G": 1e9, "B": 1e9}
 #: Words that are a rate in themselves.
 _RATES = {
-    "fps": "sample", "ips": "sample", "imps": "sample", "wps": "token", "tps": "token", "ups": "step",
-    "hz": "step", "sps": "sample", "itps": "step", "qps": "sample",
+    "fps": "sample", "ips": "sample", "imps": "sample", "wps": "token", "tps": "token",
+    "ups": "step", "hz": "step", "sps": "sample", "itps": "step", "qps": "sample",
 }  # fmt: skip
 
 _W = r"[A-Za-zµμ\u4e00-\u9fff]"

@@ -79,7 +79,9 @@ _COUNTED_TIME |= dict.fromkeys(
     ("time_sample", "time_token", "time_batch_in_epoch", "time_sample_in_epoch",
      "time_token_in_epoch", "time_token_in_iteration", "time_batch_in_iteration"), ""
 )  # fmt: skip
-_RATE = word_set("speed throughput ips imps fps wps tps ups rate hz sps qps tput samplespersec itps")
+_RATE = word_set(
+    "speed throughput ips imps fps wps tps ups rate hz sps qps tput samplespersec itps"
+)
 #: "15.5K" of a rate is 15 500, not 15.5 KiB.
 _MULTIPLE = {2.0**10: 1e3, 2.0**20: 1e6, 2.0**30: 1e9}
 _PER_SECOND = re.compile(
@@ -346,6 +348,8 @@ def _stage(label: Label) -> str | None:
 
 
 def _counter(label: Label, integer: bool) -> Meaning | None:
+    if label.text == "wpb":  # fairseq: words per batch
+        return Meaning("tokens_per_step")
     if label.any(_SIZE):
         batch = label.any(("batch", "bs", "bsz", "batchsize"))
         return Meaning("batch_size") if batch and integer else None

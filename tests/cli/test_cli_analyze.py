@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -16,9 +15,10 @@ from perfdoctor import schema
 from perfdoctor.cli import run
 from perfdoctor.report import Report
 
-
 #: The trainer_state.json of a run that was killed while it wrote it.
-TORN_STATE = '{"epoch": 1.0, "global_step": 5, "log_history": [{"epoch": 0.1, "loss": 1.0, "step": 1},'
+TORN_STATE = (
+    '{"epoch": 1.0, "global_step": 5, "log_history": [{"epoch": 0.1, "loss": 1.0, "step": 1},'
+)
 
 
 @pytest.fixture(autouse=True)
@@ -232,6 +232,6 @@ def test_a_report_of_earlier_is_shown_again(elsewhere, capsys):
     imagenet(elsewhere / "train.log")
     analyze("train.log", "--no-plots", "--quiet")
     (path,) = elsewhere.glob("performance_report_*.json")
-    os.rename(path, "before.json")
+    path.rename("before.json")
     assert analyze("before.json", "--no-plots") == 0
     assert "pytorch_imagenet" in capsys.readouterr().out

@@ -100,7 +100,7 @@ def test_what_breaks_a_reader_is_one_line(run_of: Callable[..., Run]) -> None:
 
 
 def test_json_nested_without_end_is_one_line(run_of: Callable[..., Run]) -> None:
-    text = '{"step": 1, "dt_ms": 3}\n' * 10 + '{"a":' * 100_000
+    text = "".join(f'{{"step": {i}, "dt_ms": 3}}\n' for i in range(10)) + '{"a":' * 100_000
     try:
         run = run_of(text, "x.jsonl")
     except PerfdoctorError as error:
