@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from perfdoctor.readers.epochs import epoch_series
+from perfdoctor.readers.memory import give_back_memory
 from perfdoctor.readers.recast import recast
 from perfdoctor.readers.records import Reading, Records
 from perfdoctor.readers.rows import Steps, joined, training_steps, with_time
@@ -41,6 +42,7 @@ def assemble(
     records = joined(with_time(recast(reading)))
     steps, times = _steps_and_times(records)
     times = times or _from_rate(reading, records, steps)
+    give_back_memory()
     epochs = epoch_series(records, steps)
     step_s = times.step_s if times is not None else np.full(steps.rows.size, np.nan)
     stages = _stages(records, steps, times)
@@ -53,6 +55,7 @@ def assemble(
         stages = ()
     wall = wall_clock(records, steps, step_s, epochs)
     samples = _samples(reading, records, steps, step_s, rates)
+    give_back_memory()
     run = Run(
         name=name,
         source=Source(
@@ -198,7 +201,8 @@ def _samples(
         return rates["samples_per_s"] * step_s
     size = reading.facts.get("samples_per_step", reading.configuration.get("batch_size"))
     value = float(size) if isinstance(size, int | float) else np.nan
-    return np.full(step_s.size, value)
+    constant: Floats = np.broadcast_to(np.float64(value), step_s.shape)
+    return constant
 
 
 def _notes(reading: Reading, steps: Steps, times: StepTimes | None) -> tuple[str, ...]:
@@ -235,7 +239,7 @@ def _utilisation(
 def _track(reading: Reading, records: Records, steps: Steps, step_s: Floats) -> Track:
     return Track(
         files=(reading.path,),
-        file=np.zeros(steps.rows.size, dtype=np.int32),
+        file=np.broadcast_to(np.int32(0), steps.rows.shape),
         line=records.line[steps.rows],
         step=steps.position,
         steps=steps.covers,

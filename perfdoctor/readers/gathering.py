@@ -12,7 +12,8 @@ from perfdoctor.errors import PerfdoctorError
 from perfdoctor.readers import files, formats
 from perfdoctor.readers.assembly import assemble, log_file
 from perfdoctor.readers.kinds import Format
-from perfdoctor.readers.records import Reading, Records
+from perfdoctor.readers.memory import give_back_memory
+from perfdoctor.readers.records import Reading, Records, empty
 from perfdoctor.record import LogFile, Run, SkippedFile
 from perfdoctor.report import Report
 
@@ -43,22 +44,42 @@ def gather(
         PerfdoctorError: nothing of it can be read.
     """
     groups = [group for path in given for group in _groups(path)]
-    readings: list[tuple[str, list[Reading]]] = []
+    pieces: list[tuple[str, list[_Piece]]] = []
     skipped: list[SkippedFile] = []
     first_error: PerfdoctorError | None = None
     for name, paths in groups:
-        found: list[Reading] = []
+        found: list[_Piece] = []
         for path in paths:
             try:
-                found.append(_read(path, progress, format_name, own))
+                reading = _read(path, progress, format_name, own)
+                found.append(_piece(reading, _called(name), command))
             except PerfdoctorError as error:
                 first_error = first_error or error
                 skipped.append(SkippedFile(path=path, reason=_reason(path, error)))
         if found:
-            readings.append((name, found))
-    if not readings:
+            pieces.append((name, found))
+    if not pieces:
         raise first_error or PerfdoctorError("no logs given", slug="log-missing")
-    return _runs(readings, tuple(skipped), command)
+    return _runs(pieces, tuple(skipped))
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A file that was read: the run it tells of, and the rest of the reading, without records."""
+
+    reading: Reading
+    run: Run | None
+
+
+def _piece(reading: Reading, name: str, command: str | None) -> _Piece:
+    """Records are let go as soon as the run is made of them: they take most of the memory."""
+    give_back_memory()
+    if reading.report is not None:
+        return _Piece(reading, None)
+    hardware_only = reading.hardware is not None and not len(reading.records) and not reading.facts
+    run = assemble(reading, name, command)
+    give_back_memory()
+    return _Piece(replace(reading, records=empty()), None if hardware_only else run)
 
 
 def _read(path: str, progress: Progress, format_name: str | None, own: Sequence[Format]) -> Reading:
@@ -90,38 +111,24 @@ def _groups(path: str) -> list[tuple[str, list[str]]]:
     return [group for name in names for group in _groups(str(Path(path) / name))]
 
 
-def _runs(
-    readings: Sequence[tuple[str, list[Reading]]],
-    skipped: tuple[SkippedFile, ...],
-    command: str | None,
-) -> Gathered:
-    hardware = [
-        (name, reading)
-        for name, group in readings
-        for reading in group
-        if reading.hardware is not None and not len(reading.records)
-    ]
-    reports = tuple(r.report for _, group in readings for r in group if r.report is not None)
-    runs = []
-    for name, group in readings:
-        training = [r for r in group if r.report is None and not _only_hardware(r)]
-        if training:
-            runs.append(_one(name, training, command))
-    if not runs and not reports:
-        name, group = readings[0]
-        runs = [_one(name, [r for r in group if r.report is None], command)]
-        hardware = []
+def _runs(pieces: Sequence[tuple[str, list[_Piece]]], skipped: tuple[SkippedFile, ...]) -> Gathered:
+    every = [piece for _, group in pieces for piece in group]
+    hardware = [p.reading for p in every if p.run is None and p.reading.hardware is not None]
+    reports = tuple(p.reading.report for p in every if p.reading.report is not None)
+    runs = [run for _, group in pieces if (run := _one(group)) is not None]
+    if not runs and not reports:  # hardware alone
+        name, group = pieces[0]
+        runs = [assemble(group[0].reading, _called(name), None)]
+        hardware = hardware[1:]
     joined = [_with_hardware(run, hardware, alone=len(runs) == 1) for run in runs]
     return Gathered(tuple(joined), reports, skipped)
 
 
-def _only_hardware(reading: Reading) -> bool:
-    return reading.hardware is not None and not len(reading.records) and not reading.facts
-
-
-def _one(name: str, readings: Sequence[Reading], command: str | None) -> Run:
+def _one(pieces: Sequence[_Piece]) -> Run | None:
     """One run out of all files of it: the one that tells most leads, the others fill the gaps."""
-    made = [(assemble(reading, _called(name), command), reading) for reading in readings]
+    made = [(piece.run, piece.reading) for piece in pieces if piece.run is not None]
+    if not made:
+        return None
     made.sort(key=lambda pair: -_worth(pair[0]))
     run = made[0][0]
     for other, reading in made[1:]:
@@ -168,9 +175,9 @@ def _filled(run: Run, other: Run) -> Run:
     )
 
 
-def _with_hardware(run: Run, hardware: Sequence[tuple[str, Reading]], *, alone: bool) -> Run:
+def _with_hardware(run: Run, hardware: Sequence[Reading], *, alone: bool) -> Run:
     """Samples of hardware use that were taken while the run went on."""
-    for _, reading in hardware:
+    for reading in hardware:
         assert reading.hardware is not None
         samples, note = _during(run, reading.hardware, reading.path)
         if samples is None and not alone:

@@ -309,6 +309,8 @@ def _without_echoes(rows: Indices, epoch: Floats, step: Floats) -> tuple[Indices
     single = (behind & lone) | repeats
     if single.sum() > 0.2 * rows.size and not _resets(key):
         return rows[seen], epoch[seen], step[seen]
+    if not repeats.any():
+        return rows, epoch, step
     return rows[~repeats], epoch[~repeats], step[~repeats]
 
 
@@ -356,8 +358,7 @@ def _positions(
     fell = np.append(False, _resets_at(epoch, step))
     if per_epoch is None:
         starts = np.append(True, np.diff(np.nan_to_num(epoch)) != 0)
-        stretch = np.cumsum(fell)
-        return step, stretch.astype(np.int64), starts
+        return step, _stretches(fell), starts
     numbered = np.isfinite(epoch)
     if numbered.all():
         number = epoch - epoch.min()
@@ -368,4 +369,12 @@ def _positions(
         back = np.zeros(count, dtype=np.bool_)
         starts = np.append(True, fell[1:])
     position = number * per_epoch + step
-    return position, np.cumsum(back).astype(np.int64), starts
+    return position, _stretches(back), starts
+
+
+def _stretches(breaks: Bools) -> NDArray[np.int64]:
+    """Numbers that grow at each break; they take no memory where there is none."""
+    if not breaks.any():
+        single: NDArray[np.int64] = np.broadcast_to(np.int64(0), breaks.shape)
+        return single
+    return np.cumsum(breaks).astype(np.int64)

@@ -20,6 +20,8 @@ _USUAL_STEP_S = 0.25
 #: Readings that differ less than this from the clock agree with it (log of the ratio).
 _AGREES = 0.35
 _FEWEST = 3
+#: Printed averages are known to this part, and so their sums.
+_ROUNDING = 0.002
 _CREEPS_S = 600.0
 #: Bars shorter than this are printed too coarsely to divide their time by their steps.
 _LONG_BAR_S = 60.0
@@ -400,19 +402,20 @@ def windows(means: Floats | None, steps: Steps) -> Floats | None:
     if means is None or not _enough(means):
         return None
     done = steps.step + 1 if steps.step.size and float(np.nanmin(steps.step)) == 0 else steps.step
-    before_n = np.append(0.0, done[:-1])
-    before_m = np.append(0.0, means[:-1])
     fresh = steps.epoch_start | ~same_stretch(steps.stretch)
-    before_n = np.where(fresh, 0.0, before_n)
-    before_m = np.where(fresh, 0.0, before_m)
-    between = done - before_n
-    found = np.divide(
-        means * done - before_m * before_n, between, out=np.full(means.size, np.nan),
-        where=between > 0,
-    )  # fmt: skip
-    rounding = 0.002 * done / np.maximum(between, 1)
-    plausible = found >= -rounding * np.maximum(means, 1e-9) - 1e-3
-    known = np.isfinite(found)
-    if plausible[known].mean() < _GROWING:
+    between = np.diff(done, prepend=0.0)
+    between[fresh] = done[fresh]
+    total = means * done
+    found = np.diff(total, prepend=0.0)
+    found[fresh] = total[fresh]
+    # in place, because a log of ten million lines has arrays of 80 MB
+    total *= -_ROUNDING
+    total -= 1e-3 * between
+    known = np.isfinite(found) & (between > 0)
+    plausible = (found >= total)[known].mean() if known.any() else 0.0
+    if plausible < _GROWING:
         return None  # not averages since the epoch began: a window, or a mean over everything
-    return np.where(known, np.maximum(found, 0.0), np.nan)
+    np.divide(found, between, out=found, where=known)
+    np.maximum(found, 0.0, out=found)
+    found[~known] = np.nan
+    return found
