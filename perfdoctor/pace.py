@@ -145,9 +145,8 @@ def paces(run: Run, kept: slice, *, printed: bool = False) -> dict[str, Pace]:
     rounded, the more so the longer they have run.
     """
     count = record_count(run)
-    step_s = seconds_per_step(run)
-    if printed and run.step_s.size == count:
-        step_s = run.step_s
+    as_printed = printed and run.step_s.size == count
+    step_s = run.step_s if as_printed else seconds_per_step(run)
     step_s, weights = step_s[kept], part_of(step_weights(run), kept)
     samples = run.samples[kept] if run.samples.size == count else None
     rates = {name: values[kept] for name, values in run.rates.items() if values.size == count}

@@ -134,9 +134,15 @@ def _median(pace: Pace | None) -> float | None:
 def _trend(run: Run, pace: Pace, printed: Pace | None, stalls: Stalls | None) -> Trend | None:
     if printed is None:  # of epochs
         return find_trend(pace, pace)
-    if printed is not pace and not np.array_equal(printed.index, pace.index):
+    if not _same_places(printed.index, pace.index):
         printed = pace
     return find_trend(pace, printed, _epochs_of(run), stalls, run.track)
+
+
+def _same_places(a: NDArray[np.int64] | range, b: NDArray[np.int64] | range) -> bool:
+    if isinstance(a, range) or isinstance(b, range):  # never made into arrays: they may be long
+        return isinstance(a, range) and isinstance(b, range) and a == b
+    return np.array_equal(a, b)
 
 
 def _epochs_of(run: Run) -> EpochsOf | None:

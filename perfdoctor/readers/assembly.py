@@ -257,8 +257,11 @@ def _at(records: Records, steps: Steps, step_s: Floats) -> Floats | None:
             start = float(values[np.isfinite(values)][0])
             found: Floats = values - start
             return found
-    spent = np.nan_to_num(step_s * np.where(np.isfinite(steps.covers), steps.covers, 1.0))
-    return np.cumsum(spent)
+    spent = np.where(np.isfinite(steps.covers), steps.covers, 1.0)
+    spent *= step_s
+    np.nan_to_num(spent, copy=False)
+    np.cumsum(spent, out=spent)
+    return spent
 
 
 def _data_share(

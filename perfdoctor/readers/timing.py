@@ -398,17 +398,19 @@ def windows(means: Floats | None, steps: Steps) -> Floats | None:
     """Averages over the steps since the row before, out of averages since the epoch began.
 
     n steps of mean m and n' later ones of mean m' leave (n'm' − nm) ÷ (n' − n) for those between.
+    `means` is used up.
     """
     if means is None or not _enough(means):
         return None
-    done = steps.step + 1 if steps.step.size and float(np.nanmin(steps.step)) == 0 else steps.step
+    first = 1.0 if steps.step.size and float(np.nanmin(steps.step)) == 0 else 0.0
     fresh = steps.epoch_start | ~same_stretch(steps.stretch)
-    between = np.diff(done, prepend=0.0)
-    between[fresh] = done[fresh]
-    total = means * done
+    between = np.diff(steps.step, prepend=0.0)
+    between[fresh] = steps.step[fresh] + first
+    # in place, because a log of ten million lines has arrays of 80 MB
+    total = means
+    total *= steps.step + first
     found = np.diff(total, prepend=0.0)
     found[fresh] = total[fresh]
-    # in place, because a log of ten million lines has arrays of 80 MB
     total *= -_ROUNDING
     total -= 1e-3 * between
     known = np.isfinite(found) & (between > 0)
