@@ -265,6 +265,23 @@ def _once(records: Records, rows: Indices) -> Indices:
     return found
 
 
+def _lengths_differ(records: Records, rows: Indices) -> bool:
+    """Whether epochs have different numbers of steps: a run resumed on more devices, say."""
+    total = records.column("step_total")[rows]
+    known = total[np.isfinite(total)]
+    return bool(known.size) and float(known.min()) != float(known.max())
+
+
+def _over_own_epochs(covers: Floats, starts: Bools, total: Floats, step: Floats) -> Floats:
+    """From the last line of an epoch to the first of the next lie what was left of that epoch."""
+    found = covers.copy()
+    first = np.flatnonzero(starts)
+    first = first[first > 0]
+    left = total[first - 1] - step[first - 1] + step[first]
+    found[first] = np.where(np.isfinite(covers[first]) & (left > 0), left, covers[first])
+    return found
+
+
 def _ordered(records: Records, rows: Indices, ranks: int) -> Steps:
     epoch, step = whole_epochs(records)[rows], records.column("step")[rows]
     counted = bool(np.isfinite(step).any())
@@ -276,6 +293,9 @@ def _ordered(records: Records, rows: Indices, ranks: int) -> Steps:
     covers = np.diff(position, prepend=np.nan)
     covers[~same_stretch(stretch)] = np.nan
     covers[covers <= 0] = np.nan
+    if per_epoch is not None and _lengths_differ(records, rows):
+        covers = _over_own_epochs(covers, starts, records.column("step_total")[rows], step)
+        position = position[:1] + np.cumsum(np.nan_to_num(covers)) if position.size else position
     if "step_first" in records:
         named = step - records.column("step_first")[rows] + 1
         covers = np.where(named >= 1, named, covers)
