@@ -274,7 +274,7 @@ def _lengths_differ(records: Records, rows: Indices) -> bool:
 
 def _over_own_epochs(covers: Floats, starts: Bools, total: Floats, step: Floats) -> Floats:
     """From the last line of an epoch to the first of the next lie what was left of that epoch."""
-    found = covers.copy()
+    found: Floats = covers.copy()
     first = np.flatnonzero(starts)
     first = first[first > 0]
     left = total[first - 1] - step[first - 1] + step[first]
