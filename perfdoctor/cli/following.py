@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from perfdoctor import pipeline
+from perfdoctor.collect import interrupts
 from perfdoctor.collect.options import no_progress
 from perfdoctor.errors import PerfdoctorError
 from perfdoctor.render.console import print_report
@@ -32,18 +33,21 @@ def follow(
     report: Report | None = None
     seen: tuple[int, float] | None = None
     try:
-        while True:
-            state = _state(path)
-            if state is None and report is not None:
-                return report
-            began = time.monotonic()
-            if state != seen or report is None:
-                report = _again(request, settings, report)
-                seen = state
-                if not quiet:
-                    _show(report)
-            took_s = time.monotonic() - began
-            time.sleep(max(interval_s, took_s / _BUSY_SHARE))
+        with interrupts.heeded():
+            while True:
+                state = _state(path)
+                if state is None and report is not None:
+                    return report
+                began = time.monotonic()
+                if state != seen or report is None:
+                    report = _again(request, settings, report)
+                    seen = state
+                    if not quiet:
+                        _show(report)
+                interrupts.check()
+                took_s = time.monotonic() - began
+                time.sleep(max(interval_s, took_s / _BUSY_SHARE))
+                interrupts.check()
     except KeyboardInterrupt:
         if report is None:
             raise
