@@ -204,7 +204,7 @@ def best(found: Economics) -> str:
 
 def forecast(found: Forecast) -> str:
     """The time left, with its interval."""
-    left = f"{counted(found.steps_left, 'step')} left: {seconds(found.left_s)}"
+    left = f"{counted(found.steps_left, clean(found.unit))} left: {seconds(found.left_s)}"
     return f"{left} (95 % interval {seconds_interval((found.low_s, found.high_s))})"
 
 
