@@ -9,7 +9,7 @@ from itertools import islice, pairwise
 
 from perfdoctor.readers.lexer import Dialect, Kind, Token, tokens
 from perfdoctor.readers.roles import Field
-from perfdoctor.readers.units import COUNT, INVERSE, TIME, Unit, unit_at
+from perfdoctor.readers.units import COUNT, INVERSE, RATE, TIME, Unit, unit_at
 from perfdoctor.readers.values import Value
 from perfdoctor.readers.vocabulary import Label, Meaning, label_of
 
@@ -39,6 +39,9 @@ _MOST_VALUES = 400
 _NAMED_BEHIND = re.compile(r"\s?(elapsed|since start|so far)(?![A-Za-z0-9_:=])(?! ?[:=])")
 
 
+_NUMBER_NEXT = re.compile(r"\s{1,8}[0-9]")
+
+
 def values_of(line: str, dialect: Dialect) -> Iterator[Seen]:
     """Every value with the name before it and the unit behind it."""
     position = 0
@@ -46,6 +49,9 @@ def values_of(line: str, dialect: Dialect) -> Iterator[Seen]:
         gap = line[position : token.start]
         raw = _last_clause(gap)
         unit = unit_at(line, token.end) if token.kind in (Kind.NUMBER, Kind.FRACTION) else None
+        label = label_of(raw)
+        if unit is not None and unit.kind == RATE and label.any(("time", "elapsed", "duration")):
+            unit = None if _NUMBER_NEXT.match(line, unit.end) else unit  # "time 0.2 tokens/s 1638"
         position = token.end if unit is None else unit.end
         behind = _NAMED_BEHIND.match(line, position)
         if behind is not None:

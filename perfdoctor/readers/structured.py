@@ -92,7 +92,9 @@ class Table:
         """What a column is: by the format's own table, as a moment, or by its name."""
         hinted = self.roles.get(name)
         if hinted is not None:
-            return Meaning(hinted) if hinted else None
+            # OpenMMLab writes memory in MiB
+            scale = 2.0**20 if hinted == "memory_bytes" else 1.0
+            return Meaning(hinted, scale) if hinted else None
         if clock == "moment" or (name.lower() in _TIMESTAMPS and number > _EPOCH_S[0]):
             return Meaning("time")
         return name_meaning(name, clock == "duration", number == int(number)
