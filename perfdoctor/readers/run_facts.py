@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -68,7 +69,20 @@ def _spans(reading: Reading, wall_s: float) -> tuple[Span, ...]:
         found.append(Span(name="train", seconds=facts["train_s"] - facts.get("arch_step_s", 0.0)))
     inside = [Span(name=n, seconds=facts[f"{n}_s"]) for n in STAGES
               if n not in outside and f"{n}_s" in facts]  # fmt: skip
-    return (*found, *inside)
+    return (*found, *inside, *_rest_of_training(reading, found, inside))
+
+
+def _rest_of_training(
+    reading: Reading, outside: Sequence[Span], inside: Sequence[Span]
+) -> tuple[Span, ...]:
+    """What of the training time no stage tells: of all epochs, or of a runtime that is of it."""
+    facts = reading.facts
+    whole_s = facts.get("epochs", 1.0) * facts.get("epoch_mean_s", 0.0)
+    if reading.framework == "transformers":  # its train_runtime, evaluation included
+        whole_s = facts.get("wall_s", 0.0)
+    told_s = sum(span.seconds for span in (*outside, *inside))
+    named = any(span.name == "train" for span in outside)
+    return () if named or whole_s <= told_s else (Span(name="train", seconds=whole_s - told_s),)
 
 
 def _with_mean_step(run: Run, reading: Reading) -> Run:
