@@ -35,7 +35,7 @@ _EPOCH_GIVEN = re.compile(r"(?<![\w.])epoch=([0-9]{1,7})(?![\w.])")
 _KEYS = {
     setting: re.compile(
         rf"(?<![\w.\-])['\"]?(?:--)?(?:{names})['\"]?\s{{0,40}}[=:]\s{{0,20}}['\"]?"
-        r"(?P<value>[0-9][0-9,]{0,9}(?![\w.])|[Tt]rue|[Ff]alse)",
+        r"(?P<value>[0-9]{1,3}(?:,[0-9]{3})+(?![\w.,])|[0-9]{1,10}(?!,[0-9])(?![\w.])|[Tt]rue|[Ff]alse)",
         re.IGNORECASE if setting in ("max_steps", "epochs") else 0,
     )
     for setting, names in _NAMES.items()
