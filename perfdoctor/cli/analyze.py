@@ -11,16 +11,27 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from perfdoctor.cli.logoptions import log_options
+from perfdoctor.cli.output_options import checked_output, output_options
 from perfdoctor.errors import EXIT_DONE, EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
     from perfdoctor.pipeline import AnalyzeRequest
+    from perfdoctor.report import Report
+    from perfdoctor.settings import Settings
 
 
 @click.command("analyze")
 @click.argument("paths", nargs=-1, required=True, metavar="LOG...")
-@log_options
+@click.option(
+    "--format", "format_name", metavar="NAME", help="Read as this format, whatever it looks like."
+)
+@click.option(
+    "--pattern",
+    multiple=True,
+    metavar="TEMPLATE",
+    help="Your own lines: 'step {step:d} .* {step_time_ms:f}'. Types: d whole number, f number, "
+    "t time or duration, w word; .* stands for anything. May be given several times.",
+)
 @click.option("--follow", is_flag=True, help="Go on as the file grows, until Ctrl-C.")
 @click.option(
     "--interval",
@@ -30,15 +41,7 @@ if TYPE_CHECKING:
     help="Seconds between two looks at a growing file.",
 )
 @click.option("--show-lines", is_flag=True, help="Show which line each value is from.")
-@click.option(
-    "--output-dir",
-    type=click.Path(file_okay=False, readable=False, path_type=Path),
-    default=Path(),
-    help="Where files are written. [default: here]",
-)
-@click.option("--json", "json_file", metavar="FILE|-", help="Also write the report there.")
-@click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
-@click.option("--no-plots", is_flag=True, help="Draw no pictures.")
+@output_options
 @click.pass_context
 def command(ctx: click.Context, /, **given: Any) -> None:
     """Read the logs that earlier runs left behind, and say what made them slow.
@@ -55,10 +58,9 @@ def command(ctx: click.Context, /, **given: Any) -> None:
 
 def _run(given: Mapping[str, Any]) -> int:
     from perfdoctor import settings
-    from perfdoctor.cli.output import STDOUT, Output
+    from perfdoctor.cli.output import STDOUT
 
-    output = Output(given["output_dir"], given["json_file"], given["quiet"], not given["no_plots"])
-    output.check()
+    output = checked_output(given)
     rules = settings.load(Path.cwd())
     with redirect_stdout(sys.stderr) if output.json_file == STDOUT else nullcontext():
         if given["follow"]:
@@ -71,7 +73,7 @@ def _run(given: Mapping[str, Any]) -> int:
     return EXIT_DONE if complete else EXIT_INTERRUPTED
 
 
-def _once(given: Mapping[str, Any], rules: Any) -> Any:
+def _once(given: Mapping[str, Any], rules: Settings) -> Report:
     from perfdoctor import pipeline
     from perfdoctor.cli.progress import shown_progress
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from perfdoctor.cli.output_options import checked_output, output_options
 from perfdoctor.cli.values import JsonObject, ListOf
 from perfdoctor.errors import EXIT_DONE, EXIT_INTERRUPTED
 
@@ -77,15 +78,7 @@ _AXES = (
 @click.option(
     "--strict", is_flag=True, help="An unreadable file ends it, instead of being skipped."
 )
-@click.option(
-    "--output-dir",
-    type=click.Path(file_okay=False, readable=False, path_type=Path),
-    default=Path(),
-    help="Where files are written. [default: here]",
-)
-@click.option("--json", "json_file", metavar="FILE|-", help="Also write the report there.")
-@click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
-@click.option("--no-plots", is_flag=True, help="Draw no picture.")
+@output_options
 @click.pass_context
 def command(ctx: click.Context, /, **given: Any) -> None:
     """Measure a model and its data, stage by stage, and say what makes it slow.
@@ -98,11 +91,10 @@ def command(ctx: click.Context, /, **given: Any) -> None:
 
 def _run(given: Mapping[str, Any]) -> int:
     from perfdoctor import pipeline, settings
-    from perfdoctor.cli.output import STDOUT, Output
+    from perfdoctor.cli.output import STDOUT
     from perfdoctor.cli.progress import shown_progress
 
-    output = Output(given["output_dir"], given["json_file"], given["quiet"], not given["no_plots"])
-    output.check()
+    output = checked_output(given)
     rules = settings.load(Path.cwd())
     with (
         redirect_stdout(sys.stderr) if output.json_file == STDOUT else nullcontext(),

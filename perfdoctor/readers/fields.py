@@ -18,7 +18,6 @@ from perfdoctor.readers.meanings import (
 )
 from perfdoctor.readers.phases import phase_of
 from perfdoctor.readers.roles import Field, Hints, Template
-from perfdoctor.readers.values import Value
 
 __all__ = ["Field", "Hints", "Template", "analyse"]
 
@@ -42,12 +41,8 @@ def analyse(line: str, dialect: Dialect, hints: Hints | None = None) -> Template
     fields += counters(line, seen, hints)
     _after_marks(line, seen)
     taken = {f.role for f in fields}
-    loose: list[Value] = []
     for value in seen:
-        if value.token.value is None:
-            continue
-        if value.meaning is None:
-            loose.append(value.token.value)
+        if value.token.value is None or value.meaning is None:
             continue
         role = value.meaning.role
         if role not in taken:
@@ -58,7 +53,7 @@ def analyse(line: str, dialect: Dialect, hints: Hints | None = None) -> Template
         fields = _of_epochs(fields)
     fields += _epoch_marks(line, fields)
     device = any(v.meaning is not None and v.meaning.device for v in seen)
-    return Template(tuple(fields), phase, device, tuple(loose))
+    return Template(tuple(fields), phase, device)
 
 
 _OPTION = re.compile(r"(?<!\S)--[a-zA-Z]")

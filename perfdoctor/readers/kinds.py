@@ -207,7 +207,7 @@ def _table_reading(
         framework=framework,
         records=table.records(),
         configuration=printed_settings(head.text[:20_000]) if name.endswith("json") else {},
-        device_rates=any("per_gpu" in role or "per_device" in role for role in table.columns),
+        device_rates=table.device_rates,
         lines=table.last_line,
         unread=table.unread,
         unread_samples=tuple(table.unread_samples),

@@ -7,7 +7,6 @@ Columns are named by role, with the unit in the name. NaN is "this line does not
     time                                of the line: seconds since 1970
     step_s data_loading_s STAGE_s       one training step, or the part of it that a stage takes
     step_mean_s data_loading_mean_s     the same as running averages since the epoch began
-    interval_s                          since the record before this one
     elapsed_s                           since the run (or a part of it) began
     epoch_s validation_s                a whole epoch, the validation in it
     unclear_s                           a "time" that only the data can tell the meaning of

@@ -26,7 +26,6 @@ class Template:
     fields: tuple[Field, ...] = ()
     phase: float = TRAIN
     device_rates: bool = False
-    unlabelled: tuple[Value, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.fields)

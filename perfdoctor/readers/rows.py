@@ -16,7 +16,7 @@ Indices = NDArray[np.int64]
 #: What tells how long a training step takes.
 STEP_TIMES = (
     "step_s", "step_s_mean", "steps_per_s", "unclear_s", "samples_per_s", "tokens_per_s",
-    "interval_s", "train_s", "compute_s", "forward_s", "sample_s", "samples_per_s_mean",
+    "train_s", "compute_s", "forward_s", "sample_s", "samples_per_s_mean",
     "tokens_per_s_mean",
 )  # fmt: skip
 #: More lines than this between a value and the counter, and they are no record together.

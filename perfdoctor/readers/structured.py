@@ -47,6 +47,7 @@ class Table:
     last_line: int = 0
     dialect: Dialect = field(default_factory=Dialect)
     parts: bool = False
+    device_rates: bool = False
 
     def add(self, line: int, row: Iterable[tuple[str, Any]]) -> None:
         """One row: what means nothing here is left out."""
@@ -83,6 +84,7 @@ class Table:
         meaning = self.meaning(name, number, clock)
         if meaning is not None and not math.isnan(number):
             self.parts |= meaning.part
+            self.device_rates |= meaning.device
             scale = meaning.scale
             if meaning.role == "time" and number > _EPOCH_S[1]:
                 scale = 1e-3

@@ -23,7 +23,6 @@ _TIMED = re.compile(
     rb"|samples/s|tok(?:en)?s?/s|\xe8\x80\x97\xe6\x97\xb6"
 )
 _SAMPLES = 5
-#: Roles that make a line worth keeping; a line with metrics alone is kept too.
 LineTemplate = Callable[[str], Template]
 
 

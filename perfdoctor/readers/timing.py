@@ -151,7 +151,7 @@ def _out_of_running_means(values: Floats, steps: Steps) -> Floats | None:
 
 
 def _unclear(records: Records, steps: Steps) -> StepTimes | None:
-    for role in ("unclear_s", "elapsed_s", "train_s", "interval_s", "compute_s"):
+    for role in ("unclear_s", "elapsed_s", "train_s", "compute_s"):
         values = column(records, steps, role)
         named = role == "elapsed_s"
         if values is None or not _enough(values) or (named and not steps.counted):
