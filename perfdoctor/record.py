@@ -72,13 +72,16 @@ class StageSeries:
 
     `exposed_s` is what the step waited for; `hidden_s` is work behind other work. `mean_s` is the
     mean over all steps since the record before, where a log prints one step of many and an
-    average: then only the average tells the share.
+    average: then only the average tells the share. `between`: it runs between the steps
+    (validation, checkpoints) and is no part of `Run.step_s`; then the shares of all stages are
+    of the steps and what lies between them.
     """
 
     name: str
     exposed_s: Floats
     hidden_s: Floats | None = None
     mean_s: Floats | None = None
+    between: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,6 +216,37 @@ class Span:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Hotspot:
+    """A line of code and the share of the run's time it accounts for.
+
+    `function` is the user's, `library` what it calls there. `process` is main or worker; the
+    share of a worker's line is of the workers' time. `samples`: how often it was seen there.
+    """
+
+    file: str
+    line: int
+    function: str
+    share: float
+    library: str | None = None
+    stage: str | None = None
+    process: str = "main"
+    samples: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How an observed script ended.
+
+    `how` is finished, exit, exception, interrupted, signal, os._exit, stopped, or running where
+    the report was written before the end. `code`: its exit code.
+    """
+
+    how: str
+    detail: str = ""
+    code: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class UnreadLine:
     """A line that should have held a record and could not be read."""
 
@@ -268,6 +302,9 @@ class Run:
         started_at: seconds since 1970, where the log has dates.
         ranks: how many processes wrote it. restarts: indices of records after which steps repeat.
         logs: the files it was read from.
+        finished: the log says itself that the training has ended.
+        hotspots: lines of code and their shares, where the script was observed. ending: how that
+            script ended.
     """
 
     name: str
@@ -307,3 +344,6 @@ class Run:
     ranks: int = 1
     restarts: tuple[int, ...] = ()
     logs: tuple[LogFile, ...] = ()
+    finished: bool = False
+    hotspots: tuple[Hotspot, ...] = ()
+    ending: Ending | None = None

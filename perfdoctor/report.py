@@ -8,7 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from perfdoctor.record import Environment, Limit, LogFile, Probe, Sampling, SkippedFile, Source
+from perfdoctor.record import (
+    Ending,
+    Environment,
+    Hotspot,
+    Limit,
+    LogFile,
+    Probe,
+    Sampling,
+    SkippedFile,
+    Source,
+)
 
 Interval = tuple[float, float]
 
@@ -39,11 +49,13 @@ class StageStat(Stat):
         share: part of the wall time of all steps; the shares of all stages add up to 1.
         hidden_s: median time per step of this stage's work done behind other work.
         calls_per_step: part of the steps in which it ran.
+        between: whether it runs between the steps and is no part of their time.
     """
 
     share: float
     hidden_s: float | None = None
     calls_per_step: float = 1.0
+    between: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +102,7 @@ class Forecast:
     """When an unfinished run would end, with the 95 % interval of the time left.
 
     `unit` is what `steps_left` counts: step, or epoch where a log tells of no steps.
+    `training_only`: the log does not tell what is done between the steps, so that is not counted.
     """
 
     steps_left: float
@@ -97,6 +110,7 @@ class Forecast:
     low_s: float
     high_s: float
     unit: str = "step"
+    training_only: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,24 +235,12 @@ class MemoryUse:
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """A hardware counter over the run; percentages as 0–100."""
+    """A hardware counter over the run, from `count` samples; percentages as 0–100."""
 
     mean: float
     p50: float
     p95: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hotspot:
-    """A line of code and the share of the run it accounts for."""
-
-    file: str
-    line: int
-    function: str
-    share: float
-    library: str | None = None
-    stage: str | None = None
-    process: str = "main"
+    count: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,12 +256,20 @@ class Evidence:
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """New ÷ old throughput of the whole training, from `model`, with its interval."""
+    """New ÷ old throughput of the whole training, from `model`, with its interval.
+
+    Where only an upper bound is known, `high` is that and `speedup` a cautious value below it.
+    """
 
     speedup: float
     low: float
     high: float
     model: str
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether only an upper bound is known, as the model's name then says."""
+        return self.model.endswith("bound")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -339,12 +349,14 @@ class Recommendation:
 class Abstained:
     """A rule that could not decide, what it would have needed, and the command to measure that.
 
-    `measure_with` is for reports of logs, which lack what was not printed.
+    `measure_with` is for reports of logs, which lack what was not printed. `reason`: why what is
+    there does not do.
     """
 
     rule: str
     missing: str
     measure_with: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -365,7 +377,7 @@ class ComparedConfiguration:
     `relative` is its samples/s ÷ the first measured row's, from paired interleaved blocks; for
     logged runs the rate that most of them tell ÷ that of the best. A configuration that failed
     has an `error` and no numbers. `epoch_p50_s`, `steps_per_s`, `verdict` and `best_metric` are
-    for runs that were logged.
+    for runs that were logged. `note`: why it was not compared with the others.
     """
 
     label: str
@@ -382,15 +394,20 @@ class ComparedConfiguration:
     wall_s: float | None = None
     verdict: str | None = None
     best_metric: float | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Configurations measured in interleaved blocks. `best` lists those not beaten by any other."""
+    """Configurations measured in interleaved blocks. `best` lists those not beaten by any other.
+
+    `notes`: what to know of how runs that were logged are compared.
+    """
 
     varied: tuple[str, ...]
     rows: tuple[ComparedConfiguration, ...]
     best: tuple[int, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -431,3 +448,4 @@ class Report:
     ranks: int = 1
     restarts: tuple[int, ...] = ()
     logs: tuple[LogFile, ...] = ()
+    ending: Ending | None = None

@@ -9,10 +9,15 @@ from typing import Any
 import numpy as np
 
 from perfdoctor.pace import Weights, part_of, seconds_per_step, step_weights, weighted
-from perfdoctor.record import Floats, Run, StageSeries
+from perfdoctor.record import Floats, Run, Span, StageSeries
 from perfdoctor.report import StageStat, Stat, Steps
-from perfdoctor.stages import in_order
+from perfdoctor.stages import DATA_LOADING, OTHER, in_order
 from perfdoctor.stats import describe
+
+#: A wait as long as the step it lies in, in so many of the records, is none: something overlaps.
+_OVERLAPPING = 0.2
+#: So much of what the epochs tell of validation must find room in the rest of the wall clock.
+_MOSTLY = 0.9
 
 
 def step_stats(run: Run, warmup: int) -> Steps | None:
@@ -40,6 +45,8 @@ def _with_means(stat: Stat, step_s: Floats, weights: Weights) -> Stat:
 def stage_stats(run: Run, kept: slice) -> dict[str, StageStat]:
     """Each stage over the records in `kept`, in the order of `perfdoctor.stages`."""
     by_name = {series.name: series for series in run.stages}
+    if waits_overlap(run):
+        by_name = {n: s for n, s in by_name.items() if n not in (DATA_LOADING, OTHER)}
     weights = part_of(step_weights(run), kept)
     stages = {}
     for name in in_order(list(by_name)):
@@ -47,6 +54,43 @@ def stage_stats(run: Run, kept: slice) -> dict[str, StageStat]:
         if stat is not None:
             stages[name] = stat
     return _shared_out(run, by_name, stages, kept)
+
+
+def waits_overlap(run: Run) -> bool:
+    """Whether the log's time for data is no part of its step, and so no wait within it.
+
+    It is as long as the step or longer in too many records, where some computing must be left:
+    the loader works while the model does, or the field means something else.
+    """
+    data = next((series for series in run.stages if series.name == DATA_LOADING), None)
+    if data is None or run.source.kind != "log" or data.exposed_s.size != run.step_s.size:
+        return False
+    known = np.isfinite(data.exposed_s) & (run.step_s > 0)
+    if not known.any():
+        return False
+    return bool((data.exposed_s[known] >= run.step_s[known]).mean() >= _OVERLAPPING)
+
+
+def spans_of(run: Run) -> tuple[Span, ...]:
+    """The parts of the wall clock, in agreement with the stages and with the epochs.
+
+    A wait that overlaps the step is part of the training. Validation that only the epochs tell of
+    is taken out of what nothing else explains.
+    """
+    spans = list(run.spans)
+    if waits_overlap(run):
+        spans = [replace(s, name="train") if s.name == DATA_LOADING else s for s in spans]
+    epochs = run.epochs
+    told_s = 0.0 if epochs is None or epochs.validation_s is None else np.nansum(epochs.validation_s)
+    if epochs is None or told_s <= 0 or not spans or any(s.name == "validation" for s in spans):
+        return tuple(spans)
+    free_s = max(0.0, (run.wall_s or 0.0) - sum(s.seconds for s in spans if s.name != "unexplained"))
+    part_s = min(float(told_s), free_s)
+    if part_s < _MOSTLY * told_s:
+        return tuple(spans)
+    count = int(np.isfinite(epochs.validation_s).sum()) if epochs.validation_s is not None else 1
+    rest = [s for s in spans if s.name != "unexplained"]
+    return (*rest, Span(name="validation", seconds=part_s, count=count))
 
 
 def _stage(series: StageSeries, kept: slice, weights: Weights) -> StageStat | None:
@@ -61,6 +105,7 @@ def _stage(series: StageSeries, kept: slice, weights: Weights) -> StageStat | No
         share=0.0,
         hidden_s=float(np.nanmedian(hidden)) if hidden is not None and seen else None,
         calls_per_step=stat.count / exposed.size,
+        between=series.between,
     )
 
 
@@ -89,6 +134,7 @@ def _shared_out(
         told = spent | {name: seconds * scale for name, seconds in others.items()}
     else:
         total_s = weighted(run.step_s[kept], weights)[0]
+    total_s += sum(told[name] for name, stat in stages.items() if stat.between)
     return {
         name: replace(stat, share=min(1.0, told[name] / total_s) if total_s > 0 else 0.0)
         for name, stat in stages.items()

@@ -14,6 +14,7 @@ from perfdoctor.errors import EXIT_INTERRUPTED, EXIT_USAGE, PerfdoctorError, Use
 #: Command → where its `command` object lives, and its line in `perfdoctor --help`.
 COMMANDS = {
     "bench": ("perfdoctor.cli.bench", "Measure a model and its data, stage by stage."),
+    "run": ("perfdoctor.cli.run", "Run a training script, unchanged, and say what is slow."),
     "analyze": ("perfdoctor.cli.analyze", "Read the logs of earlier runs, and say what was slow."),
     "formats": ("perfdoctor.cli.formats", "List the formats of logs that can be read."),
     "rules": ("perfdoctor.cli.rules", "List the causes of slow training that are known."),

@@ -65,6 +65,19 @@ class Output:
             _print(report, files, show_lines)
         return complete
 
+    def write_beside_script(self, report: Report) -> None:
+        """As `write`, for a script that has stdout for itself: what people read goes to stderr."""
+        data = schema.to_json(report)
+        files = [self.folder / f"performance_report_{datetime.now():%Y%m%d_%H%M%S}.json"]
+        schema.write_atomically(files[0], data)
+        self._draw(report, files)
+        if self.json_file is not None and self.json_file != STDOUT:
+            path = Path(self.json_file)
+            schema.write_atomically(path, data)
+            files.append(path)
+        if not self.quiet:
+            _print(report, files, False, stderr=True)
+
     def _draw(self, report: Report, files: list[Path]) -> bool:
         """Draws what there is to draw and adds it to `files`."""
         if not self.plots:
@@ -90,12 +103,14 @@ def _pictures(report: Report) -> Iterator[tuple[str, bytes]]:
             yield f"{draw.__name__}.png", picture
 
 
-def _print(report: Report, files: list[Path], show_lines: bool) -> None:
+def _print(
+    report: Report, files: list[Path], show_lines: bool, *, stderr: bool = False
+) -> None:
     from rich.console import Console
 
     from perfdoctor.render.console import print_report
 
-    console = Console()
+    console = Console(stderr=stderr)
     try:
         print_report(report, console, files)
         if show_lines:

@@ -1,0 +1,68 @@
+"""`perfdoctor run`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from perfdoctor.cli.output_options import checked_output, output_options
+from perfdoctor.errors import EXIT_DONE
+
+
+@click.command(
+    "run",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    epilog="Options of perfdoctor go before the script, options of the script after it. The exit "
+    "code is the script's own. With several processes: torchrun --nproc-per-node 2 -m perfdoctor "
+    "run train.py",
+)
+@click.option("-m", "module", is_flag=True, help="SCRIPT is a module, as in python -m.")
+@click.option("--steps", type=click.IntRange(min=1), help="Observe so many steps only.")
+@click.option(
+    "--max-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Observe so many seconds of training only.",
+)
+@click.option("--stop-after", is_flag=True, help="End the script with the observation.")
+@output_options
+@click.argument("script")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def command(script: str, arguments: tuple[str, ...], /, **given: Any) -> None:
+    """Run a training script, unchanged, and say what makes it slow.
+
+    \b
+    perfdoctor run train.py --epochs 3
+    perfdoctor run -m package.train --config c.yaml
+
+    The script cannot tell; its output and its exit code stay its own. The diagnosis is printed on
+    stderr when it has ended.
+    """
+    _check(given)
+    _run(script, arguments, given)
+
+
+def _check(given: Mapping[str, Any]) -> None:
+    if given["stop_after"] and given["steps"] is None and given["max_seconds"] is None:
+        raise click.UsageError("--stop-after needs --steps or --max-seconds")
+
+
+def _run(script: str, arguments: tuple[str, ...], given: Mapping[str, Any]) -> int:
+    from perfdoctor import pipeline, settings
+
+    output = checked_output(given)
+    request = pipeline.RunRequest(
+        script=script,
+        arguments=arguments,
+        is_module=given["module"],
+        steps=given["steps"],
+        max_seconds=given["max_seconds"],
+        stop_after=given["stop_after"],
+        command=shlex.join(["perfdoctor", *sys.argv[1:]]),
+    )
+    pipeline.run(request, settings.load(Path.cwd()), output.write_beside_script)
+    return EXIT_DONE

@@ -1,0 +1,1 @@
+"""An unchanged training script, observed: what `perfdoctor run` does."""

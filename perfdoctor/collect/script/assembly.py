@@ -1,0 +1,171 @@
+"""What was observed of a script, in the shape of a Run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from perfdoctor.collect.script import recorder as r
+from perfdoctor.collect.script.observer import Observer
+from perfdoctor.collect.script.recorder import Recorder, Rows
+from perfdoctor.record import (
+    Bools,
+    Ending,
+    Environment,
+    Floats,
+    Hotspot,
+    LoaderRecord,
+    Memory,
+    Run,
+    Source,
+    Span,
+    StageSeries,
+    Track,
+)
+from perfdoctor.stages import DATA_LOADING, OTHER, in_order
+
+START_UP, SHUT_DOWN = "start_up", "shut_down"
+VALIDATION, CHECKPOINT = "validation", "checkpoint"
+#: What runs between the steps, and would make the one after it look slow.
+BETWEEN = (VALIDATION, CHECKPOINT)
+_NS = 1e-9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed:
+    """Everything that goes into a Run besides the recorder's rows.
+
+    Attributes:
+        split: the parts of `other` that are known to be another stage, as shares of it.
+    """
+
+    name: str
+    source: Source
+    environment: Environment
+    configuration: Mapping[str, Any]
+    ending: Ending
+    split: Mapping[str, float] = field(default_factory=dict)
+    hotspots: tuple[Hotspot, ...] = ()
+    loader: LoaderRecord | None = None
+    memory: Memory = Memory()
+    utilisation: Mapping[str, Floats] = field(default_factory=dict)
+    started_at: float | None = None
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def assemble(observer: Observer, seen: Observed) -> Run:
+    """The Run. Call after `Recorder.end`."""
+    recorder = observer.recorder
+    rows = recorder.steps.rows()
+    stage_of = stages_of(observer)
+    single = _by_stage(rows.single, stage_of, seen.split)
+    means = _by_stage(rows.sums, stage_of, seen.split) if rows.stride > 1 else None
+    within = [values for name, values in single.items() if name not in BETWEEN]
+    count = rows.single.shape[0]
+    epochs = rows.sums[:, r.EPOCH] > 0
+    return Run(
+        name=seen.name,
+        source=seen.source,
+        environment=seen.environment,
+        configuration=dict(seen.configuration),
+        step_s=np.sum(within, axis=0) if within else np.zeros(count),
+        samples=rows.single[:, r.SAMPLES].astype(np.float64),
+        stages=tuple(_series(name, single, means, rows.stride) for name in in_order(set(single))),
+        epoch_start=epochs,
+        notes=seen.notes,
+        steps_per_epoch=_steps_per_epoch(epochs, rows.stride),
+        loader=seen.loader,
+        memory=seen.memory,
+        utilisation=dict(seen.utilisation),
+        warnings=seen.warnings,
+        mean_step_s=_mean_steps(means, rows.stride),
+        sampled=rows.stride > 1,
+        track=_track(recorder, rows),
+        spans=tuple(_spans(observer, stage_of, seen.split)),
+        wall_s=sum(recorder.totals[: r.MOST_LABELS]) * _NS,
+        started_at=seen.started_at,
+        hotspots=seen.hotspots,
+        ending=seen.ending,
+    )
+
+
+def stages_of(observer: Observer) -> list[str]:
+    """The stage of each label."""
+    names = list(observer.recorder.names)
+    names[r.AFTER_FORWARD] = OTHER
+    for facts in observer.loaders.values():
+        names[facts.label] = VALIDATION if facts.role == "validation" else DATA_LOADING
+    return [DATA_LOADING if name.startswith("loader ") else name for name in names]
+
+
+def _by_stage(
+    table: Any, stage_of: list[str], split: Mapping[str, float]
+) -> dict[str, Floats]:
+    """Seconds of each stage in each row."""
+    seconds: dict[str, Floats] = {OTHER: np.zeros(table.shape[0])}
+    for label, stage in enumerate(stage_of):
+        column = table[:, label] * _NS
+        if stage != START_UP and (stage == OTHER or column.any()):
+            seconds[stage] = seconds.get(stage, 0.0) + column
+    other = seconds[OTHER]
+    for stage, share in split.items():
+        seconds[stage] = seconds.get(stage, 0.0) + share * other
+    seconds[OTHER] = other * max(0.0, 1.0 - sum(split.values()))
+    return seconds
+
+
+def _series(
+    name: str, single: Mapping[str, Floats], means: Mapping[str, Floats] | None, stride: int
+) -> StageSeries:
+    """NaN in steps in which it did not run."""
+    count = single[OTHER].size
+    values = single.get(name, np.zeros(count))
+    mean = None if means is None else means.get(name, np.zeros(count)) / stride
+    exposed = values if name == OTHER else np.where(values > 0, values, np.nan)
+    return StageSeries(name=name, exposed_s=exposed, mean_s=mean, between=name in BETWEEN)
+
+
+def _mean_steps(means: Mapping[str, Floats] | None, stride: int) -> Floats | None:
+    if means is None:
+        return None
+    total: Floats = np.sum([v for name, v in means.items() if name not in BETWEEN], axis=0)
+    return total / stride
+
+
+def _steps_per_epoch(epochs: Bools, stride: int) -> int | None:
+    starts = np.flatnonzero(epochs)
+    return int(np.median(np.diff(starts))) * stride if starts.size > 1 else None
+
+
+def _track(recorder: Recorder, rows: Rows) -> Track:
+    """Steps by number and time; there are no files."""
+    count = rows.sums.shape[0]
+    spent_s = rows.sums[:, : r.MOST_LABELS].sum(axis=1) * _NS
+    return Track(
+        files=(),
+        file=np.zeros(0, dtype=np.int32),
+        line=np.zeros(0, dtype=np.int64),
+        step=np.arange(1, count + 1, dtype=np.float64) * rows.stride,
+        steps=np.full(count, float(rows.stride)),
+        at_s=np.cumsum(spent_s),
+    )
+
+
+def _spans(observer: Observer, stage_of: list[str], split: Mapping[str, float]) -> list[Span]:
+    """The whole wall clock: start-up, every stage, shut-down."""
+    recorder = observer.recorder
+    seconds: dict[str, float] = {}
+    for stage, spent in zip(stage_of, recorder.totals, strict=False):
+        if spent:
+            seconds[stage] = seconds.get(stage, 0.0) + spent * _NS
+    other = seconds.pop(OTHER, 0.0) - recorder.after_s
+    for stage, share in split.items():
+        seconds[stage] = seconds.get(stage, 0.0) + share * other
+    seconds[OTHER] = other * max(0.0, 1.0 - sum(split.values()))
+    start = {START_UP: seconds.pop(START_UP, 0.0)}
+    told = start | {n: seconds[n] for n in in_order(set(seconds))} | {SHUT_DOWN: recorder.after_s}
+    return [Span(name=name, seconds=value) for name, value in told.items() if value > 0]

@@ -1,0 +1,367 @@
+"""From what the training calls to what its time goes into.
+
+The patches tell this object what begins and ends; it knows no torch. It finds the steps, tells
+training from validation, and recognises architecture steps. All in the main thread.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from perfdoctor.collect.script import recorder as r
+from perfdoctor.collect.script.optimizers import ARCHITECTURE, MAIN, Optimizers
+from perfdoctor.collect.script.recorder import Recorder
+
+#: What an outermost module is to the training.
+TRAINED, FIXED, WITHOUT_PARAMETERS = "trained", "fixed", "without parameters"
+_INSIDE = frozenset({r.FORWARD, r.LOSS, r.BACKWARD, r.CHECKPOINT, r.H2D_COPY, r.METRICS})
+
+
+@dataclass
+class LoaderFacts:
+    """One DataLoader as it was used; `training` and `validation` count its batches."""
+
+    number: int
+    label: int
+    loader: weakref.ref[Any]
+    iterators: int = 0
+    batches: int = 0
+    training: int = 0
+    validation: int = 0
+    iterator_ns: int = 0
+    fresh: bool = False
+
+    @property
+    def role(self) -> str:
+        """train, validation or unknown."""
+        if self.training == self.validation == 0:
+            return "unknown"
+        return "train" if self.training >= self.validation else "validation"
+
+
+class Modules:
+    """What each outermost module is to the training, remembered while the optimizers stay."""
+
+    def __init__(self, optimizers: Optimizers) -> None:
+        self._optimizers = optimizers
+        self._roles: dict[int, tuple[weakref.ref[Any], int, str]] = {}
+
+    def role(self, module: Any) -> str:
+        """TRAINED, FIXED or WITHOUT_PARAMETERS."""
+        version = self._optimizers.version
+        found = self._roles.get(id(module))
+        if found is not None and found[0]() is module and found[1] == version:
+            return found[2]
+        role = self._find(module)
+        key = id(module)
+        self._roles[key] = (weakref.ref(module, lambda _: self._roles.pop(key, None)), version, role)
+        return role
+
+    def trained(self) -> list[Any]:
+        """The outermost modules that an optimizer trains."""
+        held = [(reference(), role) for reference, _, role in list(self._roles.values())]
+        return [module for module, role in held if module is not None and role == TRAINED]
+
+    def _find(self, module: Any) -> str:
+        parameters = list(module.parameters())
+        if not parameters:
+            return WITHOUT_PARAMETERS
+        if not len(self._optimizers):  # hand-written updates, or an optimizer yet to come
+            return TRAINED if any(p.requires_grad for p in parameters) else FIXED
+        return TRAINED if self._optimizers.optimises_any(parameters) else FIXED
+
+
+class Observer:
+    """The state of the observed training.
+
+    `on_step` is called after each step with its number.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        optimizers: Optimizers,
+        on_step: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        self.recorder = recorder
+        self.optimizers = optimizers
+        self.modules = Modules(optimizers)
+        self.loaders: dict[int, LoaderFacts] = {}
+        self._on_step = on_step
+        self.autocast: str | None = None
+        self._last: LoaderFacts | None = None
+        self._outside = r.OTHER
+        self._closure_depth: int | None = None
+        self._segment: list[int] | None = None
+        self._other_before: int | None = None
+        self._backwards = 0
+        self._forward_samples = 0
+        self._untrained_forward = False
+        self._used_loader = False
+
+    # -- data ------------------------------------------------------------------------------
+
+    def iterator_begins(self, loader: Any) -> LoaderFacts:
+        """`iter(loader)` was called."""
+        self._resolve(r.OTHER)
+        facts = self._facts(loader)
+        self._enter_phase_of(facts)
+        self.recorder.enter(facts.label)
+        return facts
+
+    def iterator_ends(self, facts: LoaderFacts, seconds_ns: int) -> None:
+        """The iterator is there."""
+        self.recorder.leave()
+        facts.iterators += 1
+        facts.iterator_ns += seconds_ns
+        facts.fresh = True
+
+    def next_begins(self, facts: LoaderFacts) -> None:
+        """The training asks for a batch."""
+        if self.recorder.current == r.OPTIMIZER:  # its step raised, and the script went on
+            self.recorder.leave()
+        self._resolve(r.OTHER)
+        self._forward_was_validation()
+        self._enter_phase_of(facts)
+        if facts.role == "train":
+            self._step_without_optimizer()
+        self.recorder.enter(facts.label)
+
+    def next_ends(self, facts: LoaderFacts, samples: int | None) -> None:
+        """It has one of `samples`, or none is left (None)."""
+        self.recorder.leave()
+        if samples is None:
+            return
+        facts.batches += 1
+        self._last = facts
+        if facts.role != "validation":
+            self._used_loader = True
+            self.recorder.spent[r.SAMPLES] += samples
+
+    def facts_of(self, loader: Any) -> LoaderFacts:
+        """The facts of a loader, made now if it is new."""
+        return self._facts(loader)
+
+    def _facts(self, loader: Any) -> LoaderFacts:
+        known = self.loaders.get(id(loader))
+        if known is None or known.loader() is not loader:
+            number = len(self.loaders)
+            while any(k.number == number for k in self.loaders.values()):
+                number += 1
+            label = self.recorder.label(f"loader {number}")
+            known = LoaderFacts(number, label, weakref.ref(loader))
+            self._retire(id(loader))
+            self.loaders[id(loader)] = known
+        return known
+
+    def _retire(self, key: int) -> None:
+        """A loader that is gone keeps its facts under a key that no other loader can have."""
+        gone = self.loaders.pop(key, None)
+        if gone is not None:
+            self.loaders[-gone.number - 1] = gone
+
+    def _enter_phase_of(self, facts: LoaderFacts) -> None:
+        if facts.role == "validation":
+            self._outside_is(r.VALIDATION)
+        elif facts.role == "train":
+            self._outside_is(r.OTHER)
+
+    # -- model -----------------------------------------------------------------------------
+
+    def forward_begins(self, module: Any, grad: bool, samples: Callable[[], int]) -> bool:
+        """An outermost module is called; whether to tell when it ends."""
+        current = self.recorder.current
+        if current in _INSIDE or self._in_loader(current):
+            return False
+        label = self._forward_label(module, grad, samples)
+        if label is None:
+            return False
+        self._computes()
+        self.recorder.enter(label)
+        return True
+
+    def forward_ends(self, grad: bool) -> None:
+        """It has returned."""
+        recorder = self.recorder
+        was = recorder.current
+        recorder.leave()
+        if was == r.FORWARD and grad:
+            recorder.enter(r.AFTER_FORWARD)
+
+    def _forward_label(self, module: Any, grad: bool, samples: Callable[[], int]) -> int | None:
+        role, current = self.modules.role(module), self.recorder.current
+        if type(module).__module__.startswith("torchmetrics"):
+            self._resolve(r.OTHER)
+            return r.METRICS
+        if role == WITHOUT_PARAMETERS:
+            if current != r.AFTER_FORWARD or not grad:
+                return None
+            self._resolve(r.LOSS)
+            return r.LOSS
+        self._resolve(r.LOSS if grad else r.OTHER)
+        if not grad and (role == FIXED or self._last_trains(module)):
+            return r.VALIDATION if self._outside == r.VALIDATION else r.FORWARD
+        if not grad:
+            self._validates()
+            return r.VALIDATION
+        if role == TRAINED:
+            self._trains_or_forgot(module, samples)
+        return r.FORWARD
+
+    def _last_trains(self, module: Any) -> bool:
+        """A forward without gradients of a module in training mode, amid a training step."""
+        return bool(module.training and self._last is not None and self._last.role == "train")
+
+    def _validates(self) -> None:
+        if self._last is not None and not self._last.training:
+            self._last.validation += 1
+        self._outside_is(r.VALIDATION)
+
+    def _trains_or_forgot(self, module: Any, samples: Callable[[], int]) -> None:
+        """Gradients are on. Outside training mode, or on a loader that has not trained yet, only
+        a backward will tell that it trains."""
+        role = "train" if self._last is None else self._last.role
+        self._untrained_forward = role != "train" or not module.training
+        if not self._untrained_forward:
+            self._step_without_optimizer()
+            self._outside_is(r.OTHER)
+        if not self._used_loader:
+            self._forward_samples = max(self._forward_samples, samples())
+
+    def _forward_was_validation(self) -> None:
+        """A forward in evaluation mode with gradients on, and no backward until the next batch."""
+        if not self._untrained_forward:
+            return
+        self._untrained_forward = False
+        self.recorder.relabel(r.FORWARD, r.VALIDATION)
+        self._validates()
+
+    def model_evaluates(self, module: Any) -> None:
+        """`module.eval()` was called outside of everything."""
+        if self.modules.role(module) == TRAINED and self.recorder.totals[r.BACKWARD]:
+            self._resolve(r.OTHER)
+            self._outside_is(r.VALIDATION)
+
+    # -- gradients and updates ---------------------------------------------------------------
+
+    def backward_begins(self) -> bool:
+        """Gradients are computed; whether to tell when that ends."""
+        if self.recorder.current == r.BACKWARD:
+            return False
+        self._resolve(r.LOSS)
+        self._computes()
+        self._backwards += 1
+        self._untrained_forward = False
+        self._outside_is(r.OTHER)
+        if self._last is not None:
+            self._last.training += 1
+            if self._last.fresh and self._is_main(self._last):
+                self.recorder.spent[r.EPOCH] += 1
+            self._last.fresh = False
+        self.recorder.enter(r.BACKWARD)
+        return True
+
+    def backward_ends(self) -> None:
+        """They are there."""
+        self.recorder.leave()
+        if self._closure_depth is not None and self.recorder.depth == self._closure_depth:
+            self.recorder.switch(r.OPTIMIZER)
+
+    def optimizer_begins(self, closure: bool) -> None:
+        """An optimizer's step begins; its closure, if it has one, computes the loss inside."""
+        self._resolve(r.OTHER)
+        self._outside_is(r.OTHER)
+        self.recorder.enter(r.OTHER if closure else r.OPTIMIZER)
+        self._closure_depth = self.recorder.depth if closure else None
+
+    def optimizer_ends(self, optimizer: Any) -> None:
+        """It is done: with it a step of the training, if it is the main one."""
+        self._resolve(r.OTHER)
+        self.recorder.leave()
+        self._closure_depth = None
+        kind = self.optimizers.stepped(optimizer)
+        if kind == ARCHITECTURE:
+            self._was_architecture_step()
+        if kind == MAIN:
+            self._end_step()
+        elif len(self.optimizers) > 1:
+            self.recorder.account()
+            self._segment = list(self.recorder.spent)
+        self._other_before = None
+
+    def update_begins(self) -> bool:
+        """Part of the update outside of the optimizer's step: zero_grad, clipping, a scaler."""
+        if self.recorder.current in (r.OPTIMIZER, r.BACKWARD, r.FORWARD):
+            return False
+        self.recorder.enter(r.OPTIMIZER)
+        return True
+
+    def block_begins(self, label: int) -> None:
+        """A part with a label of its own: saving, copying, communicating, the user's stage."""
+        self._resolve(r.OTHER)
+        self.recorder.enter(label)
+
+    def block_ends(self) -> None:
+        """It ends."""
+        self.recorder.leave()
+
+    def _computes(self) -> None:
+        """Remembers where the first computation since the last update began."""
+        if self._other_before is None and len(self.optimizers) > 1:
+            self.recorder.account()
+            self._other_before = self.recorder.spent[r.OTHER]
+
+    def _was_architecture_step(self) -> None:
+        """Everything since the first computation after the last update was for the architecture,
+        but for loading."""
+        recorder = self.recorder
+        recorder.account()
+        before = self._segment or [0] * r.WIDTH
+        for label in (r.FORWARD, r.AFTER_FORWARD, r.LOSS, r.BACKWARD, r.OPTIMIZER):
+            spent = recorder.spent[label] - before[label]
+            recorder.spent[label] -= spent
+            recorder.spent[r.ARCH_STEP] += spent
+        other = recorder.spent[r.OTHER] - (self._other_before or 0)
+        recorder.spent[r.OTHER] -= other
+        recorder.spent[r.ARCH_STEP] += other
+
+    def _step_without_optimizer(self) -> None:
+        """Where no optimizer is used, a step ends when the next one begins."""
+        if self._backwards and not len(self.optimizers):
+            self._end_step()
+
+    def _end_step(self) -> None:
+        spent = self.recorder.spent
+        if not spent[r.SAMPLES] and not self._used_loader:
+            spent[r.SAMPLES] = self._forward_samples
+        if not self.recorder.steps.steps:  # start-up ended when the first step began
+            self._outside_is(r.OTHER)
+        self.recorder.end_step()
+        self._segment = None
+        self._backwards = self._forward_samples = 0
+        self._on_step(self.recorder.steps.steps)
+
+    # -- phases ------------------------------------------------------------------------------
+
+    def _resolve(self, label: int) -> None:
+        """What followed a forward was `label`, now that something tells."""
+        recorder = self.recorder
+        if recorder.current == r.AFTER_FORWARD:
+            recorder.leave()
+        if recorder.spent[r.AFTER_FORWARD]:
+            recorder.relabel(r.AFTER_FORWARD, label)
+
+    def _outside_is(self, label: int) -> None:
+        if self.recorder.base != label and not self._in_loader(self.recorder.base):
+            self.recorder.rebase(label)
+        self._outside = label
+
+    def _in_loader(self, label: int) -> bool:
+        return label >= r.METRICS + 1 and self.recorder.names[label].startswith("loader ")
+
+    def _is_main(self, facts: LoaderFacts) -> bool:
+        most = max(f.batches for f in self.loaders.values() if f.role == "train")
+        return facts.batches >= most

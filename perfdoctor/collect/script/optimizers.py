@@ -1,0 +1,99 @@
+"""Which optimizer trains the model, and which one its architecture."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+MAIN, ARCHITECTURE, ANOTHER = "main", "architecture", "another"
+#: Architecture parameters are few beside the weights they choose among: DARTS has 224 beside
+#: 2 million (arXiv:1806.09055); a generator or discriminator has about as many as the other.
+_FEW = 0.1
+
+
+@dataclass
+class Known:
+    """One optimizer: how much it trains, and which tensors."""
+
+    reference: weakref.ref[Any]
+    name: str
+    elements: int = 0
+    tensors: set[int] = field(default_factory=set)
+    steps: int = 0
+
+
+class Optimizers:
+    """Every optimizer that was made. `version` grows with each change of what is optimised.
+
+    `in_module(tensor ids) -> bool` tells whether one module holds all of these and weights of the
+    main optimizer too.
+    """
+
+    def __init__(self, share_a_module: Callable[[set[int], set[int]], bool]) -> None:
+        self._known: dict[int, Known] = {}
+        self._share_a_module = share_a_module
+        self._kinds: dict[int, str] = {}
+        self.version = 0
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def add_group(self, optimizer: Any, parameters: Iterable[Any]) -> None:
+        """`optimizer` will update these as well."""
+        known = self._known.get(id(optimizer))
+        if known is None or known.reference() is not optimizer:
+            reference = weakref.ref(optimizer)
+            known = self._known[id(optimizer)] = Known(reference, type(optimizer).__name__)
+        for parameter in parameters:
+            known.tensors.add(id(parameter))
+            known.elements += int(parameter.numel())
+        self._kinds.clear()
+        self.version += 1
+
+    def optimises_any(self, parameters: Iterable[Any]) -> bool:
+        """Whether one of these is updated by any optimizer."""
+        ids = {id(p) for p in parameters}
+        return any(ids & known.tensors for known in self._alive())
+
+    def stepped(self, optimizer: Any) -> str:
+        """Counts a step, and tells the optimizer's kind."""
+        known = self._known.get(id(optimizer))
+        if known is None:  # made without parameters' groups: a wrapper
+            return ANOTHER
+        known.steps += 1
+        kind = self._kinds.get(id(optimizer))
+        if kind is None:
+            kind = self._kinds[id(optimizer)] = self._kind(known)
+        return kind
+
+    def main(self) -> Any | None:
+        """The optimizer with the most to train; of equal ones the first."""
+        known = self._main()
+        return None if known is None else known.reference()
+
+    def of_kind(self, kind: str) -> list[Any]:
+        """The optimizers of that kind which have made a step."""
+        alive = [k for k in self._alive() if k.steps and self._kind(k) == kind]
+        return [optimizer for k in alive if (optimizer := k.reference()) is not None]
+
+    def steps_of(self, kind: str) -> int:
+        """Steps that optimizers of that kind have made."""
+        return sum(known.steps for known in self._alive() if self._kind(known) == kind)
+
+    def _main(self) -> Known | None:
+        return max(self._alive(), key=lambda known: known.elements, default=None)
+
+    def _alive(self) -> list[Known]:
+        return [known for known in self._known.values() if known.reference() is not None]
+
+    def _kind(self, known: Known) -> str:
+        main = self._main()
+        if main is None or known is main:
+            return MAIN
+        few = known.elements <= _FEW * main.elements
+        apart = not known.tensors & main.tensors
+        if few and apart and self._share_a_module(known.tensors, main.tensors):
+            return ARCHITECTURE
+        return ANOTHER

@@ -1,0 +1,358 @@
+"""Narrow wrappers around what every training calls, and their removal without a trace.
+
+Each wrapper tells the observer that something begins and ends, in the main thread and outside of
+`torch.compile`'s tracing, and otherwise calls what was there. A failure of ours ends the
+observation, never the training.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from perfdoctor.collect.script import recorder as r
+from perfdoctor.collect.script.observer import Observer
+
+_MISSING = object()
+#: Whether autocast is on is looked at in the first steps only.
+_SETTLING_STEPS = 20
+
+
+@dataclass
+class State:
+    """What the wrappers ask on each call.
+
+    `inside`: within a call that is observed as a whole, where nothing else is looked at.
+    """
+
+    observer: Observer
+    thread: int = field(default_factory=threading.get_ident)
+    active: bool = True
+    inside: bool = False
+    on_failure: Callable[[Exception], None] = lambda error: None
+
+    def here(self) -> bool:
+        """Whether this call is to be observed."""
+        return self.active and threading.get_ident() == self.thread
+
+    def failed(self, error: Exception) -> None:
+        """Ends the observation."""
+        if self.active:
+            self.active = False
+            self.on_failure(error)
+
+
+class Patches:
+    """The wrappers in place; `remove` puts back what was there."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self._replaced: list[tuple[Any, str, Any, Any]] = []
+        self._hooks: list[Any] = []
+
+    def install(self) -> None:
+        """Puts every wrapper in place. Needs torch to be imported."""
+        import torch
+
+        self._modules(torch)
+        self._gradients(torch)
+        self._optimizers(torch)
+        self._loaders(torch)
+        self._saving(torch)
+        self._communication(torch)
+
+    def remove(self) -> None:
+        """From here on the training runs as if nothing had been there."""
+        self.state.active = False
+        for owner, name, ours, before in reversed(self._replaced):
+            if vars(owner).get(name) is not ours:
+                continue  # someone replaced ours: theirs stays, and ours does nothing
+            if before is _MISSING:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, before)
+        self._replaced.clear()
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+
+    def replace(self, owner: Any, name: str, make: Callable[[Any], Any]) -> None:
+        """Puts `make(original)` in place of an attribute, if there is such a one."""
+        original = getattr(owner, name, None)
+        if original is None:
+            return
+        ours = make(original)
+        with suppress(AttributeError, TypeError):
+            functools.update_wrapper(ours, original)
+        before = vars(owner).get(name, _MISSING)
+        setattr(owner, name, ours)
+        self._replaced.append((owner, name, ours, before))
+
+    # -- the model -------------------------------------------------------------------------
+
+    def _modules(self, torch: Any) -> None:
+        module = torch.nn.Module
+        state, observer = self.state, self.state.observer
+        grad_enabled, get_ident = torch.is_grad_enabled, threading.get_ident
+
+        def make(original: Callable[..., Any]) -> Callable[..., Any]:
+            # A module inside another one costs one look at a flag. Tracing never gets here:
+            # torch.compile enters a module at its forward.
+            def _wrapped_call_impl(self: Any, *args: Any, **kwargs: Any) -> Any:
+                if state.inside or not state.active or get_ident() != state.thread:
+                    if self._compiled_call_impl is not None:
+                        return self._compiled_call_impl(*args, **kwargs)
+                    return self._call_impl(*args, **kwargs)
+                grad = grad_enabled()
+                try:
+                    told = observer.forward_begins(self, grad, lambda: samples_in((args, kwargs)))
+                except Exception as error:
+                    state.failed(error)
+                    told = False
+                if not told:
+                    return original(self, *args, **kwargs)
+                depth = observer.recorder.depth
+                if grad and observer.recorder.steps.steps < _SETTLING_STEPS:
+                    observer.autocast = autocast_dtype(torch)
+                state.inside = True
+                try:
+                    return original(self, *args, **kwargs)
+                finally:
+                    state.inside = False
+                    observer.recorder.unwind(depth)
+                    _guarded(state, observer.forward_ends, grad)
+
+            # torch.compile does not trace frames of this file of torch's, and a traceback shows
+            # the same line as ever
+            code = original.__code__
+            _wrapped_call_impl.__code__ = _wrapped_call_impl.__code__.replace(
+                co_filename=code.co_filename, co_firstlineno=code.co_firstlineno
+            )
+            return _wrapped_call_impl
+
+        self.replace(module, "__call__", make)
+
+        def make_eval(original: Callable[..., Any]) -> Callable[..., Any]:
+            def eval(self: Any) -> Any:
+                if not state.inside and state.here():
+                    _guarded(state, observer.model_evaluates, self)
+                return original(self)
+
+            return eval
+
+        self.replace(module, "eval", make_eval)
+
+    def _gradients(self, torch: Any) -> None:
+        observer = self.state.observer
+
+        def make(original: Callable[..., Any]) -> Callable[..., Any]:
+            return self._around(original, observer.backward_begins, observer.backward_ends)
+
+        self.replace(torch.autograd, "backward", make)
+        self.replace(torch.autograd, "grad", make)
+
+    # -- updates -----------------------------------------------------------------------------
+
+    def _optimizers(self, torch: Any) -> None:
+        from torch.optim import optimizer as module
+
+        state, observer = self.state, self.state.observer
+
+        def make(original: Callable[..., Any]) -> Callable[..., Any]:
+            def add_param_group(self: Any, param_group: Any) -> Any:
+                result = original(self, param_group)
+                if state.active and self.param_groups:
+                    _guarded(
+                        state,
+                        observer.optimizers.add_group,
+                        self,
+                        self.param_groups[-1]["params"],
+                    )
+                return result
+
+            return add_param_group
+
+        self.replace(module.Optimizer, "add_param_group", make)
+
+        def before(optimizer: Any, args: Any, kwargs: Any) -> None:
+            if state.here():
+                closure = args[1] if len(args) > 1 else kwargs.get("closure")
+                _guarded(state, observer.optimizer_begins, closure is not None)
+
+        def after(optimizer: Any, args: Any, kwargs: Any) -> None:
+            if state.here():
+                _guarded(state, observer.optimizer_ends, optimizer)
+
+        self._hooks.append(module.register_optimizer_step_pre_hook(before))
+        self._hooks.append(module.register_optimizer_step_post_hook(after))
+
+        def update(original: Callable[..., Any]) -> Callable[..., Any]:
+            return self._around(original, observer.update_begins, observer.block_ends)
+
+        self.replace(module.Optimizer, "zero_grad", update)
+        self.replace(torch.nn.utils, "clip_grad_norm_", update)
+        self.replace(torch.nn.utils, "clip_grad_value_", update)
+        for name in ("step", "unscale_", "update"):
+            self.replace(torch.amp.GradScaler, name, update)
+
+    # -- data ------------------------------------------------------------------------------
+
+    def _loaders(self, torch: Any) -> None:
+        from torch.utils.data import dataloader as module
+
+        state, observer = self.state, self.state.observer
+        clock = observer.recorder.clock
+
+        def make_iter(original: Callable[..., Any]) -> Callable[..., Any]:
+            def __iter__(self: Any) -> Any:
+                if state.inside or not state.here():
+                    return original(self)
+                facts = _guarded(state, observer.iterator_begins, self)
+                if facts is None:
+                    return original(self)
+                began, depth = clock(), observer.recorder.depth
+                try:
+                    iterator = original(self)
+                finally:
+                    observer.recorder.unwind(depth)
+                    _guarded(state, observer.iterator_ends, facts, clock() - began)
+                with suppress(AttributeError):
+                    iterator._perfdoctor_facts = facts
+                return iterator
+
+            return __iter__
+
+        def make_next(original: Callable[..., Any]) -> Callable[..., Any]:
+            def __next__(self: Any) -> Any:
+                facts = self.__dict__.get("_perfdoctor_facts")
+                if facts is None or state.inside or not state.here():
+                    return original(self)
+                _guarded(state, observer.next_begins, facts)
+                depth, samples = observer.recorder.depth, None
+                state.inside = True
+                try:
+                    batch = original(self)
+                    samples = _guarded(state, samples_in, batch)
+                    return batch
+                finally:
+                    state.inside = False
+                    observer.recorder.unwind(depth)
+                    _guarded(state, observer.next_ends, facts, samples)
+
+            return __next__
+
+        self.replace(module.DataLoader, "__iter__", make_iter)
+        self.replace(module._BaseDataLoaderIter, "__next__", make_next)
+
+    # -- the rest ----------------------------------------------------------------------------
+
+    def _saving(self, torch: Any) -> None:
+        def make(original: Callable[..., Any]) -> Callable[..., Any]:
+            return self._block(original, r.CHECKPOINT)
+
+        self.replace(torch, "save", make)
+
+    def _communication(self, torch: Any) -> None:
+        if not torch.distributed.is_available():
+            return
+        from torch.distributed import distributed_c10d
+
+        def make(original: Callable[..., Any]) -> Callable[..., Any]:
+            return self._block(original, r.COMMUNICATION)
+
+        for name in _COLLECTIVES:
+            before = getattr(torch.distributed, name, None)
+            self.replace(distributed_c10d, name, make)
+            if before is not None:
+                ours = getattr(distributed_c10d, name)
+                self.replace(torch.distributed, name, lambda _, ours=ours: ours)
+
+    def _block(self, original: Callable[..., Any], label: int) -> Callable[..., Any]:
+        observer = self.state.observer
+
+        def begins() -> bool:
+            if observer.recorder.current == label:
+                return False
+            observer.block_begins(label)
+            return True
+
+        return self._around(original, begins, observer.block_ends)
+
+    def _around(
+        self, original: Callable[..., Any], begins: Callable[[], bool], ends: Callable[[], None]
+    ) -> Callable[..., Any]:
+        """`original` between `begins` and `ends`; not observed where `begins` says no."""
+        state = self.state
+        recorder = state.observer.recorder
+
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            if not state.here() or not _guarded(state, begins):
+                return original(*args, **kwargs)
+            depth, inside = recorder.depth, state.inside
+            state.inside = True
+            try:
+                return original(*args, **kwargs)
+            finally:
+                state.inside = inside
+                recorder.unwind(depth)
+                ends()
+
+        return wrapper
+
+
+#: What waits for other processes.
+_COLLECTIVES = (
+    "all_reduce",
+    "all_gather",
+    "all_gather_into_tensor",
+    "all_gather_object",
+    "all_to_all",
+    "all_to_all_single",
+    "barrier",
+    "broadcast",
+    "broadcast_object_list",
+    "gather",
+    "reduce",
+    "reduce_scatter",
+    "reduce_scatter_tensor",
+    "scatter",
+    "monitored_barrier",
+)
+
+
+def _guarded(state: State, call: Callable[..., Any], *args: Any) -> Any:
+    """The call's result; None, and the end of the observation, where it fails."""
+    try:
+        return call(*args)
+    except Exception as error:
+        state.failed(error)
+        return None
+
+
+def autocast_dtype(torch: Any) -> str | None:
+    """The precision that autocast gives to what runs now; None where it is off."""
+    for device in ("cuda", "cpu"):
+        if torch.is_autocast_enabled(device):
+            name = str(torch.get_autocast_dtype(device)).removeprefix("torch.")
+            return {"bfloat16": "bf16", "float16": "fp16"}.get(name, name)
+    return None
+
+
+def samples_in(batch: Any, depth: int = 0) -> int:
+    """The length of the first tensor in a batch; 0 where there is none."""
+    shape = getattr(batch, "shape", None)
+    if shape is not None:
+        return int(shape[0]) if len(shape) else 1
+    if depth < 4:
+        if isinstance(batch, dict) or hasattr(batch, "values"):
+            batch = list(batch.values())
+        if isinstance(batch, list | tuple):
+            for part in batch:
+                found = samples_in(part, depth + 1)
+                if found:
+                    return found
+    return 0

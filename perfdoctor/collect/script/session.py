@@ -1,0 +1,152 @@
+"""One observed script, from its first line to its Run."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from perfdoctor.collect.script.imports import after_import
+from perfdoctor.collect.script.observer import Observer
+from perfdoctor.collect.script.optimizers import Optimizers
+from perfdoctor.collect.script.patches import Patches, State
+from perfdoctor.collect.script.recorder import Recorder
+from perfdoctor.errors import first_line
+from perfdoctor.record import Ending, Run, Source
+
+#: The configuration is read once the training runs: at its end, models and loaders are gone.
+_SETTLED_STEPS = (3, 20)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """When the observation ends: after so many steps or seconds of training, if at all.
+
+    `stop_after`: the script ends with it.
+    """
+
+    steps: int | None = None
+    max_seconds: float | None = None
+    stop_after: bool = False
+
+
+class Session:
+    """Observes this process's main thread from `start` until `finish`.
+
+    A forked child never observes: it has none of this object's threads, and its time is not the
+    training's.
+    """
+
+    def __init__(self, source: Source, limits: Limits) -> None:
+        self.source = source
+        self.limits = limits
+        self.problems: list[str] = []
+        self.started_at = time.time()
+        self.recorder = Recorder()
+        self.observer = Observer(
+            self.recorder, Optimizers(self._share_a_module), on_step=self._on_step
+        )
+        self.state = State(self.observer, on_failure=self._failed)
+        self.patches = Patches(self.state)
+        self._settings: dict[str, Any] = {}
+        self._deadline: float | None = None
+
+    def start(self) -> None:
+        """The script's first line comes next."""
+        os.register_at_fork(after_in_child=self._forget)
+        after_import("torch", self._torch_is_there)
+
+    def finish(self, ending: Ending) -> Run | None:
+        """What was observed; None where the script did not use torch."""
+        self.patches.remove()
+        if "torch" not in sys.modules:
+            return None
+        self.recorder.end()
+        return self._run(ending)
+
+    def _run(self, ending: Ending) -> Run:
+        import torch
+
+        from perfdoctor.collect.environment import describe_environment
+        from perfdoctor.collect.script.assembly import Observed, assemble
+        used = self._settings or self._settings_now()
+        return assemble(
+            self.observer,
+            Observed(
+                name=Path(self.source.path or "script").name,
+                source=self.source,
+                environment=describe_environment(torch.device(used.get("device", "cpu"))),
+                configuration=used,
+                ending=ending,
+                started_at=self.started_at,
+                warnings=tuple(self.problems),
+            ),
+        )
+
+    # -- while it runs -----------------------------------------------------------------------
+
+    def _torch_is_there(self) -> None:
+        try:
+            self.patches.install()
+        except Exception as error:
+            self.state.failed(error)
+
+    def _on_step(self, count: int) -> None:
+        if count in _SETTLED_STEPS:
+            self._settings = self._settings_now()
+        if count == 1 and self.limits.max_seconds is not None:
+            self._deadline = time.monotonic() + self.limits.max_seconds
+        full = self.limits.steps is not None and count >= self.limits.steps
+        late = self._deadline is not None and time.monotonic() >= self._deadline
+        if full or late:
+            self._observed_enough()
+
+    def _observed_enough(self) -> None:
+        self.recorder.end()
+        self.patches.remove()
+        if self.limits.stop_after:
+            from perfdoctor.collect.script.launch import stop_script
+
+            stop_script()
+
+    def _settings_now(self) -> dict[str, Any]:
+        from perfdoctor.collect.script.settings_used import settings_used
+
+        try:
+            return settings_used(self.observer)
+        except Exception as error:  # objects of anyone's making
+            self.problems.append(f"the configuration could not be read: {first_line(error)}")
+            return {}
+
+    def _share_a_module(self, few: set[int], many: set[int]) -> bool:
+        return any(_holds(module, few, many) for module in self.observer.modules.trained())
+
+    def _failed(self, error: Exception) -> None:
+        """Steps aside: the training goes on without being watched."""
+        text = f"perfdoctor: observing failed and has ended ({type(error).__name__}: {error})"
+        self.problems.append(text.removeprefix("perfdoctor: "))
+        print(f"{text}; the training goes on", file=sys.stderr)
+
+    def _forget(self) -> None:
+        """In a forked child: nothing is observed there."""
+        self.state.active = False
+        self.state.thread = -1
+
+
+def _holds(module: Any, few: set[int], many: set[int]) -> bool:
+    """Whether a module has all of `few` and some of `many`, registered or as plain attributes."""
+    held = {id(p) for p in module.parameters()}
+    for inner in module.modules():
+        for value in vars(inner).values():
+            values = value if isinstance(value, list | tuple) else (value,)
+            held.update(id(v) for v in values)
+    return few <= held and bool(many & held)
+
+
+def main_thread() -> int:
+    """The identity of the thread that trains."""
+    return threading.main_thread().ident or threading.get_ident()

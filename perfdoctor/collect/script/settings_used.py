@@ -1,0 +1,145 @@
+"""The configuration as the training really uses it, read from its objects and from torch."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from perfdoctor.collect.script.observer import LoaderFacts, Observer
+from perfdoctor.collect.script.optimizers import ARCHITECTURE
+
+
+def settings_used(observer: Observer) -> dict[str, Any]:
+    """What rules and readers want to know; what cannot be told is left out."""
+    found = _process() | _model(observer) | _optimizer(observer)
+    loader = training_loader(observer)
+    if loader is not None:
+        found |= _loader(loader)
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def training_loader(observer: Observer) -> LoaderFacts | None:
+    """The loader with the most training batches."""
+    used = [f for f in observer.loaders.values() if f.role == "train"]
+    return max(used, key=lambda f: f.batches, default=None)
+
+
+def _process() -> dict[str, Any]:
+    import torch
+
+    cuda = torch.cuda.is_initialized()
+    return {
+        "threads": torch.get_num_threads(),
+        "anomaly_detection": torch.is_anomaly_enabled(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "cudnn_benchmark": torch.backends.cudnn.benchmark if cuda else None,
+        "matmul_precision": torch.get_float32_matmul_precision(),
+        "autograd_profiler": torch.autograd.profiler._is_profiler_enabled or None,
+        "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
+        "allocator_settings": os.environ.get("PYTORCH_CUDA_ALLOC_CONF"),
+        "world_size": _world_size(torch),
+    }
+
+
+def _world_size(torch: Any) -> int | None:
+    distributed = torch.distributed
+    if not distributed.is_available() or not distributed.is_initialized():
+        return None
+    return int(distributed.get_world_size())
+
+
+def _model(observer: Observer) -> dict[str, Any]:
+    trained = observer.modules.trained()
+    if not trained:
+        return {}
+    largest = max(trained, key=lambda module: sum(p.numel() for p in module.parameters()))
+    parameters = list(largest.parameters())
+    names = {type(module).__name__ for module in largest.modules()}
+    first = parameters[0]
+    weights = str(first.dtype).removeprefix("torch.")
+    short = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+    return {
+        "model": type(largest).__name__,
+        "parameters": sum(p.numel() for p in parameters),
+        "tensors": len(parameters),
+        "device": str(first.device),
+        "precision": observer.autocast or short.get(weights, weights),
+        "compile": "default" if _compiled(trained) else "off",
+        "channels_last": _channels_last(parameters),
+        "data_parallel": "DataParallel" in names or None,
+        "ddp": "DistributedDataParallel" in names or None,
+        "gradient_checkpointing": any(
+            getattr(module, "gradient_checkpointing", False) is True for module in largest.modules()
+        )
+        or None,
+    }
+
+
+def _compiled(modules: list[Any]) -> bool:
+    return any(
+        type(inner).__name__ == "OptimizedModule" or inner._compiled_call_impl is not None
+        for module in modules
+        for inner in module.modules()
+    )
+
+
+def _channels_last(parameters: list[Any]) -> bool | None:
+    torch = sys.modules["torch"]
+    filters = [p for p in parameters if p.dim() == 4 and min(p.shape[1:]) > 1]
+    if not filters:
+        return None
+    return all(p.is_contiguous(memory_format=torch.channels_last) for p in filters)
+
+
+def _optimizer(observer: Observer) -> dict[str, Any]:
+    main = observer.optimizers.main()
+    if main is None:
+        return {}
+    defaults = getattr(main, "defaults", {})
+    module = type(main).__module__
+    found = {
+        "optimizer": type(main).__name__,
+        "optimizer_home": "torch" if module.startswith("torch.") else module,
+        "optimizer_foreach": defaults.get("foreach"),
+        "optimizer_fused": defaults.get("fused"),
+    }
+    if observer.optimizers.of_kind(ARCHITECTURE):
+        steps = observer.optimizers.steps_of(ARCHITECTURE)
+        found["arch_every"] = max(1, round(observer.recorder.steps.steps / max(1, steps)))
+    return found
+
+
+def _loader(facts: LoaderFacts) -> dict[str, Any]:
+    loader = facts.loader()
+    if loader is None:
+        return {}
+    workers = loader.num_workers
+    return {
+        "batch_size": loader.batch_size or getattr(loader.batch_sampler, "batch_size", None),
+        "num_workers": workers,
+        "prefetch_factor": loader.prefetch_factor if workers else None,
+        "pin_memory": bool(loader.pin_memory),
+        "persistent_workers": bool(loader.persistent_workers) if workers else None,
+        "drop_last": bool(getattr(loader, "drop_last", False)),
+        "start_method": _start_method(loader) if workers else None,
+        "loader_kind": "iterable" if loader._dataset_kind else "map",
+        "dataset": type(loader.dataset).__name__,
+        "dataset_size": _length(loader.dataset),
+    }
+
+
+def _start_method(loader: Any) -> str | None:
+    context = loader.multiprocessing_context
+    if context is not None:
+        return str(context.get_start_method())
+    import multiprocessing
+
+    return multiprocessing.get_start_method(allow_none=True) or "fork"
+
+
+def _length(dataset: Any) -> int | None:
+    try:
+        return len(dataset)
+    except Exception:  # an iterable dataset, or a __len__ of the user's that fails
+        return None
