@@ -97,6 +97,10 @@ class LoaderRecord:
         alone_samples: samples in those batches.
         read_bytes_per_s: bytes read through file calls in pass one, page cache included.
         disk_bytes_per_s: those that came from the disk.
+        sample_s: seconds per sample in the dataset, a sample of them over the run.
+        idle_share: part of the workers' time in which they wait because the queue is full.
+        start_s: from making an iterator until its workers begin to fetch, once per iterator.
+        iterators: how many were made.
     """
 
     batch_s: Floats
@@ -107,6 +111,10 @@ class LoaderRecord:
     alone_samples: int | None = None
     read_bytes_per_s: float | None = None
     disk_bytes_per_s: float | None = None
+    sample_s: Floats | None = None
+    idle_share: float | None = None
+    start_s: Floats | None = None
+    iterators: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +157,7 @@ class Memory:
     inference_peak_bytes: int | None = None
     workers_peak_bytes: int | None = None
     host_used_share: float | None = None
+    trend_bytes_per_step: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

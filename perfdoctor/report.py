@@ -210,7 +210,11 @@ class Throughput:
 
 @dataclass(frozen=True, kw_only=True)
 class Loader:
-    """The DataLoader by itself. `batch` is one worker's time for one batch."""
+    """The DataLoader by itself. `batch` is one worker's time for one batch.
+
+    `sample` is the dataset's time for one sample, `start` the start of the workers for each of
+    `iterators`, `idle_share` the part of the workers' time in which the queue is full.
+    """
 
     batch: Stat
     collate: Stat
@@ -218,6 +222,10 @@ class Loader:
     capacity_samples_per_s: float | None = None
     read_bytes_per_s: float | None = None
     disk_bytes_per_s: float | None = None
+    sample: Stat | None = None
+    idle_share: float | None = None
+    start: Stat | None = None
+    iterators: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -361,13 +369,17 @@ class Abstained:
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
-    """The verdict in one word and one sentence. `bottleneck` is a stage, or none."""
+    """The verdict in one word and one sentence. `bottleneck` is a stage, or none.
+
+    `of`: what `share` is a part of: step, or run.
+    """
 
     verdict: str
     bottleneck: str
     share: float
     confidence: float
     summary: str
+    of: str = "step"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,12 +6,11 @@ import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from perfdoctor.cli.output_options import checked_output, output_options
-from perfdoctor.errors import EXIT_DONE
 
 
 @click.command(
@@ -32,7 +31,7 @@ from perfdoctor.errors import EXIT_DONE
 @output_options
 @click.argument("script")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def command(script: str, arguments: tuple[str, ...], /, **given: Any) -> None:
+def command(script: str, arguments: tuple[str, ...], **given: Any) -> None:
     """Run a training script, unchanged, and say what makes it slow.
 
     \b
@@ -51,7 +50,7 @@ def _check(given: Mapping[str, Any]) -> None:
         raise click.UsageError("--stop-after needs --steps or --max-seconds")
 
 
-def _run(script: str, arguments: tuple[str, ...], given: Mapping[str, Any]) -> int:
+def _run(script: str, arguments: tuple[str, ...], given: Mapping[str, Any]) -> NoReturn:
     from perfdoctor import pipeline, settings
 
     output = checked_output(given)
@@ -65,4 +64,3 @@ def _run(script: str, arguments: tuple[str, ...], given: Mapping[str, Any]) -> i
         command=shlex.join(["perfdoctor", *sys.argv[1:]]),
     )
     pipeline.run(request, settings.load(Path.cwd()), output.write_beside_script)
-    return EXIT_DONE

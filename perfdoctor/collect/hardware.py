@@ -57,8 +57,12 @@ class HardwareSampler:
         self._gpu = _open_gpu(self.device)
         self._count = 0
 
-    def __enter__(self) -> HardwareSampler:
+    def begin(self) -> None:
+        """Reads the counters from which the first sample's rates come."""
         self._previous = self._counters()
+
+    def __enter__(self) -> HardwareSampler:
+        self.begin()
         self._stop.clear()
         self._thread = threading.Thread(target=self._watch, name="perfdoctor", daemon=True)
         self._thread.start()
@@ -81,12 +85,13 @@ class HardwareSampler:
     def _watch(self) -> None:
         while not self._stop.wait(_INTERVAL_S):
             try:
-                self._sample()
+                self.sample()
             except Exception as error:  # a counter that fails must not harm the measurement
                 self.problem = f"hardware sampling stopped: {error}"
                 return
 
-    def _sample(self) -> None:
+    def sample(self) -> None:
+        """Adds one sample to every column."""
         before, now = self._previous, self._counters()
         self._previous = now
         elapsed = max(1e-6, now.time_s - before.time_s)

@@ -102,9 +102,7 @@ def stages_of(observer: Observer) -> list[str]:
     return [DATA_LOADING if name.startswith("loader ") else name for name in names]
 
 
-def _by_stage(
-    table: Any, stage_of: list[str], split: Mapping[str, float]
-) -> dict[str, Floats]:
+def _by_stage(table: Any, stage_of: list[str], split: Mapping[str, float]) -> dict[str, Floats]:
     """Seconds of each stage in each row."""
     seconds: dict[str, Floats] = {OTHER: np.zeros(table.shape[0])}
     for label, stage in enumerate(stage_of):

@@ -32,12 +32,12 @@ _GENERATED = (
 _NEVER_THE_USERS = ("torch", "numpy")
 #: One project, several names on disk.
 _ALIASES = {"pytorch_lightning": "lightning", "lightning_fabric": "lightning"}
-#: Libraries that hold the training loop themselves and call the user's code from it.
-FRAMEWORKS = frozenset(
-    ["lightning", "transformers", "accelerate", "ignite", "fastai", "trl", "composer"]
-    + ["mmengine", "mmcv", "detectron2", "catalyst", "skorch", "sentence_transformers"]
-    + ["ultralytics", "torchtune", "setfit", "flair", "monai", "poutyne", "keras"]
+_FRAMEWORKS = (
+    "lightning transformers accelerate ignite fastai trl composer mmengine mmcv detectron2 catalyst"
+    " skorch sentence_transformers ultralytics torchtune setfit flair monai poutyne keras"
 )
+#: Libraries that hold the training loop themselves and call the user's code from it.
+FRAMEWORKS = frozenset(_FRAMEWORKS.split())
 #: A run of weeks with generated files must not grow without end.
 _REMEMBERED = 8192
 
@@ -113,7 +113,9 @@ def _stdlib_folders() -> tuple[str, ...]:
     folders = {_folder(paths[name]) for name in ("stdlib", "platstdlib") if paths.get(name)}
     # A virtual environment may hold links to it; code objects carry either path.
     folders |= {_folder(str(Path(folder).resolve())) for folder in folders}
-    folders |= {_folder(entry) for entry in sys.path if entry.endswith(".zip") and "python" in entry}
+    folders |= {
+        _folder(entry) for entry in sys.path if entry.endswith(".zip") and "python" in entry
+    }
     folders.add(_folder(str(Path(os.__file__).parent)))
     return tuple(sorted(folders, key=len, reverse=True))
 

@@ -33,6 +33,7 @@ class LoaderFacts:
     validation: int = 0
     iterator_ns: int = 0
     fresh: bool = False
+    iterator: weakref.ref[Any] | None = None
 
     @property
     def role(self) -> str:
@@ -57,7 +58,11 @@ class Modules:
             return found[2]
         role = self._find(module)
         key = id(module)
-        self._roles[key] = (weakref.ref(module, lambda _: self._roles.pop(key, None)), version, role)
+        self._roles[key] = (
+            weakref.ref(module, lambda _: self._roles.pop(key, None)),
+            version,
+            role,
+        )
         return role
 
     def trained(self) -> list[Any]:
@@ -141,9 +146,10 @@ class Observer:
             self._used_loader = True
             self.recorder.spent[r.SAMPLES] += samples
 
-    def facts_of(self, loader: Any) -> LoaderFacts:
-        """The facts of a loader, made now if it is new."""
-        return self._facts(loader)
+    def worker_pids(self) -> list[int]:
+        """The processes that load for the training now."""
+        used = [f.iterator() for f in list(self.loaders.values()) if f.iterator is not None]
+        return [w.pid for it in used for w in getattr(it, "_workers", ()) if w.pid]
 
     def _facts(self, loader: Any) -> LoaderFacts:
         known = self.loaders.get(id(loader))

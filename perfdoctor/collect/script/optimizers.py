@@ -11,6 +11,8 @@ MAIN, ARCHITECTURE, ANOTHER = "main", "architecture", "another"
 #: Architecture parameters are few beside the weights they choose among: DARTS has 224 beside
 #: 2 million (arXiv:1806.09055); a generator or discriminator has about as many as the other.
 _FEW = 0.1
+#: Steps after which an optimizer that looked like neither kind is not looked at again.
+_SETTLED = 10
 
 
 @dataclass
@@ -63,9 +65,9 @@ class Optimizers:
         if known is None:  # made without parameters' groups: a wrapper
             return ANOTHER
         known.steps += 1
-        kind = self._kinds.get(id(optimizer))
-        if kind is None:
-            kind = self._kinds[id(optimizer)] = self._kind(known)
+        kind = self._kinds.get(id(optimizer)) or self._kind(known)
+        if kind != ANOTHER or known.steps > _SETTLED:  # the model may not have been seen yet
+            self._kinds[id(optimizer)] = kind
         return kind
 
     def main(self) -> Any | None:

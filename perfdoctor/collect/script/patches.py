@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import threading
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -220,8 +221,9 @@ class Patches:
                 finally:
                     observer.recorder.unwind(depth)
                     _guarded(state, observer.iterator_ends, facts, clock() - began)
-                with suppress(AttributeError):
+                with suppress(AttributeError, TypeError):
                     iterator._perfdoctor_facts = facts
+                    facts.iterator = weakref.ref(iterator)
                 return iterator
 
             return __iter__
@@ -265,11 +267,8 @@ class Patches:
             return self._block(original, r.COMMUNICATION)
 
         for name in _COLLECTIVES:
-            before = getattr(torch.distributed, name, None)
             self.replace(distributed_c10d, name, make)
-            if before is not None:
-                ours = getattr(distributed_c10d, name)
-                self.replace(torch.distributed, name, lambda _, ours=ours: ours)
+            self.replace(torch.distributed, name, make)
 
     def _block(self, original: Callable[..., Any], label: int) -> Callable[..., Any]:
         observer = self.state.observer

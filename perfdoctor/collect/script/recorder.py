@@ -98,9 +98,13 @@ class StepRows:
             self._thin()
 
     def rows(self) -> Rows:
-        """A copy of what is kept; steps since the last kept row are left out."""
-        sums = _table(self._sums).copy()
-        return Rows(sums if self.stride == 1 else _table(self._single).copy(), sums, self.stride)
+        """A copy of what is kept; steps since the last kept row are left out.
+
+        Sliced first: an array that numpy looks into cannot grow, and this may be another thread.
+        """
+        stride, sums, single = self.stride, self._sums[:], self._single[:]
+        table = _table(sums)
+        return Rows(table if stride == 1 else _table(single)[: len(table)], table, stride)
 
     def _thin(self) -> None:
         kept = self.rows()

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from perfdoctor.collect.script.imports import after_import
+from perfdoctor.collect.script.machine import PERIOD_S, MachineWatch
 from perfdoctor.collect.script.observer import Observer
 from perfdoctor.collect.script.optimizers import Optimizers
 from perfdoctor.collect.script.patches import Patches, State
 from perfdoctor.collect.script.recorder import Recorder
+from perfdoctor.collect.script.sampler import StackSampler
 from perfdoctor.errors import first_line
 from perfdoctor.record import Ending, Run, Source
 
@@ -53,16 +54,25 @@ class Session:
         self.state = State(self.observer, on_failure=self._failed)
         self.patches = Patches(self.state)
         self._settings: dict[str, Any] = {}
+        self._machine = MachineWatch(lambda: self.recorder.steps.steps, self.observer.worker_pids)
+        self._sampler = StackSampler(
+            lambda: self.recorder.current,
+            self.state.thread,
+            on_tick=[(PERIOD_S, self._machine.tick)],
+            warn=self.problems.append,
+        )
         self._deadline: float | None = None
 
     def start(self) -> None:
         """The script's first line comes next."""
         os.register_at_fork(after_in_child=self._forget)
         after_import("torch", self._torch_is_there)
+        self._sampler.start()
 
     def finish(self, ending: Ending) -> Run | None:
         """What was observed; None where the script did not use torch."""
         self.patches.remove()
+        self._sampler.stop()
         if "torch" not in sys.modules:
             return None
         self.recorder.end()
@@ -73,6 +83,7 @@ class Session:
 
         from perfdoctor.collect.environment import describe_environment
         from perfdoctor.collect.script.assembly import Observed, assemble
+
         used = self._settings or self._settings_now()
         return assemble(
             self.observer,
@@ -82,6 +93,8 @@ class Session:
                 environment=describe_environment(torch.device(used.get("device", "cpu"))),
                 configuration=used,
                 ending=ending,
+                memory=self._machine.memory(),
+                utilisation=self._machine.utilisation(),
                 started_at=self.started_at,
                 warnings=tuple(self.problems),
             ),
@@ -123,7 +136,7 @@ class Session:
             return {}
 
     def _share_a_module(self, few: set[int], many: set[int]) -> bool:
-        return any(_holds(module, few, many) for module in self.observer.modules.trained())
+        return any(holds(module, few, many) for module in self.observer.modules.trained())
 
     def _failed(self, error: Exception) -> None:
         """Steps aside: the training goes on without being watched."""
@@ -137,7 +150,7 @@ class Session:
         self.state.thread = -1
 
 
-def _holds(module: Any, few: set[int], many: set[int]) -> bool:
+def holds(module: Any, few: set[int], many: set[int]) -> bool:
     """Whether a module has all of `few` and some of `many`, registered or as plain attributes."""
     held = {id(p) for p in module.parameters()}
     for inner in module.modules():
@@ -145,8 +158,3 @@ def _holds(module: Any, few: set[int], many: set[int]) -> bool:
             values = value if isinstance(value, list | tuple) else (value,)
             held.update(id(v) for v in values)
     return few <= held and bool(many & held)
-
-
-def main_thread() -> int:
-    """The identity of the thread that trains."""
-    return threading.main_thread().ident or threading.get_ident()

@@ -1,0 +1,341 @@
+"""From sampled stacks to the user's lines, and what the time is that no hook explains.
+
+Seconds here are those of looks (see `sampler`): their shares within one label are right, how long
+the label took in all is the recorder's to say.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import PurePath
+
+from perfdoctor.collect.script import batch_source, work
+from perfdoctor.collect.script.batch_source import BatchSource, BatchStatement
+from perfdoctor.collect.script.libraries import FRAMEWORKS, OWN, USER, Libraries
+from perfdoctor.collect.script.loop_finder import LoopFacts
+from perfdoctor.collect.script.source import calls_at
+from perfdoctor.collect.script.stacks import Frame, Sampled
+from perfdoctor.collect.script.work import Work
+from perfdoctor.stages import DATA_LOADING, LOSS, OTHER
+
+#: The label of the time after a forward, of which it is not known yet what follows.
+AFTER_FORWARD = "after_forward"
+#: Stages that count even inside what makes the batch: a print there is a print.
+_DECISIVE = frozenset([work.LOGGING, work.CHECKPOINT, work.COMMUNICATION, work.GRAPH_BUILD])
+#: Calls of a framework behind which lies the whole training.
+_TRAINS = frozenset(["fit", "train", "run", "test", "validate", "predict", "evaluate", "launch"])
+#: perfdoctor's files that run the script; what lies outside of them is not the script's.
+_LAUNCHERS = frozenset(["launch.py", "pipeline.py", "__main__.py"])
+#: Functions that stand between a call and what is called.
+_WRAPPERS = frozenset(["contextlib", "functools"])
+#: 97.5 % quantile of the normal distribution, for intervals of 95 %.
+_Z = 1.959964
+
+_Stack = Sequence[Frame]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the user's (or of a framework) and the library function that it calls.
+
+    `share` is that of all looks; `process` main or worker. `callee` is a qualified name, or as
+    the source writes it where a call has no frame; None where it is the line's own work.
+    """
+
+    file: str
+    line: int
+    function: str
+    library: str | None
+    callee: str | None
+    stage: str
+    seconds: float
+    share: float
+    process: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """What part of the unexplained time one stage is; `low` to `high` is a 95 % interval."""
+
+    stage: str
+    share: float
+    low: float
+    high: float
+    seconds: float
+    samples: int
+    reasons: tuple[str, ...]
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class Split:
+    """The unexplained time in parts, and on how many looks that rests."""
+
+    parts: tuple[Part, ...]
+    seconds: float
+    samples: int
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Stage → share; they sum to 1 if there was any look."""
+        return {part.stage: part.share for part in self.parts}
+
+
+@dataclass
+class _Sum:
+    seconds: float = 0.0
+    samples: int = 0
+    reasons: dict[str, float] = field(default_factory=dict)
+    lines: list[Line] = field(default_factory=list)
+
+    def add(self, sample: Sampled, reason: str, line: Line | None) -> None:
+        self.seconds += sample.seconds
+        self.samples += sample.count
+        self.reasons[reason] = self.reasons.get(reason, 0.0) + sample.seconds
+        if line is not None:
+            self.lines.append(line)
+
+
+class Attribution:
+    """Explains the samples of one process.
+
+    Args:
+        samples: as `StackSampler.snapshot` gives them.
+        names: the stage that each label stands for; `other` and `after_forward` are divided.
+        loops: the training loops, as `LoopFinder.loops` gives them.
+    """
+
+    def __init__(
+        self,
+        samples: Iterable[Sampled],
+        names: Sequence[str],
+        loops: Sequence[LoopFacts] = (),
+        *,
+        libraries: Libraries | None = None,
+        process: str = "main",
+    ) -> None:
+        self._libraries = libraries or Libraries()
+        self._batches = BatchSource(loops)
+        self._names = names
+        self._process = process
+        self._samples = [replace(s, stack=self._script_only(s.stack)) for s in samples]
+        self._seconds = sum(s.seconds for s in self._samples)
+
+    @property
+    def batch_statements(self) -> tuple[BatchStatement, ...]:
+        """Lines that make the batch, by the source."""
+        return self._batches.statements
+
+    def lines(self, most: int = 5) -> tuple[Line, ...]:
+        """The hottest lines of each stage, hottest first."""
+        found = [line for s in self._samples if (line := self._line(s, self._stage(s).stage))]
+        merged = _merged(found)
+        stages = dict.fromkeys(line.stage for line in merged)
+        hottest = [[n for n in merged if n.stage == stage][:most] for stage in stages]
+        return tuple(sorted((n for lines in hottest for n in lines), key=lambda n: -n.seconds))
+
+    def split(self, most: int = 5, labels: Sequence[str] = (OTHER, AFTER_FORWARD)) -> Split:
+        """What the time of `labels` is, each part with its hottest lines."""
+        sums: dict[str, _Sum] = {}
+        for sample in self._samples:
+            if self._names[sample.label] in labels:
+                found = self._stage(sample)
+                line = self._line(sample, found.stage)
+                sums.setdefault(found.stage, _Sum()).add(sample, found.reason, line)
+        seconds = sum(one.seconds for one in sums.values())
+        count = sum(one.samples for one in sums.values())
+        parts = [_part(stage, one, seconds, count, most) for stage, one in sums.items()]
+        return Split(tuple(sorted(parts, key=lambda part: -part.seconds)), seconds, count)
+
+    # -- what kind of work ---------------------------------------------------------------------
+
+    def _stage(self, sample: Sampled) -> Work:
+        label, stack = self._names[sample.label], sample.stack
+        if label not in (OTHER, AFTER_FORWARD):
+            return Work(label, "as measured")
+        near, far = self._by_library(stack), self._by_call(stack)
+        for found in (near[:1], far):
+            if found and found[0] is not None and found[0].stage in _DECISIVE:
+                return found[0]
+        maker = self._batches.maker(stack) if label == OTHER else None
+        if maker is not None:
+            return Work(DATA_LOADING, f"makes the batch for {maker.name}, line {maker.line}")
+        known = [w for w in (*near, *far, self._by_name(stack)) if w is not None]
+        return known[0] if known else self._by_position(stack, label)
+
+    def _by_library(self, stack: _Stack) -> list[Work | None]:
+        """What each run of library frames does, the innermost first; in a run the outermost."""
+        runs: list[Work | None] = []
+        run: list[Frame] = []
+        for frame in self._inside_loop(stack):
+            if self._owner(frame) == USER:
+                runs.append(self._outermost(run))
+                run = []
+            else:
+                run.append(frame)
+        return [*runs, self._outermost(run)]
+
+    def _outermost(self, run: list[Frame]) -> Work | None:
+        modules = ((self._libraries.module(frame.file), frame.function) for frame in reversed(run))
+        return next((w for m, f in modules if (w := work.of_library(m, f)) is not None), None)
+
+    def _by_call(self, stack: _Stack) -> list[Work | None]:
+        """What the user's innermost line calls, if no library's frame stands for it."""
+        if not stack or self._owner(stack[0]) != USER:
+            return []
+        found = (work.of_call(name) for name in calls_at(stack[0].file, stack[0].line))
+        return [next((w for w in found if w is not None), None)]
+
+    def _by_name(self, stack: _Stack) -> Work | None:
+        """The function that holds the training loop is not meant: it does everything."""
+        depth = self._batches.loop_depth(stack)
+        users = (f for f in stack[:depth] if self._owner(f) == USER)
+        return next((w for f in users if (w := work.of_name(f.function)) is not None), None)
+
+    def _by_position(self, stack: _Stack, label: str) -> Work:
+        position = self._batches.position(stack)
+        if label == AFTER_FORWARD and position not in (
+            batch_source.UPDATE,
+            batch_source.AFTER_STEP,
+        ):
+            return Work(LOSS, "follows the forward")
+        return Work(OTHER, position)
+
+    def _inside_loop(self, stack: _Stack) -> _Stack:
+        depth = self._batches.loop_depth(stack)
+        return stack if depth is None else stack[: depth + 1]
+
+    # -- which line ----------------------------------------------------------------------------
+
+    def _line(self, sample: Sampled, stage: str) -> Line | None:
+        stack = sample.stack
+        index = self._chosen(stack)
+        if index is None:
+            return None
+        frame = stack[index]
+        library, callee = self._callee(stack, index)
+        share = sample.seconds / self._seconds if self._seconds else 0.0
+        place = (frame.file, frame.line, frame.function)
+        return Line(*place, library, callee, stage, sample.seconds, share, self._process)
+
+    def _chosen(self, stack: _Stack) -> int | None:
+        """The user's innermost frame; of a framework that trains by itself, its innermost."""
+        if not stack:
+            return None
+        depth = self._batches.loop_depth(stack)
+        users = [i for i, frame in enumerate(stack) if self._owner(frame) == USER]
+        if depth is not None and self._owner(stack[depth]) != USER:
+            users = [i for i in users if i < depth]
+        if users and not self._only_starts(stack, users[0]):
+            return users[0]
+        own = [i for i, frame in enumerate(stack) if self._owner(frame) in FRAMEWORKS]
+        public = [i for i in own if _is_public(stack[i])]
+        return next(iter([*public, *own, *users, 0]))
+
+    def _only_starts(self, stack: _Stack, index: int) -> bool:
+        """Whether the line there just calls `trainer.fit` or the like."""
+        inner = stack[:index]
+        if not inner or self._owner(inner[-1]) not in FRAMEWORKS:
+            return False
+        return any(f.name in _TRAINS and self._owner(f) in FRAMEWORKS for f in inner[-4:])
+
+    def _callee(self, stack: _Stack, index: int) -> tuple[str | None, str | None]:
+        own = self._owner(stack[index])
+        inner = [f for f in reversed(stack[:index]) if own == USER or self._owner(f) != own]
+        while len(inner) > 1 and self._libraries.module(inner[0].file) in _WRAPPERS:
+            inner.pop(0)
+        if not inner:
+            return (None if own == USER else own), _written(stack[index])
+        library = self._owner(inner[0])
+        same = [frame for frame in inner if self._owner(frame) == library]
+        public = next((frame for frame in same if _is_public(frame)), inner[0])
+        return library, public.function
+
+    # -- frames --------------------------------------------------------------------------------
+
+    def _owner(self, frame: Frame) -> str:
+        return self._libraries.of(frame.file)
+
+    def _script_only(self, stack: _Stack) -> tuple[Frame, ...]:
+        """Without perfdoctor's own frames and what started it."""
+        launcher = next((i for i, f in enumerate(stack) if self._launches(f)), len(stack))
+        return tuple(frame for frame in stack[:launcher] if self._owner(frame) != OWN)
+
+    def _launches(self, frame: Frame) -> bool:
+        if self._owner(frame) != OWN:
+            return False
+        path = PurePath(frame.file)
+        return path.name in _LAUNCHERS or path.parent.name == "cli"
+
+
+def split_other(
+    samples: Iterable[Sampled],
+    loops: Sequence[LoopFacts],
+    names: Sequence[str],
+    *,
+    libraries: Libraries | None = None,
+) -> Split:
+    """What the time labelled `other` and `after_forward` is, see `Attribution`."""
+    return Attribution(samples, names, loops, libraries=libraries).split()
+
+
+def hot_lines(
+    samples: Iterable[Sampled],
+    names: Sequence[str],
+    loops: Sequence[LoopFacts] = (),
+    *,
+    libraries: Libraries | None = None,
+    process: str = "main",
+    most: int = 5,
+) -> tuple[Line, ...]:
+    """The hottest lines of each stage, see `Attribution`."""
+    found = Attribution(samples, names, loops, libraries=libraries, process=process)
+    return found.lines(most)
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """95 % interval of a share seen in `count` looks (Wilson 1927)."""
+    if count <= 0:
+        return 0.0, 1.0
+    spread = _Z * math.sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2))
+    middle = share + _Z**2 / (2 * count)
+    scale = 1 + _Z**2 / count
+    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
+
+
+def _part(stage: str, one: _Sum, seconds: float, count: int, most: int) -> Part:
+    share = one.seconds / seconds if seconds else 0.0
+    reasons = sorted(one.reasons, key=lambda reason: -one.reasons[reason])
+    lines = tuple(_merged(one.lines)[:most])
+    interval = wilson(share, count)
+    return Part(stage, share, *interval, one.seconds, one.samples, tuple(reasons[:3]), lines)
+
+
+def _merged(lines: Iterable[Line]) -> list[Line]:
+    """One a file, line, callee and stage; the hottest first."""
+    merged: dict[tuple[str, int, str | None, str], Line] = {}
+    for line in lines:
+        key = (line.file, line.line, line.callee, line.stage)
+        same = merged.get(key)
+        if same is not None:
+            seconds, share = same.seconds + line.seconds, same.share + line.share
+            line = replace(same, seconds=seconds, share=share)
+        merged[key] = line
+    return sorted(merged.values(), key=lambda line: -line.seconds)
+
+
+def _written(frame: Frame) -> str | None:
+    """The call on the line, as the source has it, if it is the only one or the one known."""
+    calls = calls_at(frame.file, frame.line)
+    known = [name for name in calls if work.of_call(name) is not None]
+    named = known or (calls if len(set(calls)) == 1 else ())
+    return named[0].lstrip(".") if named else None
+
+
+def _is_public(frame: Frame) -> bool:
+    name = frame.name
+    if "<" in frame.function:
+        return False
+    return not name.startswith("_") or (name.startswith("__") and name.endswith("__"))

@@ -1,0 +1,111 @@
+"""Tracebacks in which perfdoctor does not stand."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from types import CodeType, FunctionType, TracebackType
+from typing import Any
+
+# The folder `perfdoctor/collect`: wrappers in here stand between the script and what it calls.
+_OURS = str(Path(__file__).resolve().parents[1]) + os.sep
+
+# `warnings` names the place above the outermost frame like this (from C, since 3.13 anew).
+_ABOVE = ("<sys>", 0) if sys.version_info >= (3, 13) else ("sys", 1)
+_BASES = 6
+
+
+def _base() -> FunctionType:
+    """A function whose frame looks to `warnings` as if there was no frame."""
+    code: CodeType = compile("lambda run, *args: run(*args)", _ABOVE[0], "eval").co_consts[0]
+    code = code.replace(co_firstlineno=_ABOVE[1], co_name="<module>")
+    return FunctionType(code, {"__name__": "sys"})
+
+
+_BASE = _base()
+
+
+def call_at_base(function: Callable[..., Any], *args: Any) -> Any:
+    """Calls a function so that its frames seem to be the outermost.
+
+    Stacks printed by `traceback` end there, and a warning with a `stacklevel` that leads beyond
+    is placed where Python places it. The frames below do not count against the recursion limit.
+    """
+    in_c = function is exec and sys.version_info < (3, 12)  # until then calls in C counted too
+    sys.setrecursionlimit(sys.getrecursionlimit() + _depth() + _BASES + in_c)
+    return _BASE(*[_BASE] * (_BASES - 1), function, *args)
+
+
+def _depth() -> int:
+    frame, depth = sys._getframe(1), 1
+    while frame.f_back is not None:
+        frame, depth = frame.f_back, depth + 1
+    return depth
+
+
+def strip(error: BaseException) -> None:
+    """Takes perfdoctor's frames out of an exception and all that it is chained to or groups."""
+    seen: set[int] = set()
+    todo: list[Any] = [error]
+    while todo:
+        found = todo.pop()
+        if not isinstance(found, BaseException) or id(found) in seen:
+            continue
+        seen.add(id(found))
+        with suppress(Exception):
+            found.with_traceback(_without_ours(found.__traceback__))
+        todo += [found.__cause__, found.__context__]
+        grouped = getattr(found, "exceptions", ())
+        todo += grouped if isinstance(grouped, tuple) else ()
+
+
+def _without_ours(tb: TracebackType | None) -> TracebackType | None:
+    links: list[TracebackType] = []
+    while tb is not None:
+        code = tb.tb_frame.f_code
+        if code is _BASE.__code__:
+            links.clear()
+        elif not _is_ours(code):
+            links.append(tb)
+        tb = tb.tb_next
+    following: list[TracebackType | None] = [*links[1:], None]
+    for link, after in zip(links, following, strict=False):
+        link.tb_next = after
+    return links[0] if links else None
+
+
+def _is_ours(code: CodeType) -> bool:
+    return code.co_filename.startswith(_OURS)
+
+
+def hide_from_traceback_module() -> None:
+    """Lets `traceback` (print_exc, print_stack, format_stack …, `logging`) leave our frames out."""
+    summary = traceback.StackSummary
+    # The one place through which all go: since 3.11 the first, before that the second.
+    for name in ("_extract_from_extended_frame_gen", "extract"):
+        method = vars(summary).get(name)
+        if isinstance(method, classmethod):
+            original = method.__func__
+            if not hasattr(original, "_perfdoctor"):
+                setattr(summary, name, classmethod(_hiding(original)))
+            return
+
+
+def _hiding(original: Callable[..., Any]) -> Callable[..., Any]:
+    # No generator and no inner function in the loop: `walk_stack(None)` counts the frames above.
+    def without_ours(cls: type, frame_gen: Iterable[Any], **options: Any) -> Any:
+        kept = []
+        for item in frame_gen:
+            code = item[0].f_code
+            if code is _BASE.__code__:
+                break
+            if not _is_ours(code):
+                kept.append(item)
+        return original(cls, kept, **options)
+
+    setattr(without_ours, "_perfdoctor", True)  # noqa: B010
+    return without_ours

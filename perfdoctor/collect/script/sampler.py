@@ -1,0 +1,203 @@
+"""One quiet thread that looks where the main thread is, and does what else is due now and then.
+
+What a look can see: the thread must hold the interpreter's lock (GIL) to look, so it sees the main
+thread only where that gives the lock up. That is while it waits or computes inside a call that
+releases the lock (nearly all of torch, reading files, sleeping), after a call into C that did not,
+or in Python code once the switch interval has passed (5 ms, shortened by `turns`). Pure Python that
+runs for less than that between two operators of torch is therefore seen at the second of them,
+often under the next label. So looks tell which line the time of one label goes to, and never how
+much time a label takes: that is the recorder's, which is exact. Where the thread got the lock
+late, the look still counts for all the time since the last one.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from types import FrameType
+
+from perfdoctor.collect.script.libraries import USER, Libraries
+from perfdoctor.collect.script.stacks import Frame, Sampled, StackTable
+from perfdoctor.collect.script.turns import ShortTurns
+
+__all__ = ["NAME", "Frame", "Sampled", "StackSampler"]
+
+NAME = "perfdoctor-sampler"
+#: Together at most 0.5 % of a core: looks take the first, everything else shares the second.
+_LOOKS_SHARE = 0.0035
+_TICKS_SHARE = 0.0015
+#: However dear a look is; below that a run of some minutes has too few.
+_LONGEST_S = 1.0
+#: A look counts for no more than this beyond its interval: the process may have been stopped.
+_MOST_LATE_S = 1.0
+#: New looks count this much in the mean cost of a look.
+_NEWEST = 0.05
+
+Tick = tuple[float, Callable[[], object]]
+
+
+class StackSampler:
+    """Adds up the stacks of one thread.
+
+    Args:
+        label: the label under which a look counts; called in the sampling thread.
+        thread_id: `threading.get_ident()` of the thread to look at.
+        interval_s: mean time between looks; longer where looking takes more than its share.
+        clock: seconds of a monotonic clock. cpu_clock: processor seconds of the calling thread.
+        libraries: tells the user's files, for stacks that are lumped.
+        on_tick: (period in seconds, function): work that shares this thread. A period grows where
+            the work takes too much; a function that raises is not called again.
+        short_turns: shorten the interpreter's switch interval from `start` to `stop`, see `turns`.
+        warn: is told once, in one line, when something fails.
+    """
+
+    def __init__(
+        self,
+        label: Callable[[], int],
+        thread_id: int,
+        *,
+        interval_s: float = 0.02,
+        clock: Callable[[], float] = time.perf_counter,
+        cpu_clock: Callable[[], float] = time.thread_time,
+        libraries: Libraries | None = None,
+        on_tick: Sequence[Tick] = (),
+        short_turns: bool = True,
+        warn: Callable[[str], object] | None = None,
+    ) -> None:
+        owners = libraries or Libraries()
+        self._label = label
+        self._thread_id = thread_id
+        self._shortest_s = interval_s
+        self._clock = clock
+        self._cpu_clock = cpu_clock
+        self._warn = warn or _to_stderr
+        self._pid = os.getpid()
+        self._stacks = StackTable(lambda path: owners.of(path) == USER)
+        self._ticks = [_Due(period_s, work) for period_s, work in on_tick]
+        self._turns = ShortTurns() if short_turns else None
+        # An own generator, with a fixed seed: the script's random numbers stay as they are.
+        self._random = random.Random(0x5EED)
+        # A bare lock: waiting on an Event costs twice the processor time.
+        self._running = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._last_s: float | None = None
+        self._look_cpu_s: float | None = None
+        self._cpu_mark_s = 0.0
+
+    @property
+    def interval_s(self) -> float:
+        """Mean time between looks, as it is now."""
+        if self._look_cpu_s is None:
+            return self._shortest_s
+        affordable_s = self._look_cpu_s / _LOOKS_SHARE
+        return min(max(self._shortest_s, affordable_s), max(_LONGEST_S, self._shortest_s))
+
+    def start(self) -> None:
+        """Begins to look, in a daemon thread."""
+        if self._thread is None and os.getpid() == self._pid and self._running.acquire(False):
+            self._last_s = self._clock()
+            for due in self._ticks:
+                due.at_s = self._last_s + due.period_s
+            self._thread = threading.Thread(target=self._run, name=NAME, daemon=True)
+            self._thread.start()
+            if self._turns is not None:
+                self._turns.begin()
+
+    def stop(self, timeout_s: float = 1.0) -> None:
+        """Ends it; in a forked child, where there is no such thread, does nothing."""
+        if os.getpid() != self._pid:
+            return
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        self._running.release()
+        if self._turns is not None:
+            self._turns.end()
+        if thread is not threading.current_thread():
+            thread.join(timeout_s)
+
+    def once(self) -> None:
+        """One look."""
+        if os.getpid() != self._pid:
+            return
+        now_s = self._clock()
+        frames = sys._current_frames()
+        frame = frames.get(self._thread_id)
+        if frame is not None:
+            self._add(frame, now_s)
+        if self._turns is not None:
+            self._turns.look(frames, self._thread_id, threading.get_ident())
+        frames.clear()  # it holds this frame too, which would be a cycle
+
+    def run_due(self) -> None:
+        """Does what is due of `on_tick`."""
+        now_s = self._clock()
+        for due in list(self._ticks):
+            if now_s < due.at_s:
+                continue
+            began_s = self._cpu_clock()
+            try:
+                due.work()
+            except Exception as error:
+                self._ticks.remove(due)
+                self._warn(f"perfdoctor: stopped observing a part of the run: {error!r}")
+            cost_s = self._cpu_clock() - began_s
+            affordable_s = cost_s * len(self._ticks) / _TICKS_SHARE
+            due.at_s = now_s + max(due.period_s, affordable_s)
+
+    def account(self) -> None:
+        """Notes the processor time since `resume` (all of one look) in its mean cost."""
+        now_s = self._cpu_clock()
+        cost_s = now_s - self._cpu_mark_s
+        mean_s = self._look_cpu_s
+        self._look_cpu_s = cost_s if mean_s is None else mean_s + _NEWEST * (cost_s - mean_s)
+        self._cpu_mark_s = now_s
+
+    def resume(self) -> None:
+        """From here on the thread's processor time is that of the next look."""
+        self._cpu_mark_s = self._cpu_clock()
+
+    def snapshot(self) -> list[Sampled]:
+        """What was seen so far; nothing in a forked child."""
+        return self._stacks.snapshot() if os.getpid() == self._pid else []
+
+    def _add(self, frame: FrameType, now_s: float) -> None:
+        interval_s = self.interval_s
+        since_s = interval_s if self._last_s is None else now_s - self._last_s
+        self._last_s = now_s
+        stack = self._stacks.stack_of(frame)
+        self._stacks.add(self._label(), stack, min(since_s, interval_s + _MOST_LATE_S))
+
+    def _pause_s(self) -> float:
+        """Jittered, lest looks fall into step with the training."""
+        return self.interval_s * (0.5 + self._random.random())
+
+    def _run(self) -> None:
+        try:
+            self.resume()
+            while not self._running.acquire(timeout=self._pause_s()):
+                self.once()
+                self.account()
+                if self._ticks:
+                    self.run_due()
+                    self.resume()
+        except Exception as error:
+            self._warn(f"perfdoctor: stopped looking at the training's lines: {error!r}")
+
+
+class _Due:
+    """Work, how often, and when next."""
+
+    def __init__(self, period_s: float, work: Callable[[], object]) -> None:
+        self.period_s = period_s
+        self.work = work
+        self.at_s = 0.0
+
+
+def _to_stderr(line: str) -> None:
+    if sys.__stderr__ is not None:
+        sys.__stderr__.write(line + "\n")

@@ -1,0 +1,207 @@
+"""The source of functions that have run: their syntax trees, statements and loops."""
+
+from __future__ import annotations
+
+import ast
+import dis
+import functools
+import linecache
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import CodeType
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Module
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+LOOPS = (ast.For, ast.AsyncFor, ast.While)
+#: Source that a person wrote is smaller; a generated table of megabytes is not worth parsing.
+_LARGEST_LINES = 50_000
+#: Python warns of "\\d" in a string once more when it is parsed here, and silencing that would
+#: change the script's warning filters. What strings hold does not matter here: only their ends.
+_ESCAPE = re.compile(r"\\(.)")
+_KEPT_ESCAPES = "\\'\"N"
+
+
+@dataclass(frozen=True)
+class Level:
+    """One block on the way to a statement: `block[index]` is it, or holds it; `owner` the block."""
+
+    block: list[ast.stmt]
+    index: int
+    owner: ast.AST
+
+    @property
+    def statement(self) -> ast.stmt:
+        """What leads on."""
+        return self.block[self.index]
+
+
+def function_of(code: CodeType) -> Function | None:
+    """The definition that `code` was compiled from; None without source, or for a lambda."""
+    return _function(code.co_filename, code.co_name, code.co_firstlineno)
+
+
+def line_of(code: CodeType, instruction: int) -> int | None:
+    """The line of an instruction (`f_lasti`)."""
+    for start, end, line in code.co_lines():
+        if start <= instruction < end:
+            return line
+    return None
+
+
+def levels(function: ast.AST, line: int) -> list[Level]:
+    """The blocks from the function's own down to the innermost statement at `line`."""
+    found: list[Level] = []
+    owner = function
+    while True:
+        level = next(
+            (_level(owner, block, line) for block in blocks(owner) if _at(block, line)), None
+        )
+        if level is None or isinstance(level.statement, (*FUNCTIONS, ast.ClassDef)):
+            return found
+        found.append(level)
+        owner = level.statement
+
+
+def blocks(owner: ast.AST) -> Iterator[list[ast.stmt]]:
+    """The lists of statements directly inside a statement or function."""
+    for name in ("body", "orelse", "finalbody"):
+        inside = getattr(owner, name, None)
+        if isinstance(inside, list) and inside and isinstance(inside[0], ast.stmt):
+            yield inside
+    for part in (*getattr(owner, "handlers", ()), *getattr(owner, "cases", ())):
+        yield part.body
+
+
+def loops_at(function: ast.AST, line: int) -> list[ast.stmt]:
+    """The loops whose body encloses `line`, outermost first."""
+    owners = (level.owner for level in levels(function, line) if repeats(level))
+    return [owner for owner in owners if isinstance(owner, ast.stmt)]
+
+
+def in_one_loop(code: CodeType, lines: Sequence[int]) -> bool:
+    """Whether one loop of the function runs all these lines."""
+    function = function_of(code)
+    if function is None:
+        return any(all(a <= line <= b for line in lines) for a, b in compiled_loops(code))
+    enclosing = [set(loops_at(function, line)) for line in lines]
+    if set.intersection(*enclosing):
+        return True
+    return all(_in_comprehension(function, line) for line in lines)
+
+
+@functools.lru_cache(maxsize=256)
+def compiled_loops(code: CodeType) -> tuple[tuple[int, int], ...]:
+    """First and last line of each loop, as far as the jumps back tell, where there is no source."""
+    found = []
+    for instruction in dis.get_instructions(code):
+        target = instruction.argval
+        # The one without interrupt waits for an awaited value.
+        jumps = "JUMP" in instruction.opname and "NO_INTERRUPT" not in instruction.opname
+        if jumps and isinstance(target, int) and target < instruction.offset:
+            inside = [n for a, _, n in code.co_lines() if n and target <= a <= instruction.offset]
+            if inside:
+                found.append((min(inside), max(inside)))
+    return tuple(found)
+
+
+def calls_at(file: str, line: int) -> tuple[str, ...]:
+    """Dotted names, as written, of the calls in the statement at `line`, outermost first.
+
+    Of a statement that holds others only its head counts.
+    """
+    module = _module(file)
+    if module is None:
+        return ()
+    statement = _innermost(module, line)
+    if statement is None:
+        return ()
+    nodes = [node for part in heads(statement) for node in ast.walk(part)]
+    calls = [node for node in nodes if isinstance(node, ast.Call)]
+    on_line = [call for call in calls if call.lineno <= line <= (call.end_lineno or call.lineno)]
+    return tuple(name for name in map(_called, on_line) if name)
+
+
+def heads(statement: ast.stmt) -> list[ast.AST]:
+    """What a statement evaluates itself: without the statements inside it."""
+    if not any(True for _ in blocks(statement)):
+        return [statement]
+    inside = {id(s) for block in blocks(statement) for s in block}
+    skip = (*FUNCTIONS, ast.ExceptHandler, ast.match_case)
+    children = [c for c in ast.iter_child_nodes(statement) if id(c) not in inside]
+    return [child for child in children if not isinstance(child, skip)]
+
+
+def _innermost(module: ast.Module, line: int) -> ast.stmt | None:
+    owner: ast.AST = module
+    found: ast.stmt | None = None
+    while True:
+        inside = (s for block in blocks(owner) for s in block if _holds(s, line))
+        statement = next(inside, None)
+        if statement is None:
+            return found
+        owner = found = statement
+
+
+def _called(call: ast.Call) -> str:
+    parts: list[str] = []
+    node: ast.AST = call.func
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    # `f(x).mean()`: what it is called on has no name.
+    parts.append(node.id if isinstance(node, ast.Name) else "")
+    return ".".join(reversed(parts))
+
+
+def _level(owner: ast.AST, block: list[ast.stmt], line: int) -> Level:
+    index = next(i for i, statement in enumerate(block) if _holds(statement, line))
+    return Level(block, index, owner)
+
+
+def _at(block: list[ast.stmt], line: int) -> bool:
+    return any(_holds(statement, line) for statement in block)
+
+
+def _holds(statement: ast.stmt, line: int) -> bool:
+    return statement.lineno <= line <= (statement.end_lineno or statement.lineno)
+
+
+def repeats(level: Level) -> bool:
+    """A loop's `else` runs once."""
+    return isinstance(level.owner, LOOPS) and level.block is level.owner.body
+
+
+def _in_comprehension(function: ast.AST, line: int) -> bool:
+    kinds = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+    found = [node for node in ast.walk(function) if isinstance(node, kinds)]
+    return any(node.lineno <= line <= (node.end_lineno or node.lineno) for node in found)
+
+
+@functools.lru_cache(maxsize=512)
+def _function(file: str, name: str, first_line: int) -> Function | None:
+    module = _module(file)
+    if module is None or name == "<module>":
+        return module
+    for node in ast.walk(module):
+        if not isinstance(node, FUNCTIONS) or node.name != name:
+            continue
+        # A decorated function's code begins at its first decorator.
+        if min([node.lineno, *(d.lineno for d in node.decorator_list)]) == first_line:
+            return node
+    return None
+
+
+def _harmless(escape: re.Match[str]) -> str:
+    return escape[0] if escape[1] in _KEPT_ESCAPES else "__"
+
+
+@functools.lru_cache(maxsize=64)
+def _module(file: str) -> ast.Module | None:
+    lines = linecache.getlines(file)
+    if not lines or len(lines) > _LARGEST_LINES:
+        return None
+    try:
+        return ast.parse(_ESCAPE.sub(_harmless, "".join(lines)))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None

@@ -1,0 +1,450 @@
+"""Training loops as people write them, observed: where each planted cost must appear.
+
+Time passes only where a loop says so, so every figure is exact.
+"""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from perfdoctor.collect.script import recorder as r
+from perfdoctor.collect.script.assembly import stages_of
+from perfdoctor.collect.script.observer import Observer
+from perfdoctor.collect.script.optimizers import Optimizers
+from perfdoctor.collect.script.patches import Patches, State
+from perfdoctor.collect.script.recorder import Recorder
+from perfdoctor.collect.script.session import holds
+
+
+class Clock:
+    """Nanoseconds that pass when a loop spends them."""
+
+    def __init__(self) -> None:
+        self.now = 0
+
+    def __call__(self) -> int:
+        return self.now
+
+    def __deepcopy__(self, memo: object) -> Clock:
+        return self
+
+    def spend(self, nanoseconds: int) -> None:
+        self.now += nanoseconds
+
+
+class Samples(Dataset[Any]):
+    """Numbers; each costs `cost`."""
+
+    def __init__(self, clock: Clock, count: int = 8, cost: int = 3) -> None:
+        self.clock, self.count, self.cost = clock, count, cost
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, torch.Tensor]:
+        self.clock.spend(self.cost)
+        return torch.full((4,), float(i)), torch.tensor(float(i))
+
+
+class Net(nn.Module):
+    """A linear layer whose forward costs 10 and whose backward costs 20."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self.clock = clock
+        self.layer = nn.Linear(4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.clock.spend(10)
+        out: torch.Tensor = self.layer(x)
+        if out.requires_grad:
+            out.register_hook(lambda grad: self.clock.spend(20))
+        return out.squeeze(-1)
+
+
+class Watched:
+    """An observed stretch of code."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.observer = Observer(
+            Recorder(clock),
+            Optimizers(lambda few, many: any(holds(m, few, many) for m in self._trained())),
+        )
+        self.state = State(self.observer, on_failure=self._failed)
+        self.patches = Patches(self.state)
+        self.failures: list[Exception] = []
+
+    def __enter__(self) -> Watched:
+        self.patches.install()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.patches.remove()
+        self.observer.recorder.end()
+        assert not self.failures
+
+    def totals(self) -> dict[str, int]:
+        """Nanoseconds per stage over everything."""
+        found: dict[str, int] = {}
+        for stage, spent in zip(
+            stages_of(self.observer), self.observer.recorder.totals, strict=False
+        ):
+            if spent:
+                found[stage] = found.get(stage, 0) + spent
+        return found
+
+    def per_step(self) -> list[dict[str, int]]:
+        """Nanoseconds per stage of each step."""
+        found = []
+        for row in self.observer.recorder.steps.rows().sums:
+            stages: dict[str, int] = {}
+            for stage, spent in zip(stages_of(self.observer), row, strict=False):
+                if spent:
+                    stages[stage] = stages.get(stage, 0) + int(spent)
+            found.append(stages)
+        return found
+
+    @property
+    def steps(self) -> int:
+        return self.observer.recorder.steps.steps
+
+    def samples(self) -> list[int]:
+        return [int(n) for n in self.observer.recorder.steps.rows().sums[:, r.SAMPLES]]
+
+    def _trained(self) -> list[Any]:
+        return self.observer.modules.trained()
+
+    def _failed(self, error: Exception) -> None:
+        self.failures.append(error)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def _mse(clock: Clock, out: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    clock.spend(2)
+    return ((out - y) ** 2).mean()
+
+
+def _parts(clock: Clock) -> tuple[Net, torch.optim.Optimizer, DataLoader[Any]]:
+    model = Net(clock)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    return model, optimizer, DataLoader(Samples(clock), batch_size=4)
+
+
+def test_a_plain_loop_is_told_apart_exactly(clock: Clock) -> None:
+    with Watched(clock) as seen:
+        clock.spend(100)  # imports, data
+        model, optimizer, loader = _parts(clock)
+        for _ in range(3):
+            for x, y in loader:
+                loss = _mse(clock, model(x), y)
+                optimizer.zero_grad()
+                loss.backward()
+                clock.spend(1)  # a norm of the gradients, say
+                optimizer.step()
+                clock.spend(5)  # a print
+    assert seen.steps == 6
+    assert seen.samples() == [4] * 6
+    assert seen.totals() == {
+        "start_up": 100,
+        "data_loading": 6 * 12,
+        "forward": 60,
+        "loss": 12,
+        "backward": 120,
+        "other": 6 * 1 + 6 * 5,
+    }
+
+
+def test_the_first_batch_of_each_epoch_marks_it(clock: Clock) -> None:
+    with Watched(clock) as seen:
+        model, optimizer, loader = _parts(clock)
+        for _ in range(3):
+            for x, y in loader:
+                _mse(clock, model(x), y).backward()
+                optimizer.step()
+    assert seen.observer.recorder.steps.rows().sums[:, r.EPOCH].tolist() == [1, 0, 1, 0, 1, 0]
+
+
+@pytest.mark.parametrize("habit", ["eval and no_grad", "eval only", "neither"])
+def test_validation_is_told_from_training(clock: Clock, habit: str) -> None:
+    with Watched(clock) as seen:
+        model, optimizer, loader = _parts(clock)
+        validation = DataLoader(Samples(clock, cost=7), batch_size=4)
+        for _ in range(2):
+            for x, y in loader:
+                _mse(clock, model(x), y).backward()
+                optimizer.step()
+            if habit != "neither":
+                model.eval()
+            with torch.set_grad_enabled(habit != "eval and no_grad"):
+                for x, _ in validation:
+                    model(x)
+                    clock.spend(4)
+            model.train()
+    totals = seen.totals()
+    assert totals["data_loading"] == 4 * 12
+    assert totals["forward"] == 4 * 10
+    assert totals["validation"] + totals.get("other", 0) + totals.get("loss", 0) - 4 * 2 == (
+        4 * (28 + 10 + 4)
+    )
+    if habit == "eval and no_grad":
+        assert totals["validation"] == 4 * (28 + 10 + 4)
+    assert totals["validation"] >= 4 * (28 + 10)
+
+
+def test_a_teacher_without_gradients_is_part_of_the_forward(clock: Clock) -> None:
+    with Watched(clock) as seen:
+        model, optimizer, loader = _parts(clock)
+        teacher = Net(clock).eval()
+        for x, _ in loader:
+            with torch.no_grad():
+                wanted = teacher(x)
+            _mse(clock, model(x), wanted).backward()
+            optimizer.step()
+    assert seen.totals()["forward"] == 2 * 20
+    assert "validation" not in seen.totals()
+
+
+def test_gradient_accumulation_makes_one_step_of_several_batches(clock: Clock) -> None:
+    with Watched(clock) as seen:
+        model, optimizer, loader = _parts(clock)
+        for _ in range(3):
+            for x, y in loader:
+                _mse(clock, model(x), y).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    assert seen.steps == 3
+    assert seen.samples() == [8, 8, 8]
+
+
+def test_a_closure_s_computing_is_not_the_optimizer_s(clock: Clock) -> None:
+    with Watched(clock) as seen:
+        model, optimizer, loader = _parts(clock)
+        for x, y in loader:
+
+            def closure(x: torch.Tensor = x, y: torch.Tensor = y) -> torch.Tensor:
+                optimizer.zero_grad()
+                loss = _mse(clock, model(x), y)
+                loss.backward()
+                return loss
+
+            optimizer.step(closure)
+    assert seen.steps == 2
+    assert seen.totals() == {"data_loading": 24, "forward": 20, "loss": 4, "backward": 40}
+
+
+def test_batches_without_a_loader_count_by_the_model_s_input(clock: Clock) -> None:
+    def batches() -> Iterator[torch.Tensor]:
+        for _ in range(3):
+            clock.spend(50)
+            yield torch.ones(5, 4)
+
+    with Watched(clock) as seen:
+        model = Net(clock)
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+        for x in batches():
+            model(x).mean().backward()
+            optimizer.step()
+    assert seen.samples() == [5, 5, 5]
+
+
+def test_hand_written_updates_make_steps_too(clock: Clock) -> None:
+    with Watched(clock) as seen:
+        model = Net(clock)
+        loader = DataLoader(Samples(clock), batch_size=2)
+        for x, y in loader:
+            _mse(clock, model(x), y).backward()
+            with torch.no_grad():
+                for p in model.parameters():
+                    p -= 1e-3 * p.grad
+                    p.grad = None
+    assert seen.steps == 4
+
+
+class Search(nn.Module):
+    """Two paths weighed by architecture parameters."""
+
+    def __init__(self, clock: Clock, registered: bool) -> None:
+        super().__init__()
+        self.left, self.right = Net(clock), Net(clock)
+        self.wide = nn.Linear(4, 64)
+        alphas = torch.zeros(2)
+        self.alphas = nn.Parameter(alphas) if registered else alphas.requires_grad_()
+
+    def weights(self) -> list[nn.Parameter]:
+        return [p for name, p in self.named_parameters() if name != "alphas"]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        a = torch.softmax(self.alphas, 0)
+        out: torch.Tensor = a[0] * self.left(x) + a[1] * self.right(x) + self.wide(x).mean()
+        return out
+
+
+@pytest.mark.parametrize("registered", [True, False])
+def test_an_architecture_step_is_a_stage_of_its_own(clock: Clock, registered: bool) -> None:
+    with Watched(clock) as seen:
+        model = Search(clock, registered)
+        optimizer = torch.optim.SGD(model.weights(), lr=1e-3)
+        architect = torch.optim.Adam([model.alphas], lr=1e-3)
+        validation = DataLoader(Samples(clock), batch_size=4)
+        for x, y in DataLoader(Samples(clock, count=16), batch_size=4):
+            vx, vy = next(iter(validation))
+            architect.zero_grad()
+            unrolled = copy.deepcopy(model)
+            _mse(clock, unrolled(vx), vy).backward()
+            clock.spend(9)
+            architect.step()
+            optimizer.zero_grad()
+            _mse(clock, model(x), y).backward()
+            optimizer.step()
+    assert seen.steps == 4
+    after_first = seen.per_step()[1:]
+    assert after_first == 3 * [
+        {
+            "data_loading": 2 * 12,
+            "arch_step": 20 + 2 + 40 + 9,
+            "forward": 20,
+            "loss": 2,
+            "backward": 40,
+        }
+    ]
+
+
+def test_a_gan_has_no_architecture_step(clock: Clock) -> None:
+    with Watched(clock) as seen:
+        generator, critic = nn.Sequential(Net(clock), nn.ReLU(), nn.Unflatten(0, (4, 1))), None
+        critic = nn.Sequential(nn.Linear(1, 64), nn.Linear(64, 1))
+        g = torch.optim.Adam(generator.parameters())
+        d = torch.optim.Adam(critic.parameters())
+        for x, _ in DataLoader(Samples(clock), batch_size=4):
+            fake = generator(x)
+            critic(fake.detach()).mean().backward()
+            d.step()
+            critic(fake).mean().backward()
+            g.step()
+    assert seen.steps == 2
+    assert "arch_step" not in seen.totals()
+
+
+def test_saving_is_a_checkpoint(clock: Clock, tmp_path: Any) -> None:
+    class Slow:
+        def __reduce__(self) -> Any:
+            clock.spend(30)
+            return (int, ())
+
+    with Watched(clock) as seen:
+        torch.save({"a": Slow()}, tmp_path / "a.pt")
+    assert seen.totals()["checkpoint"] == 30
+
+
+def test_an_exception_in_any_part_leaves_the_account_right(clock: Clock) -> None:
+    class Fails(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            clock.spend(8)
+            raise ValueError("no")
+
+    class FailingSteps(torch.optim.SGD):
+        def step(self, closure: Any = None) -> None:  # type: ignore[override]
+            clock.spend(6)
+            raise ValueError("no")
+
+    with Watched(clock) as seen:
+        model, _, loader = _parts(clock)
+        failing = FailingSteps(model.parameters(), lr=1.0)
+        broken = Fails()
+        for x, y in loader:
+            with pytest.raises(ValueError, match="no"):
+                broken(x)
+            with pytest.raises(ValueError, match="no"):
+                failing.step()
+        for x, y in loader:
+            _mse(clock, model(x), y).backward()
+        assert seen.observer.recorder.depth <= 1
+    assert seen.totals()["data_loading"] == 48
+    assert sum(seen.observer.recorder.totals[: r.MOST_LABELS]) == clock.now
+
+
+def test_everything_is_as_before_when_it_is_over(clock: Clock) -> None:
+    from torch.optim.optimizer import _global_optimizer_pre_hooks
+    from torch.utils.data.dataloader import _BaseDataLoaderIter
+
+    def places() -> list[Any]:
+        owners = (nn.Module, torch.autograd, torch.optim.Optimizer, DataLoader, torch)
+        names = ("__call__", "eval", "backward", "grad", "zero_grad", "add_param_group", "save")
+        found = [vars(owner).get(name) for owner in owners for name in names]
+        return [*found, vars(_BaseDataLoaderIter)["__next__"], len(_global_optimizer_pre_hooks)]
+
+    before = places()
+    with Watched(clock):
+        assert places() != before
+    assert places() == before
+
+
+def test_models_and_optimizers_can_be_copied_and_pickled_meanwhile(clock: Clock) -> None:
+    with Watched(clock):
+        model = nn.Linear(4, 1)
+        optimizer = torch.optim.Adam(model.parameters())
+        model(torch.ones(2, 4)).sum().backward()
+        optimizer.step()
+        text = pickle.dumps((model, copy.deepcopy(optimizer)))
+    assert b"perfdoctor" not in text
+    assert "perfdoctor" not in repr(vars(model))
+
+
+def test_a_failure_of_the_observer_ends_only_the_observation(clock: Clock) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug of ours")
+
+    seen = Watched(clock)
+    with pytest.raises(AssertionError), seen:
+        model, optimizer, loader = _parts(clock)
+        seen.observer.backward_begins = broken  # type: ignore[method-assign,assignment]
+        seen.patches.remove()
+        seen.state.active = True
+        seen.patches.install()
+        for x, y in loader:
+            _mse(clock, model(x), y).backward()
+            optimizer.step()
+    assert not seen.state.active
+    assert [str(e) for e in seen.failures] == ["a bug of ours"]
+
+
+Train = Callable[[], list[float]]
+
+
+def _train() -> list[float]:
+    torch.manual_seed(3)
+    model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 1))
+    optimizer = torch.optim.Adam(model.parameters())
+    data = torch.randn(32, 4)
+    losses = []
+    for x in DataLoader(data, batch_size=8, shuffle=True):  # type: ignore[arg-type,var-annotated]
+        loss = model(x).pow(2).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def test_losses_are_the_same_to_the_last_bit(clock: Clock) -> None:
+    plain = _train()
+    with Watched(clock):
+        observed = _train()
+    assert observed == plain
