@@ -6,19 +6,24 @@ Runs whose blocks were interleaved are compared in pairs, runs that were logged 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from perfdoctor.pace import FEWEST
 from perfdoctor.record import Floats
-from perfdoctor.report import ComparedConfiguration, Comparison, Interval, Report
+from perfdoctor.report import ComparedConfiguration, Comparison, Interval, Report, Stat
 from perfdoctor.stats import ratio_interval
 
 #: Half the interval of a run's speed, at least (logarithmic): identical code drifted by 9.5 %
 #: within an hour on one machine.
 _BETWEEN_RUNS = 0.05
+#: Epochs are means over many steps: with so many, few records do not matter.
+_FEWEST_EPOCHS = 3
+#: 95 % of a normal distribution lies within so many standard deviations.
+_NORMAL = 1.96
 
 
 @dataclass(frozen=True)
@@ -102,19 +107,65 @@ def compare_logs(reports: Sequence[Report]) -> Comparison:
     """Runs that were logged, best first: by samples/s, tokens/s, steps/s or epochs per time.
 
     The first of these that all reports tell counts, else the one that most tell; a row without it
-    stands last and has no relative speed. The runs did not take turns, so that intervals are those
-    of two independent medians, and no narrower than machines drift. `best` are the rows whose
-    interval overlaps that of the first.
+    stands last and has no relative speed, and so does one that rests on too few records. The runs
+    did not take turns, so that intervals are those of two independent means, and no narrower than
+    machines drift. `best` are the rows whose interval overlaps that of the first.
     """
-    speeds = max(
-        ([measure(report) for report in reports] for measure in _MEASURES),
-        key=lambda found: sum(speed is not None for speed in found),
-    )
-    order = sorted(range(len(reports)), key=lambda i: -_rate(speeds[i]))
+    reasons = [_too_few(report) for report in reports]
+    judged = [r for r, reason in zip(reports, reasons, strict=True) if reason is None]
+    measure = max(_MEASURES, key=lambda m: sum(m(r) is not None for r in judged or reports))
+    speeds = [
+        None if judged and reason is not None else measure(report)
+        for report, reason in zip(reports, reasons, strict=True)
+    ]
+    order = sorted(range(len(reports)), key=lambda i: (-_rate(speeds[i]), reasons[i] is not None))
     first = speeds[order[0]] if order else None
-    rows = tuple(_logged(reports[i], speeds[i], first) for i in order)
+    rows = tuple(_logged(reports[i], speeds[i], first, reasons[i]) for i in order)
     best = tuple(n for n, i in enumerate(order) if _may_be_first(speeds[i], first))
-    return Comparison(varied=("run",), rows=rows, best=best)
+    told = [r for r, speed in zip(reports, speeds, strict=True) if speed is not None]
+    return Comparison(varied=("run",), rows=rows, best=best, notes=_how_compared(measure, told))
+
+
+def _too_few(report: Report) -> str | None:
+    """Why a run is not compared with others; a summary of a whole run has no records."""
+    steps = 0 if report.steps is None else report.steps.count
+    rates = [report.series.get(name, ()) for name in ("samples_per_s", "tokens_per_s")]
+    records = max([steps, *(sum(value is not None for value in column) for column in rates)])
+    time = None if report.epochs is None else report.epochs.time
+    epochs = 0 if time is None else time.count
+    summary = not any(log.records for log in report.logs)
+    if summary or records >= FEWEST or epochs >= _FEWEST_EPOCHS or not (records or epochs):
+        return None
+    return f"only {records} timed record{'' if records == 1 else 's'}: too few to compare"
+
+
+def _how_compared(
+    measure: Callable[[Report], object], reports: Sequence[Report]
+) -> tuple[str, ...]:
+    """Steps are only alike where batches are."""
+    if measure is not _by_steps or len(reports) < 2:
+        return ()
+    sizes = [_batch_size(report) for report in reports]
+    known = sorted({size for size in sizes if size is not None})
+    if None not in sizes and len(known) == 1:
+        return ()
+    how = "not all batch sizes are known"
+    if len(known) > 1:
+        how = f"batch sizes differ ({', '.join(f'{size:,g}' for size in known)})"
+    return (
+        f"Compared by steps/s, since not all logs tell samples/s; {how}, so that a faster step "
+        "may do less work.",
+    )
+
+
+def _batch_size(report: Report) -> float | None:
+    told = report.throughput
+    if told is not None and told.samples_per_s and told.steps_per_s:
+        return float(round(told.samples_per_s / told.steps_per_s))
+    size = report.configuration.get("batch_size")
+    if isinstance(size, bool) or not isinstance(size, int | float) or size <= 0:
+        return None
+    return float(size)
 
 
 def _rate(speed: _Speed | None) -> float:
@@ -137,6 +188,12 @@ def _speed(rate: float | None, interval: Interval | None) -> _Speed | None:
     return _Speed(rate, max(half, _BETWEEN_RUNS))
 
 
+def _of_mean(time: Stat) -> Interval | None:
+    """Of the mean time, as if the steps were independent; machines drift by more in any case."""
+    error = _NORMAL * time.std_s / math.sqrt(time.count)
+    return None if error >= time.mean_s else (time.mean_s - error, time.mean_s + error)
+
+
 def _by_samples(report: Report) -> _Speed | None:
     told = report.throughput
     return None if told is None else _speed(told.samples_per_s, told.samples_per_s_ci)
@@ -150,7 +207,7 @@ def _by_tokens(report: Report) -> _Speed | None:
 def _by_steps(report: Report) -> _Speed | None:
     steps, told = report.steps, report.throughput
     rate = None if told is None else told.steps_per_s
-    return _speed(rate, None if steps is None else steps.time.p50_ci)
+    return _speed(rate, None if steps is None else _of_mean(steps.time))
 
 
 def _by_epochs(report: Report) -> _Speed | None:
@@ -163,7 +220,9 @@ def _by_epochs(report: Report) -> _Speed | None:
 _MEASURES = (_by_samples, _by_tokens, _by_steps, _by_epochs)
 
 
-def _logged(report: Report, speed: _Speed | None, first: _Speed | None) -> ComparedConfiguration:
+def _logged(
+    report: Report, speed: _Speed | None, first: _Speed | None, note: str | None
+) -> ComparedConfiguration:
     relative = None if speed is None or first is None else speed.rate / first.rate
     throughput, epochs = report.throughput, report.epochs
     economics = None if epochs is None else epochs.economics
@@ -181,13 +240,14 @@ def _logged(report: Report, speed: _Speed | None, first: _Speed | None) -> Compa
         bottleneck=_largest_stage(report),
         verdict=None if report.diagnosis is None else report.diagnosis.verdict,
         best_metric=None if economics is None else economics.best,
+        note=note,
     )
 
 
 def _relative_interval(
     relative: float | None, speed: _Speed | None, first: _Speed | None
 ) -> Interval | None:
-    """Of the ratio of two independent medians; None for the first row itself."""
+    """Of the ratio of two independent rates; None for the first row itself."""
     if relative is None or speed is None or first is None or speed is first:
         return None
     factor = math.exp(math.hypot(speed.half, first.half))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from perfdoctor.economics import epoch_seconds
-from perfdoctor.pace import record_count, seconds_per_step, step_weights
+from perfdoctor.pace import record_count, seconds_per_step, step_weights, weighted
 from perfdoctor.record import EpochSeries, Floats, Run
 from perfdoctor.report import Forecast
 from perfdoctor.stats import kendall_p
@@ -22,6 +22,10 @@ _FEWEST_RECORDS, _FEWEST_EPOCHS = 10, 2
 #: Student's t of 95 % for 1, 2, … degrees of freedom.
 _T = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
 _DRIFTS_P = 0.05
+#: What lies outside the steps is noticed from this part of them on.
+_NOTICED = 0.05
+#: Parts of the wall clock that are no step, and come again as training goes on.
+_BETWEEN_STEPS = ("validation", "checkpoint", "logging", "metrics", "visualisation")
 #: A drift is followed no further than to so many times the present pace.
 _FURTHEST = 3.0
 
@@ -29,11 +33,24 @@ _FURTHEST = 3.0
 def forecast(run: Run) -> Forecast | None:
     """The time left; None where the run is finished, or its goal or its pace is not known.
 
-    By epochs where two whole ones are known, since they hold what steps do not: validation and
-    checkpoints. The interval is that of a sum of as many parts as are left, their mean known from
-    the recent ones; where these drift, it reaches to where the drift would lead.
+    It is finished where the log says so, or where all its epochs are done. By epochs where two
+    whole ones are known, since they hold what steps do not: validation and checkpoints. By steps,
+    with what the wall clock tells of the time between them; where it tells nothing, the forecast
+    is marked as being of the training alone.
+
+    The interval is that of a sum of as many parts as are left, their mean known from the recent
+    ones; where these drift, it reaches to where the drift would lead.
     """
+    if run.finished or _all_epochs_done(run):
+        return None
     return _by_epochs(run) or _by_steps(run)
+
+
+def _all_epochs_done(run: Run) -> bool:
+    total, epochs = _number(run.configuration, _EPOCHS), run.epochs
+    if total is None or epochs is None or not np.isfinite(epochs.number).any():
+        return False
+    return bool(np.isfinite(epoch_seconds(epochs)).any()) and _epochs_left(epochs, total) <= 0
 
 
 def _by_epochs(run: Run) -> Forecast | None:
@@ -72,8 +89,28 @@ def _by_steps(run: Run) -> Forecast | None:
     if left <= spacing or recent is None:
         return None
     each_s, steps_each = recent
-    low_s, middle_s, high_s = _sum_of(each_s, left / steps_each)
-    return Forecast(steps_left=left, left_s=middle_s, low_s=low_s, high_s=high_s)
+    more = _between_steps(run, float(each_s.mean()) / steps_each)
+    ends = _sum_of(each_s, left / steps_each)
+    low_s, middle_s, high_s = (end * (1.0 if more is None else more) for end in ends)
+    return Forecast(
+        steps_left=left, left_s=middle_s, low_s=low_s, high_s=high_s, training_only=more is None
+    )
+
+
+def _between_steps(run: Run, pace_s: float) -> float | None:
+    """By how much steps at this pace are lengthened by what is done between them.
+
+    Not at all where the pace has that in it already; None where the log does not tell of it.
+    """
+    if not run.spans:
+        return None
+    between_s = sum(span.seconds for span in run.spans if span.name in _BETWEEN_STEPS)
+    step_s, steps = weighted(seconds_per_step(run), step_weights(run))
+    if step_s <= 0 or steps <= 0:
+        return 1.0
+    outside = between_s / step_s
+    seen = pace_s / (step_s / steps) - 1
+    return 1.0 if outside < _NOTICED or seen >= _NOTICED else 1 + outside
 
 
 def _total_steps(run: Run) -> float | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from perfdoctor.compare import Row, block_rates, compare_logs, compare_rows
-from perfdoctor.record import Ending, SkippedFile, Source
+from perfdoctor.record import Ending, Run, SkippedFile, Source
 from perfdoctor.report import Report
 from perfdoctor.rules.engine import diagnose
 from perfdoctor.settings import Settings
@@ -85,6 +85,11 @@ def _row(varied: dict[str, Any], outcome: Outcome) -> Row:
     return Row(outcome.case.label, varied, summarise(run), rates)
 
 
+def conclude(run: Run, settings: Settings) -> Report:
+    """The report of what was recorded, with its diagnosis."""
+    return diagnose(summarise(run), settings)
+
+
 @dataclass(frozen=True)
 class RunRequest:
     """What `run` is asked for: a script or module, and when to stop observing it."""
@@ -123,7 +128,7 @@ def run(request: RunRequest, settings: Settings, deliver: Callable[[Report], Non
                 file=sys.stderr,
             )
         else:
-            deliver(diagnose(summarise(found), settings))
+            deliver(conclude(found, settings))
 
     session.start()
     execute(Script(request.script, request.arguments, request.is_module), finish)

@@ -80,17 +80,16 @@ def spans_of(run: Run) -> tuple[Span, ...]:
     spans = list(run.spans)
     if waits_overlap(run):
         spans = [replace(s, name="train") if s.name == DATA_LOADING else s for s in spans]
-    epochs = run.epochs
-    told_s = 0.0 if epochs is None or epochs.validation_s is None else np.nansum(epochs.validation_s)
-    if epochs is None or told_s <= 0 or not spans or any(s.name == "validation" for s in spans):
+    validation_s = None if run.epochs is None else run.epochs.validation_s
+    if validation_s is None or not spans or any(s.name == "validation" for s in spans):
         return tuple(spans)
-    free_s = max(0.0, (run.wall_s or 0.0) - sum(s.seconds for s in spans if s.name != "unexplained"))
-    part_s = min(float(told_s), free_s)
-    if part_s < _MOSTLY * told_s:
+    named = [s for s in spans if s.name != "unexplained"]
+    free_s = max(0.0, (run.wall_s or 0.0) - sum(s.seconds for s in named))
+    told_s = float(np.nansum(validation_s))
+    if free_s < _MOSTLY * told_s or told_s <= 0:
         return tuple(spans)
-    count = int(np.isfinite(epochs.validation_s).sum()) if epochs.validation_s is not None else 1
-    rest = [s for s in spans if s.name != "unexplained"]
-    return (*rest, Span(name="validation", seconds=part_s, count=count))
+    count = int(np.isfinite(validation_s).sum())
+    return (*named, Span(name="validation", seconds=min(told_s, free_s), count=count))
 
 
 def _stage(series: StageSeries, kept: slice, weights: Weights) -> StageStat | None:

@@ -6,6 +6,7 @@ import bisect
 import functools
 import math
 from collections.abc import Callable, Iterable
+from statistics import NormalDist
 
 import numpy as np
 
@@ -18,6 +19,8 @@ _EXACT_BINOMIAL_LIMIT = 5_000
 #: Half of a run cannot be warm-up; MSER is only defined on the first half (White 1997).
 _WARMUP_LIMIT = 0.5
 _WARMUP_BATCH = 5
+#: As many as an interval of a median takes.
+_FEWEST_PARTS = 6
 
 
 def describe(values: Floats) -> Stat | None:
@@ -105,6 +108,33 @@ def _binomial_cdf(n: int, q: float) -> Floats:
     )
     cdf: Floats = np.cumsum(np.exp(log_choose + k * math.log(q) + (n - k) * math.log1p(-q)))
     return cdf
+
+
+def ratio_of_sums_interval(
+    work: Floats, time: Floats, parts: int, *, confidence: float = CONFIDENCE
+) -> Interval | None:
+    """Interval of `work.sum() / time.sum()`, around it; None for fewer than six elements.
+
+    Jackknife over up to `parts` equal parts of the series, on a logarithmic scale (Efron & Gong,
+    A leisurely look at the bootstrap, the jackknife, and cross-validation, 1983), with Student's
+    t for the number of parts. Neighbouring elements are correlated, parts much less.
+    """
+    n = min(parts, work.size)
+    if n < _FEWEST_PARTS:
+        return None
+    cuts = np.linspace(0, work.size, n + 1).astype(np.int64)[:-1]
+    done, spent = np.add.reduceat(work, cuts), np.add.reduceat(time, cuts)
+    rate = float(done.sum() / spent.sum())
+    without = np.log((done.sum() - done) / (spent.sum() - spent))
+    error = math.sqrt((n - 1) / n * float(((without - without.mean()) ** 2).sum()))
+    factor = math.exp(_student_t(n - 1, confidence) * error)
+    return rate / factor, rate * factor
+
+
+def _student_t(freedom: int, confidence: float) -> float:
+    """Two-sided quantile for five degrees of freedom or more, to 1 % (Cornish-Fisher)."""
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
 
 
 def effective_size(values: Floats, median: float | None = None) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timezone
 
 import numpy as np
@@ -35,12 +36,12 @@ from perfdoctor.report import (
     Trend,
     Usage,
 )
-from perfdoctor.stage_times import stage_stats, step_stats
+from perfdoctor.stage_times import spans_of, stage_stats, step_stats, waits_overlap
 from perfdoctor.stalls import Timed, find_stalls
-from perfdoctor.stats import describe, quantile_interval, warmup_length
+from perfdoctor.stats import describe, ratio_of_sums_interval, warmup_length
 from perfdoctor.thinning import POINTS as SERIES_POINTS
 from perfdoctor.thinning import report_series
-from perfdoctor.trends import EpochsOf, InEpochs, find_trend, part_rates
+from perfdoctor.trends import PARTS, EpochsOf, InEpochs, find_trend
 from perfdoctor.wall import wall_clock
 from perfdoctor.warmup import logged_warmup
 
@@ -75,14 +76,26 @@ def summarise(run: Run) -> Report:
         probes={probe.name: probe for probe in run.probes},
         sampling=run.sampling,
         skipped=run.skipped,
-        warnings=run.warnings,
+        warnings=(*run.warnings, *_doubts(run)),
         series=report_series(run, kept, epoch_s),
         stalls=stalls,
-        wall=wall_clock(run),
+        wall=wall_clock(replace(run, spans=spans_of(run))),
         forecast=forecast(run),
         ranks=run.ranks,
         restarts=run.restarts,
         logs=run.logs,
+        hotspots=run.hotspots,
+        ending=run.ending,
+    )
+
+
+def _doubts(run: Run) -> tuple[str, ...]:
+    """What the log says of itself that cannot be so."""
+    if not waits_overlap(run):
+        return ()
+    return (
+        "The log's time for data is as long as its steps or longer, so the loader works while the "
+        "model does, or the field means something else: it is not counted as a wait.",
     )
 
 
@@ -123,7 +136,8 @@ def _throughput(run: Run, kept: slice, epoch_s: Floats, stalls: Stalls | None) -
 
 
 def _interval(pace: Pace) -> Interval | None:
-    return quantile_interval(part_rates(pace.work, pace.time), 0.5)
+    """Of the mean rate: over parts of the run, since neighbouring records are alike."""
+    return ratio_of_sums_interval(pace.work, pace.time, PARTS)
 
 
 def _median(pace: Pace | None) -> float | None:
@@ -215,6 +229,10 @@ def _loader(record: LoaderRecord | None) -> Loader | None:
         capacity_samples_per_s=_capacity(record),
         read_bytes_per_s=record.read_bytes_per_s,
         disk_bytes_per_s=record.disk_bytes_per_s,
+        sample=None if record.sample_s is None else describe(record.sample_s),
+        idle_share=record.idle_share,
+        start=None if record.start_s is None else describe(record.start_s),
+        iterators=record.iterators,
     )
 
 
@@ -235,6 +253,7 @@ def _memory(memory: Memory) -> MemoryUse:
         workers_peak_bytes=memory.workers_peak_bytes,
         total_bytes=memory.total_bytes,
         host_used_share=memory.host_used_share,
+        trend_bytes_per_step=memory.trend_bytes_per_step,
     )
 
 
@@ -243,4 +262,4 @@ def _usage(values: Floats) -> Usage | None:
     if not known.size:
         return None
     p50, p95 = np.percentile(known, (50, 95))
-    return Usage(mean=float(known.mean()), p50=float(p50), p95=float(p95))
+    return Usage(mean=float(known.mean()), p50=float(p50), p95=float(p95), count=int(known.size))

@@ -52,6 +52,7 @@ def _chosen(count: int) -> NDArray[np.int64]:
     starts = np.arange(0, count - stride + 1, stride)
     offsets = np.floor(np.arange(starts.size) * _GOLDEN % 1.0 * stride).astype(np.int64)
     chosen: NDArray[np.int64] = starts + offsets
+    chosen[-1] = count - 1  # how far the run came
     return chosen
 
 

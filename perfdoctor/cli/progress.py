@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRe
 
 from perfdoctor.collect.options import Progress as Report
 from perfdoctor.collect.options import no_progress
+from perfdoctor.render.text import clean
 
 #: What is done sooner than this needs no progress.
 _SHORT_S = 1.0
@@ -40,7 +41,9 @@ def _lines(console: Console, start: float) -> Report:
     def report(what: str, done: float, total: float) -> None:
         nonlocal last
         if what != last and time.monotonic() >= start:
-            console.print(f"perfdoctor: {what}", highlight=False, markup=False, soft_wrap=True)
+            console.print(
+                f"perfdoctor: {clean(what)}", highlight=False, markup=False, soft_wrap=True
+            )
             last = what
 
     return report
@@ -65,10 +68,10 @@ def _bar(console: Console, start: float) -> Iterator[Report]:
             return
         if not bar.live.is_started:
             bar.start()
-        new = bar.tasks[task].description != what
+        new = bar.tasks[task].description != clean(what)
         if new:
             bar.reset(task)
-        bar.update(task, description=what, completed=done, total=total or None)
+        bar.update(task, description=clean(what), completed=done, total=total or None)
         if new or time.perf_counter() - drawn > _REDRAW_S:
             bar.refresh()
             drawn = time.perf_counter()

@@ -7,14 +7,19 @@ from dataclasses import replace
 
 import numpy as np
 
+from perfdoctor.readers.accounted import accounted_share, contradiction, per_step
 from perfdoctor.readers.epochs import epoch_series
+from perfdoctor.readers.loops import without_copies
 from perfdoctor.readers.memory import give_back_memory
+from perfdoctor.readers.moments import with_time
+from perfdoctor.readers.parts import Parts, parts_of
 from perfdoctor.readers.recast import recast
 from perfdoctor.readers.records import Reading, Records
-from perfdoctor.readers.rows import Steps, joined, training_steps, with_time
+from perfdoctor.readers.reruns import every_time, superseded
+from perfdoctor.readers.rows import Steps, joined, training_steps
 from perfdoctor.readers.run_facts import with_facts, with_run_facts
 from perfdoctor.readers.timing import StepTimes, column, step_times, windows
-from perfdoctor.readers.wallclock import split_training, wall_clock
+from perfdoctor.readers.wallclock import Printed, split_training, wall_clock
 from perfdoctor.record import (
     Environment,
     Floats,
@@ -39,11 +44,17 @@ def assemble(
 ) -> Run:
     """The Run of one reading; `hardware` are samples from other files of the same run."""
     reading = with_run_facts(reading)
-    records = joined(with_time(recast(reading)))
+    records = joined(without_copies(with_time(recast(reading))))
     steps, times = _steps_and_times(records)
+    parts = parts_of(reading, records, steps, comparable=times is None)
+    if parts.first_line:
+        records = records.take(records.line >= parts.first_line)
+        steps, times = _steps_and_times(records)
+    reading = replace(reading, configuration=parts.configuration)
     times = times or _from_rate(reading, records, steps)
     give_back_memory()
-    epochs = epoch_series(records, steps)
+    again = superseded(records, steps)
+    epochs = epoch_series(records, steps, again)
     step_s = times.step_s if times is not None else np.full(steps.rows.size, np.nan)
     stages = _stages(records, steps, times)
     if times is None and stages:
@@ -53,7 +64,12 @@ def assemble(
     if not np.isfinite(step_s).any() and not rates:
         steps, step_s = _none(steps), np.empty(0)
         stages = ()
-    wall = wall_clock(records, steps, step_s, epochs)
+    share = accounted_share(records, steps, times)
+    printed = None if share is None or times is None else Printed(per_step(times), share)
+    spent = epochs
+    if epochs is not None and again.any():
+        spent = every_time(records, steps, again, epochs)
+    wall = wall_clock(records, steps, step_s, spent, printed)
     samples = _samples(reading, records, steps, step_s, rates)
     give_back_memory()
     run = Run(
@@ -71,11 +87,11 @@ def assemble(
         samples=samples,
         stages=(*stages, *_other(stages, step_s)),
         epoch_start=steps.epoch_start,
-        notes=_notes(reading, steps, times),
+        notes=_notes(reading, steps, times, again=bool(again.any())),
         steps_per_epoch=steps.steps_per_epoch,
         memory=_memory(records),
         utilisation=_utilisation(reading, records, hardware),
-        warnings=(),
+        warnings=_warnings(share, parts),
         rates=rates,
         mean_step_s=None if times is None or not steps.rows.size else times.mean_s,
         sampled=reading.single_steps,
@@ -162,7 +178,8 @@ def _stages(records: Records, steps: Steps, times: StepTimes | None) -> tuple[St
             if times.divisor is not None:
                 values = values / times.divisor
             values = np.minimum(values, np.where(np.isfinite(times.step_s), times.step_s, np.inf))
-        means = windows(column(records, steps, f"{stage}_s_mean"), steps)
+        single = column(records, steps, f"{stage}_s")
+        means = windows(column(records, steps, f"{stage}_s_mean"), steps, single)
         found.append(StageSeries(name=stage, exposed_s=values, mean_s=means))
     return tuple(found)
 
@@ -205,8 +222,12 @@ def _samples(
     return constant
 
 
-def _notes(reading: Reading, steps: Steps, times: StepTimes | None) -> tuple[str, ...]:
+def _notes(
+    reading: Reading, steps: Steps, times: StepTimes | None, *, again: bool
+) -> tuple[str, ...]:
     notes = list(reading.notes)
+    if again:
+        notes.append("Of epochs that were trained again after a restart, the last time counts.")
     if times is not None:
         notes.append(times.how)
     if steps.ranks > 1:
@@ -214,6 +235,12 @@ def _notes(reading: Reading, steps: Steps, times: StepTimes | None) -> tuple[str
     if reading.device_rates:
         notes.append("Its rates are of one device.")
     return tuple(notes)
+
+
+def _warnings(share: float | None, parts: Parts) -> tuple[str, ...]:
+    """What in the log contradicts itself."""
+    found = (parts.warning, contradiction(share))
+    return tuple(text for text in found if text is not None)
 
 
 def _memory(records: Records) -> Memory:

@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+from perfdoctor.readers.labels import label_of
 from perfdoctor.readers.lexer import Kind
 from perfdoctor.readers.line_values import Seen
 from perfdoctor.readers.roles import Field
 from perfdoctor.readers.units import INVERSE, RATE, TIME, Unit
-from perfdoctor.readers.vocabulary import label_of
 
 PROGRESS_BAR = re.compile(r"[0-9.]\s?%\s?(?:Completed)?\s?[|\[]|it/s|s/it|[=>.]\]\s?-\s")
 BAR_ETA = "bar_eta"

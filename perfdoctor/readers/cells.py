@@ -15,6 +15,8 @@ from perfdoctor.record import Floats
 #: No line of a table is longer; what is longer is not looked at.
 MAX_LINE = 4096
 _MAX_NUMBER = 40
+#: No counter is as large; sums of numbers near the largest float overflow.
+_MOST = 1e18
 _BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 _NEWLINE = re.compile(r"\r\n|\r|\n")
 _MOMENT = re.compile(
@@ -54,7 +56,7 @@ def number(cell: str) -> float:
         found = float(cell)
     except ValueError:
         found = _number_with_unit(cell)
-    return found if math.isfinite(found) else math.nan
+    return found if abs(found) < _MOST else math.nan
 
 
 def numbers(cells: Sequence[str]) -> Floats:

@@ -19,6 +19,7 @@ _PAIR = re.compile(r"^\W{0,3}[\[(]\s*[0-9]{1,6}\s*,\s*[0-9]{1,9}\s*[\])]")
 
 def counters(line: str, seen: Sequence[Seen], hints: Hints) -> Iterator[Field]:
     """Epochs and steps: by a bar, by name, by unit, or as the first fractions of the line."""
+    _percent_counts_nothing(line, seen)
     bar = next((v for v in seen if is_bar(line, v)), None)
     if bar is not None:
         yield from _bar_counters(line, bar, seen)
@@ -28,6 +29,18 @@ def counters(line: str, seen: Sequence[Seen], hints: Hints) -> Iterator[Field]:
         if barred and value.meaning is not None and value.meaning.role == "step":
             value.meaning = None  # a postfix of the bar; the bar itself counts
     yield from _without_bar(line, seen, hints)
+
+
+def _percent_counts_nothing(line: str, seen: Sequence[Seen]) -> None:
+    """ "Epochs ━━━ 24%" is no epoch; "第1轮: 24%" has its number before the name."""
+    for i, value in enumerate(seen):
+        named = value.meaning is not None and value.meaning.role in ("epoch", "step")
+        if not named or not line.startswith("%", value.token.end):
+            continue
+        before = seen[i - 1] if i else None
+        if before is not None and before.raw.rstrip().endswith("第") and before.token.integer:
+            before.meaning = value.meaning
+        value.meaning = None
 
 
 def _without_bar(line: str, seen: Sequence[Seen], hints: Hints) -> Iterator[Field]:
@@ -43,7 +56,12 @@ def _without_bar(line: str, seen: Sequence[Seen], hints: Hints) -> Iterator[Fiel
                 if other.meaning is not None and other.meaning.role == role:
                     other.meaning = None
             yield from _counter_fields(role, value, hints)
-        elif value.token.kind == Kind.FRACTION and value.unit is None and role is None:
+        elif (
+            value.token.kind == Kind.FRACTION
+            and value.unit is None
+            and role is None
+            and not _is_date(line, value)
+        ):
             unlabelled.append(value)
     unlabelled += [v for v in seen if "epoch" in labelled and _bracketed(v)]
     if "epoch" not in labelled and "step" not in labelled and _PAIR.match(line):
@@ -52,6 +70,16 @@ def _without_bar(line: str, seen: Sequence[Seen], hints: Hints) -> Iterator[Fiel
     yield from _named_by_phase(seen, labelled, unlabelled)
     yield from _leading(line, seen, labelled | {"step"} if unlabelled else labelled)
     yield from _unlabelled(sorted(unlabelled, key=lambda v: v.token.start), labelled, hints)
+
+
+#: "12/13 9:57:5": a day and its time.
+_TIME_OF_DAY = re.compile(r"\s[0-9]{1,2}:[0-9]{1,2}:[0-9]{1,2}(?![0-9:])")
+
+
+def _is_date(line: str, value: Seen) -> bool:
+    """A fraction that begins the line, with a time of day after it."""
+    begins = not line[: value.token.start].strip("[( ")
+    return begins and _TIME_OF_DAY.match(line, value.token.end) is not None
 
 
 def _bar_counters(line: str, bar: Seen, seen: Sequence[Seen]) -> Iterator[Field]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from perfdoctor.readers.records import METRIC, TRAIN, VALIDATION, Records
 from perfdoctor.readers.rows import Steps, forward_fill, known, whole_epochs
-from perfdoctor.record import EpochSeries, Floats
+from perfdoctor.record import Bools, EpochSeries, Floats
 
 _GROWING = 0.9
 _MOST_METRICS = 12
@@ -21,9 +21,14 @@ _LAST = 3
 _JUDGES = ("val", "eval", "test", "acc", "map", "miou", "f1", "bleu", "loss", "top")
 
 
-def epoch_series(records: Records, steps: Steps) -> EpochSeries | None:
-    """None where the log does not tell of epochs."""
+def epoch_series(
+    records: Records, steps: Steps, superseded: Bools | None = None
+) -> EpochSeries | None:
+    """None where the log does not tell of epochs. `superseded`: rows of epochs that were trained
+    again later in the file."""
     epoch = _begun_before(whole_epochs(records), records)
+    if superseded is not None and superseded.any():
+        epoch = np.where(superseded, np.nan, epoch)
     numbers = _numbers(epoch, records, steps)
     if numbers.size == 0:
         return None
@@ -103,7 +108,7 @@ def _epoch_times(
     each = int((unnamed & known(records, "unclear_s")).sum())
     if np.isfinite(epoch).any() and each <= 2 * numbers.size:
         yield _settled(_by_epoch(epoch, records, "unclear_s", numbers, unnamed), numbers)
-    yield _from_elapsed(records, steps, numbers)
+    yield _from_elapsed(records, steps, epoch, numbers)
     yield _between_marks(records, numbers)
     yield _between_starts(records, steps, epoch, numbers)
     yield _until_done(records, steps, epoch, numbers)
@@ -165,15 +170,16 @@ def _bar_ends(records: Records, steps: Steps, numbers: Floats, epoch: Floats) ->
     done = np.flatnonzero(steps.step == total)
     values = records.column("bar_elapsed_s")[steps.rows][done]
     number = epoch[steps.rows][done]
-    if np.isfinite(number).all() and number.size:
-        place = np.searchsorted(numbers, number)
-        found[np.minimum(place, numbers.size - 1)] = values
+    named = np.isfinite(number)
+    if number.size and (named.all() or np.isfinite(steps.epoch[done]).all()):
+        place = np.searchsorted(numbers, number[named])
+        found[np.minimum(place, numbers.size - 1)] = values[named]
     elif values.size == numbers.size:
         found[:] = values
     return np.where(found > 0, found, np.nan)
 
 
-def _from_elapsed(records: Records, steps: Steps, numbers: Floats) -> Floats:
+def _from_elapsed(records: Records, steps: Steps, epoch: Floats, numbers: Floats) -> Floats:
     """A sum printed with the steps, which either grows over the run or begins in each epoch."""
     found = np.full(numbers.size, np.nan)
     for role in ("elapsed_s", "unclear_s"):
@@ -190,7 +196,8 @@ def _from_elapsed(records: Records, steps: Steps, numbers: Floats) -> Floats:
             continue
         anew = (np.diff(values)[~inside] < 0).mean() > 0.5
         spent = values[ends] if anew else np.diff(values[ends], prepend=np.nan)
-        found[np.searchsorted(numbers, number)] = spent
+        kept = np.isfinite(epoch[steps.rows[ends]])
+        found[np.searchsorted(numbers, number[kept])] = spent[kept]
         return np.where(found > 0, found, np.nan)
     return found
 
@@ -208,7 +215,8 @@ def _between_starts(records: Records, steps: Steps, epoch: Floats, numbers: Floa
     found = np.full(numbers.size, np.nan)
     if "time" not in records:
         return found
-    time = records.column("time")
+    time, kept = records.column("time"), np.isfinite(epoch)
+    epoch = np.where(kept, epoch, whole_epochs(records))  # where one ends that was lost later
     rows = np.flatnonzero(np.isfinite(time) & np.isfinite(epoch))
     if rows.size < 2:
         return found
@@ -220,7 +228,7 @@ def _between_starts(records: Records, steps: Steps, epoch: Floats, numbers: Floa
     if first.size < 2:
         return found
     spans = np.diff(first)
-    follows = np.diff(number) == 1
+    follows = (np.diff(number) == 1) & kept[rows[begins]][:-1]
     place = np.searchsorted(numbers, number[:-1])
     found[place[follows]] = spans[follows]
     return np.where(found > 0, found, np.nan)
@@ -234,7 +242,7 @@ def _until_done(records: Records, steps: Steps, epoch: Floats, numbers: Floats) 
     time, total = records.column("time"), records.column("step_total")[steps.rows]
     named = np.flatnonzero(known(records, "epoch") & _plain(records) & np.isfinite(time))
     for i, number in enumerate(numbers[-_LAST:], start=max(0, numbers.size - _LAST)):
-        own = np.flatnonzero((steps.epoch == number) & np.isfinite(time[steps.rows]))
+        own = np.flatnonzero((epoch[steps.rows] == number) & np.isfinite(time[steps.rows]))
         if not own.size or not steps.step[own[-1]] >= _NEARLY * total[own[-1]]:
             continue
         after = named[(named > steps.rows[own[-1]]) & (epoch[named] == number)]

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from perfdoctor.readers.bars import progress_bar
 from perfdoctor.readers.counters import counters
+from perfdoctor.readers.environment_steps import of_environment
 from perfdoctor.readers.lexer import Dialect, Kind, Token
 from perfdoctor.readers.line_values import Seen, inherit, ranges, spread_unit, values_of
 from perfdoctor.readers.meanings import (
@@ -51,17 +52,22 @@ def analyse(line: str, dialect: Dialect, hints: Hints | None = None) -> Template
             fields.append(Field(role + shared, value.token.value, value.meaning.scale, value.per))
     if not any(v.label.any(("step", "iter", "iteration", "batch")) for v in seen):
         fields = _of_epochs(fields)
+    fields = list(of_environment(fields, seen))
     fields += _epoch_marks(line, fields)
     device = any(v.meaning is not None and v.meaning.device for v in seen)
     return Template(tuple(fields), phase, device)
 
 
 _OPTION = re.compile(r"(?<!\S)--[a-zA-Z]")
+#: A command with options as `sh -x` shows it.
+_SHELL_TRACE = re.compile(r"^\+{1,8} [A-Za-z/][^\n]{0,400}?\s-{1,2}[A-Za-z]")
 
 
 def _is_settings(line: str) -> bool:
     """A command line or printed arguments: numbers that nothing has measured."""
-    return "Namespace(" in line or len(_OPTION.findall(line)) > 2
+    if "Namespace(" in line or len(_OPTION.findall(line)) > 2:
+        return True
+    return _SHELL_TRACE.match(line) is not None
 
 
 _MARK = re.compile(r"\[(?:val|valid|validation|eval|test|dev)\]")

@@ -170,7 +170,7 @@ class Source:
                 self._held = _up_to(self._pieces, HEAD_BYTES)
             except (OSError, ValueError) as error:
                 raise _unreadable(self.path, error) from None
-            if not self._held.strip(b"\r\n\t \xef\xbb\xbf"):
+            if not self._held.strip(b"\r\n\t \xef\xbb\xbf\xff\xfe"):
                 self._stream.close()
                 raise self._nothing()
         return self._held

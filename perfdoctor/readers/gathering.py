@@ -10,6 +10,7 @@ import numpy as np
 
 from perfdoctor.errors import PerfdoctorError
 from perfdoctor.readers import files, formats
+from perfdoctor.readers.asked import PATTERN, Asked
 from perfdoctor.readers.assembly import assemble, log_file
 from perfdoctor.readers.kinds import Format
 from perfdoctor.readers.memory import give_back_memory
@@ -17,6 +18,8 @@ from perfdoctor.readers.records import Reading, Records, empty
 from perfdoctor.record import LogFile, Run, SkippedFile
 from perfdoctor.report import Report
 
+#: Columns of samples that are no use of anything.
+_NO_SHARES = ("time", "memory_bytes", "gpu_memory_busy")
 #: What is being read, how many bytes of it, and of how many.
 Progress = Callable[[str, float, float], None]
 
@@ -36,28 +39,42 @@ def gather(
     *,
     format_name: str | None = None,
     own: Sequence[Format] = (),
+    templates: Sequence[str] = (),
     command: str | None = None,
 ) -> Gathered:
     """Everything that `given` names. Files of one folder are one run, files named singly one each.
 
+    `templates` are those of the format in `own` that is called "pattern".
+
     Raises:
-        PerfdoctorError: nothing of it can be read.
+        PerfdoctorError: nothing of it can be read, or nothing in the way that was asked for.
     """
+    asked = Asked(format_name, tuple(templates))
+    missed: list[str] = []
     groups = [group for path in given for group in _groups(path)]
     pieces: list[tuple[str, list[_Piece]]] = []
     skipped: list[SkippedFile] = []
     first_error: PerfdoctorError | None = None
+    fitting = 0
     for name, paths in groups:
         found: list[_Piece] = []
         for path in paths:
             try:
-                reading = _read(path, progress, format_name, own)
-                found.append(_piece(reading, _called(name), command))
+                reading = _read(path, progress, asked, own)
+                if asked.missed(reading):
+                    missed.append(path)
+                if asked.gave_nothing(reading):
+                    skipped.append(SkippedFile(path=path, reason=asked.reason()))
+                else:
+                    found.append(_piece(reading, _called(name), command, asked))
+                fitting += asked.fits(reading)
             except PerfdoctorError as error:
                 first_error = first_error or error
                 skipped.append(SkippedFile(path=path, reason=_reason(path, error)))
         if found:
             pieces.append((name, found))
+    if missed and not fitting:
+        raise asked.failure(missed)
     if not pieces:
         raise first_error or PerfdoctorError("no logs given", slug="log-missing")
     return _runs(pieces, tuple(skipped))
@@ -71,18 +88,20 @@ class _Piece:
     run: Run | None
 
 
-def _piece(reading: Reading, name: str, command: str | None) -> _Piece:
+def _piece(reading: Reading, name: str, command: str | None, asked: Asked) -> _Piece:
     """Records are let go as soon as the run is made of them: they take most of the memory."""
     give_back_memory()
     if reading.report is not None:
         return _Piece(reading, None)
     hardware_only = reading.hardware is not None and not len(reading.records) and not reading.facts
     run = assemble(reading, name, command)
+    if asked.missed(reading):
+        run = replace(run, warnings=(*run.warnings, asked.warning(reading)))
     give_back_memory()
     return _Piece(replace(reading, records=empty()), None if hardware_only else run)
 
 
-def _read(path: str, progress: Progress, format_name: str | None, own: Sequence[Format]) -> Reading:
+def _read(path: str, progress: Progress, asked: Asked, own: Sequence[Format]) -> Reading:
     size = Path(path).stat().st_size if path != files.STDIN and Path(path).is_file() else 0
     done = 0
 
@@ -92,7 +111,11 @@ def _read(path: str, progress: Progress, format_name: str | None, own: Sequence[
         progress(f"reading {path}", float(done), float(size))
 
     progress(f"reading {path}", 0.0, float(size))
-    return formats.read(path, count, format_name, own)
+    reading = formats.read(path, count, asked.format_name, own)
+    if asked.missed(reading) and asked.format_name is None and size > files.HEAD_BYTES:
+        whole = formats.read(path, count, PATTERN, own)  # only its head was tried
+        return whole if asked.fits(whole) else reading
+    return reading
 
 
 def _reason(path: str, error: PerfdoctorError) -> str:
@@ -118,10 +141,21 @@ def _runs(pieces: Sequence[tuple[str, list[_Piece]]], skipped: tuple[SkippedFile
     runs = [run for _, group in pieces if (run := _one(group)) is not None]
     if not runs and not reports:  # hardware alone
         name, group = pieces[0]
-        runs = [assemble(group[0].reading, _called(name), None)]
+        runs = [_sampled(group[0].reading, _called(name))]
         hardware = hardware[1:]
     joined = [_with_hardware(run, hardware, alone=len(runs) == 1) for run in runs]
     return Gathered(tuple(joined), reports, skipped)
+
+
+def _sampled(reading: Reading, name: str) -> Run:
+    """Hardware alone: the wall clock is that of the samples."""
+    run = assemble(reading, name, None)
+    assert reading.hardware is not None
+    time = reading.hardware.column("time")
+    time = time[np.isfinite(time)]
+    if time.size < 2 or time.max() <= time.min():
+        return run
+    return replace(run, started_at=float(time.min()), wall_s=float(time.max() - time.min()))
 
 
 def _one(pieces: Sequence[_Piece]) -> Run | None:
@@ -171,6 +205,7 @@ def _filled(run: Run, other: Run) -> Run:
         wall_s=run.wall_s if run.wall_s is not None else other.wall_s,
         spans=run.spans or other.spans,
         started_at=run.started_at if run.started_at is not None else other.started_at,
+        warnings=(*run.warnings, *other.warnings),
         logs=(*run.logs, *other.logs),
     )
 
@@ -189,7 +224,7 @@ def _with_hardware(run: Run, hardware: Sequence[Reading], *, alone: bool) -> Run
         use = {
             role: values[np.isfinite(values)]
             for role, values in samples.columns.items()
-            if role != "time" and np.isfinite(values).any()
+            if role not in _NO_SHARES and np.isfinite(values).any()
         }
         run = replace(run, utilisation={**run.utilisation, **use}, logs=logs)
         if note:
@@ -200,8 +235,11 @@ def _with_hardware(run: Run, hardware: Sequence[Reading], *, alone: bool) -> Run
 def _during(run: Run, hardware: Records, path: str) -> tuple[Records | None, str]:
     """The samples within the run's time, or why there are none."""
     name = Path(path).name
-    if "time" not in hardware or run.started_at is None or run.wall_s is None:
-        return hardware, f"{name} has no times to compare with the log's: all its samples count."
+    if "time" not in hardware:
+        return hardware, f"{name} does not tell when its samples were taken: all of them count."
+    if run.started_at is None or run.wall_s is None:
+        log = Path(run.source.path or run.name).name
+        return hardware, f"{log} has no dates to find its samples in {name} by: all of them count."
     time = hardware.column("time")
     inside = (time >= run.started_at) & (time <= run.started_at + run.wall_s)
     if not inside.any():

@@ -6,10 +6,11 @@ import re
 from dataclasses import replace
 
 from perfdoctor.readers.fields import Field, Template
+from perfdoctor.readers.labels import label_of
 from perfdoctor.readers.lexer import Dialect, Kind, Token, tokens
 from perfdoctor.readers.lines import Chunk
 from perfdoctor.readers.units import COUNT, unit_at
-from perfdoctor.readers.vocabulary import label_of, meaning_of
+from perfdoctor.readers.vocabulary import meaning_of
 
 _LOOK_BACK = 400
 _COLUMNS = re.compile(r"\s{0,20}[|│┃]\s{0,20}|\s{2,}|\t")

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 
+from perfdoctor.readers.labels import Label, Meaning, label_of
 from perfdoctor.readers.lexer import Dialect, Kind, Token, tokens
 from perfdoctor.readers.roles import Field
 from perfdoctor.readers.units import COUNT, INVERSE, RATE, TIME, Unit, unit_at
 from perfdoctor.readers.values import Value
-from perfdoctor.readers.vocabulary import Label, Meaning, label_of
 
 #: What ends a name: a new clause. What may stand between a name and its value is `_JOIN`.
 _CLAUSE = re.compile(r"[,;|\t\])}，；、。】<]|\s{2,}|\s[-–—]\s|[:：]\s|\s:")

@@ -6,11 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from perfdoctor.readers.labels import Meaning
 from perfdoctor.readers.lexer import Kind
 from perfdoctor.readers.line_values import Seen
 from perfdoctor.readers.roles import Hints
 from perfdoctor.readers.units import COUNT, INVERSE, PERCENT, RATE, TIME, Unit
-from perfdoctor.readers.vocabulary import Meaning, meaning_of
+from perfdoctor.readers.vocabulary import meaning_of
 from perfdoctor.readers.word_sets import word_set
 
 _STATISTICS = word_set("avg average mean max min std median smoothed global ema smooth")

@@ -17,6 +17,8 @@ _ANNOUNCED = re.compile(r"(?<![A-Za-z0-9_])[Ee]poch #?[0-9]{1,6}[ ,|\-]{1,4}([A-
 _DOING = re.compile(
     r"[Ee]poch #?[0-9]{1,6}[ :,|\-]{1,4}([Tt]esting|[Vv]alidating|[Ee]valuating)(?![A-Za-z0-9_])"
 )
+#: "3: VALIDATION [0][0/5]": a rank, then what it does.
+_RANKED = re.compile(r"^\s{0,20}[0-9]{1,5}: ([A-Za-z]{3,12}) ?[\[(:]")
 _PHASE_WORDS = re.compile(r"[A-Za-z]+|[\u4e00-\u9fff]+")
 VALIDATION_WORDS = word_set(
     "val valid validation validate validating eval evaluation evaluating evaluate test tests "
@@ -39,6 +41,7 @@ def phase_of(line: str, seen: Sequence[Seen]) -> float:
     words |= marked & (VALIDATION_WORDS | TRAIN_WORDS)
     words |= {m.group(1).lower() for m in _ANNOUNCED.finditer(line[:200])} & VALIDATION_WORDS
     words |= {m.group(1).lower() for m in _DOING.finditer(line[:200])}
+    words |= {m.group(1).lower() for m in _RANKED.finditer(line[:200])}
     if words & TRAIN_WORDS:
         return TRAIN
     if words & VALIDATION_WORDS:

@@ -3,6 +3,7 @@
 Columns are named by role, with the unit in the name. NaN is "this line does not say".
 
     epoch epoch_total step step_total   as printed; a fraction where the log counts so
+    env_steps                           of a simulated environment: no steps of the training
     rank phase                          phase: TRAIN, VALIDATION or OTHER
     time                                of the line: seconds since 1970
     step_s data_loading_s STAGE_s       one training step, or the part of it that a stage takes
@@ -25,8 +26,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perfdoctor.record import Floats, UnreadLine
-from perfdoctor.report import Hotspot, Report
+from perfdoctor.record import Floats, Hotspot, UnreadLine
+from perfdoctor.report import Report
 
 TRAIN, VALIDATION, OTHER_PHASE = 0.0, 1.0, 2.0
 METRIC = "metric:"
@@ -79,6 +80,7 @@ class Reading:
         path: as the user gave it. format: its name. framework: what wrote it.
         records: of the training. hardware: samples of hardware use, with `time` where known.
         configuration: settings that the file itself tells (arguments it printed).
+        settings: lines that print settings, and what these say; anywhere in the file.
         facts: what is said once for the whole run: wall_s, epochs, samples_per_s, steps_per_s,
             steps, peak_bytes, and STAGE_s totals.
         device_rates: rates are of one device of several.
@@ -94,6 +96,7 @@ class Reading:
     records: Records = field(default_factory=empty)
     hardware: Records | None = None
     configuration: Mapping[str, Any] = field(default_factory=dict)
+    settings: tuple[tuple[int, Mapping[str, Any]], ...] = ()
     facts: Mapping[str, float] = field(default_factory=dict)
     device_rates: bool = False
     single_steps: bool = False

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from perfdoctor.readers.loops import of_another_loop
 from perfdoctor.readers.records import TRAIN, Records
-from perfdoctor.readers.values import DAY_S
 from perfdoctor.record import Bools, Floats
 
 Indices = NDArray[np.int64]
@@ -24,33 +24,6 @@ _NEAR = 60
 #: A bar of another length than most is another loop; it counts as validation if it comes as often.
 _FEWEST_BARS = 2
 _FEWEST_WRITTEN = 3
-
-
-def with_time(records: Records) -> Records:
-    """Times of day become moments: at midnight a day is added. Yearless dates go past New Year."""
-    columns = dict(records.columns)
-    if "clock" in columns:
-        clock = columns.pop("clock")
-        known = np.isfinite(clock)
-        days = np.cumsum(np.diff(clock[known], prepend=clock[known][:1]) < -DAY_S / 2)
-        unwrapped = np.full(len(records), np.nan)
-        unwrapped[known] = clock[known] + DAY_S * days
-        time = columns.get("time")
-        columns["time"] = (
-            unwrapped if time is None else np.where(np.isfinite(time), time, unwrapped)
-        )
-    if "time" in columns:
-        time = columns["time"]
-        known = np.isfinite(time)
-        jumps = np.diff(time[known], prepend=time[known][:1])
-        later: Indices = np.cumsum(jumps < -300 * DAY_S)
-        years = later - np.cumsum(jumps > 30_000 * DAY_S)
-        yearless = bool((time[known] < 4 * 366 * DAY_S).all())
-        if yearless and bool((years != 0).any()):
-            time = time.copy()
-            time[known] += years * 366 * DAY_S
-            columns["time"] = time
-    return Records(records.line, columns)
 
 
 def forward_fill(values: Floats) -> Floats:
@@ -80,11 +53,17 @@ def timed(records: Records) -> Bools:
 def whole_epochs(records: Records) -> Floats:
     """The epoch of every row, carried on from the last row that names one; NaN before it.
 
-    Fractions of epochs, as some trainers count, are cut off.
+    Fractions of epochs, as some trainers count, are cut off; 1.0 among them ends the first.
     """
     if "epoch" not in records:
         return np.full(len(records), np.nan)
-    return np.floor(forward_fill(records.column("epoch")))
+    told = records.column("epoch")
+    filled = forward_fill(told)
+    whole: Floats = np.floor(filled)
+    if (told > np.floor(told)).sum() <= 0.5 * np.isfinite(told).sum():
+        return whole
+    ended: Floats = np.maximum(np.ceil(filled) - 1, np.fmin(whole, 0.0))
+    return ended
 
 
 @dataclass(frozen=True)
@@ -161,6 +140,7 @@ def training_steps(records: Records) -> Iterator[Steps]:
     usable = train & stepped & _counts_steps(records)
     if "bar_elapsed_s" in records:
         usable &= _of_the_training_bar(records, usable)
+    usable &= ~of_another_loop(records, usable)
     times = timed(records)
     written = usable & _told(records)
     if "bar_elapsed_s" in records and written.sum() >= _FEWEST_WRITTEN:
@@ -286,8 +266,9 @@ def _ordered(records: Records, rows: Indices, ranks: int) -> Steps:
     epoch, step = whole_epochs(records)[rows], records.column("step")[rows]
     counted = bool(np.isfinite(step).any())
     if not counted:
-        step = np.arange(rows.size, dtype=np.float64)
+        step = np.arange(1.0, rows.size + 1)
     rows, epoch, step = _without_echoes(rows, epoch, step)
+    step = _mended(step, epoch)
     per_epoch = _steps_per_epoch(records, rows, epoch, step)
     position, stretch, starts = _positions(epoch, step, per_epoch)
     covers = np.diff(position, prepend=np.nan)
@@ -311,6 +292,29 @@ def _ordered(records: Records, rows: Indices, ranks: int) -> Steps:
         ranks=ranks,
         counted=counted,
     )
+
+
+#: Lines with a broken counter: so many at most.
+_MOST_BROKEN = 0.05
+
+
+def _mended(step: Floats, epoch: Floats) -> Floats:
+    """A single counter that falls between two that are twice the usual apart lost a digit: no
+    restart, and no step of its own number."""
+    if step.size < 2 * _FEWEST_WRITTEN:
+        return step
+    apart = np.diff(step)
+    if not (apart > 0).any():
+        return step
+    usual = float(np.median(apart[apart > 0]))
+    fits = np.abs(step[2:] - step[:-2] - 2 * usual) < 0.5 * usual
+    same_epoch = np.nan_to_num(epoch[2:]) == np.nan_to_num(epoch[:-2])
+    broken = np.flatnonzero((apart[:-1] < 0) & fits & same_epoch)
+    if not broken.size or broken.size > max(1, _MOST_BROKEN * step.size):
+        return step
+    found: Floats = step.copy()
+    found[broken + 1] = step[broken] + usual
+    return found
 
 
 def _without_echoes(rows: Indices, epoch: Floats, step: Floats) -> tuple[Indices, Floats, Floats]:

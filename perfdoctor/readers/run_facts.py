@@ -36,6 +36,7 @@ def with_facts(run: Run, reading: Reading) -> Run:
     facts = reading.facts
     wall_s = run.wall_s if run.wall_s is not None else facts.get("wall_s")
     run = replace(run, wall_s=wall_s, epochs=run.epochs or _epochs(reading))
+    run = replace(run, finished="finished" in facts)
     if not run.spans and wall_s is not None:
         run = replace(run, spans=_spans(reading, wall_s))
     if (run.step_s.size and np.isfinite(run.step_s).any()) or run.rates:

@@ -2,171 +2,32 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
-import math
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from perfdoctor.errors import PerfdoctorError
-from perfdoctor.readers.lexer import Dialect, Kind, tokens
-from perfdoctor.readers.lines import chunks
-from perfdoctor.readers.records import METRIC, TRAIN, VALIDATION, Records
-from perfdoctor.readers.values import Runs
-from perfdoctor.readers.vocabulary import Meaning, label_of, meaning_of
-from perfdoctor.readers.word_sets import word_set
-from perfdoctor.record import Floats, UnreadLine
+from perfdoctor.readers.columns import Named, Table, by_name
+from perfdoctor.readers.lexer import Dialect
+from perfdoctor.readers.lines import Chunk, chunks
 
 _PREFIX = re.compile(rb"^[^{\n]{0,200}?(?=\{\")")
 _NO_NUMBER = re.compile(rb"-?\bInfinity\b|\bNaN\b")
-_DIGITS = re.compile(rb"[0-9]+")
-_TIMESTAMPS = word_set(
-    "timestamp _timestamp time_stamp wall_time walltime datetime date finishtime finish_time ts "
-    "logged_at created_at @timestamp asctime"
-)
-#: Seconds since 1970 lie between these (2001 and 2096); above, they are milliseconds.
-_EPOCH_S = (1e9, 4e9)
-_SAMPLES = 5
 _DAY_FIRST = re.compile(r"^\s*(?:1[3-9]|2[0-9]|3[01])[-/.]")
-
-
-@dataclass
-class Table:
-    """Rows as columns, while they are read."""
-
-    roles: Mapping[str, str] = field(default_factory=dict)
-    columns: dict[str, list[float]] = field(default_factory=dict)
-    lines: list[int] = field(default_factory=list)
-    unread: int = 0
-    unread_samples: list[UnreadLine] = field(default_factory=list)
-    last_line: int = 0
-    dialect: Dialect = field(default_factory=Dialect)
-    parts: bool = False
-    device_rates: bool = False
-
-    def add(self, line: int, row: Iterable[tuple[str, Any]]) -> None:
-        """One row: what means nothing here is left out."""
-        found: dict[str, float] = {}
-        for name, value in row:
-            self._take(found, name, value)
-        if not found:
-            return
-        count = len(self.lines)
-        self.lines.append(line)
-        for role, number in found.items():
-            values = self.columns.setdefault(role, [])
-            if len(values) < count:
-                values.extend([float("nan")] * (count - len(values)))
-            values.append(number)
-
-    def _take(self, found: dict[str, float], name: str, value: Any) -> None:
-        if isinstance(value, dict):
-            if isinstance(value.get("mean"), int | float):
-                value = {"": value["mean"]}  # statistics of one value: how many, mean, deviation
-            for inner, part in value.items():
-                self._take(found, f"{name}/{inner}".rstrip("/"), part)
-            return
-        if isinstance(value, str):
-            phase = _PHASES.get(value.lower()) if name.lower() in _PHASE_KEYS else None
-            if phase is not None:
-                found["phase"] = phase
-                return
-            number, clock = text_value(value, self.dialect)
-        elif isinstance(value, bool) or not isinstance(value, int | float):
-            return
-        else:
-            number, clock = float(value), ""
-        meaning = self.meaning(name, number, clock)
-        if meaning is not None and not math.isnan(number):
-            self.parts |= meaning.part
-            self.device_rates |= meaning.device
-            scale = meaning.scale
-            if meaning.role == "time" and number > _EPOCH_S[1]:
-                scale = 1e-3
-            found.setdefault(meaning.role, number * scale)
-
-    def meaning(self, name: str, number: float, clock: str) -> Meaning | None:
-        """What a column is: by the format's own table, as a moment, or by its name."""
-        hinted = self.roles.get(name)
-        if hinted is not None:
-            # OpenMMLab writes memory in MiB
-            scale = 2.0**20 if hinted == "memory_bytes" else 1.0
-            return Meaning(hinted, scale) if hinted else None
-        if clock == "moment" or (name.lower() in _TIMESTAMPS and number > _EPOCH_S[0]):
-            return Meaning("time")
-        return name_meaning(name, clock == "duration", number == int(number)
-                            if abs(number) < 1e15 else False)  # fmt: skip
-
-    def records(self) -> Records:
-        """All rows."""
-        columns: dict[str, Floats] = {}
-        for role, values in self.columns.items():
-            values.extend([float("nan")] * (len(self.lines) - len(values)))
-            columns[role] = np.array(values, dtype=np.float64)
-        if self.parts and len([r for r in columns if r in _TIMES]) > 1:
-            columns.pop("unclear_s", None)  # the time of some part, beside others
-        if "phase" not in columns:
-            columns["phase"] = np.full(len(self.lines), TRAIN)
-        columns["phase"] = np.where(np.isfinite(columns["phase"]), columns["phase"], TRAIN)
-        return Records(np.array(self.lines, dtype=np.int64), columns)
-
-    def note_unread(self, path: str, line: int, text: str) -> None:
-        """Counts a line that gave nothing."""
-        self.unread += 1
-        if len(self.unread_samples) < _SAMPLES:
-            self.unread_samples.append(UnreadLine(path=path, line=line, text=text[:200]))
-
-
-_TIMES = frozenset(
-    ("unclear_s", "step_s", "epoch_s", "elapsed_s", "sample_s", "steps_per_s", "train_s")
-)
-_PHASE_KEYS = frozenset(("mode", "phase", "split", "stage", "set"))
-_PHASES = {"train": TRAIN, "training": TRAIN} | dict.fromkeys(
-    ("val", "valid", "validation", "eval", "test", "dev"), VALIDATION
-)
-_ELAPSED = frozenset(("_runtime", "train_runtime"))
-
-
-@lru_cache(maxsize=5000)
-def name_meaning(name: str, clock: bool, integer: bool) -> Meaning | None:
-    """The meaning of a column by its name."""
-    if name in _ELAPSED:
-        return Meaning("elapsed_s")
-    label = label_of(name)
-    if label.text in ("eta_seconds", "eta"):
-        return None
-    found = meaning_of(label, None, integer=integer, clock=clock)
-    if found is None or found.role.startswith(METRIC):
-        return None if not label.words else Meaning(METRIC + name)
-    return found
-
-
-def text_value(text: str, dialect: Dialect) -> tuple[float, str]:
-    """The number in a cell, and whether it was written as a duration or a moment."""
-    try:
-        return float(text), ""
-    except ValueError:
-        pass
-    if not text or len(text) > 64:
-        return float("nan"), ""
-    token = next(iter(tokens(text.strip(), dialect)), None)
-    if token is None or token.value is None or token.start > 1:
-        return float("nan"), ""
-    raw = text.strip().encode()
-    if not raw.isascii():
-        return float("nan"), ""
-    spans = [match.span() for match in _DIGITS.finditer(raw)]
-    number = float(token.value.read(Runs(np.frombuffer(raw, np.uint8)[None, :], spans))[0])
-    if token.kind == Kind.MOMENT:
-        return number, "moment"
-    if token.kind in (Kind.CLOCK, Kind.DURATION, Kind.MINUTES):
-        return number, "duration"
-    return (number, "") if token.end >= len(text.strip()) - 4 else (float("nan"), "")
+_COMMA_NUMBER = re.compile(r";[0-9]+,[0-9]+")
+#: Rows that are made columns at once: enough for arrays to pay, few enough for the cache (four
+#: times as many take 1.5 times as long); fewer where they are wide.
+_ROWS, _CELLS = 1024, 2**18
+#: Lines that dates and decimal commas are looked for in.
+_LOOKED_AT, _FIRST_ROWS = 2000, 50
+#: A row with a smaller part of the cells is cut, or none.
+_FEW_CELLS = 0.5
 
 
 def read_json_lines(
@@ -177,28 +38,48 @@ def read_json_lines(
 ) -> Table:
     """One JSON object a line, perhaps behind a logger's prefix; other lines are left alone."""
     table = Table(roles=roles)
-    decode = msgspec.json.Decoder().decode
     for chunk in chunks(blocks):
-        for number, line in zip(chunk.number.tolist(), chunk.lines, strict=True):
-            text = line.lstrip()
-            if not text.startswith(b"{"):
-                if b'{"' not in text:
-                    continue
-                text = _PREFIX.sub(b"", text, count=1)
-            try:
-                row = decode(text)
-            except (msgspec.DecodeError, RecursionError):
-                try:
-                    row = decode(_NO_NUMBER.sub(b"null", text))
-                except (msgspec.DecodeError, RecursionError):
-                    table.note_unread(path, number, text[:200].decode("utf-8", "replace"))
-                    continue
-            if isinstance(row, dict):
-                table.add(number, row.items())
+        candidates = _objects(chunk)
+        while some := list(islice(candidates, _ROWS)):
+            numbers, rows = _decoded(path, table, some)
+            table.add(np.array(numbers, np.int64), by_name(np.arange(len(rows)), rows))
         table.last_line = int(chunk.number[-1]) if chunk.number.size else table.last_line
         if progress is not None:
             progress(chunk.size)
     return table
+
+
+def _objects(chunk: Chunk) -> Iterator[tuple[int, bytes]]:
+    """Lines that could hold an object, from its bracket on."""
+    for number, line in zip(chunk.number.tolist(), chunk.lines, strict=True):
+        text = line.lstrip()
+        if text.startswith(b"{"):
+            yield number, text
+        elif b'{"' in text:
+            yield number, _PREFIX.sub(b"", text, count=1)
+
+
+_decode = msgspec.json.Decoder().decode
+
+
+def _decoded(
+    path: str, table: Table, lines: Sequence[tuple[int, bytes]]
+) -> tuple[list[int], list[dict[str, Any]]]:
+    numbers: list[int] = []
+    rows: list[dict[str, Any]] = []
+    for number, text in lines:
+        try:
+            row = _decode(text)
+        except (msgspec.DecodeError, RecursionError):
+            try:
+                row = _decode(_NO_NUMBER.sub(b"null", text))
+            except (msgspec.DecodeError, RecursionError):
+                table.note_unread(path, number, text[:200].decode("utf-8", "replace"))
+                continue
+        if isinstance(row, dict):
+            numbers.append(number)
+            rows.append(row)
+    return numbers, rows
 
 
 def delimiter_of(header: str) -> str:
@@ -208,33 +89,107 @@ def delimiter_of(header: str) -> str:
 
 def read_csv(
     path: str,
-    text: str,
+    blocks: Iterable[bytes],
     roles: Mapping[str, str],
-    names: tuple[str, ...] | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Table:
-    """A table with a header line (or with `names` given, without one)."""
-    lines = text.splitlines()
-    first = next((i for i, line in enumerate(lines) if line.strip()), None)
-    if first is None:
+    """A table with a header line.
+
+    Raises:
+        PerfdoctorError: there is no line in it.
+    """
+    counter = _Lines(blocks, progress)
+    lines = iter(counter)
+    header_line = next((line for line in lines if line.strip()), None)
+    if header_line is None:
         raise PerfdoctorError(f"{path}: the table is empty", slug="log-empty")
-    delimiter = delimiter_of(lines[first])
-    days = any(_DAY_FIRST.match(line) for line in lines[first : first + 2000])
-    decimal_comma = delimiter == ";" and sum(
-        bool(re.search(r";[0-9]+,[0-9]+", line)) for line in lines[first : first + 50]
-    ) > 0  # fmt: skip
+    first = counter.count
+    head = [header_line, *islice(lines, _LOOKED_AT)]
+    delimiter = delimiter_of(header_line)
+    days = any(_DAY_FIRST.match(line) for line in head)
+    commas = delimiter == ";" and any(_COMMA_NUMBER.search(line) for line in head[:_FIRST_ROWS])
     table = Table(roles=roles, dialect=Dialect(day_first=days))
-    reader = csv.reader(lines[first:], delimiter=delimiter, skipinitialspace=True)
-    header = [name.strip() for name in next(reader)] if names is None else list(names)
-    begin = reader.line_num
-    for row in reader:
-        line, begin = first + begin + 1, reader.line_num
-        if not any(cell.strip() for cell in row) or [c.strip() for c in row] == header:
-            continue
-        if decimal_comma:
-            row = [cell.replace(",", ".") for cell in row]
-        if len(row) != len(header) and len(row) < 0.5 * len(header):
-            table.note_unread(path, line, delimiter.join(row))
-            continue
-        table.add(line, ((n, c.strip()) for n, c in zip(header, row, strict=False) if c.strip()))
-    table.last_line = len(lines)
+    reader = csv.reader(chain(head, lines), delimiter=delimiter, skipinitialspace=True)
+    header = [name.strip() for name in next(reader)]
+    rows = _rows(path, table, reader, header, first - 1)
+    many = max(1, min(_ROWS, _CELLS // len(header)))
+    while some := list(islice(rows, many)):
+        numbers, cells = zip(*some, strict=True)
+        named = zip(header, zip(*cells, strict=True), strict=True)
+        columns = [_named(name, column, commas) for name, column in named]
+        table.add(np.array(numbers, np.int64), columns)
+    table.last_line = counter.count
     return table
+
+
+def _rows(
+    path: str, table: Table, reader: Any, header: Sequence[str], before: int
+) -> Iterator[tuple[int, list[str]]]:
+    """Rows of as many cells as there are names, each with its line."""
+    line = before + reader.line_num
+    while True:
+        try:
+            for row in reader:
+                line, begin = before + reader.line_num, line + 1
+                kept = _row(row, header)
+                if kept is not None:
+                    yield begin, kept
+                elif row and len(row) < _FEW_CELLS * len(header) and any(row):
+                    table.note_unread(path, begin, ",".join(row))
+            return
+        except csv.Error:  # a cell without end
+            table.note_unread(path, line + 1, "")
+            line = before + reader.line_num
+
+
+def _row(row: list[str], header: Sequence[str]) -> list[str] | None:
+    """The row with as many cells as there are names; None if it is empty, cut or the header."""
+    if not row or (not row[0] and not "".join(row).strip()):
+        return None
+    width = len(header)
+    if len(row) != width:
+        if len(row) < _FEW_CELLS * width:
+            return None
+        row = (row + [""] * width)[:width]
+    again = row[0].strip() == header[0] and [cell.strip() for cell in row] == header
+    return None if again else row
+
+
+def _named(name: str, cells: Sequence[str], decimal_comma: bool) -> Named:
+    """A column without its empty cells."""
+    rows = np.arange(len(cells))
+    if "" in cells:
+        filled = [i for i, cell in enumerate(cells) if cell]
+        rows, cells = rows[filled], [cells[i] for i in filled]
+    if decimal_comma:
+        cells = [cell.replace(",", ".") for cell in cells]
+    return name, rows, cells
+
+
+class _Lines:
+    """Lines of text out of blocks of UTF-8; `count` of them so far."""
+
+    def __init__(self, blocks: Iterable[bytes], progress: Callable[[int], None] | None) -> None:
+        self.count = 0
+        self._blocks = blocks
+        self._progress = progress
+
+    def __iter__(self) -> Iterator[str]:
+        for text in self._texts():
+            for line in text.splitlines():
+                self.count += 1
+                yield line
+
+    def _texts(self) -> Iterator[str]:
+        """Text that ends where a line ends."""
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        rest = ""
+        for block in self._blocks:
+            text = rest + decoder.decode(block).replace("\0", "")
+            text = text.removeprefix("\ufeff") if not self.count else text
+            end = text.rfind("\n") + 1 or text.rfind("\r", 0, len(text) - 1) + 1
+            rest = text[end:]
+            yield text[:end]
+            if self._progress is not None:
+                self._progress(len(block))
+        yield rest + decoder.decode(b"", True)

@@ -6,14 +6,15 @@ import re
 from dataclasses import dataclass
 
 from perfdoctor.errors import PerfdoctorError
+from perfdoctor.readers.column_names import name_meaning
 from perfdoctor.readers.fields import Field, Hints, Template
 from perfdoctor.readers.files import Head, Source
-from perfdoctor.readers.kinds import Progress, Score, dialect_of, text_reading
+from perfdoctor.readers.kinds import Progress, Score
+from perfdoctor.readers.labels import Meaning
 from perfdoctor.readers.lexer import Dialect, Kind, tokens
 from perfdoctor.readers.records import Reading
-from perfdoctor.readers.structured import name_meaning
 from perfdoctor.readers.text import read_text
-from perfdoctor.readers.vocabulary import Meaning
+from perfdoctor.readers.text_kinds import dialect_of, text_reading
 
 _FIELD = re.compile(r"\{([A-Za-z_][\w./]{0,60})(?::([a-z]{1,8}))?\}")
 _GAP = ".*"
@@ -63,7 +64,7 @@ class PatternFormat:
 
     def score(self, head: Head) -> Score:
         """Sure where the templates fit any lines."""
-        found = sum(self.match(line) is not None for line in head.lines[:2000])
+        found = sum(self.match(line) is not None for line in head.lines)
         value = _CONFIDENT * (found + 1) / (found + 1.2) if found else 0.0
         return Score(value, f"{found:,} lines follow your template")
 

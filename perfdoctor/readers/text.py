@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from perfdoctor.readers.headers import header_above, with_header
 from perfdoctor.readers.lexer import Dialect
 from perfdoctor.readers.lines import Chunk, chunks
 from perfdoctor.readers.records import Records, empty
+from perfdoctor.readers.settings_in_logs import printed_settings
 from perfdoctor.readers.shapes import ShapeReader, stack
 from perfdoctor.record import Floats, UnreadLine
 
@@ -23,6 +25,9 @@ _TIMED = re.compile(
     rb"|samples/s|tok(?:en)?s?/s|\xe8\x80\x97\xe6\x97\xb6"
 )
 _SAMPLES = 5
+#: What lines with settings hold; so many such lines are looked at, of so many characters.
+_SETTINGS = (b"Namespace(", b"batch_size", b"batch-size")
+_MOST_SETTINGS, _LONGEST = 40, 8000
 LineTemplate = Callable[[str], Template]
 
 
@@ -36,6 +41,7 @@ class TextRecords:
     unread_samples: list[UnreadLine] = field(default_factory=list)
     device_rates: bool = False
     cut: int = 0
+    settings: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
 
 
 def read_text(
@@ -67,6 +73,7 @@ def read_text(
         numbers.append(chunk.number[block.rows])
         columns.append((block.rows.size, block.columns))
         _note(result, path, chunk, block.unread)
+        _note_settings(result, chunk)
         if progress is not None:
             progress(chunk.size)
     if columns:
@@ -81,3 +88,18 @@ def _note(result: TextRecords, path: str, chunk: Chunk, unread: list[int]) -> No
     for i in unread[: _SAMPLES - len(result.unread_samples)]:
         text = chunk[i][:200].decode("utf-8", "replace")
         result.unread_samples.append(UnreadLine(path=path, line=int(chunk.number[i]), text=text))
+
+
+def _note_settings(result: TextRecords, chunk: Chunk) -> None:
+    """A run that is started again, or another one in the same file, prints its settings anew."""
+    rows: set[int] = set()
+    for word in _SETTINGS:
+        place = chunk.data.find(word)
+        while place >= 0 and len(rows) + len(result.settings) < _MOST_SETTINGS:
+            row = int(np.searchsorted(chunk.ends, place))
+            rows.add(row)
+            place = chunk.data.find(word, int(chunk.ends[row]))
+    for row in sorted(rows):
+        found = printed_settings(chunk[row][:_LONGEST].decode("utf-8", "replace"))
+        if found:
+            result.settings.append((int(chunk.number[row]), found))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,12 +36,14 @@ _COARSE, _VERY_COARSE, _ROUNDING = 0.05, 0.15, 20.0
 class StepTimes:
     """`step_s`: one element a row of steps. `mean_s`: over the steps since the row before, where
     running averages tell. `how`: where it comes from, as a sentence. `divisor`: the steps that
-    the printed times were of, where these were not of one."""
+    the printed times were of, where these were not of one. `told`: by the lines themselves, not
+    made of their times or of sums."""
 
     step_s: Floats
     how: str
     mean_s: Floats | None = None
     divisor: Floats | None = None
+    told: bool = False
 
 
 def step_times(records: Records, steps: Steps) -> StepTimes | None:
@@ -52,7 +54,7 @@ def step_times(records: Records, steps: Steps) -> StepTimes | None:
     for source in (*told, *counted) if steps.counted else told:
         found = source(records, steps)
         if found is not None and np.isfinite(found.step_s).any():
-            return found
+            return replace(found, told=source in told)
     return None
 
 
@@ -122,7 +124,7 @@ def _printed(records: Records, steps: Steps) -> StepTimes | None:
     single = _out_of_running_means(step_s, steps) if means is None else None
     if single is not None:
         return StepTimes(single, "Step times, taken out of the running means that are printed.")
-    return StepTimes(step_s, "Step times as printed.", windows(means, steps))
+    return StepTimes(step_s, "Step times as printed.", windows(means, steps, step_s))
 
 
 def _out_of_running_means(values: Floats, steps: Steps) -> Floats | None:
@@ -167,7 +169,7 @@ def _unclear(records: Records, steps: Steps) -> StepTimes | None:
             how = "The printed times are of all steps since the line before."
         values = np.where(values > 0, values, np.nan)
         means = column(records, steps, f"{role}_mean")
-        return StepTimes(values, how, windows(means, steps) if per is None else None, per)
+        return StepTimes(values, how, windows(means, steps, values) if per is None else None, per)
     return None
 
 
@@ -394,11 +396,35 @@ def _differences(values: Floats, steps: Steps) -> Floats:
     return found
 
 
-def windows(means: Floats | None, steps: Steps) -> Floats | None:
+def _need_no_means(means: Floats, single: Floats, fresh: Bools, between: Floats) -> bool:
+    """Whether averages are not of the epoch, since the first step's average is not its own time;
+    or each step is printed, and the times of all steps agree with their average: differences of
+    averages would only add what these were rounded by."""
+    begun = np.flatnonzero(fresh & (between == 1) & np.isfinite(means) & np.isfinite(single))
+    if begun.size:
+        apart = np.abs(means[begun] - single[begun]) > _AGREES * np.maximum(single[begun], 1e-9)
+        filled = means[begun] > 0  # some print 0.000 before the first update
+        if (apart & filled).sum() > 0.5 * max(1, begun.size):
+            return True
+    known = np.isfinite(single) & np.isfinite(means)
+    if not known.any() or (between[known] != 1).mean() > 1 - _GROWING:
+        return False
+    ends = np.flatnonzero(np.append(fresh[1:], True) & known)
+    starts = np.flatnonzero(fresh)
+    if not ends.size or ends.size != starts.size:
+        return False
+    counts = ends - starts + 1.0
+    sums = np.add.reduceat(np.nan_to_num(single), starts)
+    whole = float((means[ends] * counts).sum())
+    return bool(abs(float(sums.sum()) - whole) < (1 - _GROWING) * whole)
+
+
+def windows(means: Floats | None, steps: Steps, single: Floats | None = None) -> Floats | None:
     """Averages over the steps since the row before, out of averages since the epoch began.
 
     n steps of mean m and n' later ones of mean m' leave (n'm' − nm) ÷ (n' − n) for those between.
-    `means` is used up.
+    `means` is used up. `single` are the current values beside them: None is given back where these
+    contradict, or tell every step themselves.
     """
     if means is None or not _enough(means):
         return None
@@ -406,6 +432,8 @@ def windows(means: Floats | None, steps: Steps) -> Floats | None:
     fresh = steps.epoch_start | ~same_stretch(steps.stretch)
     between = np.diff(steps.step, prepend=0.0)
     between[fresh] = steps.step[fresh] + first
+    if single is not None and _need_no_means(means, single, fresh, between):
+        return None
     # in place, because a log of ten million lines has arrays of 80 MB
     total = means
     total *= steps.step + first

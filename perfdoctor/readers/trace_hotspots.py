@@ -23,8 +23,7 @@ from perfdoctor.readers.trace_stages import (
     python_place,
     spans_of,
 )
-from perfdoctor.record import Floats
-from perfdoctor.report import Hotspot
+from perfdoctor.record import Floats, Hotspot
 
 _MOST = 10
 _SMALLEST_SHARE = 0.001

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from perfdoctor.readers.accounted import LEAST, PAUSE
 from perfdoctor.readers.epochs import stands_for
 from perfdoctor.readers.records import TRAIN, VALIDATION, Records
 from perfdoctor.readers.rows import Indices, Steps
@@ -32,20 +33,38 @@ class WallClock:
     started_at: float | None = None
 
 
+@dataclass(frozen=True)
+class Printed:
+    """Printed step times: of each row's steps, and the share of the time between lines that they
+    account for."""
+
+    per_step_s: Floats
+    share: float
+
+
 def wall_clock(
-    records: Records, steps: Steps, step_s: Floats | None, epochs: EpochSeries | None
+    records: Records,
+    steps: Steps,
+    step_s: Floats | None,
+    epochs: EpochSeries | None,
+    printed: Printed | None = None,
 ) -> WallClock | None:
     """By the lines' times, else by printed sums, else by what the log says of each epoch; None
     where nothing of it is there."""
-    for role, source in (("time", _by_time), ("elapsed_s", _by_elapsed)):
-        found = source(records, steps, step_s, epochs) if role in records else None
-        if found is not None:
-            return found
+    found = _by_time(records, steps, step_s, epochs, printed) if "time" in records else None
+    if found is None and "elapsed_s" in records:
+        found = _by_elapsed(records, steps, step_s, epochs)
+    if found is not None:
+        return found
     return None if epochs is None else _by_epochs(epochs, records)
 
 
 def _by_time(
-    records: Records, steps: Steps, step_s: Floats | None, epochs: EpochSeries | None
+    records: Records,
+    steps: Steps,
+    step_s: Floats | None,
+    epochs: EpochSeries | None,
+    printed: Printed | None,
 ) -> WallClock | None:
     time = records.column("time")
     rows = np.flatnonzero(np.isfinite(time))
@@ -65,7 +84,8 @@ def _by_time(
         )  # fmt: skip
     apart = _apart(gaps, at, steps)
     gaps = np.where(apart, 0.0, gaps)
-    parts = _parts(gaps, at, records.column("phase")[rows] == VALIDATION, steps, step_s)
+    judges = records.column("phase")[rows] == VALIDATION
+    parts = _parts(gaps, at, judges, steps, step_s, printed)
     spans = tuple(Span(name=n, seconds=s) for n, s in parts.items() if s > 0)
     return WallClock(float(gaps.sum()), spans, _started(moments))
 
@@ -83,7 +103,12 @@ def _apart(gaps: Floats, at: Indices, steps: Steps) -> Bools:
 
 
 def _parts(
-    gaps: Floats, at: Indices, judges: Bools, steps: Steps, step_s: Floats | None
+    gaps: Floats,
+    at: Indices,
+    judges: Bools,
+    steps: Steps,
+    step_s: Floats | None,
+    printed: Printed | None,
 ) -> dict[str, float]:
     """Every gap between two lines goes to a part.
 
@@ -104,6 +129,8 @@ def _parts(
     direct = np.concatenate([[0.0], np.where(validation, 0.0, gaps)])[ends]
     direct[0] = 0.0
     direct = np.where(steps.epoch_start[row], 0.0, direct)
+    if printed is not None:
+        direct = _told(direct, printed, np.nan_to_num(steps.covers[row], nan=1.0), row)
     train = np.minimum(whole, np.maximum(direct, expected))
     plain = np.minimum(train, whole - judged)
     rest, left = whole - judged - plain, judged - (train - plain)
@@ -116,6 +143,17 @@ def _parts(
         "validation": float(left.sum()) + tail_judged,
         "unexplained": float(rest[1:].sum()) + tail - tail_judged - tail_train,
     }
+
+
+def _told(direct: Floats, printed: Printed, covers: Floats, row: Indices) -> Floats:
+    """The part of each gap that is in printed step times: of the usual gaps all or the share that
+    these account for, of pauses what is printed."""
+    told = np.nan_to_num(printed.per_step_s[row]) * covers
+    each = direct / covers
+    pause = each > PAUSE * max(float(np.median(each[each > 0])) if (each > 0).any() else 0.0, 1e-9)
+    share = 1.0 if printed.share >= LEAST else printed.share
+    found: Floats = np.where(pause & (told > 0), np.minimum(direct, told), direct * share)
+    return found
 
 
 def _usual(step_s: Floats | None) -> float:
@@ -151,7 +189,15 @@ def _by_elapsed(
     anew = changes < -0.5 * values[:-1]
     wall_s = float(values[0] + changes[changes > 0].sum() + values[1:][anew].sum())
     found = _whole(wall_s, np.zeros(1), epochs, records)
-    return found if found.spans else replace(found, spans=_by_steps(wall_s, steps, step_s))
+    by_steps = _by_steps(wall_s, steps, step_s)
+    return replace(found, spans=by_steps) if _explained(by_steps) > _explained(found.spans) else (
+        found
+    )  # fmt: skip
+
+
+def _explained(spans: Sequence[Span]) -> float:
+    """Seconds of which it is known what they were for."""
+    return sum(span.seconds for span in spans if span.name != "unexplained")
 
 
 def _by_steps(wall_s: float, steps: Steps, step_s: Floats | None) -> tuple[Span, ...]:
@@ -168,10 +214,16 @@ def _by_steps(wall_s: float, steps: Steps, step_s: Floats | None) -> tuple[Span,
 def _whole(
     wall_s: float, moments: Floats, epochs: EpochSeries | None, records: Records
 ) -> WallClock:
-    """The lines' times tell only the whole; its parts are what the epochs say of themselves."""
+    """The lines' times tell only the whole; its parts are what the epochs say of themselves. The
+    first line may be of the end of an epoch: then this epoch lies before it."""
     inner = None if epochs is None else _by_epochs(epochs, records)
-    if inner is None or inner.wall_s > _ROUNDED * wall_s:
+    if inner is None or epochs is None:
         return WallClock(wall_s, (), _started(moments))
+    if inner.wall_s > _ROUNDED * wall_s:
+        before_s = float(np.nan_to_num(epochs.time_s[0]) * stands_for(epochs.number)[0])
+        if inner.wall_s - wall_s > _ROUNDED * before_s:
+            return WallClock(wall_s, (), _started(moments))
+        return WallClock(wall_s, inner.spans, _started(moments))
     rest = Span(name="unexplained", seconds=max(0.0, wall_s - inner.wall_s))
     return WallClock(wall_s, (*inner.spans, rest), _started(moments))
 

@@ -11,9 +11,8 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from perfdoctor.render import words
+from perfdoctor.render import log_words, words
 from perfdoctor.render.facts import heading
-from perfdoctor.render.log_words import from_log
 from perfdoctor.render.text import clean, clean_block, quantity, share
 from perfdoctor.report import Choice, Diagnosis, Evidence, Recommendation, Report
 
@@ -24,6 +23,7 @@ _GAIN = (
     "Gains are samples per second after ÷ before, of the whole training. Predicted: from a model, "
     "with its interval. Verified: measured both ways here."
 )
+_BOUNDS = " Up to: only an upper bound is known."
 
 
 def verdict(report: Report, diagnosis: Diagnosis) -> RenderableType:
@@ -38,9 +38,10 @@ def _bottleneck(report: Report, diagnosis: Diagnosis) -> str:
     confidence = f"confidence {share(diagnosis.confidence)}"
     if diagnosis.bottleneck == "none":
         return confidence
-    logged = from_log(report) and diagnosis.bottleneck not in report.stages
-    whole = "the run" if logged else "the step"
-    return f"{clean(diagnosis.bottleneck)} {share(diagnosis.share)} of {whole} · {confidence}"
+    name = log_words.stage(report, diagnosis.bottleneck)
+    logged = log_words.from_log(report) and diagnosis.bottleneck not in report.stages
+    whole = "the run" if logged or diagnosis.of == "run" else "the step"
+    return f"{name} {share(diagnosis.share)} of {whole} · {confidence}"
 
 
 def recommendations(report: Report) -> Iterator[RenderableType]:
@@ -50,26 +51,29 @@ def recommendations(report: Report) -> Iterator[RenderableType]:
     yield heading("What to change")
     if not urgent:
         yield Text(words.nothing(report))
-    yield from _listed(urgent)
+    yield from _listed(report, urgent)
     if optional:
         yield heading("Headroom (optional)")
-        yield from _listed(optional)
+        yield from _listed(report, optional)
     if any(r.predicted or r.verified for r in report.recommendations):
-        yield Padding(Text(_GAIN, "dim"), (1, 0, 0, 0))
+        bounds = [
+            r.predicted for r in report.recommendations if r.predicted and r.predicted.is_bound
+        ]
+        yield Padding(Text(_GAIN + (_BOUNDS if bounds else ""), "dim"), (1, 0, 0, 0))
 
 
-def _listed(ranked: Sequence[Recommendation]) -> Iterator[RenderableType]:
+def _listed(report: Report, ranked: Sequence[Recommendation]) -> Iterator[RenderableType]:
     for index, recommendation in enumerate(ranked):
         if index:
             yield Text()
-        yield _recommendation(recommendation)
+        yield _recommendation(report, recommendation)
 
 
-def _recommendation(recommendation: Recommendation) -> RenderableType:
+def _recommendation(report: Report, recommendation: Recommendation) -> RenderableType:
     body: list[RenderableType] = [Text(clean(recommendation.title), "bold")]
     if recommendation.change or recommendation.predicted or recommendation.verified:
         body += [_gain(recommendation), Text(_price(recommendation))]
-    body += [_evidence(recommendation.evidence), Text(clean(recommendation.advice))]
+    body += [_evidence(report, recommendation.evidence), Text(clean(recommendation.advice))]
     if recommendation.snippet.strip():
         body.append(_code(recommendation.snippet))
     if recommendation.choices:
@@ -98,22 +102,24 @@ def _price(recommendation: Recommendation) -> str:
     return f"effort: {effort} · safety: {safety}"
 
 
-def _evidence(evidence: Sequence[Evidence]) -> Table:
+def _evidence(report: Report, evidence: Sequence[Evidence]) -> Table:
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(overflow="fold")
     grid.add_column(justify="right", no_wrap=True)
     grid.add_column(overflow="fold")
     for item in evidence:
         value = quantity(item.value, item.unit)
-        grid.add_row(Text(clean(item.metric), "cyan"), Text(value), Text(_beside(item), "dim"))
+        grid.add_row(
+            Text(clean(item.metric), "cyan"), Text(value), Text(_beside(report, item), "dim")
+        )
     return grid
 
 
-def _beside(item: Evidence) -> str:
+def _beside(report: Report, item: Evidence) -> str:
     threshold = item.threshold
     parts = [
         None if threshold is None else f"threshold {quantity(threshold, item.unit)}",
-        None if item.where is None else f"in {clean(item.where)}",
+        None if item.where is None else f"in {log_words.place(report, item.where)}",
     ]
     return ", ".join(part for part in parts if part)
 

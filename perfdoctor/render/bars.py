@@ -18,7 +18,14 @@ from perfdoctor.render.axes import (
     say,
 )
 from perfdoctor.render.text import byte_unit, bytes_, clean, count_per_s, known, seconds, share
-from perfdoctor.report import ComparedConfiguration, Comparison, Recommendation, Report, StageStat
+from perfdoctor.report import (
+    ComparedConfiguration,
+    Comparison,
+    Prediction,
+    Recommendation,
+    Report,
+    StageStat,
+)
 from perfdoctor.stages import OTHER
 
 if TYPE_CHECKING:
@@ -111,7 +118,10 @@ def draw_gains(ax: Axes, report: Report) -> None:
     ax.axvline(1.0, color=GREY, lw=1)
     _gain_axis(ax, min(ends), max(ends))
     tried = any(r.verified is not None for r in ranked)
-    key = "\n● predicted   ◆ measured both ways here" if tried else ""
+    bound = any(r.predicted is not None and r.predicted.is_bound for r in ranked)
+    keys = ["● predicted   ◆ measured both ways here"] if tried else []
+    keys += ["hatched: somewhere in there"] if bound else []
+    key = "\n" + "   ".join(keys) if keys else ""
     ax.set_xlabel(f"throughput of the whole training, after ÷ before{key}")
     rows(ax, [_advice(r) for r in ranked], [words.short_gain(r) for r in ranked])
 
@@ -139,6 +149,9 @@ def _gain(ax: Axes, y: int, recommendation: Recommendation) -> list[float]:
     for record, colour, marker, offset in ((guess, BLUE, "o", -0.13), (trial, GREEN, "D", 0.13)):
         if record is None or record.speedup is None or not known(record.speedup):
             continue
+        if isinstance(record, Prediction) and record.is_bound and known(record.high):
+            drawn += _bound(ax, y + (offset if both else 0.0), record)
+            continue
         low = record.low if record.low is not None and known(record.low) else record.speedup
         high = record.high if record.high is not None and known(record.high) else record.speedup
         ends = [[max(0.0, record.speedup - low)], [max(0.0, high - record.speedup)]]
@@ -149,6 +162,12 @@ def _gain(ax: Axes, y: int, recommendation: Recommendation) -> list[float]:
         )  # fmt: skip
         drawn += [low, high, record.speedup]
     return drawn
+
+
+def _bound(ax: Axes, y: float, guess: Prediction) -> list[float]:
+    """No point, since nobody knows where it would lie: a bar from nothing to the most."""
+    ax.barh(y, guess.high - guess.low, 0.3, left=guess.low, fc="none", ec=BLUE, hatch="////", lw=1)
+    return [guess.low, guess.high]
 
 
 def _advice(recommendation: Recommendation) -> str:

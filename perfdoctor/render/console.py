@@ -10,19 +10,19 @@ from rich.padding import Padding
 from rich.panel import Panel
 from rich.text import Text
 
-from perfdoctor.render import words
+from perfdoctor.render import log_abstentions, words
 from perfdoctor.render.advice import recommendations, verdict
 from perfdoctor.render.encoding import encodable
 from perfdoctor.render.facts import Fact, fact_grid, heading, numbers
 from perfdoctor.render.log_console import log_parts, unread
 from perfdoctor.render.log_tables import runs_table
-from perfdoctor.render.log_words import from_log, how_to_measure
+from perfdoctor.render.log_words import from_log
 from perfdoctor.render.tables import comparison_table, stage_table
 from perfdoctor.render.text import clean, counted, number
 from perfdoctor.report import Comparison, Report
 
 _SKIPPED_SHOWN = 5
-_MISSING_SHOWN, _UNLOGGED_SHOWN = 4, 2
+_MISSING_SHOWN = 4
 
 
 def print_report(report: Report, console: Console, files: Sequence[Path] = ()) -> None:
@@ -113,9 +113,7 @@ def _abstained(report: Report) -> str:
     rules = counted(len(report.abstained), "rule")
     missing = list(dict.fromkeys(clean(rule.missing) for rule in report.abstained))
     if from_log(report):
-        measure = how_to_measure(report.abstained)
-        command = f"; to measure it: {measure[0]}" if measure else ""
-        return f"{rules} could not decide from this log: {_some(missing, _UNLOGGED_SHOWN)}{command}"
+        return "\n".join(log_abstentions.lines(report))
     why = "(perfdoctor bench --json shows why)"
     return f"{rules} could not decide {why}; missing: {_some(missing, _MISSING_SHOWN)}"
 

@@ -174,6 +174,10 @@ def _run_notes(
         yield Text(f"a wider terminal also shows: {', '.join(hidden)}", "dim")
     if len(comparison.best) > 1:
         yield Text("★ several are best: these logs cannot tell them apart")
+    for note in comparison.notes:
+        yield Text(note, "yellow")
     for row in rows:
+        if row.note is not None:
+            yield Text.assemble((f"{log_words.path(row.label)}: ", "yellow"), clean(row.note))
         if row.error is not None:
             yield Text.assemble((f"{log_words.path(row.label)}: ", "red"), clean(row.error))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from perfdoctor.record import LogFile, UnreadLine
+from perfdoctor.record import Hotspot, LogFile, UnreadLine
 from perfdoctor.render import words
 from perfdoctor.render.text import (
     clean,
@@ -19,11 +19,9 @@ from perfdoctor.render.text import (
     shorten,
 )
 from perfdoctor.report import (
-    Abstained,
     Economics,
     Epochs,
     Forecast,
-    Hotspot,
     Report,
     Stalls,
     Stat,
@@ -32,7 +30,15 @@ from perfdoctor.report import (
 
 LOG_KINDS = {"log", "trace"}
 #: What a log calls nothing of its own, as people call it.
-_PARTS = {"train": "training", "start_up": "start-up", "other": "rest of the step"}
+_PARTS = {
+    "train": "training",
+    "start_up": "start-up",
+    "other": "rest of the step",
+    "data_loading": "waiting for data",
+    "h2d_copy": "copies to the device",
+    "arch_step": "architecture step",
+    "checkpoint": "checkpoints",
+}
 #: Parts of a training that are worth knowing of; a log that times none of one is told to.
 _WORTH_KNOWING = ("data_loading", "validation", "checkpoint")
 _REASON_LENGTH, _PATH_LENGTH, _UNREAD_LENGTH = 110, 60, 90
@@ -126,7 +132,7 @@ def untimed_parts(report: Report) -> list[str]:
     seen |= set(report.stages)
     if report.epochs is not None and report.epochs.validation is not None:
         seen.add("validation")
-    return [name for name in _WORTH_KNOWING if name not in seen]
+    return [part(name) for name in _WORTH_KNOWING if name not in seen]
 
 
 def percentiles(stat: Stat) -> str:
@@ -165,9 +171,10 @@ def epochs(found: Epochs) -> Iterator[str]:
         return
     yield " · ".join([*parts, _each(found.time)])
     if found.validation is not None:
-        of_epoch = found.validation.p50_s / found.time.p50_s if found.time.p50_s > 0 else None
-        part = f", {share(of_epoch)} of an epoch" if known(of_epoch) else ""
-        yield f"validation takes {seconds(found.validation.p50_s)} each (p50){part}"
+        times = (
+            "" if found.validation.count == found.count else f", {found.validation.count:,} times"
+        )
+        yield f"validation takes {seconds(found.validation.p50_s)} each (p50){times}"
 
 
 def _each(time: Stat) -> str:
@@ -205,7 +212,9 @@ def best(found: Economics) -> str:
 def forecast(found: Forecast) -> str:
     """The time left, with its interval."""
     left = f"{counted(found.steps_left, clean(found.unit))} left: {seconds(found.left_s)}"
-    return f"{left} (95 % interval {seconds_interval((found.low_s, found.high_s))})"
+    interval = f"95 % interval {seconds_interval((found.low_s, found.high_s))}"
+    alone = "; of training alone, without validation" if found.training_only else ""
+    return f"{left} ({interval}{alone})"
 
 
 def hotspot(found: Hotspot) -> str:
@@ -255,11 +264,3 @@ def _speed(report: Report) -> Iterator[str]:
         yield in_unit(throughput.samples_per_s, "samples/s")
     elif throughput.tokens_per_s is not None:
         yield in_unit(throughput.tokens_per_s, "tokens/s")
-
-
-def how_to_measure(abstained: Sequence[Abstained]) -> list[str]:
-    """Commands that would measure what rules lacked, the most useful first."""
-    named = [rule.measure_with for rule in abstained]
-    commands = [command for command in named if command]
-    distinct = dict.fromkeys(commands)
-    return [clean(c) for c in sorted(distinct, key=lambda command: -commands.count(command))]

@@ -163,7 +163,9 @@ def share(value: float | None) -> str:
 
 
 def change(value: float) -> str:
-    """A relative change: "+12 %", "-4.2 %"."""
+    """A relative change: "+12 %", "-4.2 %", "less than 0.1 %"."""
+    if 0 < abs(value) < 0.001:
+        return "less than 0.1 %"
     return f"{'+' if value > 0 else '-' if value < 0 else ''}{share(abs(value))}"
 
 

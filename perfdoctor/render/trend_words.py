@@ -11,6 +11,8 @@ from perfdoctor.report import ChangePoint, Report, Trend
 #: Change points of one direction that are no further apart, as a part of the run, are one change.
 _ONE_CHANGE = 0.1
 _CHANGES_SAID = 3
+#: What differs by less is steady; of fewer values than this, a trend is hardly seen.
+_STEADY, _FEW = 0.05, 40
 #: A change is due to a restart if it is so many records away from one at most.
 _AT_RESTART = 5
 _SHAPES = {
@@ -32,14 +34,29 @@ def trend(report: Report) -> list[str]:
     more = len(changes) - _CHANGES_SAID
     if more > 0:
         changes = [*changes[:_CHANGES_SAID], f"and {counted(more, 'more change')} of speed"]
-    return changes or [_shape(found)]
+    return changes or [_shape(found, _values(report))]
 
 
-def _shape(found: Trend) -> str:
+def _steady(found: Trend, values: int) -> str:
+    """No change was found; where the ends differ all the same, it may hide in the noise."""
+    if not known(found.change) or abs(found.change) <= _STEADY:
+        return "steady"
+    few = values < _FEW
+    return "too few values to tell whether it changed" if few else "no change beyond its noise"
+
+
+def _values(report: Report) -> int:
+    """How many the trend rests on."""
+    names = ("step_s", "samples_per_s", "tokens_per_s", "epoch_s")
+    columns = (report.series.get(name, ()) for name in names)
+    return max(sum(value is not None for value in column) for column in columns)
+
+
+def _shape(found: Trend, values: int) -> str:
     last = in_unit(found.last, found.unit, bare=True)
     ends = f"{in_unit(found.first, found.unit)} at the start, {last} at the end"
     if found.shape == "steady":
-        return f"steady: {ends}"
+        return f"{_steady(found, values)}: {ends}"
     word = _SHAPES.get(found.shape, clean(found.shape))
     if found.shape != "periodic" and known(found.change):
         word = word.replace("changed", "rose" if found.change > 0 else "fell")

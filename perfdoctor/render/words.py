@@ -59,6 +59,10 @@ _UTILISATION = {
     "gpu_memory": ("GPU memory", "%"),
     "gpu_power_w": ("GPU power", "W"),
     "gpu_clock_mhz": ("GPU clock", "MHz"),
+    "gpu_temperature_c": ("GPU temperature", "°C"),
+    "gpu_memory_busy": ("GPU memory accessed", "%"),
+    "ram": ("host memory", "%"),
+    "swap_bytes": ("swap", "bytes"),
 }
 _LIMITS = {
     "compute": ("forward+backward runs", "matrix-product peak"),
@@ -212,8 +216,15 @@ def predicted(prediction: Prediction | None) -> str:
     """The gain as a model predicts it, with its interval."""
     if prediction is None:
         return "gain not predicted"
+    if prediction.is_bound:
+        return f"predicted {up_to(prediction)}, possibly nothing"
     gain = speedup_interval(prediction.speedup, prediction.low, prediction.high)
     return f"predicted {gain}"
+
+
+def up_to(prediction: Prediction) -> str:
+    """The gain where only its upper bound is known: "up to 5.00×"."""
+    return f"up to {speedup(prediction.high)}"
 
 
 def verified(trial: Trial) -> str:
@@ -236,6 +247,8 @@ def short_gain(recommendation: Recommendation) -> str:
         return f"{speedup_interval(trial.speedup, trial.low, trial.high)}\n{clean(trial.outcome)}"
     if guess is None:
         return "not predicted"
+    if guess.is_bound:
+        return f"{up_to(guess)}\npredicted"
     return f"{speedup_interval(guess.speedup, guess.low, guess.high)}\npredicted"
 
 

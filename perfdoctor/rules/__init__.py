@@ -38,7 +38,9 @@ class Rule(Protocol):
         thresholds: names and defaults; each has its source in the docstring.
 
     A rule that is only about some kinds of source has `sources`, a tuple of them ("log", "run",
-    ...); the engine does not ask it about others.
+    ...); the engine does not ask it about others. One that would be misled by a few records or
+    samples has `rests_on`, a tuple of "records" and `utilisation.NAME`: the engine looks whether a
+    log holds enough of them (`perfdoctor.rules.enough`).
     """
 
     code: ClassVar[str]
@@ -82,6 +84,30 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "perfdoctor.rules.log_loading:TrainingWaitsForData",
         "Training waits for data, and what is known of the loader does not tell why.",
     ),
+    "PD107": (
+        "perfdoctor.rules.run_loading:SlowSample",
+        "One line of the dataset takes most of the time for making batches.",
+    ),
+    "PD108": (
+        "perfdoctor.rules.run_loading:LoadingWaitsForStorage",
+        "Making a batch is waiting for a disk or a network, not computing.",
+    ),
+    "PD109": (
+        "perfdoctor.rules.run_loading:SlowCollate",
+        "Putting samples together into a batch takes a large part of making it.",
+    ),
+    "PD110": (
+        "perfdoctor.rules.run_waiting:BatchesMadeInLoop",
+        "Batches come from the script's own code, while the model waits.",
+    ),
+    "PD111": (
+        "perfdoctor.rules.run_waiting:ShardStalls",
+        "Now and then training waits long for data: a shard is opened while the loop stands still.",
+    ),
+    "PD112": (
+        "perfdoctor.rules.run_waiting:IteratorRemade",
+        "The DataLoader's iterator is made anew after a few steps.",
+    ),
     "PD201": (
         "perfdoctor.rules.transfer:PageableHostCopies",
         "Batches are copied to the GPU from pageable memory.",
@@ -114,6 +140,34 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "perfdoctor.rules.compiling:ModelNotCompiled",
         "The log says that a model on a GPU was not compiled.",
     ),
+    "PD209": (
+        "perfdoctor.rules.run_compute:AnomalyDetectionOn",
+        "Autograd's anomaly detection is on.",
+    ),
+    "PD210": (
+        "perfdoctor.rules.run_compute:DeterministicAlgorithms",
+        "Deterministic algorithms are asked for on a GPU.",
+    ),
+    "PD211": (
+        "perfdoctor.rules.run_compute:CudnnBenchmarkOff",
+        "cuDNN may not try which of its convolutions is fastest.",
+    ),
+    "PD212": (
+        "perfdoctor.rules.run_code:SlowLoss",
+        "The script's own loss takes a large part of the training.",
+    ),
+    "PD213": (
+        "perfdoctor.rules.run_code:GraphBuiltEachStep",
+        "The graph or its adjacency is built anew in every step.",
+    ),
+    "PD214": (
+        "perfdoctor.rules.run_code:PythonInTheLoop",
+        "Python of the training loop itself takes a visible part of the training.",
+    ),
+    "PD215": (
+        "perfdoctor.rules.run_code:CollectsEachStep",
+        "Memory is collected by hand so often that it takes a visible part of the training.",
+    ),
     "PD301": (
         "perfdoctor.rules.memory:MemoryNearLimit",
         "Training uses nearly all memory of the device.",
@@ -130,6 +184,10 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "perfdoctor.rules.host_memory:Swapping",
         "The host swaps memory out while the training runs.",
     ),
+    "PD305": (
+        "perfdoctor.rules.run_growth:MemoryGrows",
+        "The process's memory grows with every step.",
+    ),
     "PD401": (
         "perfdoctor.rules.optimizer:OptimizerNotFused",
         "The optimizer updates parameters one by one where it could update them together.",
@@ -141,6 +199,10 @@ BUILTIN: dict[str, tuple[str, str]] = {
     "PD403": (
         "perfdoctor.rules.search:SecondOrderArchitectureStep",
         "The architecture step differentiates through an unrolled weight update.",
+    ),
+    "PD404": (
+        "perfdoctor.rules.run_optimizer:OptimizerInPython",
+        "The optimizer is the script's own and updates parameters one by one in Python.",
     ),
     "PD501": (
         "perfdoctor.rules.frequency:ValidationTooFrequent",
@@ -157,6 +219,14 @@ BUILTIN: dict[str, tuple[str, str]] = {
     "PD504": (
         "perfdoctor.rules.past_best:TrainedPastBest",
         "A large part of the run came after its best epoch.",
+    ),
+    "PD505": (
+        "perfdoctor.rules.run_reporting:MetricsTooFrequent",
+        "Metrics are computed so often that they take a visible part of the training.",
+    ),
+    "PD506": (
+        "perfdoctor.rules.run_reporting:FiguresTooFrequent",
+        "Figures and images are drawn so often that it takes a visible part of the training.",
     ),
     "PD701": (
         "perfdoctor.rules.slowdown:ThroughputDrops",

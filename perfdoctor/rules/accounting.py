@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from perfdoctor.report import Evidence, Finding
+from perfdoctor.rules.enough import RECORDS
 from perfdoctor.rules.facts import Facts, Missing
 from perfdoctor.rules.logs import (
     RUN,
@@ -60,6 +61,7 @@ class UnexplainedGaps:
     cause: ClassVar[str] = "unexplained-gaps"
     thresholds: ClassVar[Mapping[str, float]] = {"share": 0.10, "high_share": 0.20}
     sources: ClassVar[tuple[str, ...]] = WHOLE_RUNS
+    rests_on: ClassVar[tuple[str, ...]] = (RECORDS,)
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if too large a part is unexplained."""
@@ -182,6 +184,7 @@ class LongWarmUp:
     cause: ClassVar[str] = "start-up"
     thresholds: ClassVar[Mapping[str, float]] = {"share": 0.05}
     sources: ClassVar[tuple[str, ...]] = WHOLE_RUNS
+    rests_on: ClassVar[tuple[str, ...]] = (RECORDS,)
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if starting takes too large a part of a run that is not short."""

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 from perfdoctor.report import Evidence, Finding, Prediction
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.gains import free_cores, from_probe, probe, probe_evidence, whole_cores
+from perfdoctor.rules.observed import is_run
+from perfdoctor.rules.run_threads import more_threads
 from perfdoctor.rules.wording import count, loader_snippet, on_cuda, percent
 
 _THREADS = "configuration.threads"
@@ -37,7 +39,8 @@ class CpuThreadsBelowUsableCores:
     ## How the gain is predicted
     Amdahl's law over the exposed shares that the probe affects, with its interval. Workers use
     the same cores: the work of both cannot exceed those that are free, and with workers the
-    lower end is no gain at all.
+    lower end is no gain at all. Without a probe, of an observed script, a range: 1.05 times as
+    fast, or as if four fifths of the computation were shared out, or all of it.
 
     ## When not to
     When several trainings share the machine. Small models gain nothing from more threads: then
@@ -56,6 +59,8 @@ class CpuThreadsBelowUsableCores:
         now, cores = int(facts.number(_THREADS)), whole_cores(facts)
         if on_cuda(facts) or now >= cores:
             return None
+        if is_run(facts) and not facts.has("probes.threads"):
+            return more_threads(facts, self.cause)
         measured = probe(facts, "threads")
         threads = min(cores, int(facts.number("probes.threads.details.threads")))
         if measured.low <= facts.threshold("probe_low") or threads <= now:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from perfdoctor.errors import first_line
 from perfdoctor.report import Abstained, Diagnosis, Finding, Report
 from perfdoctor.rules import Rule, catalogue
+from perfdoctor.rules.enough import require
 from perfdoctor.rules.facts import Facts, Missing
 from perfdoctor.rules.judging import inconclusive
 from perfdoctor.rules.logs import BENCH, RUN
@@ -76,8 +77,11 @@ def judge(rules: Iterable[Rule], facts: Facts, overrides: Mapping[str, float]) -
             _ask(rule, facts.with_thresholds(_thresholds(rule, overrides)), outcome)
         except Missing as missing:
             how = how_to_measure(facts, missing.path)
-            abstained = Abstained(rule=rule.code, missing=missing.path, measure_with=how)
-            outcome.abstained.append(abstained)
+            outcome.abstained.append(
+                Abstained(
+                    rule=rule.code, missing=missing.path, measure_with=how, reason=missing.reason
+                )
+            )
         except Exception as error:  # a rule may come from anyone
             name = f"rule {rule.code} {rule.name}"
             outcome.warnings.append(f"{name} failed and was left out: {first_line(error)}")
@@ -101,6 +105,7 @@ def _ask(rule: Rule, facts: Facts, outcome: Outcome) -> None:
     for path in rule.needs:
         if not facts.has(path):
             raise Missing(path)
+    require(facts, getattr(rule, "rests_on", ()))
     finding = rule.evaluate(facts)
     if finding is not None:
         outcome.found.append(Found(rule, finding))

@@ -8,7 +8,7 @@ from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts, Missing
 from perfdoctor.rules.gains import persistent
 from perfdoctor.rules.logs import workers
-from perfdoctor.rules.run_gains import up_to
+from perfdoctor.rules.run_gains import up_to_of_steps
 from perfdoctor.rules.wording import loader_snippet, percent, seconds
 from perfdoctor.stages import DATA_LOADING
 
@@ -84,6 +84,6 @@ def restart_in_log(facts: Facts, cause: str) -> Finding | None:
             Evidence(metric="epoch starts seen", value=seen.count, unit=""),
         ),
         cause=cause,
-        predicted=up_to(seen.share),
+        predicted=up_to_of_steps(facts, seen.share),
         confidence=(0.6 if known else 0.4) * (1.0 if seen.count > 1 else 0.6),
     )

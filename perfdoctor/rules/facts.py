@@ -16,11 +16,11 @@ LOG_KINDS = ("log", "trace")
 
 
 class Missing(Exception):  # noqa: N818 - not an error: the rule abstains
-    """A fact that was asked for and not measured."""
+    """A fact that was asked for and not measured; or why what was measured does not do."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, reason: str | None = None) -> None:
         super().__init__(path)
-        self.path = path
+        self.path, self.reason = path, reason
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from perfdoctor.report import Evidence, Finding
+from perfdoctor.rules.enough import RECORDS
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.logs import WHOLE_RUNS, Part, part_of_run, validation_part, whole_number
+from perfdoctor.rules.observed import is_run, less_often
 from perfdoctor.rules.run_gains import factor_for, rarer
+from perfdoctor.rules.run_reporting import factors, logging_in_run, told, with_line
 from perfdoctor.rules.wording import duration, grouped, percent
 from perfdoctor.stages import STAGES
 
@@ -55,11 +58,13 @@ class ValidationTooFrequent:
     cause: ClassVar[str] = VALIDATION_CAUSE
     thresholds: ClassVar[Mapping[str, float]] = {"share": 0.10}
     sources: ClassVar[tuple[str, ...]] = WHOLE_RUNS
+    rests_on: ClassVar[tuple[str, ...]] = (RECORDS,)
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if validation takes too large a share of the run."""
-        part, limit = validation_part(facts), facts.threshold("share")
-        if part.share <= limit:
+        observed, limit = is_run(facts), facts.threshold("share")
+        part = told(facts, "validation") if observed else validation_part(facts)
+        if part is None or part.share <= limit:
             return None
         factor = factor_for(part.share, limit, _FACTORS)
         saved = part.seconds * (1 - 1 / factor)
@@ -68,7 +73,7 @@ class ValidationTooFrequent:
             if part.count >= 2 * factor
             else f"1/{factor} of the samples"
         )
-        return Finding(
+        finding = Finding(
             stage="validation",
             title=f"Validation takes {percent(part.share)} of the run{_times(part)}",
             advice=f"Validate every {_nth(factor)} time, or on a part of the samples: {rare} "
@@ -79,11 +84,12 @@ class ValidationTooFrequent:
             "    validate(model)",
             evidence=_evidence("validation", part, limit),
             cause=self.cause,
-            predicted=rarer(part.share, factor),
+            predicted=less_often(part.share, factor) if observed else rarer(part.share, factor),
             confidence=0.7,
             effort="lines",
             safety="semantics",
         )
+        return with_line(facts, finding, "validation") if observed else finding
 
 
 class CheckpointTooFrequent:
@@ -123,17 +129,21 @@ class CheckpointTooFrequent:
     cause: ClassVar[str] = CHECKPOINT_CAUSE
     thresholds: ClassVar[Mapping[str, float]] = {"share": 0.05}
     sources: ClassVar[tuple[str, ...]] = WHOLE_RUNS
+    rests_on: ClassVar[tuple[str, ...]] = (RECORDS,)
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if saving, or the stalls that it explains, take too large a share."""
-        part, limit = part_of_run(facts, "checkpoint"), facts.threshold("share")
+        observed, limit = is_run(facts), facts.threshold("share")
+        part = told(facts, "checkpoint") if observed else part_of_run(facts, "checkpoint")
+        if part is None:
+            return None
         share = part.share
         if stalls_are_of(facts, part):
             share = max(share, min(1.0, facts.known("stalls.share") or 0.0))
         if share <= limit:
             return None
-        factor = factor_for(share, limit, _FACTORS)
-        return Finding(
+        factor = factor_for(share, limit, factors(facts, "checkpoint") if observed else _FACTORS)
+        finding = Finding(
             stage="checkpoint",
             title=f"Saving checkpoints takes {percent(share)} of the run{_times(part)}",
             advice=f"Save every {_nth(factor)} time, or in the background "
@@ -142,10 +152,11 @@ class CheckpointTooFrequent:
             snippet=f"if step % ({factor} * save_every) == 0:\n    save_checkpoint(model)",
             evidence=_evidence("checkpoints", part, limit),
             cause=self.cause,
-            predicted=rarer(share, factor),
+            predicted=less_often(share, factor) if observed else rarer(share, factor),
             confidence=0.7,
             effort="lines",
         )
+        return with_line(facts, finding, "checkpoint") if observed else finding
 
 
 class LoggingTooFrequent:
@@ -182,9 +193,12 @@ class LoggingTooFrequent:
     cause: ClassVar[str] = "logging"
     thresholds: ClassVar[Mapping[str, float]] = {"share": 0.05}
     sources: ClassVar[tuple[str, ...]] = WHOLE_RUNS
+    rests_on: ClassVar[tuple[str, ...]] = (RECORDS,)
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if these together take too large a share of the run."""
+        if is_run(facts):
+            return logging_in_run(facts, self.cause)
         part, limit = part_of_run(facts, *_REPORTING), facts.threshold("share")
         if part.share <= limit:
             return None
@@ -209,11 +223,17 @@ _REPORTING = ("logging", "metrics", "visualisation", "visualization", "plotting"
 
 
 def stalls_are_of(facts: Facts, part: Part) -> bool:
-    """Whether regular stalls come about as often as this part of the run."""
+    """Whether regular stalls come about as often as this part of the run.
+
+    A log that does not tell how often it was done tells how long it took in all.
+    """
     period, count = facts.known("stalls.period_steps"), facts.known("stalls.count")
     if period is None or not count or count < 2:
         return False
-    return 1 / _AS_OFTEN <= part.count / count <= _AS_OFTEN
+    stalled_s = count * (facts.known("stalls.excess_s") or 0.0)
+    counted = part.count > 1
+    ratio = part.count / count if counted or stalled_s <= 0 else part.seconds / stalled_s
+    return 1 / _AS_OFTEN <= ratio <= _AS_OFTEN
 
 
 def _times(part: Part) -> str:
@@ -234,8 +254,11 @@ def _log_interval(facts: Facts, factor: int) -> tuple[str, dict[str, Any]]:
 
 
 def _evidence(name: str, part: Part, limit: float) -> tuple[Evidence, ...]:
-    return (
+    """How often only where it is known: a part that was counted once may be a sum."""
+    found = (
         Evidence(metric=f"{name}, of the run", value=part.share, unit="share", threshold=limit),
         Evidence(metric=f"{name}, in all", value=part.seconds, unit="s"),
-        Evidence(metric="times", value=part.count, unit=""),
     )
+    if part.count < 2:
+        return found
+    return (*found, Evidence(metric="times", value=part.count, unit=""))

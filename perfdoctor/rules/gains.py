@@ -17,6 +17,8 @@ from perfdoctor.pipeline_model import (
 from perfdoctor.record import Floats
 from perfdoctor.report import Evidence, Prediction
 from perfdoctor.rules.facts import Facts, Missing
+from perfdoctor.rules.logs import training_share
+from perfdoctor.rules.observed import beside_steps, is_run, of_training
 from perfdoctor.rules.steadiness import median_half_width
 from perfdoctor.stats import amdahl, relative_half_width
 
@@ -69,7 +71,7 @@ def from_probe(facts: Facts, measured: ProbeFacts) -> Prediction:
 
 def from_less_work(facts: Facts, stage: str, left: float) -> Prediction:
     """Only `left` (a share) of a stage's work remains; exact but for the stage's own share."""
-    share = facts.number(f"stages.{stage}.share")
+    share = facts.number(f"stages.{stage}.share") * training_share(facts)
     error = share * _half_width(facts, f"stages.{stage}")
     shares = (share, max(0.0, share - error), min(1.0, share + error))
     speedups = [1 / (1 - s * (1 - left)) for s in shares]
@@ -77,15 +79,19 @@ def from_less_work(facts: Facts, stage: str, left: float) -> Prediction:
 
 
 def loader_model(facts: Facts) -> LoaderModel:
-    """The pipeline model of this run. Raises `Missing` where the loader was not measured."""
-    workers = int(facts.number("configuration.num_workers"))
+    """The pipeline model of this run. Raises `Missing` where the loader was not measured.
+
+    Of an observed script without workers, or without a DataLoader, the waits are the batches.
+    """
+    in_loop = is_run(facts) and not facts.known("configuration.num_workers")
+    workers = 0 if in_loop else int(facts.number("configuration.num_workers"))
     wait_s = np.nan_to_num(facts.series("data_loading_s"))
-    batch_s = _batch_s(facts)
+    batch_s = wait_s if in_loop else _batch_s(facts)
     consume_s = np.maximum(0.0, facts.series("step_s") - wait_s)
     return LoaderModel(
         batch_s=batch_s,
         consume_s=consume_s,
-        batch_cpu_s=facts.number("loader.batch_cpu_s"),
+        batch_cpu_s=_batch_cpu_s(facts, batch_s, in_loop),
         compute_cpu_s=_compute_cpu_s(facts, float(consume_s.mean())),
         cores=free_cores(facts),
         workers=workers,
@@ -106,12 +112,13 @@ def from_loader(facts: Facts, model: LoaderModel, workers: int, prefetch: int) -
     now_s = min(modelled_s, measured_s)
     then = predict(model, workers, prefetch, persistent=persistent(facts) or not model.workers)
     known = 1 + min(_UNKNOWN_HALF_WIDTH, median_half_width(facts))
-    return Prediction(
+    predicted = Prediction(
         speedup=now_s / then.estimate_s,
         low=now_s / then.pessimistic_s / known,
         high=max(modelled_s, measured_s) / then.optimistic_s * known,
         model="pipeline",
     )
+    return of_training(predicted, beside_steps(facts))
 
 
 def step_now(facts: Facts, model: LoaderModel) -> StepPrediction:
@@ -182,8 +189,27 @@ def _batch_s(facts: Facts) -> Floats:
     return batch_s[np.isfinite(batch_s)]
 
 
+def _batch_cpu_s(facts: Facts, batch_s: Floats, in_loop: bool) -> float:
+    """A script's own batches count as computed where that was not measured.
+
+    The part of the usual batch that is computing is taken for all of them.
+    """
+    if not in_loop:
+        return facts.number("loader.batch_cpu_s")
+    mean_s = float(batch_s.mean())
+    cpu_s, usual_s = facts.known("loader.batch_cpu_s"), facts.known("loader.batch.p50_s")
+    if cpu_s is None or not usual_s:
+        return mean_s
+    return mean_s * min(1.0, cpu_s / usual_s)
+
+
 def _compute_cpu_s(facts: Facts, consume_s: float) -> float:
-    """Without what idle threads spin away while the loop waits for data."""
+    """Without what idle threads spin away while the loop waits for data.
+
+    Where an observed script's processor time is not known, all its threads count as busy.
+    """
+    if is_run(facts) and not facts.has("steps.cpu_s"):
+        return facts.number("configuration.threads") * consume_s
     cpu_s = facts.number("steps.cpu_s")
     if not facts.has("configuration.threads"):
         return cpu_s

@@ -21,7 +21,8 @@ from perfdoctor.rules.logs import (
 from perfdoctor.rules.wording import percent
 from perfdoctor.stages import DATA_LOADING, FORWARD
 
-_MEAN, _P50 = "utilisation.gpu.mean", "utilisation.gpu.p50"
+_GPU = "utilisation.gpu"
+_MEAN, _P50 = f"{_GPU}.mean", f"{_GPU}.p50"
 
 
 class GpuUnderused:
@@ -68,6 +69,7 @@ class GpuUnderused:
         "unused_percent": 2.0,
     }
     sources: ClassVar[tuple[str, ...]] = WHOLE_RUNS
+    rests_on: ClassVar[tuple[str, ...]] = (_GPU,)
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires below the low threshold; it is a fault below the other, or if data is late."""
@@ -125,6 +127,7 @@ class GpuSaturated:
     cause: ClassVar[str] = "gpu-saturated"
     thresholds: ClassVar[Mapping[str, float]] = {"busy_percent": 95.0}
     sources: ClassVar[tuple[str, ...]] = WHOLE_RUNS
+    rests_on: ClassVar[tuple[str, ...]] = (_GPU,)
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires as an option if the median is above the threshold."""

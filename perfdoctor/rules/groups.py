@@ -108,8 +108,14 @@ def stage_columns(facts: Facts) -> dict[str, Floats]:
             columns[stage] = np.nan_to_num(values)[timed]
     step_s = step_s[timed]
     if columns:
-        columns[OTHER] = np.maximum(0.0, step_s - np.sum(list(columns.values()), axis=0))
+        within = [v for stage, v in columns.items() if not _between(facts, stage)]
+        columns[OTHER] = np.maximum(0.0, step_s - np.sum(within, axis=0))
     return columns
+
+
+def _between(facts: Facts, stage: str) -> bool:
+    path = f"stages.{stage}.between"
+    return facts.has(path) and facts.flag(path)
 
 
 def _column(facts: Facts, name: str) -> Floats:

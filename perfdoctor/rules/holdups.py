@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from perfdoctor.report import Diagnosis, Finding
+from perfdoctor.report import Diagnosis
 from perfdoctor.rules.facts import Facts, Missing
+from perfdoctor.rules.frequency import stalls_are_of
 from perfdoctor.rules.groups import (
     COMPUTE,
     GROUPS,
     OVERHEAD,
     Split,
     each_tenth,
-    group_of,
     whole_run,
 )
-from perfdoctor.rules.judging import BOTTLENECK_SHARE, SUSPECT_SHARE, WORTHWHILE, smoothed
+from perfdoctor.rules.judging import BOTTLENECK_SHARE, smoothed
 from perfdoctor.rules.logs import TRAIN, Part, unexplained_part, validation_part, wall_parts
+from perfdoctor.rules.waits import waiting
 from perfdoctor.rules.wording import duration, listed, percent, seconds, stage_words
 from perfdoctor.stages import DATA_LOADING
 
@@ -61,14 +61,20 @@ class Holdup:
     weight: float
 
 
-def held_up_by(facts: Facts, findings: Sequence[Finding]) -> list[Holdup]:
-    """Groups with a share that makes them a bottleneck."""
+def held_up_by(facts: Facts, least: float = BOTTLENECK_SHARE) -> list[Holdup]:
+    """Groups with at least this share of what they are a part of."""
     split, parts = whole_run(facts), told_parts(facts)
     groups = [*_step_groups(facts, split, parts), *_run_groups(facts, split, parts)]
-    left = unexplained(facts)
-    found = [g for g in groups if g.share >= _floor(g.name, findings)]
-    # what is smaller than the unexplained part needs a share of its own weight
-    return [g for g in found if g.share >= BOTTLENECK_SHARE or not left or g.share > left.share]
+    return [g for g in groups if g.share >= least]
+
+
+def takes(group: Holdup) -> str:
+    """Such as "validation takes 13 % of the run" and "waiting for data takes 18 % of each step"."""
+    whole = "each step" if group.of == "step" else "the run"
+    if group.name == "input":
+        return f"waiting for data takes {percent(group.share)} of {whole}"
+    names = listed([_STAGE_WORDS.get(s, stage_words(s)) for s in group.stages])
+    return f"{names} take{'s' if len(group.stages) == 1 else ''} {percent(group.share)} of {whole}"
 
 
 def _step_groups(facts: Facts, split: Split, parts: dict[str, Part]) -> list[Holdup]:
@@ -77,13 +83,24 @@ def _step_groups(facts: Facts, split: Split, parts: dict[str, Part]) -> list[Hol
     if TRAIN in parts:
         steps_share = min(1.0, sum(parts[n].share for n in (TRAIN, DATA_LOADING) if n in parts))
     found = []
-    for name, share in split.groups.items():
+    for name, whole in split.groups.items():
+        share = _usual_wait(facts, whole, parts) if name == "input" else whole
         if name == COMPUTE or (name == OVERHEAD and not _traced(facts)):
             continue
         part_s = None if step_s is None else share * step_s
         stages = tuple(split.members(name))
         found.append(Holdup(name, stages, share, "step", part_s, step_s, share * steps_share))
     return found
+
+
+def _usual_wait(facts: Facts, share: float, parts: dict[str, Part]) -> float:
+    """Less the stalls, if these are another part of the wall clock that lies in the loop's wait."""
+    others = [parts[name] for name in ("validation", "checkpoint") if name in parts]
+    if not any(stalls_are_of(facts, part) for part in others):
+        return share
+    with suppress(Missing):
+        return waiting(facts).usual
+    return share
 
 
 def _traced(facts: Facts) -> bool:
@@ -106,17 +123,6 @@ def _run_groups(facts: Facts, split: Split, parts: dict[str, Part]) -> list[Hold
     return found
 
 
-def _floor(group: str, findings: Sequence[Finding]) -> float:
-    """Less than usual makes a bottleneck where mending it surely brings something."""
-    sure = [
-        f
-        for f in findings
-        if f.predicted is not None and not f.optional and group_of(f.stage) == group
-        and f.predicted.low > 1.0 and f.predicted.speedup >= WORTHWHILE
-    ]  # fmt: skip
-    return SUSPECT_SHARE if sure else BOTTLENECK_SHARE
-
-
 def held_up(facts: Facts, group: Holdup) -> Diagnosis:
     """The verdict where this group is the bottleneck."""
     return Diagnosis(
@@ -124,12 +130,15 @@ def held_up(facts: Facts, group: Holdup) -> Diagnosis:
         bottleneck=group.stages[0],
         share=group.share,
         confidence=_how_sure(facts, group),
-        summary=_sentence(group),
+        summary=_sentence(facts, group),
+        of=group.of,
     )
 
 
-def _sentence(group: Holdup) -> str:
+def _sentence(facts: Facts, group: Holdup) -> str:
     on_step = group.of == "step"
+    if group.name == "input" and (long := _long_waits(facts)) is not None:
+        return long
     words = _STEP_SENTENCES if on_step else _RUN_SENTENCES
     whole = "each step" if on_step else "the run"
     template = words.get(group.name, "{Stages} takes {share} of " + whole + "{times}.")
@@ -141,6 +150,27 @@ def _sentence(group: Holdup) -> str:
     return template.format(
         share=percent(group.share), times=times, Stages=names[:1].upper() + names[1:]
     )
+
+
+def _long_waits(facts: Facts) -> str | None:
+    """Where the usual step does not wait."""
+    with suppress(Missing):
+        wait = waiting(facts)
+        if wait.mostly_stalls:
+            irregular = facts.known("stalls.period_steps") is None
+            when = "at the start of epochs" if _at_start(facts) else (
+                "now and then" if irregular else "at regular distances"
+            )  # fmt: skip
+            return (
+                f"Training waits for data: {percent(wait.share)} of the time of all steps, most "
+                f"of it in long waits {when}; the usual step hardly waits."
+            )
+    return None
+
+
+def _at_start(facts: Facts) -> bool:
+    path = "stalls.at_epoch_start"
+    return facts.has(path) and facts.get(path) is True
 
 
 def _how_sure(facts: Facts, group: Holdup) -> float:

@@ -111,6 +111,7 @@ class Swapping:
     cause: ClassVar[str] = _CAUSE
     thresholds: ClassVar[Mapping[str, float]] = {"used_gib": 1.0, "grown_gib": 0.25}
     sources: ClassVar[tuple[str, ...]] = WHOLE_RUNS
+    rests_on: ClassVar[tuple[str, ...]] = (_SWAP,)
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if much is swapped out and it grew, or the memory is full."""

@@ -10,16 +10,20 @@ from perfdoctor.rules.epoch_start import workers_restart
 from perfdoctor.rules.facts import Facts, Missing
 from perfdoctor.rules.frequency import CHECKPOINT_CAUSE, VALIDATION_CAUSE, stalls_are_of
 from perfdoctor.rules.logs import RUN, WHOLE_RUNS, wall_parts
-from perfdoctor.rules.run_gains import up_to
+from perfdoctor.rules.observed import is_run
+from perfdoctor.rules.run_gains import up_to_of_steps
 from perfdoctor.rules.trends import shape
+from perfdoctor.rules.waits import data_in_stalls
 from perfdoctor.rules.wording import grouped, seconds
-from perfdoctor.stages import OTHER
+from perfdoctor.stages import DATA_LOADING, OTHER
 
 _P99, _P50 = "steps.time.p99_s", "steps.time.p50_s"
 #: Micro-batches of one optimizer step: the last of each is longer, and has to be.
 _ACCUMULATION = "configuration.gradient_accumulation"
 #: A p99 means nothing in fewer samples.
 _FEWEST_STEPS = 100
+#: More than this part of the added time makes a stall one of waiting for data.
+_MOSTLY = 0.5
 
 
 class PeriodicStalls:
@@ -59,6 +63,8 @@ class PeriodicStalls:
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if regular stalls take too large a share."""
+        if is_run(facts) and data_in_stalls(facts) > _MOSTLY:
+            return None  # PD111 names the line
         share, limit = facts.known("stalls.share"), facts.threshold("share")
         if share is None:
             facts.number(_P50)  # steps were timed and none stalled, or nothing is known
@@ -69,7 +75,7 @@ class PeriodicStalls:
         each_s = facts.known("stalls.excess_s") or 0.0
         what, cause = _likely(facts)
         return Finding(
-            stage=OTHER,
+            stage=DATA_LOADING if data_in_stalls(facts) > _MOSTLY and cause is None else OTHER,
             title=f"{often} takes {seconds(each_s) if each_s > 0 else 'much'} longer: {what}",
             advice="Look what the script does then, and do it less often or in the background. "
             f"`{RUN}` names it.",
@@ -77,7 +83,7 @@ class PeriodicStalls:
             snippet="",
             evidence=_evidence(facts, share, limit, each_s),
             cause=cause or self.cause,
-            predicted=up_to(min(1.0, share)),
+            predicted=up_to_of_steps(facts, min(1.0, share)),
             confidence=0.6,
             effort="lines",
         )
@@ -142,7 +148,7 @@ class SlowTail:
             snippet="",
             evidence=tuple(evidence),
             cause=self.cause,
-            predicted=None if tail is None else up_to(tail),
+            predicted=None if tail is None else up_to_of_steps(facts, tail),
             confidence=0.5,
             effort="lines",
         )
@@ -171,7 +177,10 @@ def _likely(facts: Facts) -> tuple[str, str | None]:
         parts = {}
     for name, cause in (("checkpoint", CHECKPOINT_CAUSE), ("validation", VALIDATION_CAUSE)):
         if name in parts and stalls_are_of(facts, parts[name]):
-            return f"{name}s come as often", cause
+            counted = parts[name].count > 1
+            return f"{name}s {'come as often' if counted else 'take as long in all'}", cause
+    if data_in_stalls(facts) > _MOSTLY:
+        return "it waits for data; another file, or something done while the loop waits?", None
     return "checkpoint, evaluation or logging?", None
 
 

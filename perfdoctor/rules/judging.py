@@ -32,6 +32,17 @@ def best_gain(findings: Sequence[Finding], group: str) -> float:
     return max(gains, default=1.0)
 
 
+def mended_stage(findings: Sequence[Finding], group: str) -> str | None:
+    """The stage in `group` where most is gained; None where no fault is known to be in it."""
+    faults = [
+        f
+        for f in findings
+        if f.predicted is not None and not f.optional and group_of(f.stage) == group
+    ]
+    best = max(faults, key=lambda f: f.predicted.speedup if f.predicted else 0.0, default=None)
+    return None if best is None else best.stage
+
+
 def smoothed(agreeing: int, parts: int) -> float:
     """Laplace's rule of succession: no finite number of agreements makes certain."""
     return (agreeing + 1) / (parts + 2)

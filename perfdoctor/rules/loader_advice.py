@@ -10,6 +10,7 @@ from perfdoctor.pipeline_model import LoaderModel, best_workers, predict
 from perfdoctor.report import Evidence, Prediction
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.gains import from_loader, whole_cores
+from perfdoctor.rules.observed import is_run
 from perfdoctor.rules.wording import percent
 
 LOADER_CAUSE = "loader-throughput"
@@ -79,9 +80,12 @@ def loader_evidence(facts: Facts) -> tuple[Evidence, ...]:
     """What every rule about the loader's throughput rests on."""
     limit = facts.thresholds.get("exposed_share")
     share = facts.number(WAIT_SHARE)
+    of_batch = "loader.batch.p50_s"
+    if is_run(facts) and not facts.has(of_batch):  # made in the loop: the wait is the batch
+        of_batch = "stages.data_loading.p50_s"
     return (
         Evidence(metric="wait for data", value=share, unit="share of step", threshold=limit),
-        Evidence(metric="time to make a batch", value=facts.number("loader.batch.p50_s"), unit="s"),
+        Evidence(metric="time to make a batch", value=facts.number(of_batch), unit="s"),
         Evidence(metric="workers", value=facts.number(WORKERS), unit=""),
         Evidence(metric="usable cores", value=facts.number("environment.cores_usable"), unit=""),
     )

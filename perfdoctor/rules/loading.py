@@ -19,6 +19,8 @@ from perfdoctor.rules.loader_advice import (
     remarks,
 )
 from perfdoctor.rules.log_loading import without_workers
+from perfdoctor.rules.observed import is_run
+from perfdoctor.rules.run_batches import io_bound, wait_of
 from perfdoctor.rules.wording import count, loader_snippet, percent
 from perfdoctor.stages import DATA_LOADING
 
@@ -80,6 +82,8 @@ class SynchronousDataLoading:
         if facts.from_log and not facts.has("loader"):
             return None if facts.number(WORKERS) != 0 else without_workers(facts)
         share = facts.number(WAIT_SHARE)
+        if is_run(facts) and (io_bound(facts) or wait_of(facts).mostly_stalls):
+            return None  # PD108 and PD111 know better
         if facts.number(WORKERS) > 0 or share < facts.threshold("exposed_share"):
             return None
         model, ahead = loader_model(facts), prefetch_factor(facts)

@@ -7,19 +7,20 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from perfdoctor.report import Evidence, Finding
-from perfdoctor.rules.facts import Facts
+from perfdoctor.rules.enough import RECORDS, require
+from perfdoctor.rules.facts import Facts, Missing
 from perfdoctor.rules.gains import persistent, whole_cores
 from perfdoctor.rules.loader_advice import LOADER_CAUSE
 from perfdoctor.rules.logs import (
     BENCH,
+    RUN,
     TRY_IT,
     WHOLE_RUNS,
-    data_share,
-    known_data_share,
     ram_is_full,
     workers,
 )
-from perfdoctor.rules.run_gains import up_to
+from perfdoctor.rules.run_gains import up_to_of_steps
+from perfdoctor.rules.waits import Wait, waiting
 from perfdoctor.rules.wording import count, loader_snippet, percent
 from perfdoctor.stages import DATA_LOADING
 
@@ -29,6 +30,10 @@ _IN_A_WORKER = 1.2
 _MOST_UNSEEN = 4
 #: More workers than this are not named as a cure: then a batch has to become cheaper.
 _MANY = 32
+#: Long waits that take less of the steps' time are not mentioned.
+_WORTH_A_WORD = 0.05
+#: PD704's, which looks at the same steps.
+TAIL_CAUSE = "slow-tail"
 
 
 class TrainingWaitsForData:
@@ -45,7 +50,8 @@ class TrainingWaitsForData:
     augmentation.
 
     ## Evidence and threshold
-    The share of the steps that waits for the next batch.
+    The share of the steps that waits for the next batch. Long waits at regular distances or at
+    the start of epochs are not counted: PD703 and PD104 speak of those.
     - `warn_share` = 0.1 (source: MLPerf Storage passes a system whose accelerator is busy for
       90 % of the time; PyTorch's TensorBoard plug-in already warns from 5 %)
     - `high_share` = 0.2 (source: xprof and TraceML call it high)
@@ -57,6 +63,7 @@ class TrainingWaitsForData:
 
     ## How the gain is predicted
     Amdahl's law gives a bound: no more than if nothing were waited for, and possibly nothing.
+    Training counts as the part of the run that it is. Advice is ranked by the geometric middle.
 
     ## When not to
     Where the wait is for another process: a rank that is slower than the others shows as waiting
@@ -70,37 +77,76 @@ class TrainingWaitsForData:
     cause: ClassVar[str] = LOADER_CAUSE
     thresholds: ClassVar[Mapping[str, float]] = {"warn_share": 0.10, "high_share": 0.20}
     sources: ClassVar[tuple[str, ...]] = WHOLE_RUNS
+    rests_on: ClassVar[tuple[str, ...]] = (RECORDS,)
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if the loop waits, it has workers or may have, and their work is not known."""
-        share, now = data_share(facts), workers(facts)
-        measured = facts.has("loader.batch.p50_s")
-        if measured or now == 0 or share < facts.threshold("warn_share"):
+        wait, now, least = waiting(facts), workers(facts), facts.threshold("warn_share")
+        share = wait.usual
+        if facts.has("loader.batch.p50_s") or now == 0 or wait.share < least:
             return None
+        if share < least:
+            return None if _told_by_others(facts) else _long_waits(wait, least)
         high = share >= facts.threshold("high_share")
         wanted = None if now is None else _enough(facts, now, share)
         return Finding(
             stage=DATA_LOADING,
-            title=f"Training waits for data: {percent(share)} of each step",
+            title=f"Training waits for data: {percent(share)} of each step{_besides(wait)}",
             advice=_more_workers(facts, now, wanted)
             + f" `{BENCH}` measures the loader and tells which of these it is.",
             change={},
             snippet="" if wanted is None else loader_snippet(facts, num_workers=wanted),
             evidence=_evidence(share, now, facts.threshold("high_share" if high else "warn_share")),
             cause=self.cause,
-            predicted=up_to(share),
+            predicted=up_to_of_steps(facts, share),
             confidence=0.6 if high else 0.5,
         )
 
 
+def _told_by_others(facts: Facts) -> bool:
+    """PD104 and PD703 speak of long waits that come regularly."""
+    at_start = facts.has("stalls.at_epoch_start") and facts.get("stalls.at_epoch_start") is True
+    return at_start or facts.known("stalls.period_steps") is not None
+
+
+def _besides(wait: Wait) -> str:
+    return "" if wait.stalled < _WORTH_A_WORD else ", and now and then for long"
+
+
+def _long_waits(wait: Wait, limit: float) -> Finding:
+    """The usual step does not wait: more workers are no cure."""
+    return Finding(
+        stage=DATA_LOADING,
+        title=f"A few long waits for data take {percent(wait.stalled)} of the time of all steps",
+        advice="The usual step hardly waits, so more workers bring little. Look what these steps "
+        "have in common: opening a file or a shard, a shared disk, something else that runs while "
+        f"the loop waits. `{RUN}` tells.",
+        change={},
+        snippet="",
+        evidence=(
+            Evidence(metric="in long waits", value=wait.stalled, unit="share of steps"),
+            Evidence(
+                metric="wait for data", value=wait.share, unit="share of steps", threshold=limit
+            ),
+        ),
+        cause=TAIL_CAUSE,
+        confidence=0.4,
+        effort="lines",
+    )
+
+
 def without_workers(facts: Facts) -> Finding | None:
     """PD101 on a log: how long a batch takes is known from the wait, but not how many cores."""
-    share = known_data_share(facts)
-    if share is None:
+    try:
+        wait = waiting(facts)
+    except Missing as missing:
+        if missing.reason is not None:
+            raise
         return _unknown_wait(facts)
-    limit = facts.threshold("exposed_share")
+    require(facts, (RECORDS,))
+    share, limit = wait.usual, facts.threshold("exposed_share")
     if share < limit:
-        return None
+        return None if wait.share < limit or _told_by_others(facts) else _long_waits(wait, limit)
     enough = min(_most_workers(facts), math.ceil(_IN_A_WORKER * share / max(1e-3, 1 - share)))
     change = _workers_change(facts, enough)
     return Finding(
@@ -114,7 +160,7 @@ def without_workers(facts: Facts) -> Finding | None:
         snippet=loader_snippet(facts, **change),
         evidence=_evidence(share, 0, limit),
         cause=LOADER_CAUSE,
-        predicted=up_to(share),
+        predicted=up_to_of_steps(facts, share),
         confidence=0.7,
     )
 

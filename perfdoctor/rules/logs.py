@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from perfdoctor.rules.enough import too_few_samples
 from perfdoctor.rules.facts import LOG_KINDS, Facts, Missing
 
 #: Kinds of source that cover a whole training and not a few steps of it.
@@ -28,6 +29,15 @@ _BEYOND = 1e9
 #: A wall clock of which so much is unexplained is not accounted for at all.
 _ONLY_A_TOTAL = 0.95
 _WAIT_SHARE = "stages.data_loading.share"
+_OVERLAPS = (
+    "the log's time for data is as long as its steps or longer, so it overlaps them or means "
+    "something else"
+)
+#: Parts of the wall clock that are training steps, or parts of them.
+_IN_STEPS = (
+    TRAIN, "data_loading", "h2d_copy", "forward", "loss", "backward", "optimizer", "arch_step",
+    "communication",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -105,12 +115,31 @@ def data_share(facts: Facts) -> float:
     share = facts.known(_WAIT_SHARE)
     if share is not None:
         return min(1.0, max(0.0, share))
+    if facts.has("series.data_loading_s"):  # printed, and summed up as no stage
+        raise Missing(_WAIT_SHARE, _OVERLAPS)
     parts = wall_parts(facts) if facts.has("wall") else {}
     if "data_loading" not in parts:
         raise Missing(_WAIT_SHARE)
-    waiting_s = parts["data_loading"].seconds
-    steps_s = waiting_s + (parts[TRAIN].seconds if TRAIN in parts else 0.0)
-    return waiting_s / steps_s if TRAIN in parts and steps_s > 0 else parts["data_loading"].share
+    told = [parts[name].seconds for name in _IN_STEPS if name in parts]
+    return (
+        parts["data_loading"].seconds / sum(told) if len(told) > 1 else parts["data_loading"].share
+    )
+
+
+def training_share(facts: Facts) -> float:
+    """The part of the run that is training steps, their waits included; 1 where it is unknown.
+
+    What nothing in the log explains counts as none.
+    """
+    if not facts.from_log:
+        return 1.0  # a benchmark times steps alone; an observed run's stages are of all of it
+    parts = wall_parts(facts) if facts.has("wall.total_s") else {}
+    if parts and any(name in parts for name in _IN_STEPS):
+        return min(1.0, sum(parts[name].share for name in _IN_STEPS if name in parts))
+    try:
+        return 1 - validation_part(facts).share
+    except Missing:
+        return 1.0
 
 
 def known_data_share(facts: Facts) -> float | None:
@@ -135,6 +164,7 @@ def whole_number(facts: Facts, path: str, least: int = 1) -> int | None:
 def ram_share(facts: Facts) -> float | None:
     """The host's memory in use (p95 of the samples, or the most seen); None if unknown."""
     percent = facts.known("utilisation.ram.p95")
+    percent = None if too_few_samples(facts, "utilisation.ram") else percent
     return facts.known("memory.host_used_share") if percent is None else percent / 100
 
 
@@ -158,6 +188,7 @@ def device_memory_share(facts: Facts) -> float | None:
     Not `gpu_memory_busy`: that counts how often the memory was accessed.
     """
     percent = facts.known("utilisation.gpu_memory.p95")
+    percent = None if too_few_samples(facts, "utilisation.gpu_memory") else percent
     share = facts.known("memory.peak_share")
     return percent / 100 if share is None and percent is not None else share
 

@@ -124,6 +124,7 @@ class MemoryUnderused:
         "gpu_percent": 50.0,
         "waiting_share": 0.20,
     }
+    rests_on: ClassVar[tuple[str, ...]] = ("utilisation.gpu",)
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires on a GPU with room that waits for nothing else."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from perfdoctor.report import Evidence, Finding
+from perfdoctor.rules.enough import RECORDS
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.logs import WHOLE_RUNS, whole_number
 from perfdoctor.rules.wording import duration, grouped, percent
@@ -49,6 +50,7 @@ class TrainedPastBest:
     cause: ClassVar[str] = "trained-past-best"
     thresholds: ClassVar[Mapping[str, float]] = {"after_best": 0.30}
     sources: ClassVar[tuple[str, ...]] = WHOLE_RUNS
+    rests_on: ClassVar[tuple[str, ...]] = (RECORDS,)
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if much came after the best epoch and stopping would have saved some of it."""

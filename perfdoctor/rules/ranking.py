@@ -58,7 +58,9 @@ def consistent(recommendations: Sequence[Recommendation]) -> list[Recommendation
 
 
 def _below(finding: Finding, min_speedup: float) -> bool:
-    return finding.predicted is not None and finding.predicted.speedup < min_speedup
+    """Of an upper bound all of it counts: what cannot reach the threshold is not worth a try."""
+    guess = finding.predicted
+    return guess is not None and (guess.high if guess.is_bound else guess.speedup) < min_speedup
 
 
 def _weighed(found: Found) -> Found:

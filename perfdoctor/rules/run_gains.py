@@ -1,8 +1,19 @@
-"""Gains over a whole run: Amdahl's law over shares of its steps or of its wall clock."""
+"""Gains over a whole run: Amdahl's law over shares of its steps or of its wall clock.
+
+A speed-up is always that of the whole training, so a share of the steps counts as much as steps
+are a part of the run.
+"""
 
 from __future__ import annotations
 
+import math
+
 from perfdoctor.report import Prediction
+from perfdoctor.rules.facts import Facts
+from perfdoctor.rules.logs import training_share
+
+#: The name of the model where nothing but an upper bound is known.
+UPPER_BOUND = "amdahl-upper-bound"
 
 #: A log's shares rest on rounded times and on averages, so a gain from them may be off by a
 #: quarter of the share, as far as an unknown interval counts elsewhere.
@@ -12,9 +23,18 @@ _MOST = 0.99
 
 
 def up_to(share: float) -> Prediction:
-    """The most that can be gained where `share` of the time went away: between nothing and that."""
+    """The most that can be gained where `share` of the run went away: between nothing and that.
+
+    Nobody knows where between, and a bound is no estimate: `speedup`, by which advice is ranked,
+    is the geometric middle of no gain and all of it.
+    """
     most = 1 / (1 - min(_MOST, max(0.0, share)))
-    return Prediction(speedup=most, low=1.0, high=most, model="amdahl-bound")
+    return Prediction(speedup=math.sqrt(most), low=1.0, high=most, model=UPPER_BOUND)
+
+
+def up_to_of_steps(facts: Facts, share: float) -> Prediction:
+    """The same where `share` of the time of the steps went away."""
+    return up_to(share * training_share(facts))
 
 
 def rarer(share: float, factor: float) -> Prediction:

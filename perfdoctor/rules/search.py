@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from perfdoctor.report import Evidence, Finding
+from perfdoctor.rules.enough import RECORDS, require
 from perfdoctor.rules.facts import Facts, Missing
 from perfdoctor.rules.gains import from_less_work, from_probe, probe, probe_evidence
 from perfdoctor.rules.logs import wall_parts, whole_number
+from perfdoctor.rules.observed import is_run
 from perfdoctor.rules.run_gains import factor_for, rarer
+from perfdoctor.rules.run_search import second_order_in_run
 from perfdoctor.rules.wording import duration, percent
 from perfdoctor.stages import ARCH_STEP
 
@@ -59,6 +62,7 @@ class ArchitectureStepTooFrequent:
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if there is an architecture step and it takes too large a share."""
         wanted = facts.threshold("share")
+        require(facts, (RECORDS,))
         if not facts.has("stages.arch_step"):
             return _of_the_run(facts, wanted)
         share = facts.number(_SHARE)
@@ -111,7 +115,9 @@ class SecondOrderArchitectureStep:
     weights.
 
     ## How the gain is predicted
-    Amdahl's law over the share of the architecture step, with the interval of the probe.
+    Amdahl's law over the share of the architecture step, with the interval of the probe. Without
+    one, of an observed script whose lines copy or unroll the model: the step becomes as long as
+    one forward and backward pass of the training step.
 
     ## When not to
     It changes the search. DARTS reports slightly worse architectures in first order (CIFAR-10
@@ -130,6 +136,8 @@ class SecondOrderArchitectureStep:
         share = _arch_share(facts)
         if share is None:
             return None
+        if is_run(facts) and not facts.has("probes.arch_first_order"):
+            return second_order_in_run(facts, self.cause)
         if share <= facts.threshold("share") or facts.number("configuration.arch_order") != 2:
             return None
         measured = probe(facts, "arch_first_order")

@@ -8,7 +8,9 @@ from typing import ClassVar
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.logs import RUN, WHOLE_RUNS
-from perfdoctor.rules.run_gains import up_to
+from perfdoctor.rules.observed import is_run
+from perfdoctor.rules.run_gains import up_to_of_steps
+from perfdoctor.rules.run_growth import slower_in_run
 from perfdoctor.rules.trends import (
     DEGRADED,
     Fall,
@@ -50,6 +52,7 @@ class ThroughputDrops:
 
     ## How the gain is predicted
     A bound: no more than if the whole run had gone as fast as its first tenth, possibly nothing.
+    Of an observed script, whose growing stage is known: half of that, nine tenths, or all of it.
 
     ## When not to
     Where the work itself grows on purpose: longer sequences or larger images as training goes on,
@@ -69,7 +72,8 @@ class ThroughputDrops:
         least = facts.threshold("fall")
         fall = lasting_fall(facts, least)
         if fall is not None:
-            return _fallen(facts, fall, least)
+            found = _fallen(facts, fall, least)
+            return slower_in_run(facts, found) if is_run(facts) else found
         passed = passing_fall(facts, least)
         if passed is None:
             return None
@@ -164,7 +168,7 @@ def _fallen(facts: Facts, fall: Fall, least: float) -> Finding:
         else "running_loss += loss.item()  # not `+= loss`, which keeps graphs",
         evidence=evidence,
         cause=_CAUSE,
-        predicted=None if lost is None or lost <= 0 else up_to(lost),
+        predicted=None if lost is None or lost <= 0 else up_to_of_steps(facts, lost),
         confidence=0.7,
         effort="lines",
     )

@@ -21,6 +21,7 @@ from perfdoctor.rules.judging import (
     WORTHWHILE,
     best_gain,
     inconclusive,
+    mended_stage,
     smoothed,
 )
 from perfdoctor.rules.steadiness import median_half_width
@@ -58,7 +59,7 @@ _SENTENCES = {
 def verdict(facts: Facts, findings: Sequence[Finding]) -> Diagnosis:
     """What holds the training up. Thresholds and their sources are beside the constants above."""
     if facts.from_log or not facts.has("steps"):
-        return verdict_on_log(facts, findings)
+        return verdict_on_log(facts)
     split = whole_run(facts)
     steps = int(facts.number("steps.count"))
     if steps < FEWEST_STEPS:
@@ -134,6 +135,9 @@ def _computing(
     else:
         word, text = "healthy", f"No bottleneck found: {text}, and little else holds it up."
     stages = [] if word == "healthy" else split.members(COMPUTE)
+    mended = mended_stage(findings, COMPUTE)
+    if word == "compute-bound" and mended in stages:
+        stages = [mended]
     return Diagnosis(
         verdict=word,
         bottleneck=stages[0] if stages else "none",

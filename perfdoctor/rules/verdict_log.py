@@ -6,21 +6,22 @@ training that was not measured is not called healthy.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from perfdoctor.report import Diagnosis, Finding
-from perfdoctor.rules.facts import Facts
+from perfdoctor.report import Diagnosis
+from perfdoctor.rules.enough import too_few_records, too_few_samples
+from perfdoctor.rules.facts import Facts, Missing
 from perfdoctor.rules.groups import (
     COMPUTE,
     Split,
     each_tenth,
     whole_run,
 )
-from perfdoctor.rules.holdups import held_up, held_up_by, told_parts, unexplained
+from perfdoctor.rules.holdups import Holdup, held_up, held_up_by, takes, told_parts, unexplained
 from perfdoctor.rules.judging import (
+    BOTTLENECK_SHARE,
     SUSPECT_SHARE,
     inconclusive,
     smoothed,
@@ -30,7 +31,7 @@ from perfdoctor.rules.logs import (
     TRAIN,
     UNEXPLAINED,
     Part,
-    known_data_share,
+    data_share,
 )
 from perfdoctor.rules.trends import (
     DEGRADED,
@@ -57,15 +58,22 @@ _TELLING = (0.05, 0.995)
 _SATURATED = 95.0
 
 
-def verdict_on_log(facts: Facts, findings: Sequence[Finding]) -> Diagnosis:
-    """What holds the training up, as far as its log tells."""
+def verdict_on_log(facts: Facts) -> Diagnosis:
+    """What holds the training up, as far as its log tells.
+
+    Something is called the bottleneck from `BOTTLENECK_SHARE` on, if it is the largest of what the
+    log times besides the computation, and larger than what nothing in the log explains.
+    """
     untimed = _untimed(facts)
     if untimed is not None:
         return inconclusive(untimed)
+    few = too_few_records(facts)
+    if few is not None:
+        return inconclusive(f"Too little to go on: {few}.")
     fall = lasting_fall(facts, DEGRADED) or epochs_slowed(facts, DEGRADED)
     if fall is not None:
         return _degrading(facts, fall)
-    leader = max(held_up_by(facts, findings), key=lambda g: g.weight, default=None)
+    leader = max(held_up_by(facts), key=lambda g: g.weight, default=None)
     left = unexplained(facts)
     if left is not None and left.share > max(_MOSTLY, leader.weight if leader else 0.0):
         return inconclusive(
@@ -126,6 +134,7 @@ def _degrading(facts: Facts, fall: Fall) -> Diagnosis:
         share=whole_run(facts).stages.get(named, 0.0) if named else 0.0,
         confidence=max(slower_since_start(facts), _TESTED_CONFIDENCE if fall.tested else 0.0),
         summary=f"{fall.sentence()}{why}.",
+        of="step",
     )
 
 
@@ -146,19 +155,41 @@ def _stalls(facts: Facts) -> str:
 
 
 def _without_stalls(facts: Facts) -> Diagnosis:
-    split, waiting, left = whole_run(facts), known_data_share(facts), unexplained(facts)
+    most = max(held_up_by(facts, SUSPECT_SHARE), key=lambda g: g.weight, default=None)
+    found = _computing_or_unknown(facts, most)
+    if most is None:
+        return found
+    if found.bottleneck == "none":  # the rest is not split, so nothing is known to be larger
+        return inconclusive(f"{_below_the_floor(most)} {_unsplit(facts)}")
+    return replace(found, summary=f"{found.summary} {_below_the_floor(most)}")
+
+
+def _below_the_floor(most: Holdup) -> str:
+    words = takes(most)
+    return (
+        f"{words[:1].upper()}{words[1:]}, the most of what the log times besides the training "
+        f"itself; from {percent(BOTTLENECK_SHARE)} on it would be called the bottleneck."
+    )
+
+
+def _computing_or_unknown(facts: Facts, most: Holdup | None) -> Diagnosis:
+    split, left = whole_run(facts), unexplained(facts)
     if split.computing_timed:
-        return _computing(facts, split)
-    if waiting is not None:
-        takes = f"waiting for data takes {percent(waiting)} of each step"
-        worth = ", which is worth mending all the same" if waiting >= SUSPECT_SHARE else ""
+        return _computing(facts, split, most)
+    try:
+        share = data_share(facts)
+    except Missing as missing:
+        if missing.reason is not None:
+            return inconclusive(f"{missing.reason[:1].upper()}{missing.reason[1:]}.")
+    else:
         return _compute_bound(
-            f"Loading is not the bottleneck: {takes}{worth}. What the rest of it goes into the "
-            f"log does not tell; `{RUN}` would.",
+            f"Loading is not the bottleneck: waiting for data takes {percent(share)} of each "
+            f"step. What the rest of it goes into the log does not tell; `{RUN}` would.",
             left,
         )
     busy = facts.known("utilisation.gpu.p50")
-    if busy is not None and busy > _SATURATED:
+    few = too_few_samples(facts, "utilisation.gpu")
+    if busy is not None and busy > _SATURATED and few is None:
         return _compute_bound(
             f"The GPU is busy {busy:.0f} % of the time, so it waits for little else. What it "
             f"computes the log does not tell; `{RUN}` would.",
@@ -167,7 +198,7 @@ def _without_stalls(facts: Facts) -> Diagnosis:
     return inconclusive(_unsplit(facts))
 
 
-def _computing(facts: Facts, split: Split) -> Diagnosis:
+def _computing(facts: Facts, split: Split, most: Holdup | None) -> Diagnosis:
     """The log times the computation itself."""
     share = split.groups.get(COMPUTE, 0.0)
     if share < _MOSTLY:
@@ -181,8 +212,8 @@ def _computing(facts: Facts, split: Split) -> Diagnosis:
         bottleneck=split.members(COMPUTE)[0],
         share=share,
         confidence=smoothed(sum(agreeing), len(agreeing)),
-        summary=f"{percent(share)} of each step is the model's own computation, and nothing else "
-        "that the log times holds it up.",
+        summary=f"{percent(share)} of each step is the model's own computation"
+        + (", and nothing else that the log times holds it up." if most is None else "."),
     )
 
 

@@ -9,6 +9,9 @@ from perfdoctor.report import Evidence, Finding, Prediction
 from perfdoctor.rules.epoch_start import restart_in_log
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.gains import persistent, whole_cores
+from perfdoctor.rules.observed import beside_steps, is_run, of_training
+from perfdoctor.rules.run_batches import io_bound
+from perfdoctor.rules.run_waiting import remade
 from perfdoctor.rules.wording import count, loader_snippet, percent, seconds
 from perfdoctor.stages import DATA_LOADING
 
@@ -53,7 +56,7 @@ class MoreWorkersThanCores:
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if there are more workers than cores, and the cores are not known to idle."""
         workers, cores = int(facts.number(_WORKERS)), whole_cores(facts)
-        if workers <= cores:
+        if workers <= cores or io_bound(facts):
             return None
         busy = _cores_busy(facts)
         if busy is not None and busy < facts.threshold("cores_busy"):
@@ -121,6 +124,8 @@ class WorkersRestartedEachEpoch:
             return restart_in_log(facts, self.cause)
         if facts.number(_WORKERS) < 1 or persistent(facts):
             return None
+        if is_run(facts) and ((facts.known("epochs.count") or 0) < 2 or remade(facts)):
+            return None  # nothing is started anew, or PD112 says why
         steps = facts.number("epochs.steps_per_epoch")
         start_s = facts.number("epochs.start.p50_s") - _first_batch_s(facts)
         epoch_s = steps * facts.number("steps.time.p50_s") + max(0.0, start_s)
@@ -163,6 +168,8 @@ def _cores_busy(facts: Facts) -> float | None:
 def _first_batch_s(facts: Facts) -> float:
     """What the first batch of an epoch takes with workers that are there: nothing is prefetched."""
     paths = ("loader.batch.p50_s", "stages.data_loading.p50_s")
+    if is_run(facts):  # its workers may not have been seen
+        return max(facts.known(paths[0]) or 0.0, facts.number(paths[1]))
     return max(facts.number(path) for path in paths)
 
 
@@ -175,9 +182,10 @@ def _without_start(facts: Facts, steps: float) -> Prediction:
     def speedup(start: str, step_s: float) -> float:
         return 1 + max(0.0, start_s[start] - first_s) / (steps * step_s)
 
-    return Prediction(
+    predicted = Prediction(
         speedup=speedup("p50_s", median_s),
         low=speedup("min_s", max(median_s, mean_s)),
         high=speedup("max_s", min(median_s, mean_s)),
         model="amdahl-exact",
     )
+    return of_training(predicted, beside_steps(facts))

@@ -164,15 +164,15 @@ def log_interval_changes() -> None:
 @sample
 def two_runs() -> None:
     """Two runs appended to one file, the second with a larger batch."""
-    sheet = Sheet("traps/two_runs.log", "generic", restarts=1)
+    sheet = Sheet("traps/two_runs.log", "generic", restarts=0)
     for start, batch in (("2024-03-04 09:00:00", 32), ("2024-03-05 17:30:00", 64)):
         loop = Loop(clock=FastClock(start), epochs=1, batches=400, batch_size=batch, data=0.02)
         loop.compute = 0.25
         sheet.clock = loop.clock
         sheet.line(f"{sheet.dated(fraction=',')} INFO Namespace(batch_size={batch}, epochs=1)")
         each(sheet, loop, 10, lambda step, mean, data, loop=loop: said(sheet, loop, step, mean))
-    del sheet.values["samples_per_s"]
-    sheet.finish(loop)
+    sheet.values["samples_per_s"] = sheet.values["samples_per_s"][40:]  # the last run counts
+    sheet.finish(loop, records=40)
 
 
 def _rank(rank: int) -> Sheet:

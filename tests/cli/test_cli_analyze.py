@@ -13,6 +13,7 @@ import pytest
 
 from perfdoctor import schema
 from perfdoctor.cli import run
+from perfdoctor.cli.progress import shown_progress
 from perfdoctor.report import Report
 
 #: The trainer_state.json of a run that was killed while it wrote it.
@@ -149,6 +150,12 @@ def test_one_unreadable_file_among_many_is_reported(elsewhere, capsys):
         (lambda folder: (folder / "d").mkdir(), ["d"], "log-folder-empty"),
         (lambda folder: imagenet(folder / "t.log"), ["t.log", "--format", "nonsense"],
          "format-unknown"),
+        (lambda folder: imagenet(folder / "t.log"), ["t.log", "--format", "nvidia_dmon"],
+         "format-gives-nothing"),
+        (lambda folder: (folder / "b.png").write_bytes(bytes(range(256)) * 40),
+         ["b.png", "--format", "csv"], "log-binary"),
+        (lambda folder: imagenet(folder / "t.log"), ["t.log", "--pattern", "no {step:d} so"],
+         "template-fits-nothing"),
         (lambda folder: imagenet(folder / "t.log"), ["t.log", "--pattern", "no fields"],
          "template-without-fields"),
         (lambda folder: (folder / "t.gz").write_bytes(b"\x1f\x8b\x08broken"), ["t.gz"],
@@ -235,3 +242,9 @@ def test_a_report_of_earlier_is_shown_again(elsewhere, capsys):
     path.rename("before.json")
     assert analyze("before.json", "--no-plots") == 0
     assert "pytorch_imagenet" in capsys.readouterr().out
+
+
+def test_terminal_escapes_of_a_file_s_name_do_nothing_while_it_is_read(capsys):
+    with shown_progress(quiet=False) as progress:
+        progress("reading we\x1b[31mird\nname.log", 0.0, 0.0)
+    assert "\x1b" not in capsys.readouterr().err

@@ -55,3 +55,8 @@ def test_lines_end_as_on_any_system_and_huge_ones_are_not_looked_at() -> None:
 
 def test_a_column_is_read_cell_by_cell() -> None:
     assert list(numbers(["1 %", "2 %", "1 %"])) == [1, 2, 1]
+
+
+@pytest.mark.parametrize("cell", ["1e308", "-1e300", "inf", "nan"])
+def test_a_number_that_no_counter_reaches_is_none(cell: str) -> None:
+    assert math.isnan(number(cell))

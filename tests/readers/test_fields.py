@@ -142,3 +142,29 @@ def test_every_role_of_a_line_occurs_once_and_can_be_read(line: str) -> None:
     roles = [field.role for field in analyse(line, Dialect()).fields]
     assert len(roles) == len(set(roles))
     fields(line)
+
+
+def test_steps_beside_what_an_episode_gave_are_those_of_the_game() -> None:
+    found = fields("global_step=217, episodic_return=21.0")
+    assert found["env_steps"] == 217
+    assert "step" not in found
+
+
+def test_a_counter_of_updates_beside_an_episode_counts_the_training() -> None:
+    found = fields("Updates 10, num timesteps 20480, FPS 153, episode reward 20.1")
+    assert (found["step"], found["env_steps"], found["samples_per_s"]) == (10, 20480, 153)
+
+
+def test_a_time_of_steps_told_by_name_is_believed_beside_an_episode() -> None:
+    found = fields("episode: 5, episode steps: 337, steps per second: 192, episode reward: 3.0")
+    assert (found["step"], found["steps_per_s"]) == (337, 192)
+
+
+def test_a_bar_over_the_steps_of_a_game_tells_samples() -> None:
+    found = fields("Epoch #1: 500it [00:40, 1244.5it/s, env_step=500, len=20, n/ep=7, rew=2.0]")
+    assert found["samples_per_s"] == 1244.5
+    assert not {"step", "steps_per_s"} & set(found)
+
+
+def test_a_command_that_a_shell_shows_measures_nothing() -> None:
+    assert not fields("+ srun --mem=0 -N 1 -n 1 -w node66 sleep 30")

@@ -50,6 +50,15 @@ def test_the_reason_says_what_was_recognised(run_of: Callable[..., Run]) -> None
     )
 
 
+@pytest.mark.parametrize("name", ["generic", "csv", "json_lines", "nvidia_smi_csv", "timm_text"])
+def test_no_format_of_text_takes_what_is_binary(
+    reading_of: Callable[..., Reading], name: str
+) -> None:
+    with pytest.raises(PerfdoctorError, match="neither text nor") as caught:
+        reading_of(bytes(range(256)) * 40, "x.bin", format_name=name)
+    assert caught.value.slug == "log-binary"
+
+
 def test_text_of_no_known_form_is_read_in_general(run_of: Callable[..., Run]) -> None:
     log = run_of(PLAIN).logs[0]
     assert log.format == "generic"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from perfdoctor import schema
 from perfdoctor.errors import PerfdoctorError
+from perfdoctor.readers import templates
 from perfdoctor.readers.gathering import Gathered, gather
 
 NOON = datetime(2024, 5, 1, 12, 0, 0)
@@ -121,7 +123,7 @@ def test_of_two_runs_each_gets_the_samples_of_its_own_time(tmp_path: Path) -> No
     assert set(first.utilisation["gpu"]) == {11.0}
     assert set(second.utilisation["gpu"]) == {99.0}
     for run in (first, second):
-        assert run.warnings == ()
+        assert not any(".csv" in warning for warning in run.warnings)
         assert len(run.logs) == 2
 
 
@@ -129,7 +131,60 @@ def test_samples_cannot_be_placed_where_the_log_has_no_times(tmp_path: Path) -> 
     plain = "".join(f"step {i} step_time 0.25 s\n" for i in range(20))
     [run] = collected(write(tmp_path, a_log=plain, smi_csv=smi())).runs
     assert run.utilisation["gpu"].size == 40
-    assert any("no times to compare" in note for note in run.notes)
+    said = "a.log has no dates to find its samples in smi.csv by: all of them count."
+    assert said in run.notes
+
+
+def test_samples_without_times_are_said_to_have_none(tmp_path: Path) -> None:
+    dmon = (
+        "# gpu   pwr  temp    sm   mem   enc   dec\n"
+        + "    0   111    83    25     7     0     0\n" * 9
+    )
+    [run] = collected(write(tmp_path, a_log=log(), b_txt=dmon)).runs
+    said = "b.txt does not tell when its samples were taken: all of them count."
+    assert said in run.notes
+
+
+def test_samples_alone_tell_how_long_they_were_taken(tmp_path: Path) -> None:
+    [run] = collected(write(tmp_path, smi_csv=smi())).runs
+    assert run.wall_s == 390
+    assert run.started_at == NOON.replace(tzinfo=timezone.utc).timestamp()
+
+
+def test_bytes_of_memory_are_no_percentage_of_use(tmp_path: Path) -> None:
+    [run] = collected(write(tmp_path, a_log=log(), smi_csv=smi())).runs
+    assert "memory_bytes" not in run.utilisation
+
+
+def asked(*paths: Path, **how: Any) -> Gathered:
+    return gather([str(path) for path in paths], lambda what, done, total: None, **how)
+
+
+def test_a_file_that_a_format_says_nothing_about_is_left_out(tmp_path: Path) -> None:
+    folder = write(tmp_path, a_csv="step,step_time\n1,0.5\n2,0.5\n", b_log="hello\n" * 30)
+    found = asked(folder / "a.csv", folder / "b.log", format_name="csv")
+    assert [run.name for run in found.runs] == ["a.csv"]
+    [left_out] = found.skipped
+    assert left_out.reason == "nothing in it can be read as csv, which --format asks for"
+
+
+def test_a_file_that_a_template_does_not_fit_is_read_with_a_warning(tmp_path: Path) -> None:
+    folder = write(tmp_path, a_log=log(), b_log="<7> zeit 41\n" * 30)
+    own = templates.parse("pattern", ("<{step:d}> zeit {step_time_ms:f}",))
+    found = asked(folder / "a.log", folder / "b.log", own=[own], templates=own.templates)
+    first, second = found.runs
+    said = "a.log: no line gives a value by the template '<{step:d}> zeit {step_time_ms:f}'"
+    assert f"{said}; it was read as generic" in first.warnings
+    assert second.source.format == "pattern"
+    assert not any("by the template" in warning for warning in second.warnings)
+
+
+def test_a_template_is_tried_on_all_of_a_file_not_on_its_head_alone(tmp_path: Path) -> None:
+    far = "warming up\n" * 150_000 + "<7> zeit 41\n" * 30 + "cooling down\n" * 20_000
+    folder = write(tmp_path, a_log=far)
+    own = templates.parse("pattern", ("<{step:d}> zeit {step_time_ms:f}",))
+    [run] = asked(folder / "a.log", own=[own], templates=own.templates).runs
+    assert run.source.format == "pattern"
 
 
 def test_samples_alone_are_a_run_without_steps(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from perfdoctor.readers.fields import analyse
 from perfdoctor.readers.files import Head
 from perfdoctor.readers.forms import FORMS
 from perfdoctor.readers.headers import header_above
-from perfdoctor.readers.kinds import dialect_of
+from perfdoctor.readers.labels import label_of
 from perfdoctor.readers.lexer import Dialect, tokens
 from perfdoctor.readers.lines import LONGEST_LINE, chunks
 from perfdoctor.readers.records import Reading
@@ -27,8 +27,8 @@ from perfdoctor.readers.settings_in_logs import printed_settings
 from perfdoctor.readers.structured import read_csv, read_json_lines
 from perfdoctor.readers.templates import parse
 from perfdoctor.readers.text import read_text
+from perfdoctor.readers.text_kinds import dialect_of
 from perfdoctor.readers.units import unit_at
-from perfdoctor.readers.vocabulary import label_of
 
 Within = Callable[[float], AbstractContextManager[None]]
 
@@ -150,7 +150,7 @@ def test_names_above_a_table_are_looked_for_in_linear_time(within: Within) -> No
 def test_tables_are_read_in_linear_time(within: Within) -> None:
     def work(line: str) -> None:
         with suppress(PerfdoctorError):
-            read_csv("x", f"{line}\n1,2\n{line}\n", {})
+            read_csv("x", [f"{line}\n1,2\n{line}\n".encode()], {})
 
     check(within, 3, work)
 

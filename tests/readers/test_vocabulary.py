@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from perfdoctor.readers.labels import Meaning, label_of
 from perfdoctor.readers.units import unit_of
-from perfdoctor.readers.vocabulary import Meaning, label_of, meaning_of
+from perfdoctor.readers.vocabulary import meaning_of
 
 
 def meaning(
@@ -153,3 +154,35 @@ def test_any_name_means_something_or_nothing(name: str, unit: str) -> None:
         for clock in (True, False):
             found = meaning(name, unit, integer=integer, clock=clock)
             assert found is None or (found.role and found.scale > 0)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["sys_mem_size", "total memory", "GPU memory limit", "available_memory", "free GPU memory",
+     "max memory size"],
+)  # fmt: skip
+def test_what_memory_a_machine_has_is_none_that_was_taken(name: str) -> None:
+    found = meaning(name, "GB")
+    assert found is None or found.role != "memory_bytes"
+
+
+@pytest.mark.parametrize(
+    "name", ["max mem", "total memory allocated", "peak memory size", "memory"]
+)
+def test_memory_that_was_taken_is_told_by_its_name(name: str) -> None:
+    assert meaning(name, "GB") == Meaning("memory_bytes", 2.0**30)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["timesteps", "total_timesteps", "num_frames", "env_steps", "num_env_steps",
+     "num_steps_sampled", "agent steps"],
+)  # fmt: skip
+def test_steps_of_an_environment_are_none_of_the_training(name: str) -> None:
+    assert meaning(name, integer=True) == Meaning("env_steps")
+
+
+@pytest.mark.parametrize("name", ["rollout/ep_rew_mean", "ep_len_mean", "ep_return"])
+def test_what_is_told_of_episodes_counts_no_epochs(name: str) -> None:
+    found = meaning(name)
+    assert found is None or found.role.startswith("metric:")

@@ -5,22 +5,35 @@ from dataclasses import replace
 from pathlib import Path
 
 import log_cases as cases
+import numpy as np
 import pytest
-from builders import make_diagnosis, make_log_file, make_log_report, make_stages, make_wall
+from builders import (
+    make_diagnosis,
+    make_log_file,
+    make_log_report,
+    make_recommendation,
+    make_stages,
+    make_wall,
+)
 from printing import one_line, printed
 from rich.cells import cell_len
 
 from perfdoctor.record import LogFile
+from perfdoctor.render.log_abstentions import fact_words
 from perfdoctor.render.log_words import now, place
 from perfdoctor.report import (
     Abstained,
     ChangePoint,
     Epochs,
+    Evidence,
+    Forecast,
     Hotspot,
+    Prediction,
     Report,
     Stalls,
     Throughput,
     Trend,
+    Usage,
 )
 
 WIDTHS = (80, 100, 140)
@@ -179,7 +192,7 @@ def test_changes_far_apart_are_told_one_by_one_and_the_fourth_is_counted() -> No
 @pytest.mark.parametrize(
     ("shape", "said"),
     [
-        ("steady", "steady: 100 samples/s at the start, 50 at the end"),
+        ("steady", "no change beyond its noise: 100 samples/s at the start, 50 at the end"),
         ("drift", "Throughput fell gradually: 100 samples/s at the start, 50 at the end (-50 %)"),
         ("decay", "Throughput kept falling: 100 samples/s at the start"),
         ("periodic", "Throughput goes up and down at regular distances: 100 samples/s"),
@@ -187,6 +200,17 @@ def test_changes_far_apart_are_told_one_by_one_and_the_fourth_is_counted() -> No
 )
 def test_a_trend_without_change_points_is_told_by_its_shape(shape: str, said: str) -> None:
     assert said in changed(shape=shape)
+
+
+def test_ends_that_differ_in_a_short_run_are_not_called_steady() -> None:
+    trend = Trend(first=100.0, last=130.0, change=0.3, shape="steady")
+    report = make_log_report(
+        step_s=np.linspace(0.1, 0.13, 12), throughput=Throughput(samples_per_s=100.0, trend=trend)
+    )
+    said = one_line(printed(report))
+    assert "too few values to tell whether it changed: 100 samples/s at the start, 130" in said
+    same = Throughput(samples_per_s=100.0, trend=replace(trend, last=101.0, change=0.01))
+    assert "steady: 100 samples/s" in one_line(printed(replace(report, throughput=same)))
 
 
 def test_speeding_up_is_not_called_falling() -> None:
@@ -286,21 +310,81 @@ def test_of_hundreds_of_settings_the_known_and_a_few_are_shown() -> None:
     assert "option_5 5, and 294 more" in text
 
 
-def test_rules_that_abstain_take_two_lines_and_name_the_command() -> None:
+def test_what_a_log_lacks_is_said_in_words_with_the_command_that_measures_it() -> None:
+    paths = ("configuration.num_workers", "environment.device", "memory.peak_share", "wall.total_s")
+    lacking = [
+        Abstained(rule=f"PD{n}", missing=path, measure_with="perfdoctor run train.py")
+        for n, path in enumerate(paths * 2)
+    ]
+    lacking.append(Abstained(rule="PD9", missing="loader.batch", measure_with="perfdoctor bench"))
+    text = one_line(printed(make_log_report(abstained=tuple(lacking))))
+    assert (
+        "8 rules could not decide, since the log does not tell: how many workers load the data; "
+        "the device; how much memory the training takes; and 1 more fact "
+        "(perfdoctor run train.py measures it)"
+    ) in text
+    assert (
+        "1 rule could not decide, since the log does not tell: how the loader works "
+        "(perfdoctor bench measures it)"
+    ) in text
+
+
+def test_what_was_measured_and_does_not_do_is_said_with_its_reason() -> None:
+    few = "only 1 sample, at least 10 are needed"
     abstained = tuple(
-        Abstained(
-            rule=f"PD{n}", missing=f"fact.number_{n % 9}",
-            measure_with="perfdoctor bench" if n % 3 else "perfdoctor run train.py",
-        )
-        for n in range(40)
-    )  # fmt: skip
-    text = printed(make_log_report(abstained=abstained))
-    lines = text[text.index("40 rules") :].splitlines()
-    assert len(lines) <= 2
-    assert one_line("\n".join(lines)) == (
-        "40 rules could not decide from this log: fact.number_0; fact.number_1; and 7 more; "
-        "to measure it: perfdoctor bench"
+        Abstained(rule=rule, missing="utilisation.gpu", reason=few) for rule in ("PD206", "PD207")
     )
+    text = one_line(printed(make_log_report(abstained=abstained)))
+    assert f"PD206, PD207 did not decide: {few}" in text
+
+
+@pytest.mark.parametrize("path", ["needs.of.another", "configuration.mine", "series.x"])
+def test_every_fact_has_words_or_is_shown_as_it_is(path: str) -> None:
+    known = {"configuration.mine": "settings", "series.x": "the course of the run"}
+    assert fact_words(path) == known.get(path, path)
+
+
+def test_an_upper_bound_is_no_prediction_of_as_much() -> None:
+    bound = Prediction(speedup=2.0, low=1.0, high=4.0, model="amdahl-upper-bound")
+    text = one_line(
+        printed(make_log_report(recommendations=(make_recommendation(predicted=bound),)))
+    )
+    assert "predicted up to 4.00×, possibly nothing" in text
+    assert "Up to: only an upper bound is known." in text
+    assert "2.00×" not in text
+
+
+def test_evidence_is_shown_with_the_name_of_its_file_and_not_with_the_folder() -> None:
+    where = "/data/somebody/runs/17/train.log:412"
+    report = make_log_report(
+        logs=(make_log_file("/data/somebody/runs/17/train.log"),),
+        recommendations=(
+            make_recommendation(
+                evidence=(Evidence(metric="after", value=2.0, unit="samples/s", where=where),)
+            ),
+        ),
+    )
+    assert "in train.log:412" in one_line(printed(report))
+
+
+def test_a_forecast_of_training_alone_says_so() -> None:
+    found = Forecast(steps_left=100, left_s=50.0, low_s=45.0, high_s=55.0, training_only=True)
+    assert "of training alone, without validation" in one_line(
+        printed(make_log_report(forecast=found))
+    )
+    assert "alone" not in one_line(
+        printed(make_log_report(forecast=replace(found, training_only=False)))
+    )
+
+
+def test_a_temperature_is_in_degrees() -> None:
+    heat = {"gpu_temperature_c": Usage(mean=84.0, p50=84.0, p95=84.0)}
+    assert "GPU temperature 84 °C" in one_line(printed(make_log_report(utilisation=heat)))
+
+
+def test_a_verdict_on_the_whole_run_says_so_even_of_a_stage() -> None:
+    diagnosis = make_diagnosis(bottleneck="data_loading", share=0.3, of="run")
+    assert "waiting for data 30 % of the run" in printed(make_log_report(diagnosis=diagnosis))
 
 
 def test_a_verdict_about_no_stage_of_a_step_is_about_the_run() -> None:

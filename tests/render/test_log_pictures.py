@@ -189,7 +189,7 @@ def test_validation_is_on_top_inside_the_epoch_unless_it_comes_after_it() -> Non
 def test_every_part_of_the_wall_clock_has_its_name_share_and_time() -> None:
     texts = shown(log_pictures.stages, cases.imagenet_slow_down())
     assert "Where the wall clock went: 2 h 14 min" in texts
-    assert "data_loading  57 % · 1 h 16 min" in texts
+    assert "waiting for data  57 % · 1 h 16 min" in texts
     assert "unexplained  0.9 % · 1 min 12 s" in texts
     assert "rest of the step" in texts
 

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from bases import BASES, report
 from log_bases import LOGS
+from run_bases import RUNS
 
 from perfdoctor.report import Recommendation
 from perfdoctor.rules import BUILTIN, catalogue, engine, ranking
 from perfdoctor.rules.facts import Facts
+from perfdoctor.rules.run_gains import UPPER_BOUND
 from perfdoctor.schema import to_dict
 
 if sys.version_info >= (3, 11):
@@ -41,7 +43,7 @@ CASES = load_cases()
 
 @cache
 def base_facts(base: str) -> dict[str, Any]:
-    return to_dict(report(base) if base in BASES else LOGS[base]())
+    return to_dict(report(base) if base in BASES else (LOGS | RUNS)[base]())
 
 
 def facts_of(case: dict[str, Any]) -> dict[str, Any]:
@@ -102,7 +104,13 @@ def check_advice(case: dict[str, Any], advice: Recommendation) -> None:
         low, high = case["speedup"]
         assert advice.predicted is not None
         assert low <= advice.predicted.speedup <= high
+    if "up_to" in case:
+        low, high = case["up_to"]
+        assert advice.predicted is not None
+        assert advice.predicted.is_bound
+        assert low <= advice.predicted.high <= high
     if advice.predicted is not None:
+        assert advice.predicted.is_bound == (advice.predicted.model == UPPER_BOUND)
         assert advice.predicted.low <= advice.predicted.speedup <= advice.predicted.high
         assert (advice.predicted.low <= 1.0) == case.get("may_gain_nothing", False)
 

@@ -6,15 +6,38 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfdoctor.rules.run_gains import factor_for, rarer, share_left, up_to
+from perfdoctor.rules.facts import Facts
+from perfdoctor.rules.run_gains import factor_for, rarer, share_left, up_to, up_to_of_steps
 
 SHARES = st.floats(-1, 2)
 
 
 def test_a_bound_is_between_nothing_and_all_of_it() -> None:
     bound = up_to(0.35)
-    assert (bound.low, bound.speedup, bound.high) == (1.0, pytest.approx(1 / 0.65), bound.speedup)
-    assert bound.model == "amdahl-bound"
+    assert (bound.low, bound.high) == (1.0, pytest.approx(1 / 0.65))
+    assert bound.model == "amdahl-upper-bound"
+
+
+def test_a_bound_is_no_estimate_and_ranks_by_the_middle_between_nothing_and_all() -> None:
+    bound = up_to(0.75)
+    assert (bound.speedup, bound.high) == (pytest.approx(2.0), pytest.approx(4.0))
+    assert bound.is_bound
+    assert not rarer(0.3, 2).is_bound
+
+
+def test_a_share_of_the_steps_counts_as_much_as_steps_are_of_the_run() -> None:
+    parts = [("train", 0.3), ("data_loading", 0.1), ("validation", 0.6)]
+    clock = [{"name": n, "seconds": 100 * s, "share": s, "count": 1} for n, s in parts]
+    facts = {"source": {"kind": "log"}, "wall": {"total_s": 100.0, "parts": clock}}
+    assert up_to_of_steps(Facts(facts), 0.25).high == pytest.approx(1 / 0.9)
+    del facts["wall"]
+    assert up_to_of_steps(Facts(facts), 0.25).high == pytest.approx(1 / 0.75)
+
+
+def test_without_a_wall_clock_the_epochs_tell_how_much_of_the_run_is_training() -> None:
+    epochs = {"time": {"total_s": 100.0}, "validation": {"total_s": 40.0, "count": 4}}
+    facts = Facts({"source": {"kind": "log"}, "epochs": epochs})
+    assert up_to_of_steps(facts, 0.5).high == pytest.approx(1 / 0.7)
 
 
 def test_half_as_often_saves_half() -> None:

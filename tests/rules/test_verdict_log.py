@@ -24,7 +24,7 @@ from log_bases import (
     with_steps,
 )
 
-from perfdoctor.record import Source
+from perfdoctor.record import LogFile, Source
 from perfdoctor.report import (
     ChangePoint,
     Diagnosis,
@@ -214,16 +214,26 @@ def test_epochs_that_do_not_count_their_validation_are_shorter_than_the_run() ->
     assert judged(replace(bare(), epochs=epochs)).share == pytest.approx(0.6)
 
 
-def test_an_eighth_is_a_bottleneck_only_where_a_change_surely_helps() -> None:
-    report = loading_log(0.03)
-    assert judged(replace(report, wall=wall(arch_step=0.13))).verdict == "search-bound"
-    assert judged(replace(report, wall=wall(arch_step=0.07))).verdict == "compute-bound"
-    assert judged(loading_log(0.13)).verdict == "compute-bound"
+@pytest.mark.parametrize(
+    ("share", "word"), [(0.21, "evaluation-bound"), (0.18, "inconclusive"), (0.07, "compute-bound")]
+)
+def test_a_bottleneck_takes_a_fifth(share: float, word: str) -> None:
+    seen = judged(replace(loading_log(0.03), wall=wall(validation=share)))
+    assert seen.verdict == word
+    assert ("Validation takes 18 % of the run, the most of what" in seen.summary) == (share == 0.18)
 
 
-def test_an_eighth_is_none_beside_a_larger_part_that_is_not_explained() -> None:
-    report = replace(loading_log(0.03), wall=wall(arch_step=0.13, unexplained=0.3))
-    assert judged(report).verdict == "compute-bound"
+def test_a_part_below_a_fifth_is_named_with_the_share_that_it_would_need() -> None:
+    for report in (loading_log(0.13), replace(loading_log(0.03), wall=wall(arch_step=0.13))):
+        seen = judged(report)
+        assert seen.verdict == "inconclusive"
+        assert "takes 13 % of" in seen.summary
+        assert "from 20 % on it would be called the bottleneck" in seen.summary
+
+
+def test_a_wait_worth_advice_is_never_called_no_bottleneck() -> None:
+    for share in (0.11, 0.15, 0.19):
+        assert "not the bottleneck" not in judged(loading_log(share)).summary
 
 
 def test_what_is_unexplained_lowers_the_confidence() -> None:
@@ -244,8 +254,46 @@ def test_a_short_wait_is_not_called_healthy() -> None:
     assert seen.confidence <= 0.5
 
 
-def test_a_wait_of_an_eighth_is_worth_mending() -> None:
-    assert "worth mending all the same" in judged(loading_log(0.13)).summary
+def counted(report: Report, records: int) -> Report:
+    file = LogFile(path="train.log", format="generic", reason="", lines=40, records=records)
+    return replace(report, logs=(file,))
+
+
+def test_three_records_are_too_little_to_go_on() -> None:
+    step_s = times(STEP_S, 1, count=3)
+    seen = judged(counted(with_steps(bare(), step_s, {"data_loading": 0.5 * step_s}), 3))
+    assert seen.verdict == "inconclusive"
+    assert "only 3 timed records, at least 10 (or 3 epochs) are needed" in seen.summary
+
+
+def test_a_summary_of_the_whole_run_is_no_single_record() -> None:
+    step_s = times(STEP_S, 1, count=1)
+    report = counted(with_steps(bare(), step_s, {"data_loading": 0.5 * step_s}), 0)
+    assert judged(report).verdict == "input-bound"
+
+
+def test_data_that_overlaps_the_step_is_no_wait() -> None:
+    report = loading_log(0.5)
+    report = replace(report, stages={}, wall=wall())
+    seen = judged(report)
+    assert seen.verdict == "inconclusive"
+    assert "overlaps them or means something else" in seen.summary
+
+
+def test_long_waits_now_and_then_are_not_said_of_each_step() -> None:
+    step_s, wait_s = times(STEP_S, 1), 0.01 * times(STEP_S, 2)
+    step_s[::20] += 6.0
+    wait_s[::20] += 6.0
+    report = with_steps(bare(), step_s, {"data_loading": wait_s})
+    report = replace(report, stalls=Stalls(count=10, excess_s=6.0, share=0.42, period_steps=1000.0))
+    seen = judged(report)
+    assert seen.verdict == "input-bound"
+    assert "in long waits at regular distances; the usual step hardly waits" in seen.summary
+
+
+@pytest.mark.parametrize(("share", "of"), [(0.5, "run"), (0.03, "step")])
+def test_the_verdict_says_what_its_share_is_of(share: float, of: str) -> None:
+    assert judged(replace(loading_log(0.3), wall=wall(validation=share))).of == of
 
 
 @pytest.mark.parametrize(("busy", "word"), [(98.0, "compute-bound"), (90.0, "inconclusive")])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,9 +28,9 @@ from perfdoctor.record import (
 from perfdoctor.stages import DATA_LOADING, OTHER, in_order
 
 START_UP, SHUT_DOWN = "start_up", "shut_down"
-VALIDATION, CHECKPOINT = "validation", "checkpoint"
+VALIDATION, CHECKPOINT, UNEXPLAINED = "validation", "checkpoint", "unexplained"
 #: What runs between the steps, and would make the one after it look slow.
-BETWEEN = (VALIDATION, CHECKPOINT)
+BETWEEN = (VALIDATION, CHECKPOINT, UNEXPLAINED)
 _NS = 1e-9
 
 
@@ -57,11 +57,9 @@ class Observed:
     warnings: tuple[str, ...] = ()
 
 
-def assemble(observer: Observer, seen: Observed) -> Run:
-    """The Run. Call after `Recorder.end`."""
-    recorder = observer.recorder
+def assemble(recorder: Recorder, stage_of: Sequence[str], seen: Observed) -> Run:
+    """The Run. `stage_of` names the stage of each label. Call after `Recorder.end`."""
     rows = recorder.steps.rows()
-    stage_of = stages_of(observer)
     single = _by_stage(rows.single, stage_of, seen.split)
     means = _by_stage(rows.sums, stage_of, seen.split) if rows.stride > 1 else None
     within = [values for name, values in single.items() if name not in BETWEEN]
@@ -85,7 +83,7 @@ def assemble(observer: Observer, seen: Observed) -> Run:
         mean_step_s=_mean_steps(means, rows.stride),
         sampled=rows.stride > 1,
         track=_track(recorder, rows),
-        spans=tuple(_spans(observer, stage_of, seen.split)),
+        spans=tuple(_spans(recorder, stage_of, seen.split)),
         wall_s=sum(recorder.totals[: r.MOST_LABELS]) * _NS,
         started_at=seen.started_at,
         hotspots=seen.hotspots,
@@ -102,7 +100,16 @@ def stages_of(observer: Observer) -> list[str]:
     return [DATA_LOADING if name.startswith("loader ") else name for name in names]
 
 
-def _by_stage(table: Any, stage_of: list[str], split: Mapping[str, float]) -> dict[str, Floats]:
+def seconds_by_stage(recorder: Recorder, stage_of: Sequence[str]) -> dict[str, float]:
+    """Seconds of each stage over all that was observed."""
+    seconds: dict[str, float] = {}
+    for stage, spent in zip(stage_of, recorder.totals, strict=False):
+        if spent:
+            seconds[stage] = seconds.get(stage, 0.0) + spent * _NS
+    return seconds
+
+
+def _by_stage(table: Any, stage_of: Sequence[str], split: Mapping[str, float]) -> dict[str, Floats]:
     """Seconds of each stage in each row."""
     seconds: dict[str, Floats] = {OTHER: np.zeros(table.shape[0])}
     for label, stage in enumerate(stage_of):
@@ -153,13 +160,9 @@ def _track(recorder: Recorder, rows: Rows) -> Track:
     )
 
 
-def _spans(observer: Observer, stage_of: list[str], split: Mapping[str, float]) -> list[Span]:
+def _spans(recorder: Recorder, stage_of: Sequence[str], split: Mapping[str, float]) -> list[Span]:
     """The whole wall clock: start-up, every stage, shut-down."""
-    recorder = observer.recorder
-    seconds: dict[str, float] = {}
-    for stage, spent in zip(stage_of, recorder.totals, strict=False):
-        if spent:
-            seconds[stage] = seconds.get(stage, 0.0) + spent * _NS
+    seconds = seconds_by_stage(recorder, stage_of)
     other = seconds.pop(OTHER, 0.0) - recorder.after_s
     for stage, share in split.items():
         seconds[stage] = seconds.get(stage, 0.0) + share * other

@@ -71,7 +71,7 @@ def stop_script() -> None:
     Raises:
         StopScript: a SystemExit with code 0, so that `finally` blocks and context managers run.
     """
-    if _observed is None or not _observed.here or _observed.ending is not None:
+    if _observed is None or not _observed.here or _observed.busy or _observed.ending is not None:
         return
     if threading.current_thread() is threading.main_thread():
         raise StopScript(0)

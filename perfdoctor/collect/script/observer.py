@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from perfdoctor.collect.script import recorder as r
@@ -19,10 +19,16 @@ from perfdoctor.collect.script.recorder import Recorder
 TRAINED, FIXED, WITHOUT_PARAMETERS = "trained", "fixed", "without parameters"
 _INSIDE = frozenset({r.FORWARD, r.LOSS, r.BACKWARD, r.CHECKPOINT, r.H2D_COPY, r.METRICS})
 
+#: Epochs whose first wait is remembered.
+_MOST_FIRST = 4096
+
 
 @dataclass
 class LoaderFacts:
-    """One DataLoader as it was used; `training` and `validation` count its batches."""
+    """One DataLoader as it was used; `training` and `validation` count its batches.
+
+    `first_batch_ns` is the time from `iter(loader)` to the first batch, of each epoch.
+    """
 
     number: int
     label: int
@@ -31,9 +37,10 @@ class LoaderFacts:
     batches: int = 0
     training: int = 0
     validation: int = 0
-    iterator_ns: int = 0
     fresh: bool = False
+    began_ns: int | None = None
     iterator: weakref.ref[Any] | None = None
+    first_batch_ns: list[int] = field(default_factory=list)
 
     @property
     def role(self) -> str:
@@ -115,13 +122,13 @@ class Observer:
         facts = self._facts(loader)
         self._enter_phase_of(facts)
         self.recorder.enter(facts.label)
+        facts.began_ns = self.recorder.clock()
         return facts
 
-    def iterator_ends(self, facts: LoaderFacts, seconds_ns: int) -> None:
+    def iterator_ends(self, facts: LoaderFacts) -> None:
         """The iterator is there."""
         self.recorder.leave()
         facts.iterators += 1
-        facts.iterator_ns += seconds_ns
         facts.fresh = True
 
     def next_begins(self, facts: LoaderFacts) -> None:
@@ -142,6 +149,10 @@ class Observer:
             return
         facts.batches += 1
         self._last = facts
+        if facts.began_ns is not None:
+            if len(facts.first_batch_ns) < _MOST_FIRST:
+                facts.first_batch_ns.append(self.recorder.clock() - facts.began_ns)
+            facts.began_ns = None
         if facts.role != "validation":
             self._used_loader = True
             self.recorder.spent[r.SAMPLES] += samples

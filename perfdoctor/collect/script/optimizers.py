@@ -61,9 +61,10 @@ class Optimizers:
 
     def stepped(self, optimizer: Any) -> str:
         """Counts a step, and tells the optimizer's kind."""
-        known = self._known.get(id(optimizer))
-        if known is None:  # made without parameters' groups: a wrapper
-            return ANOTHER
+        if id(optimizer) not in self._known:  # made before anything was observed
+            for group in optimizer.param_groups:
+                self.add_group(optimizer, group["params"])
+        known = self._known[id(optimizer)]
         known.steps += 1
         kind = self._kinds.get(id(optimizer)) or self._kind(known)
         if kind != ANOTHER or known.steps > _SETTLED:  # the model may not have been seen yet

@@ -8,6 +8,7 @@ observation, never the training.
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -16,11 +17,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from perfdoctor.collect.script import recorder as r
+from perfdoctor.collect.script.loop_finder import BACKWARD, FORWARD, OPTIMIZER, LoopFinder
 from perfdoctor.collect.script.observer import Observer
+from perfdoctor.collect.script.workers import WorkerWatch
 
 _MISSING = object()
-#: Whether autocast is on is looked at in the first steps only.
-_SETTLING_STEPS = 20
 
 
 @dataclass
@@ -28,12 +29,15 @@ class State:
     """What the wrappers ask on each call.
 
     `inside`: within a call that is observed as a whole, where nothing else is looked at.
+    `noting`: in this step the lines that call the model and so on are noted in `loop`.
     """
 
     observer: Observer
     thread: int = field(default_factory=threading.get_ident)
     active: bool = True
     inside: bool = False
+    noting: bool = True
+    loop: LoopFinder = field(default_factory=LoopFinder)
     on_failure: Callable[[Exception], None] = lambda error: None
 
     def here(self) -> bool:
@@ -50,8 +54,9 @@ class State:
 class Patches:
     """The wrappers in place; `remove` puts back what was there."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, watch: WorkerWatch) -> None:
         self.state = state
+        self._watch = watch
         self._replaced: list[tuple[Any, str, Any, Any]] = []
         self._hooks: list[Any] = []
 
@@ -117,8 +122,9 @@ class Patches:
                 if not told:
                     return original(self, *args, **kwargs)
                 depth = observer.recorder.depth
-                if grad and observer.recorder.steps.steps < _SETTLING_STEPS:
+                if state.noting and grad:
                     observer.autocast = autocast_dtype(torch)
+                    _guarded(state, state.loop.note, sys._getframe(1), FORWARD)
                 state.inside = True
                 try:
                     return original(self, *args, **kwargs)
@@ -151,7 +157,9 @@ class Patches:
         observer = self.state.observer
 
         def make(original: Callable[..., Any]) -> Callable[..., Any]:
-            return self._around(original, observer.backward_begins, observer.backward_ends)
+            return self._around(
+                original, observer.backward_begins, observer.backward_ends, BACKWARD
+            )
 
         self.replace(torch.autograd, "backward", make)
         self.replace(torch.autograd, "grad", make)
@@ -181,6 +189,8 @@ class Patches:
 
         def before(optimizer: Any, args: Any, kwargs: Any) -> None:
             if state.here():
+                if state.noting:
+                    _guarded(state, state.loop.note, sys._getframe(1), OPTIMIZER)
                 closure = args[1] if len(args) > 1 else kwargs.get("closure")
                 _guarded(state, observer.optimizer_begins, closure is not None)
 
@@ -206,7 +216,7 @@ class Patches:
         from torch.utils.data import dataloader as module
 
         state, observer = self.state, self.state.observer
-        clock = observer.recorder.clock
+        clock, watch = observer.recorder.clock, self._watch
 
         def make_iter(original: Callable[..., Any]) -> Callable[..., Any]:
             def __iter__(self: Any) -> Any:
@@ -220,7 +230,9 @@ class Patches:
                     iterator = original(self)
                 finally:
                     observer.recorder.unwind(depth)
-                    _guarded(state, observer.iterator_ends, facts, clock() - began)
+                    _guarded(state, observer.iterator_ends, facts)
+                took_s = (clock() - began) * 1e-9
+                _guarded(state, watch.note_iterator, iterator, facts.number, took_s)
                 with suppress(AttributeError, TypeError):
                     iterator._perfdoctor_facts = facts
                     facts.iterator = weakref.ref(iterator)
@@ -282,7 +294,11 @@ class Patches:
         return self._around(original, begins, observer.block_ends)
 
     def _around(
-        self, original: Callable[..., Any], begins: Callable[[], bool], ends: Callable[[], None]
+        self,
+        original: Callable[..., Any],
+        begins: Callable[[], bool],
+        ends: Callable[[], None],
+        event: str | None = None,
     ) -> Callable[..., Any]:
         """`original` between `begins` and `ends`; not observed where `begins` says no."""
         state = self.state
@@ -291,6 +307,8 @@ class Patches:
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             if not state.here() or not _guarded(state, begins):
                 return original(*args, **kwargs)
+            if event is not None and state.noting:
+                _guarded(state, state.loop.note, sys._getframe(1), event)
             depth, inside = recorder.depth, state.inside
             state.inside = True
             try:

@@ -16,11 +16,16 @@ from perfdoctor.collect.script.optimizers import Optimizers
 from perfdoctor.collect.script.patches import Patches, State
 from perfdoctor.collect.script.recorder import Recorder
 from perfdoctor.collect.script.sampler import StackSampler
+from perfdoctor.collect.script.worker_records import COLLATING, FETCHING
+from perfdoctor.collect.script.worker_totals import LoaderObserved
+from perfdoctor.collect.script.workers import WorkerWatch
 from perfdoctor.errors import first_line
-from perfdoctor.record import Ending, Run, Source
+from perfdoctor.record import Ending, Hotspot, LoaderRecord, Run, Source
 
 #: The configuration is read once the training runs: at its end, models and loaders are gone.
 _SETTLED_STEPS = (3, 20)
+#: Steps in which the lines of the loop are noted: the first, and then one now and then.
+_NOTED_FIRST, _NOTED_EVERY = 30, 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +57,11 @@ class Session:
             self.recorder, Optimizers(self._share_a_module), on_step=self._on_step
         )
         self.state = State(self.observer, on_failure=self._failed)
-        self.patches = Patches(self.state)
+        self._watch = WorkerWatch(warn=self.problems.append)
+        self.patches = Patches(self.state, self._watch)
         self._settings: dict[str, Any] = {}
+        self._ended = False
+        self._loaders: dict[int, LoaderObserved] = {}
         self._machine = MachineWatch(lambda: self.recorder.steps.steps, self.observer.worker_pids)
         self._sampler = StackSampler(
             lambda: self.recorder.current,
@@ -71,28 +79,44 @@ class Session:
 
     def finish(self, ending: Ending) -> Run | None:
         """What was observed; None where the script did not use torch."""
-        self.patches.remove()
-        self._sampler.stop()
+        self._end_observation()
         if "torch" not in sys.modules:
             return None
-        self.recorder.end()
         return self._run(ending)
 
     def _run(self, ending: Ending) -> Run:
         import torch
 
         from perfdoctor.collect.environment import describe_environment
-        from perfdoctor.collect.script.assembly import Observed, assemble
+        from perfdoctor.collect.script.assembly import (
+            Observed,
+            assemble,
+            seconds_by_stage,
+            stages_of,
+        )
+        from perfdoctor.collect.script.evidence import explained
 
         used = self._settings or self._settings_now()
+        stage_of = stages_of(self.observer)
+        seen = explained(
+            self._sampler.snapshot(),
+            stage_of,
+            self.state.loop.loops(),
+            seconds_by_stage(self.recorder, stage_of),
+        )
+        loader, workers = self._loader()
         return assemble(
-            self.observer,
+            self.recorder,
+            stage_of,
             Observed(
                 name=Path(self.source.path or "script").name,
                 source=self.source,
                 environment=describe_environment(torch.device(used.get("device", "cpu"))),
                 configuration=used,
                 ending=ending,
+                split=seen.split,
+                hotspots=(*seen.hotspots, *workers),
+                loader=loader,
                 memory=self._machine.memory(),
                 utilisation=self._machine.utilisation(),
                 started_at=self.started_at,
@@ -100,15 +124,31 @@ class Session:
             ),
         )
 
+    def _loader(self) -> tuple[LoaderRecord | None, tuple[Hotspot, ...]]:
+        """The training's loader from inside, and the lines of its workers."""
+        from perfdoctor.collect.script.evidence import loader_record, worker_hotspots
+        from perfdoctor.collect.script.settings_used import training_loader
+
+        facts = training_loader(self.observer)
+        if facts is None or facts.number not in self._loaders:
+            return None, ()
+        busy = [
+            s for s in self._watch.sampled().get(facts.number, []) if s.label in (FETCHING, COLLATING)
+        ]
+        spots = worker_hotspots(busy, COLLATING + 1)
+        return loader_record(facts, self._loaders[facts.number]), spots
+
     # -- while it runs -----------------------------------------------------------------------
 
     def _torch_is_there(self) -> None:
         try:
             self.patches.install()
+            self._watch.install()
         except Exception as error:
             self.state.failed(error)
 
     def _on_step(self, count: int) -> None:
+        self.state.noting = count < _NOTED_FIRST or count % _NOTED_EVERY == 0
         if count in _SETTLED_STEPS:
             self._settings = self._settings_now()
         if count == 1 and self.limits.max_seconds is not None:
@@ -118,9 +158,20 @@ class Session:
         if full or late:
             self._observed_enough()
 
-    def _observed_enough(self) -> None:
-        self.recorder.end()
+    def _end_observation(self) -> None:
+        """From here on nothing is observed; what was is kept. Asked twice it does it once."""
+        if self._ended:
+            return
+        self._ended = True
         self.patches.remove()
+        self._sampler.stop()
+        if self.recorder.steps.steps or "torch" in sys.modules:
+            self._loaders = self._watch.collect()
+        self._watch.close()
+        self.recorder.end()
+
+    def _observed_enough(self) -> None:
+        self._end_observation()
         if self.limits.stop_after:
             from perfdoctor.collect.script.launch import stop_script
 

@@ -6,7 +6,7 @@ own replaces this one without a trace.
 
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found]
 import functools
 import os
 import signal
@@ -87,5 +87,4 @@ class Watch:
 
 
 def _replace(setter: Callable[..., Any], getter: Callable[..., Any]) -> None:
-    setattr(_signal, "signal", setter)  # noqa: B010  (mypy knows them as constants)
-    setattr(_signal, "getsignal", getter)  # noqa: B010
+    _signal.signal, _signal.getsignal = setter, getter

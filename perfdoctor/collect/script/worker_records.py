@@ -28,6 +28,7 @@ TOTALS = (
     "fetch_ns",
     "collate_ns",
     "cpu_ns",
+    "cpu_of_ns",
     "idle_ns",
     "send_ns",
     "lost",
@@ -92,7 +93,8 @@ class Tally:
         self._buffer = buffer
         self._reservoir = Reservoir(CAPACITY, worker)
         self.batches = self._samples = self._lost = self._recorded = 0
-        self._fetch_ns = self._collate_ns = self._cpu_ns = self._idle_ns = self._send_ns = 0
+        self._fetch_ns = self._collate_ns = self._idle_ns = self._send_ns = 0
+        self._cpu_ns = self._cpu_of_ns = 0
         self.put("pid", os.getpid())
         self.put("worker", worker)
         self.put("entered_ns", entered_ns)
@@ -118,7 +120,11 @@ class Tally:
         samples: int,
         stamps: Sequence[int],
     ) -> None:
-        """One batch. `stamps`: when each sample was begun and the last one ended, if known."""
+        """One batch.
+
+        `cpu_ns` is negative where it was not measured; of a batch that is kept it must be.
+        `stamps`: when each sample was begun and the last one ended, if known.
+        """
         if self.batches == self._reservoir.next:
             times = _spread(list(map(sub, stamps[1:], stamps)), self.batches)
             if not times and samples:
@@ -131,7 +137,9 @@ class Tally:
         self._samples += samples
         self._fetch_ns += fetch_ns
         self._collate_ns += collate_ns
-        self._cpu_ns += cpu_ns
+        if cpu_ns >= 0:
+            self._cpu_ns += cpu_ns
+            self._cpu_of_ns += fetch_ns + collate_ns
         self._idle_ns += idle_ns
 
     def lose(self) -> None:
@@ -158,6 +166,7 @@ class Tally:
             self._fetch_ns,
             self._collate_ns,
             self._cpu_ns,
+            self._cpu_of_ns,
             self._idle_ns,
             self._send_ns,
             self._lost,

@@ -45,7 +45,8 @@ class LoaderObserved:
         samples: samples in them; items where the loader does not batch.
         fetch_total_s: getting samples from the dataset.
         collate_total_s: in the collate function.
-        cpu_total_s: processor time of the thread that fetches and collates.
+        cpu_total_s: processor time of the thread that fetches and collates; of short batches from
+            a part of them.
         idle_total_s: waiting for an index while enough batches were prefetched.
         send_total_s: handing batches over, but for what a thread of the queue's does.
         alive_s: worker seconds from the start of the loop to its end.
@@ -197,7 +198,10 @@ class LoaderTotals:
         records = records[np.argsort(records[:, 0], kind="stable")]
         columns = {name: records[:, place] for name, place in _COLUMN.items()}
         starts = list(self.starts.values())
-        totals = {f"{n}_total_s": self.sums[f"{n}_ns"] * 1e-9 for n in _TOTALLED}
+        sums: dict[str, float] = dict(self.sums)
+        if sums["cpu_of_ns"]:  # not every short batch is asked for its processor time
+            sums["cpu_ns"] *= (sums["fetch_ns"] + sums["collate_ns"]) / sums["cpu_of_ns"]
+        totals = {f"{n}_total_s": sums[f"{n}_ns"] * 1e-9 for n in _TOTALLED}
         return LoaderObserved(
             workers=self.workers,
             iterators=self.iterators,

@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from perfdoctor.collect.script import worker_side
+from perfdoctor.collect.script.in_process import observe_fetcher, restore_fetcher
 from perfdoctor.collect.script.stacks import Sampled
 from perfdoctor.collect.script.worker_records import SIZE_BYTES, Tally
-from perfdoctor.collect.script.worker_side import Site, StampedCollate, Stopwatch
+from perfdoctor.collect.script.worker_side import Site
 from perfdoctor.collect.script.worker_stacks import StackTotals, read_stacks
 from perfdoctor.collect.script.worker_totals import (
     LoaderObserved,
@@ -61,7 +62,7 @@ def _loop_name() -> str | None:
         expected = (
             all(argument in known for argument in worker_side.NEEDED),
             dataloader._utils.worker is worker,
-            dataloader._DatasetKind.Iterable == worker_side._ITERABLE,
+            dataloader._DatasetKind.Iterable == worker_side.ITERABLE,
             import_module("torch._utils").ExceptionWrapper,
             all(hasattr(getattr(fetch, f), "fetch") for f in _FETCHERS),
         )
@@ -116,7 +117,8 @@ class WorkerWatch:
             self._warn("DataLoader workers are not observed: this torch is not as expected")
             return False
         try:
-            self._scratch = Path(tempfile.mkdtemp(prefix="perfdoctor-", dir=self._place))
+            if self._scratch is None:
+                self._scratch = Path(tempfile.mkdtemp(prefix="perfdoctor-", dir=self._place))
         except OSError as error:
             self._warn(f"DataLoader workers are not observed: no scratch folder ({error})")
             return False
@@ -136,7 +138,7 @@ class WorkerWatch:
         if getattr(getattr(worker, name), "func", None) is worker_side.observed_worker_loop:
             setattr(worker, name, worker_side.originals.pop(name))
         for fetcher in list(self._fetchers):
-            _restore(fetcher)
+            restore_fetcher(fetcher)
 
     def close(self) -> None:
         """Uninstalls, and removes the scratch folder. What was collected stays."""
@@ -261,45 +263,8 @@ class WorkerWatch:
         if index not in self._tallies:
             buffer = bytearray(SIZE_BYTES)
             self._tallies[index] = (Tally(buffer, 0, _clock()), buffer)
-        watch = Stopwatch(
-            self._tallies[index][0],
-            fetcher.dataset,
-            iterable=hasattr(fetcher, "dataset_iter"),
-            batched=bool(fetcher.auto_collation),
-        )
-        fetcher.collate_fn = StampedCollate(fetcher.collate_fn, watch)
-        fetcher.__class__ = _observed_class(fetcher.__class__)
+        observe_fetcher(fetcher, self._tallies[index][0])
         self._fetchers.add(fetcher)
-
-
-@functools.lru_cache(maxsize=16)
-def _observed_class(base: Any) -> Any:
-    """The fetcher's class with a `fetch` that is timed. The object stays the same one."""
-
-    def fetch(self: Any, possibly_batched_index: Any) -> Any:
-        watch = self.collate_fn._watch
-        index = possibly_batched_index
-        if watch.off:
-            return base.fetch(self, index)
-        try:
-            index = watch.begin(index)
-        except Exception:
-            watch.off = True
-        data = base.fetch(self, index)
-        try:
-            watch.end()
-            watch.kept()
-        except Exception:
-            watch.off = True
-        return data
-
-    return type(base.__name__, (base,), {"fetch": fetch, "_perfdoctor_base": base})
-
-
-def _restore(fetcher: Any) -> None:
-    with suppress(AttributeError, TypeError):
-        fetcher.__class__ = fetcher._perfdoctor_base
-        fetcher.collate_fn = fetcher.collate_fn.collate
 
 
 def _read(path: Path) -> WorkerFile | None:

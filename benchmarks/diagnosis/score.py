@@ -1,0 +1,158 @@
+"""Scores `perfdoctor run` on scripts with a known cause of slowness.
+
+    python benchmarks/diagnosis/score.py [--cases FOLDER] [--only NAME] [--no-plain]
+                                         [--jsons FOLDER]
+
+Every case (a folder with `train.py` and `truth.json`; by default those beside this file) is run
+once as it is and once as `python -m perfdoctor run --no-plots --json OUT train.py`, each in an
+empty temporary folder. `said` is the report's `diagnosis.bottleneck`; it is right if it is the
+truth's `bottleneck` or one of `also_accepted_bottlenecks`. `same` tells whether the script's
+stdout and exit code were those of the plain run (times that a framework prints are masked).
+`overhead` compares the two runs after the time for which their main threads waited for a core was
+taken off: one pair, so a hint and no measurement. `--no-plain` leaves the plain run out; `--jsons`
+keeps the reports. A case whose packages are not installed is skipped. Exits 1 if a case is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cases import HERE, Case, Outcome, load_cases, missing_packages, run_script
+from rich.console import Console
+from rich.table import Table
+
+# What Lightning, Transformers and hand-written loops print about time differs from run to run.
+VOLATILE = re.compile(
+    r"\d[\d.:]*\s?(?:s\b|ms\b|it/s|s/it|batch(?:es)?/s|samples/s|steps/s)"
+    r"|(?<=runtime': )'?[\d.]+|(?<=per_second': )'?[\d.]+"
+)
+COLUMNS = ("case", "truth", "said", "", "verdict", "top recommendation", "same", "rc", "overhead")
+TABLE_WIDTH = 170
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What perfdoctor said about one case, and what it did to the script."""
+
+    case: Case
+    said: str
+    verdict: str
+    advice: str
+    watched: Outcome
+    plain: Outcome | None
+
+    @property
+    def right(self) -> bool:
+        return self.said in self.case.accepted
+
+    def same(self) -> str:
+        """`yes`, or what differs from the plain run."""
+        if self.plain is None:
+            return "-"
+        pairs = {
+            "stdout": (masked(self.plain.stdout), masked(self.watched.stdout)),
+            "exit code": (self.plain.returncode, self.watched.returncode),
+        }
+        return ", ".join(name for name, (a, b) in pairs.items() if a != b) or "yes"
+
+    def overhead(self) -> str:
+        if self.plain is None:
+            return "-"
+        return f"{self.watched.idle_s / self.plain.idle_s - 1:+.0%}"
+
+
+def masked(text: str) -> str:
+    return VOLATILE.sub("#", text)
+
+
+def score(case: Case, with_plain: bool, jsons: Path | None) -> Scored:
+    plain = None
+    if with_plain:
+        with tempfile.TemporaryDirectory() as folder:
+            plain = run_script([case.train], Path(folder))
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as reports:
+        out = (jsons or Path(reports)) / f"{case.name}.json"
+        out.unlink(missing_ok=True)
+        command = ["-m", "perfdoctor", "run", "--no-plots", "--json", out, case.train]
+        watched = run_script(command, Path(folder))
+        report = json.loads(out.read_text()) if out.exists() else None
+    if report is None:
+        last = (watched.stderr.strip().splitlines() or ["no report"])[-1]
+        return Scored(case, "no report", "-", last[:60], watched, plain)
+    return scored(case, report, watched, plain)
+
+
+def scored(case: Case, report: dict[str, Any], watched: Outcome, plain: Outcome | None) -> Scored:
+    diagnosis = report.get("diagnosis") or {}
+    advice = report.get("recommendations") or []
+    top = f"{advice[0]['rule']} {advice[0]['name']}" if advice else "-"
+    said = str(diagnosis.get("bottleneck") or "-")
+    return Scored(case, said, str(diagnosis.get("verdict") or "-"), top, watched, plain)
+
+
+def table(rows: Sequence[Scored], skipped: Sequence[str]) -> Table:
+    grid = Table(title="Diagnosis of scripts with a known cause")
+    for name in COLUMNS:
+        grid.add_column(name, justify="right" if name in {"rc", "overhead"} else "left")
+    for row in rows:
+        grid.add_row(
+            row.case.name,
+            row.case.truth["bottleneck"],
+            row.said,
+            "[green]right[/]" if row.right else "[bold red]WRONG[/]",
+            row.verdict,
+            row.advice,
+            row.same(),
+            str(row.watched.returncode),
+            row.overhead(),
+        )
+    if skipped:
+        grid.caption = f"skipped: {', '.join(skipped)}"
+    return grid
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--cases", type=Path, default=HERE)
+    parser.add_argument("--only", action="append", default=[], help="part of a name; repeatable")
+    parser.add_argument("--no-plain", action="store_true", help="do not run without perfdoctor")
+    parser.add_argument("--jsons", type=Path, help="keep the reports in this folder")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = arguments()
+    if options.jsons:
+        options.jsons = options.jsons.resolve()
+        options.jsons.mkdir(parents=True, exist_ok=True)
+    console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH)
+    rows: list[Scored] = []
+    skipped: list[str] = []
+    for case in load_cases(options.cases.resolve(), options.only):
+        if missing := missing_packages(case.train):
+            skipped.append(case.name)
+            print(f"{case.name}: skipped, {', '.join(missing)} not installed", file=sys.stderr)
+            continue
+        rows.append(score(case, not options.no_plain, options.jsons))
+        print(f"{case.name}: {rows[-1].said}", file=sys.stderr, flush=True)
+    if not rows:
+        sys.exit(f"no case to run in {options.cases}")
+    console.print(table(rows, skipped))
+    right = sum(row.right for row in rows)
+    healthy = [row for row in rows if row.case.truth["bottleneck"] == "none"]
+    accused = sum(not row.right for row in healthy)
+    print(f"{right} of {len(rows)} right; {accused} of {len(healthy)} healthy ones accused")
+    print(f"{sum(row.same() not in ('yes', '-') for row in rows)} changed by being watched")
+    sys.exit(0 if right == len(rows) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Rows that count something else than the steps of the training, or that are there twice."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perfdoctor.readers.records import TRAIN, Records
+from perfdoctor.record import Bools
+
+#: Where so many lines of steps name their epoch, the others are of another loop.
+_NAMED = 0.7
+#: A part of a file that repeats an earlier one: so many rows at least, so many of them known.
+_FEWEST, _KNOWN = 5, 0.95
+_LOOKED_AT = 20
+_COUNTERS = ("epoch", "epoch_total", "step", "step_total", "rank")
+
+
+def of_another_loop(records: Records, usable: Bools) -> Bools:
+    """Rows of steps that name no epoch, where most do, and whose counter stands or goes back: an
+    evaluation that is printed in the same form."""
+    if "epoch" not in records:
+        return np.zeros(len(records), dtype=np.bool_)
+    named = usable & np.isfinite(records.column("epoch"))
+    nameless = usable & ~named
+    if not nameless.any() or named.sum() < _NAMED * usable.sum():
+        return np.zeros(len(records), dtype=np.bool_)
+    step = records.column("step")
+    last = np.where(named, np.arange(len(records)), -1)
+    np.maximum.accumulate(last, out=last)
+    found: Bools = nameless & (last >= 0) & (step <= step[np.maximum(last, 0)])
+    return found
+
+
+def without_copies(records: Records) -> Records:
+    """Without a part that repeats an earlier one value for value: a file that was written, or
+    merged, twice. Counters alone repeat in any restarted run; times and losses do not."""
+    step = records.column("step")
+    rows = np.flatnonzero(np.isfinite(step) & (records.column("phase") == TRAIN))
+    begins = _may_begin_again(records, rows)
+    if not begins.size or ("time" not in records and not _fine(records, rows)):
+        return records
+    hashes = _hashes(records)
+    first = _first_seen(hashes)
+    for begin in begins[:_LOOKED_AT].tolist():
+        after = rows[rows >= begin]
+        if after.size < _FEWEST or np.unique(hashes[after]).size < 0.5 * after.size:
+            continue
+        if (first[after] < begin).mean() >= _KNOWN:
+            later = np.arange(len(records)) >= begin
+            return records.take(~(later & (first < begin)))
+    return records
+
+
+def _may_begin_again(records: Records, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows at which the counter falls, and the time with it, or the first row comes again."""
+    if rows.size < 2 * _FEWEST:
+        return rows[:0]
+    fell = np.append(False, np.diff(records.column("step")[rows]) < 0)
+    if "time" in records:
+        fell &= np.append(False, np.diff(records.column("time")[rows]) < 0)
+    found: NDArray[np.int64] = rows[fell]
+    for column in records.columns.values() if "time" not in records else ():
+        found = found[(column[found] == column[rows[0]]) | np.isnan(column[found])]
+    return found
+
+
+def _fine(records: Records, rows: NDArray[np.int64]) -> bool:
+    """Whether some value is printed so finely that it seldom comes twice."""
+    for role, column in records.columns.items():
+        values = column[rows]
+        values = values[np.isfinite(values)]
+        if role in _COUNTERS or values.size < 0.5 * rows.size:
+            continue
+        if np.unique(values).size > 0.4 * values.size:
+            return True
+    return False
+
+
+def _hashes(records: Records) -> NDArray[np.uint64]:
+    """A number for each row, made of all its values (FNV's prime)."""
+    found = np.zeros(len(records), dtype=np.uint64)
+    for column in records.columns.values():
+        found *= np.uint64(0x100000001B3)
+        found ^= np.ascontiguousarray(np.nan_to_num(column, nan=-1.0)).view(np.uint64)
+        found ^= found >> np.uint64(29)
+    return found
+
+
+def _first_seen(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """The first row with the same number as each row."""
+    _, first, which = np.unique(hashes, return_index=True, return_inverse=True)
+    found: NDArray[np.int64] = first[which]
+    return found

@@ -1,0 +1,95 @@
+"""The lines' times → moments that go on: over midnight, New Year, and clocks set back."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perfdoctor.readers.records import Records
+from perfdoctor.readers.values import DAY_S
+from perfdoctor.record import Bools, Floats
+
+Indices = NDArray[np.int64]
+
+#: Time zones differ by quarters of an hour, and no two by more than 26 hours (IANA's tz database).
+_QUARTER_S, _WIDEST_S = 900.0, 26 * 3600.0
+#: Lines of several processes may be so far out of order.
+_DISORDER_S = 600.0
+#: After a clock was set back the log goes on about as before: so many times the usual gap, or so
+#: many seconds, at most.
+_USUAL, _SOON_S = 20.0, 60.0
+
+
+def with_time(records: Records) -> Records:
+    """Times of day become moments: at midnight a day is added. Yearless dates go past New Year.
+    A clock that is set back while the steps go on (the end of summer time, another time zone)
+    makes no negative gap."""
+    columns = dict(records.columns)
+    if "clock" in columns:
+        clock = columns.pop("clock")
+        known = np.isfinite(clock)
+        days = np.cumsum(np.diff(clock[known], prepend=clock[known][:1]) < -DAY_S / 2)
+        unwrapped = np.full(len(records), np.nan)
+        unwrapped[known] = clock[known] + DAY_S * days
+        time = columns.get("time")
+        columns["time"] = (
+            unwrapped if time is None else np.where(np.isfinite(time), time, unwrapped)
+        )
+    if "time" in columns:
+        columns["time"] = _over_new_year(columns["time"])
+        columns["time"] = _never_set_back(Records(records.line, columns))
+    return Records(records.line, columns)
+
+
+def _over_new_year(time: Floats) -> Floats:
+    known = np.isfinite(time)
+    jumps = np.diff(time[known], prepend=time[known][:1])
+    years: Indices = np.cumsum(jumps < -300 * DAY_S) - np.cumsum(jumps > 30_000 * DAY_S)
+    yearless = bool((time[known] < 4 * 366 * DAY_S).all())
+    if not yearless or not bool((years != 0).any()):
+        return time
+    found: Floats = time.copy()
+    found[known] += years * 366 * DAY_S
+    return found
+
+
+def _never_set_back(records: Records) -> Floats:
+    """What the clock was set back by is added from there on, where the counters go on."""
+    time: Floats = records.column("time")
+    rows = np.flatnonzero(np.isfinite(time))
+    gaps = np.diff(time[rows])
+    falls = np.flatnonzero((gaps < -_DISORDER_S) & (gaps > -_WIDEST_S))
+    forward = gaps[gaps > 0]
+    if not falls.size or not forward.size:
+        return time
+    longest = max(_SOON_S, _USUAL * float(np.median(forward)))
+    found: Floats = time.copy()
+    for fall in falls.tolist():
+        back = np.ceil(-gaps[fall] / _QUARTER_S) * _QUARTER_S
+        if gaps[fall] + back <= longest and _goes_on(records, int(rows[fall + 1])):
+            found[rows[fall + 1] :] += back
+    return found
+
+
+def _goes_on(records: Records, row: int) -> bool:
+    """Whether the counters after `row` do not lie before those above it."""
+    counted = False
+    for role in ("epoch", "step"):
+        values = records.column(role)
+        above, below = _nearest(values[:row][::-1]), _nearest(values[row:])
+        if above is None or below is None:
+            continue
+        if below != above:
+            return below > above
+        counted = True
+    return counted
+
+
+#: So many rows are looked at to find a counter.
+_NEAR = 200
+
+
+def _nearest(values: Floats) -> float | None:
+    near = values[:_NEAR]
+    known: Bools = np.isfinite(near)
+    return float(near[known][0]) if known.any() else None

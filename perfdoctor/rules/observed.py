@@ -1,0 +1,203 @@
+"""What an observed script tells the rules: hot lines, how often a stage runs, and its share."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import PureWindowsPath
+
+from perfdoctor.report import Evidence, Prediction
+from perfdoctor.rules.facts import Facts
+from perfdoctor.rules.wording import grouped, percent
+
+#: The kind of source in which a script was observed unchanged.
+RUN_KIND = "run"
+RUNS = (RUN_KIND,)
+MAIN, WORKER = "main", "worker"
+#: The model's name where a part of the run that was timed is done less often or not at all.
+EXACT = "amdahl-exact"
+#: And where how much of it would be left is an experience with other trainings.
+RANGE = "amdahl-range"
+#: A share of an observed run may be off by this part of itself for the whole training: its first
+#: epochs were seen, or a busy hour of the machine (our own choice).
+_SHARE_ERROR = 0.15
+#: No gain above a hundredfold is worth saying.
+_MOST = 0.99
+#: So rarely seen, a line may be chance: three looks.
+_FEWEST_SAMPLES = 3
+_RARELY = 0.9
+
+
+@dataclass(frozen=True)
+class HotLine:
+    """A line of the user's code that time goes into; see `perfdoctor.record.Hotspot`."""
+
+    file: str
+    line: int
+    function: str
+    library: str
+    stage: str
+    share: float
+    process: str
+
+    @property
+    def place(self) -> str:
+        """Such as "train.py:88"."""
+        return f"{PureWindowsPath(self.file).name}:{self.line}"
+
+    @property
+    def words(self) -> str:
+        """Such as "train.py:88 `savefig`": what it calls there, else the function it is in."""
+        what = self.library or self.function
+        return f"{self.place} `{what}`" if what else self.place
+
+    def small(self, least: float) -> bool:
+        """Whether its share is below `least`."""
+        return self.share < least
+
+    def calls(self, pattern: str) -> bool:
+        """Whether what it calls, or the function it is in, is called so."""
+        return bool(re.search(pattern, f"{self.library} {self.function}", re.IGNORECASE))
+
+
+def is_run(facts: Facts) -> bool:
+    """Whether a script was observed."""
+    return facts.has("source.kind") and facts.get("source.kind") in RUNS
+
+
+def hot_lines(facts: Facts, *stages: str, process: str = MAIN) -> list[HotLine]:
+    """The hot lines of these stages (of all, where none is named), hottest first."""
+    count = len(facts.get("hotspots")) if facts.has("hotspots") else 0
+    found = [_hot_line(facts, f"hotspots.{index}") for index in range(count)]
+    wanted = [
+        line
+        for line in found
+        if line is not None and line.process == process and (not stages or line.stage in stages)
+    ]
+    return sorted(wanted, key=lambda line: -line.share)
+
+
+def hottest(facts: Facts, *stages: str, process: str = MAIN) -> HotLine | None:
+    """The hottest line of these stages."""
+    return next(iter(hot_lines(facts, *stages, process=process)), None)
+
+
+def _hot_line(facts: Facts, path: str) -> HotLine | None:
+    share, line = facts.known(f"{path}.share"), facts.known(f"{path}.line")
+    samples = facts.known(f"{path}.samples")
+    if share is None or line is None or not facts.has(f"{path}.file"):
+        return None
+    if samples is not None and samples < _FEWEST_SAMPLES:
+        return None
+    texts = [_text(facts, f"{path}.{name}") for name in ("file", "function", "library", "stage")]
+    file, function, library, stage = texts
+    process = _text(facts, f"{path}.process") or MAIN
+    return HotLine(file, int(line), function, library, stage, min(1.0, max(0.0, share)), process)
+
+
+def _text(facts: Facts, path: str) -> str:
+    return str(facts.get(path)) if facts.has(path) else ""
+
+
+def at(line: HotLine | None) -> str:
+    """For the end of a title: " – train.py:88 `savefig`"; nothing where no line is known."""
+    return "" if line is None else f" – {line.words}"
+
+
+def line_evidence(lines: list[HotLine], most: int = 2) -> tuple[Evidence, ...]:
+    """The hottest of these lines, as shares of the run (in workers: of their time)."""
+    return tuple(
+        Evidence(
+            metric=line.library or line.function or "line",
+            value=line.share,
+            unit="share of the workers' time" if line.process == WORKER else "share of run",
+            where=line.place,
+        )
+        for line in lines[:most]
+    )
+
+
+def stage_share(facts: Facts, stage: str) -> float:
+    """The part of the training that this stage takes; 0 where it never ran. Raises `Missing`."""
+    return facts.number(f"stages.{stage}.share") if stage in facts.get("stages") else 0.0
+
+
+def share_in(facts: Facts, lines: list[HotLine], stage: str) -> float:
+    """How much (0–1) of a stage's seen time these lines take; 0 where none of it was seen."""
+    seen = sum(line.share for line in hot_lines(facts, stage))
+    return min(1.0, sum(line.share for line in lines) / seen) if seen > 0 else 0.0
+
+
+def how_often(facts: Facts, stage: str) -> str:
+    """In words: ", in every step", ", once in 50 steps"; nothing where it is not known."""
+    part = facts.known(f"stages.{stage}.calls_per_step")
+    if part is None or part <= 0:
+        return ""
+    if part >= _RARELY:
+        return ", in every step"
+    return f", once in {grouped(max(2, round(1 / part)))} steps"
+
+
+def every_step(facts: Facts, stage: str) -> bool:
+    """Whether a stage runs in nearly every step."""
+    return (facts.known(f"stages.{stage}.calls_per_step") or 0.0) >= _RARELY
+
+
+def without(share: float, low: float = 1.0, likely: float = 1.0, high: float = 1.0) -> Prediction:
+    """What the training gains where these parts of a share of it go away.
+
+    Where all three are the same it is exact but for the share itself.
+    """
+    exact = low == likely == high
+    gains = [_gain(share * low * (1 - _SHARE_ERROR)), _gain(share * likely)]
+    gains.append(_gain(min(share * high * (1 + _SHARE_ERROR), max(share * high, _MOST))))
+    model = EXACT if exact else RANGE
+    return Prediction(speedup=gains[1], low=gains[0], high=max(gains), model=model)
+
+
+def faster(share: float, low: float, likely: float, high: float) -> Prediction:
+    """What the training gains where a share of it becomes so many times as fast."""
+    return without(share, *(1 - 1 / max(1.0, times) for times in (low, likely, high)))
+
+
+def less_often(share: float, factor: float) -> Prediction:
+    """What it gains where this share of it is done `factor` times as rarely."""
+    left = 1 - 1 / factor
+    return without(share, left, left, left)
+
+
+def beside_steps(facts: Facts) -> float:
+    """The part of an observed training that lies between its steps; 0 of any other source."""
+    if not is_run(facts) or not facts.has("stages"):
+        return 0.0
+    shares = (
+        facts.known(f"stages.{stage}.share") or 0.0
+        for stage in facts.get("stages")
+        if facts.has(f"stages.{stage}.between") and facts.get(f"stages.{stage}.between") is True
+    )
+    return min(1.0, sum(shares))
+
+
+def of_training(predicted: Prediction, beside: float) -> Prediction:
+    """A prediction for the steps as one for the training, of which `beside` is no step."""
+    if beside <= 0:
+        return predicted
+
+    def whole(speedup: float) -> float:
+        return 1 / ((1 - beside) / speedup + beside)
+
+    return Prediction(
+        speedup=whole(predicted.speedup),
+        low=whole(predicted.low),
+        high=whole(predicted.high),
+        model=predicted.model,
+    )
+
+
+def _gain(gone: float) -> float:
+    return 1 / (1 - min(_MOST, max(0.0, gone)))
+
+
+def share_words(share: float) -> str:
+    """Such as "62 % of the training"."""
+    return f"{percent(share)} of the training"

@@ -1,0 +1,132 @@
+"""What the rules know of how an observed script makes its batches."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from perfdoctor.pipeline_model import best_workers, predict
+from perfdoctor.report import Prediction
+from perfdoctor.rules.facts import Facts, Missing
+from perfdoctor.rules.gains import loader_model, persistent, prefetch_factor
+from perfdoctor.rules.loader_advice import WAIT_SHARE, WORKERS
+from perfdoctor.rules.observed import (
+    MAIN,
+    WORKER,
+    HotLine,
+    beside_steps,
+    hot_lines,
+    is_run,
+    of_training,
+)
+from perfdoctor.rules.waits import Wait, waiting
+from perfdoctor.stages import DATA_LOADING
+
+#: Below this share of processor time making a batch is waiting; then cores are not what it lacks.
+WAITING = 0.25
+MOST_WAITING_WORKERS = 32
+#: Lines that only take a batch from a loader: what is slow lies behind them.
+_TAKES = r"DataLoader|__next__|_next_data|default_collate|\bnext\b"
+#: What lies in a DataLoader worker's hands and is none of the user's code.
+_COLLATES = r"collate|pad_sequence|pack_sequence|\bstack\b"
+
+
+def has_loader(facts: Facts) -> bool:
+    """Whether the training takes its batches from a DataLoader."""
+    return facts.has(WORKERS)
+
+
+def wait_of(facts: Facts) -> Wait:
+    """The wait for data, and how much of it is in stalls. Raises `Missing`."""
+    facts.number(WAIT_SHARE)
+    return waiting(facts)
+
+
+def io_bound(facts: Facts) -> bool:
+    """Whether the usual batch of an observed script is mostly waiting, for a disk or a network."""
+    cpu_s, batch_s = facts.known("loader.batch_cpu_s"), facts.known("loader.batch.p50_s")
+    if not is_run(facts) or cpu_s is None or not batch_s:
+        return False
+    return cpu_s / batch_s <= WAITING
+
+
+def many_workers(facts: Facts) -> int:
+    """How many workers suffice where they need no core each."""
+    model = loader_model(facts)
+    return best_workers(model, range(1, MOST_WAITING_WORKERS + 1), prefetch_factor(facts))
+
+
+def loading_lines(facts: Facts) -> list[HotLine]:
+    """Hot lines that make the training's batches, wherever that is done."""
+    in_workers = (facts.known(WORKERS) or 0) > 0
+    if in_workers:
+        found = hot_lines(facts, process=WORKER)
+    else:
+        found = hot_lines(facts, DATA_LOADING, process=MAIN)
+    return [line for line in found if not line.calls(_TAKES)]
+
+
+def collating(line: HotLine) -> bool:
+    """Whether a line puts samples together into a batch."""
+    return line.calls(_COLLATES)
+
+
+def part_of_loading(facts: Facts, line: HotLine) -> float:
+    """How much (0–1) of the time for making batches a line takes.
+
+    A worker's share is of all its time, the idle part included; the main process's of the run.
+    """
+    if line.process == WORKER:
+        busy = 1 - (facts.known("loader.idle_share") or 0.0)
+        return min(1.0, line.share / max(busy, line.share, 1e-9))
+    seen = sum(one.share for one in hot_lines(facts, DATA_LOADING))
+    whole = max(seen, _loading_of_wall(facts))
+    return min(1.0, line.share / whole) if whole > 0 else 0.0
+
+
+def _loading_of_wall(facts: Facts) -> float:
+    count = len(facts.get("wall.parts")) if facts.has("wall.parts") else 0
+    names = [(facts.get(f"wall.parts.{i}.name"), f"wall.parts.{i}.share") for i in range(count)]
+    return sum(facts.known(path) or 0.0 for name, path in names if name == DATA_LOADING)
+
+
+def cheaper_batches(facts: Facts, low: float, likely: float, high: float) -> Prediction:
+    """The training's gain where these parts of the time for making a batch go away.
+
+    From the pipeline model, since workers hide a part of that time; without workers it is exact.
+    """
+    model = loader_model(facts)
+    setting = (model.workers, prefetch_factor(facts), persistent(facts))
+    now_s = predict(model, *setting).estimate_s
+    if now_s <= 0:
+        raise Missing("series.step_s", "the steps take no time")
+
+    def gain(gone: float) -> float:
+        left = max(0.0, 1 - gone)
+        cheaper = replace(model, batch_s=model.batch_s * left, batch_cpu_s=model.batch_cpu_s * left)
+        then_s = predict(cheaper, *setting).estimate_s
+        return min(100.0, now_s / then_s) if then_s > 0 else 100.0
+
+    gains = sorted((gain(low), gain(likely), gain(high)))
+    predicted = Prediction(speedup=gains[1], low=gains[0], high=gains[2], model="pipeline")
+    return of_training(predicted, beside_steps(facts))
+
+
+def in_background(facts: Facts, workers: int) -> Prediction:
+    """The training's gain where so many workers or threads make the batches meanwhile."""
+    model = loader_model(facts)
+    now_s = predict(model, model.workers, prefetch_factor(facts), persistent(facts)).estimate_s
+    then = predict(model, max(1, workers))
+    found = Prediction(
+        speedup=now_s / then.estimate_s,
+        low=now_s / then.pessimistic_s,
+        high=now_s / then.optimistic_s,
+        model="pipeline",
+    )
+    return of_training(found, beside_steps(facts))
+
+
+def epoch_steps(facts: Facts) -> float | None:
+    """Steps of one pass over the data set, where its size is known."""
+    size, batch = facts.known("configuration.dataset_size"), facts.known("configuration.batch_size")
+    return math.ceil(size / batch) if size and batch and batch > 0 else None

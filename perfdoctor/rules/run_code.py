@@ -1,0 +1,310 @@
+"""PD212 to PD215: Python of the script's own that holds its steps up, line by line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import ClassVar
+
+from perfdoctor.report import Evidence, Finding
+from perfdoctor.rules.facts import Facts
+from perfdoctor.rules.observed import (
+    RUNS,
+    HotLine,
+    at,
+    hot_lines,
+    line_evidence,
+    share_in,
+    stage_share,
+    without,
+)
+from perfdoctor.rules.wording import percent
+from perfdoctor.stages import BACKWARD, LOSS, OTHER
+
+GRAPH_BUILD = "graph_build"
+#: torch's own losses, which are vectorised.
+_TORCH_LOSS = r"Loss\.forward|functional|cross_entropy|_loss\b|kl_div|ctc"
+_COLLECTS = r"\bgc\.collect|empty_cache|malloc_trim"
+_WAITS_FOR_GPU = r"\.item\b|\.tolist\b|\.cpu\b|\.numpy\b|synchronize"
+#: So much of a loss must be seen in the script's own lines.
+_MOSTLY = 0.5
+#: What a loop in Python leaves of a loss, and of the backward pass through all its operations,
+#: when it is written with tensors (our own choice; loops over samples often leave less).
+_VECTORISED, _BACKWARD_TOO = 0.7, 0.8
+
+
+class SlowLoss:
+    """The script's own loss takes a large part of the training.
+
+    ## What it does
+    Looks at the share of the loss and at the lines that its time goes into.
+
+    ## Why it is slow
+    A loss that goes over samples, pairs or classes in a Python loop starts many small operations,
+    and the backward pass goes through every one of them again.
+
+    ## Evidence and threshold
+    The share of the training that is the loss, half of it in lines of the script itself.
+    - `share` = 0.2 (source: xprof and TraceML call a stage high from 20 %)
+
+    ## What to change
+    Compute all samples or pairs at once: matrix products, `torch.cdist`, broadcasting, masks.
+
+    ## How the gain is predicted
+    A range: from nothing, where it is vectorised already, over 70 % of the loss to all of it and
+    most of the backward pass.
+
+    ## When not to
+    Where all pairs at once do not fit into memory: then in blocks.
+    """
+
+    code: ClassVar[str] = "PD212"
+    name: ClassVar[str] = "slow-loss"
+    needs: ClassVar[tuple[str, ...]] = ("stages", "hotspots")
+    verify_with: ClassVar[str | None] = None
+    cause: ClassVar[str] = "slow-loss"
+    thresholds: ClassVar[Mapping[str, float]] = {"share": 0.20}
+    sources: ClassVar[tuple[str, ...]] = RUNS
+
+    def evaluate(self, facts: Facts) -> Finding | None:
+        """Fires if the loss is large and its time is in the script's own lines."""
+        share = stage_share(facts, LOSS)
+        lines = [n for n in hot_lines(facts, LOSS) if not re.search(_TORCH_LOSS, n.library)]
+        if share < facts.threshold("share") or share_in(facts, lines, LOSS) < _MOSTLY:
+            return None
+        line, most = lines[0], 1 + _BACKWARD_TOO * stage_share(facts, BACKWARD) / share
+        return Finding(
+            stage=LOSS,
+            title=f"The loss takes {percent(share)} of the training{at(line)}",
+            advice=f"If `{line.function or line.place}` goes over samples, pairs or classes in "
+            "Python, compute them all at once with tensors (broadcasting, masks, torch.cdist).",
+            change={"loss": "vectorised"},
+            snippet="distances = torch.cdist(z, z)  # all pairs at once\n"
+            "same = labels[:, None] == labels[None, :]\n"
+            "loss = torch.where(same, distances, (margin - distances).clamp(min=0)).mean()",
+            evidence=(
+                Evidence(
+                    metric="loss",
+                    value=share,
+                    unit="share of training",
+                    threshold=facts.threshold("share"),
+                ),
+                *line_evidence(lines),
+            ),
+            cause=self.cause,
+            predicted=without(share, 0.0, _VECTORISED, most),
+            confidence=0.75,
+            effort="lines",
+            safety="numerics",
+        )
+
+
+class GraphBuiltEachStep:
+    """The graph or its adjacency is built anew in every step.
+
+    ## What it does
+    Looks for time in which edges, neighbours or adjacency matrices are computed in the loop.
+
+    ## Why it is slow
+    Finding neighbours and normalising an adjacency matrix costs more than a layer that uses it,
+    and is done by the CPU.
+
+    ## Evidence and threshold
+    Its share of the training, in at least half of the steps.
+    - `share` = 0.1 (source: our own choice, half of the 20 % from which xprof and TraceML call a
+      stage high)
+    - `steps` = 0.5 (source: our own choice; what is done more rarely may be done on purpose)
+
+    ## What to change
+    Build it once before the loop where it does not change, once for each sample in the dataset
+    otherwise, and keep the result.
+
+    ## How the gain is predicted
+    A range: from nothing, where the graph changes in every step, over nine tenths of its time to
+    all of it.
+
+    ## When not to
+    Where the graph depends on what the model has just computed.
+    """
+
+    code: ClassVar[str] = "PD213"
+    name: ClassVar[str] = "graph-built-each-step"
+    needs: ClassVar[tuple[str, ...]] = ("stages",)
+    verify_with: ClassVar[str | None] = None
+    cause: ClassVar[str] = "graph-build"
+    thresholds: ClassVar[Mapping[str, float]] = {"share": 0.10, "steps": 0.5}
+    sources: ClassVar[tuple[str, ...]] = RUNS
+
+    def evaluate(self, facts: Facts) -> Finding | None:
+        """Fires if graphs are built in most steps and take a visible share."""
+        share = stage_share(facts, GRAPH_BUILD)
+        often = facts.known(f"stages.{GRAPH_BUILD}.calls_per_step") or 0.0
+        if share < facts.threshold("share") or often < facts.threshold("steps"):
+            return None
+        lines = hot_lines(facts, GRAPH_BUILD)
+        return Finding(
+            stage=GRAPH_BUILD,
+            title=f"The graph is built anew in every step: {percent(share)} of the training"
+            f"{at(lines[0] if lines else None)}",
+            advice="Build it once before the loop if it does not change, or once for each sample "
+            "in the dataset, and keep it.",
+            change={"build_graph": "once"},
+            snippet="adjacency = normalised_adjacency(edges)  # before the loop\n"
+            "for step in range(steps):\n"
+            "    out = model(x, adjacency)",
+            evidence=(
+                Evidence(
+                    metric="building graphs",
+                    value=share,
+                    unit="share of training",
+                    threshold=facts.threshold("share"),
+                ),
+                *line_evidence(lines),
+            ),
+            cause=self.cause,
+            predicted=without(share, 0.0, 0.9, 1.0),
+            confidence=0.75,
+            effort="lines",
+        )
+
+
+class PythonInTheLoop:
+    """Python of the training loop itself takes a visible part of the training.
+
+    ## What it does
+    Looks for lines between the stages of the step, in no loader, model, loss, optimizer,
+    validation or logging, that take much time.
+
+    ## Why it is slow
+    The model waits meanwhile. Loops over parameters, samples or tokens in Python, and copies from
+    the GPU that wait for it, are what is most often found there.
+
+    ## Evidence and threshold
+    What no stage explains, and the lines that it goes into.
+    - `share` = 0.1 (source: our own choice, half of the 20 % from which xprof and TraceML call a
+      stage high)
+    - `line_share` = 0.05 (source: our own choice, the share from which PyTorch's TensorBoard
+      plug-in warns of waiting for data)
+
+    ## What to change
+    What the lines do: less often, with tensors instead of loops, or before the loop.
+
+    ## How the gain is predicted
+    A range: from nothing over 70 % of the lines' time to all of it.
+
+    ## When not to
+    Where the lines are part of the method and vectorised already.
+    """
+
+    code: ClassVar[str] = "PD214"
+    name: ClassVar[str] = "python-in-the-loop"
+    needs: ClassVar[tuple[str, ...]] = ("stages", "hotspots")
+    verify_with: ClassVar[str | None] = None
+    cause: ClassVar[str] = "python-in-the-loop"
+    thresholds: ClassVar[Mapping[str, float]] = {"share": 0.10, "line_share": 0.05}
+    sources: ClassVar[tuple[str, ...]] = RUNS
+
+    def evaluate(self, facts: Facts) -> Finding | None:
+        """Fires if the unexplained part is large and one of its lines as well."""
+        share, least = stage_share(facts, OTHER), facts.threshold("line_share")
+        lines = [
+            n for n in hot_lines(facts, OTHER) if not n.calls(_COLLECTS) and not n.small(least)
+        ]
+        if share < facts.threshold("share") or not lines:
+            return None
+        part = min(share, sum(line.share for line in lines))
+        return Finding(
+            stage=OTHER,
+            title=f"Python between the stages takes {percent(share)} of the training{at(lines[0])}",
+            advice=_what_to_do(lines[0]),
+            change={},
+            snippet="",
+            evidence=(
+                Evidence(
+                    metric="between the stages",
+                    value=share,
+                    unit="share of training",
+                    threshold=facts.threshold("share"),
+                ),
+                *line_evidence(lines, 3),
+            ),
+            cause=self.cause,
+            predicted=without(part, 0.0, 0.7, 1.0),
+            confidence=0.7,
+            effort="lines",
+        )
+
+
+class CollectsEachStep:
+    """Memory is collected by hand so often that it takes a visible part of the training.
+
+    ## What it does
+    Looks for lines that call `gc.collect()` or `torch.cuda.empty_cache()`.
+
+    ## Why it is slow
+    `gc.collect()` visits every object of the process, millions where a data set is a list of
+    Python objects. `empty_cache()` makes the allocator ask the GPU's driver for all memory again.
+
+    ## Evidence and threshold
+    The share of the run in these lines.
+    - `share` = 0.03 (source: twice the 1.5 % that the sampler can tell from chance in a thousand
+      looks, rounded)
+
+    ## What to change
+    Remove the calls: Python collects by itself when it is time. Where large lists make that slow,
+    `gc.freeze()` after they were made takes them out of it.
+
+    ## How the gain is predicted
+    The training without these lines; exact but for their share.
+
+    ## When not to
+    Where they keep the training from running out of memory; then once an epoch.
+    """
+
+    code: ClassVar[str] = "PD215"
+    name: ClassVar[str] = "collects-each-step"
+    needs: ClassVar[tuple[str, ...]] = ("hotspots",)
+    verify_with: ClassVar[str | None] = None
+    cause: ClassVar[str] = "garbage-collection"
+    thresholds: ClassVar[Mapping[str, float]] = {"share": 0.03}
+    sources: ClassVar[tuple[str, ...]] = RUNS
+
+    def evaluate(self, facts: Facts) -> Finding | None:
+        """Fires if lines that collect by hand take a visible share."""
+        lines = [line for line in hot_lines(facts) if line.calls(_COLLECTS)]
+        share = min(1.0, sum(line.share for line in lines))
+        if share < facts.threshold("share"):
+            return None
+        return Finding(
+            stage=lines[0].stage or OTHER,
+            title=f"Collecting garbage by hand takes {percent(share)} of the run{at(lines[0])}",
+            advice=f"Remove the call in {lines[0].place}; if it is needed to stay within memory, "
+            "once an epoch will do.",
+            change={"collect_each_step": False},
+            snippet="gc.collect()\ngc.freeze()  # once, after the data was loaded",
+            evidence=(
+                Evidence(
+                    metric="collecting",
+                    value=share,
+                    unit="share of run",
+                    threshold=facts.threshold("share"),
+                ),
+                *line_evidence(lines),
+            ),
+            cause=self.cause,
+            predicted=without(share, 0.8, 1.0, 1.0),
+            confidence=0.85,
+            effort="lines",
+        )
+
+
+def _what_to_do(line: HotLine) -> str:
+    if line.calls(_WAITS_FOR_GPU):
+        return (
+            f"{line.place} waits until the device has computed what is asked for: keep sums on the "
+            "device and fetch them now and then."
+        )
+    return (
+        f"Look at {line.place} first: do it with tensors instead of a loop, less often, or once "
+        "before the training."
+    )

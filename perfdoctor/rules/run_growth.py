@@ -1,0 +1,118 @@
+"""PD305, and what PD701 says of an observed script: what grows as the training goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import ClassVar
+
+from perfdoctor.report import Evidence, Finding
+from perfdoctor.rules.facts import Facts
+from perfdoctor.rules.observed import RUNS, at, hot_lines, line_evidence, without
+from perfdoctor.rules.trends import grown_stage, lost_share
+from perfdoctor.rules.wording import size, stage_words
+from perfdoctor.stages import DATA_LOADING, OTHER
+
+_SLOPE = "memory.trend_bytes_per_step"
+#: Below this the growth is that of an allocator's caches: a loss and its small graph take more.
+_NOTABLE_BYTES = 1024.0
+_ITEM = "running_loss += loss.item()  # not `+= loss`, and no list of losses with their graphs"
+
+
+class MemoryGrows:
+    """The process's memory grows with every step.
+
+    ## What it does
+    Looks at the slope of the process's memory over the steps of an observed script.
+
+    ## Why it is slow
+    It is not, until memory runs out: then the host swaps, caches of files are dropped, or the
+    training ends. What is kept is often each step's loss with its whole graph, or all outputs.
+
+    ## Evidence and threshold
+    The slope times the steps that were seen.
+    - `grown_bytes` = 1.07374e+09 (source: TraceML warns from a steady growth of 1 GiB)
+
+    ## What to change
+    Keep numbers, not tensors: `loss.item()`, `outputs.detach()`, and empty lists once an epoch.
+
+    ## How the gain is predicted
+    It is not: it keeps the training from failing, or from slowing down later.
+
+    ## When not to
+    Where results are collected on purpose and fit into memory to the end.
+    """
+
+    code: ClassVar[str] = "PD305"
+    name: ClassVar[str] = "memory-grows"
+    needs: ClassVar[tuple[str, ...]] = (_SLOPE, "steps.count")
+    verify_with: ClassVar[str | None] = None
+    cause: ClassVar[str] = "memory-growth"
+    thresholds: ClassVar[Mapping[str, float]] = {"grown_bytes": 1.07374e9}
+    sources: ClassVar[tuple[str, ...]] = RUNS
+
+    def evaluate(self, facts: Facts) -> Finding | None:
+        """Fires if the memory grew steadily by so much."""
+        slope, steps = facts.number(_SLOPE), facts.number("steps.count")
+        grown = slope * steps
+        if grown < facts.threshold("grown_bytes"):
+            return None
+        return Finding(
+            stage=OTHER,
+            title=f"Memory grows by {_bytes(slope)} a step, {size(grown)} so far",
+            advice="Look what is kept from step to step: losses or outputs with their graphs "
+            "(use .item() or .detach()), and lists that are never emptied.",
+            change={},
+            snippet=_ITEM,
+            evidence=(
+                Evidence(metric="growth", value=slope, unit="bytes/step"),
+                Evidence(
+                    metric="grown in all",
+                    value=grown,
+                    unit="bytes",
+                    threshold=facts.threshold("grown_bytes"),
+                ),
+            ),
+            cause=self.cause,
+            confidence=0.6,
+            effort="lines",
+        )
+
+
+def slower_in_run(facts: Facts, finding: Finding) -> Finding:
+    """PD701's finding with the stage that grew, its hottest line, and what is gained without."""
+    stage, lost, slope = grown_stage(facts), lost_share(facts), facts.known(_SLOPE) or 0.0
+    if stage is None or lost is None or lost <= 0:
+        return finding
+    lines = hot_lines(facts, stage)
+    line = lines[0] if lines else None
+    grows = f" Memory grows by {_bytes(slope)} a step." if slope >= _NOTABLE_BYTES else ""
+    return replace(
+        finding,
+        stage=stage,
+        title=f"{finding.title}; what grows is {stage_words(stage)}{at(line)}",
+        advice=_what_grows(stage, None if line is None else line.place) + grows,
+        snippet="" if stage == DATA_LOADING else _ITEM,
+        evidence=(*finding.evidence, *line_evidence(lines)),
+        predicted=without(lost, 0.5, 0.9, 1.0),
+        confidence=0.85 if line is not None else finding.confidence,
+    )
+
+
+def _what_grows(stage: str, place: str | None) -> str:
+    where = "" if place is None else f"Look at {place}: "
+    if stage == DATA_LOADING:
+        return (
+            f"{where}{'the' if where else 'The'} making of batches takes longer and longer: a "
+            "list that grows and is searched or copied each time? Keep a set or an index instead, "
+            "and forget what is no longer needed."
+        )
+    return (
+        f"{where}{'it' if where else 'The loop'} works on something that grows with every step: "
+        "losses kept with their graphs, a list that is averaged anew. Keep a running sum "
+        "(loss.item()), or only the last few values."
+    )
+
+
+def _bytes(value: float) -> str:
+    return size(value) if value >= 2**20 else f"{value / 1024:.0f} KiB"

@@ -1,0 +1,54 @@
+"""PD403 of an observed script: a second-order architecture step by its lines and its time."""
+
+from __future__ import annotations
+
+from perfdoctor.report import Evidence, Finding
+from perfdoctor.rules.facts import Facts
+from perfdoctor.rules.observed import hot_lines, line_evidence, stage_share, without
+from perfdoctor.rules.wording import percent
+from perfdoctor.stages import ARCH_STEP, BACKWARD, FORWARD, LOSS
+
+#: An architecture step in first order is one forward and one backward pass, so from twice as long
+#: as those of the training step on there is more in it (the reference counts 4 + 5 against 1 + 1).
+TWICE = 2.0
+_UNROLLS = r"deepcopy|unroll|hessian|hvp|vector_product|second_order|virtual|load_state_dict"
+
+
+def second_order_in_run(facts: Facts, cause: str) -> Finding | None:
+    """A finding if the step is much longer than one pass and unrolls, as its lines tell."""
+    share, limit = stage_share(facts, ARCH_STEP), facts.threshold("share")
+    passes_s = sum(facts.known(f"stages.{n}.mean_s") or 0.0 for n in (FORWARD, LOSS, BACKWARD))
+    step_s = facts.number(f"stages.{ARCH_STEP}.mean_s")
+    lines = [line for line in hot_lines(facts, ARCH_STEP) if line.calls(_UNROLLS)]
+    if share <= limit or not lines or passes_s <= 0 or step_s < TWICE * passes_s:
+        return None
+    gone = 1 - passes_s / step_s
+    times = step_s / passes_s
+    return Finding(
+        stage=ARCH_STEP,
+        title=f"The architecture step takes {percent(share)} of the training, {times:.1f} times "
+        f"one forward and backward pass – {lines[0].words}",
+        advice="Use the first-order step (the gradient at the present weights, without a copy of "
+        "the model one step further), and check that the search still finds as good an "
+        "architecture.",
+        change={"arch_order": 1},
+        snippet="loss = criterion(model(val_inputs), val_targets)\n"
+        "grads = torch.autograd.grad(loss, model.arch_parameters())",
+        evidence=(
+            Evidence(
+                metric="architecture step", value=share, unit="share of training", threshold=limit
+            ),
+            Evidence(
+                metric="architecture step ÷ forward and backward",
+                value=times,
+                unit="×",
+                threshold=TWICE,
+            ),
+            *line_evidence(lines),
+        ),
+        cause=cause,
+        predicted=without(share, 0.7 * gone, gone, gone),
+        confidence=0.8,
+        effort="lines",
+        safety="semantics",
+    )

@@ -1,0 +1,64 @@
+"""PD204 of an observed script: more threads, without a probe that tried them."""
+
+from __future__ import annotations
+
+import math
+
+from perfdoctor.report import Evidence, Finding
+from perfdoctor.rules.facts import Facts
+from perfdoctor.rules.gains import whole_cores
+from perfdoctor.rules.observed import at, faster, hot_lines, stage_share
+from perfdoctor.rules.wording import count, on_cuda, percent
+from perfdoctor.stages import BACKWARD, FORWARD, LOSS, OPTIMIZER
+
+#: The part of a step that several threads share, where it is not known. With it two threads are
+#: 1.67 times as fast as one, as a wide network was measured to be on two cores that were free.
+_PARALLEL = 0.8
+#: So small a part of the training is not worth threads.
+_LEAST_SHARE = 0.2
+#: Steps so short are operations too small to be shared out (torch splits from 32 768 numbers on).
+_SHORT_S = 0.002
+
+
+def more_threads(facts: Facts, cause: str) -> Finding | None:
+    """A finding if cores are left that neither workers nor other ranks use."""
+    now, cores = int(facts.number("configuration.threads")), _cores_for_torch(facts)
+    shares = {n: stage_share(facts, n) for n in (FORWARD, LOSS, BACKWARD, OPTIMIZER)}
+    share = min(1.0, sum(shares.values()))
+    busy_s = share * facts.number("steps.time.mean_s")
+    if on_cuda(facts) or now >= cores or share < _LEAST_SHARE or busy_s < _SHORT_S:
+        return None
+    times = cores / now
+    lines = [line for line in hot_lines(facts) if line.calls("set_num_threads")]
+    named = facts.has("configuration.omp_num_threads")
+    where = "OMP_NUM_THREADS is set" if named else "look for torch.set_num_threads in the script"
+    return Finding(
+        stage=max(shares, key=lambda stage: shares[stage]),
+        title=f"torch computes with {count(now, 'thread')} on {cores} usable cores, "
+        f"{percent(share)} of the training{at(lines[0] if lines else None)}",
+        advice=f"Let torch use {cores} threads; {where}.",
+        change={"threads": cores},
+        snippet=f"torch.set_num_threads({cores})",
+        evidence=(
+            Evidence(metric="threads", value=now, unit="", threshold=cores),
+            Evidence(metric="computing", value=share, unit="share of training"),
+        ),
+        cause=cause,
+        predicted=faster(share, 1.05, 1 / (1 - _PARALLEL + _PARALLEL / times), times),
+        confidence=0.75,
+        safety="numerics",
+    )
+
+
+def _cores_for_torch(facts: Facts) -> int:
+    """Usable cores of this rank, less those that its workers keep busy."""
+    ranks = max(1, int(facts.known("configuration.world_size") or 1))
+    cores = max(1, whole_cores(facts) // ranks)
+    workers = int(facts.known("configuration.num_workers") or 0)
+    return max(1, cores - min(workers, _busy_workers(facts, workers)))
+
+
+def _busy_workers(facts: Facts, workers: int) -> int:
+    """How many cores they fill; all of them count where that is not known."""
+    cpu_s, step_s = facts.known("loader.batch_cpu_s"), facts.known("steps.time.mean_s")
+    return workers if cpu_s is None or not step_s else math.ceil(cpu_s / step_s - 0.1)

@@ -1,0 +1,339 @@
+"""PD110 to PD112: waits for data that no number of workers explains, from an observed script."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import ClassVar
+
+from perfdoctor.pipeline_model import best_workers
+from perfdoctor.report import Evidence, Finding, Prediction
+from perfdoctor.rules.facts import Facts
+from perfdoctor.rules.gains import loader_model, whole_cores
+from perfdoctor.rules.loader_advice import LOADER_CAUSE, WAIT_SHARE
+from perfdoctor.rules.observed import (
+    RANGE,
+    RUNS,
+    at,
+    beside_steps,
+    line_evidence,
+    of_training,
+    without,
+)
+from perfdoctor.rules.run_batches import (
+    cheaper_batches,
+    epoch_steps,
+    has_loader,
+    in_background,
+    loading_lines,
+    part_of_loading,
+    wait_of,
+)
+from perfdoctor.rules.wording import grouped, percent, seconds
+from perfdoctor.stages import DATA_LOADING
+
+STALLS_CAUSE = "periodic-stalls"
+#: A generator's hottest line can be made cheaper by this part of itself (our own choice).
+_CHEAPER = 0.6
+#: Fewer stalls may be anything.
+_FEWEST_STALLS = 3
+#: A new iterator after fewer steps than this is none of an epoch, if an epoch is ten times as
+#: long: steps that each take several batches make epochs look shorter.
+_FEWEST_STEPS, _MUCH_LONGER = 20, 10
+
+_PREFETCH = """\
+import queue
+import threading
+
+def ahead(batches, depth=4):
+    ready = queue.Queue(depth)
+    def fill():
+        for batch in batches:
+            ready.put(batch)
+        ready.put(None)
+    threading.Thread(target=fill, daemon=True).start()
+    return iter(ready.get, None)
+
+for batch in ahead(batches()):"""
+
+_NEXT_SHARD = """\
+from concurrent.futures import ThreadPoolExecutor
+
+def __iter__(self):
+    with ThreadPoolExecutor({number}) as pool:
+        coming = [pool.submit(load, s) for s in self.shards[:{number}]]
+        for shard in [*self.shards[{number}:], *[None] * {number}]:
+            samples = coming.pop(0).result()
+            if shard is not None:
+                coming.append(pool.submit(load, shard))
+            yield from samples"""
+
+
+class BatchesMadeInLoop:
+    """Batches come from the script's own code, while the model waits.
+
+    ## What it does
+    Looks for a training that waits for data and has no DataLoader: a generator, an iterator of
+    its own, or lines of the loop make the batches.
+
+    ## Why it is slow
+    Making a batch takes turns with computing: while one runs, the other stands still. Python that
+    handles samples one by one is often the larger part of it.
+
+    ## Evidence and threshold
+    The share of the training in which batches are made, and the line that takes most of it.
+    - `exposed_share` = 0.1 (source: MLPerf Storage passes a system whose accelerator is busy for
+      90 % of the time; PyTorch's TensorBoard plug-in already warns from 5 %)
+
+    ## What to change
+    Make what does not change once, before the loop; whole batches at a time with tensors; and the
+    rest ahead, in a thread if it waits or in a DataLoader's workers if it computes.
+
+    ## How the gain is predicted
+    The model of the pipeline for batches made in workers, or its line made cheaper by 60 %,
+    whichever promises more; the upper end is no wait at all.
+
+    ## When not to
+    Where the next batch depends on the result of this one, it cannot be made ahead.
+    """
+
+    code: ClassVar[str] = "PD110"
+    name: ClassVar[str] = "batches-made-in-loop"
+    needs: ClassVar[tuple[str, ...]] = (WAIT_SHARE,)
+    verify_with: ClassVar[str | None] = None
+    cause: ClassVar[str] = LOADER_CAUSE
+    thresholds: ClassVar[Mapping[str, float]] = {"exposed_share": 0.10}
+    sources: ClassVar[tuple[str, ...]] = RUNS
+
+    def evaluate(self, facts: Facts) -> Finding | None:
+        """Fires if the loop waits and no DataLoader makes the training's batches."""
+        share, limit = facts.number(WAIT_SHARE), facts.threshold("exposed_share")
+        if has_loader(facts) or share < limit:
+            return None
+        lines = loading_lines(facts)
+        line = lines[0] if lines else None
+        hint = "" if line is None else f" Begin with {line.place}."
+        return Finding(
+            stage=DATA_LOADING,
+            title=f"The script's own code makes the batches while the model waits: "
+            f"{percent(share)} of the training{at(line)}",
+            advice="Prepare what stays the same once before the loop, whole batches at a time, "
+            f"and make the rest ahead in a thread or in a DataLoader's workers.{hint}",
+            change={"batches_ahead": True},
+            snippet=_PREFETCH,
+            evidence=(
+                Evidence(
+                    metric="making batches", value=share, unit="share of training", threshold=limit
+                ),
+                *line_evidence(lines),
+            ),
+            cause=self.cause,
+            predicted=_ahead_or_cheaper(facts, share),
+            confidence=0.75,
+            effort="lines",
+        )
+
+
+class ShardStalls:
+    """Now and then training waits long for data: a shard is opened while the loop stands still.
+
+    ## What it does
+    Looks, in an observed script, for a few long waits for data between many short ones, which are
+    not the first of their epochs.
+
+    ## Why it is slow
+    A dataset that reads shard after shard opens the next one when the last sample of the one
+    before has been used. A queue of a few batches is empty long before it is read.
+
+    ## Evidence and threshold
+    The time in such waits, of all steps; at least three of them.
+    - `share` = 0.05 (source: our own choice, the share from which PyTorch's TensorBoard plug-in
+      warns of waiting for data)
+
+    ## What to change
+    Load the next shards in the background while the present one is used; or give several workers
+    shards of their own; or cut shards smaller and keep them on a local disk.
+
+    ## How the gain is predicted
+    Loading shards beside the training: at least one at a time, at best so fast that nothing is
+    waited for; the estimate loads as many at a time as it takes, no more than two or the cores.
+
+    ## When not to
+    Two shards are in memory at a time. Where the disk is at its limit, only smaller data helps.
+    """
+
+    code: ClassVar[str] = "PD111"
+    name: ClassVar[str] = "shard-stalls"
+    needs: ClassVar[tuple[str, ...]] = (WAIT_SHARE,)
+    verify_with: ClassVar[str | None] = None
+    cause: ClassVar[str] = STALLS_CAUSE
+    thresholds: ClassVar[Mapping[str, float]] = {"share": 0.05}
+    sources: ClassVar[tuple[str, ...]] = RUNS
+
+    def evaluate(self, facts: Facts) -> Finding | None:
+        """Fires if long waits for data are a visible part of the training."""
+        if not stalls_for_data(facts, facts.threshold("share")):
+            return None
+        share, stalls = wait_of(facts).stalled, int(facts.number("stalls.count"))
+        each_s, period = facts.number("stalls.excess_s"), facts.known("stalls.period_steps")
+        number = _loaders(facts, share)
+        lines = loading_lines(facts)
+        often = "now and then" if period is None else f"every {grouped(period)} steps"
+        return Finding(
+            stage=DATA_LOADING,
+            title=f"Training waits {seconds(each_s)} for data {often}: {percent(share)} of the "
+            f"steps' time{at(lines[0] if lines else None)}",
+            advice=f"Load the next {'shard' if number == 1 else f'{number} shards'} in the "
+            "background while the present one is used, or give each of several workers shards of "
+            "its own; a longer queue of batches does not bridge it.",
+            change={"shards_ahead": number},
+            snippet=_NEXT_SHARD.format(number=number),
+            evidence=(
+                Evidence(
+                    metric="long waits for data",
+                    value=share,
+                    unit="share of steps",
+                    threshold=facts.threshold("share"),
+                ),
+                Evidence(metric="each", value=each_s, unit="s"),
+                Evidence(metric="of them", value=stalls, unit=""),
+                *line_evidence(lines),
+            ),
+            cause=self.cause,
+            predicted=_shards_ahead(facts, share, number),
+            confidence=0.8,
+            effort="lines",
+        )
+
+
+class IteratorRemade:
+    """The DataLoader's iterator is made anew after a few steps.
+
+    ## What it does
+    Looks for iterators that are thrown away long before the data set is through, as
+    `next(iter(loader))` does in each step.
+
+    ## Why it is slow
+    A new iterator draws a new order for the whole data set, starts its workers anew and waits for
+    their first batch; the batches that they made ahead are thrown away.
+
+    ## Evidence and threshold
+    Fewer than twenty steps for each iterator where an epoch has ten times as many, and what the
+    first batch takes more than another.
+    - `share` = 0.05 (source: our own choice, the share from which PyTorch's TensorBoard plug-in
+      warns of waiting for data)
+
+    ## What to change
+    Keep one iterator and make a new one only when it is exhausted.
+
+    ## How the gain is predicted
+    The steps without the time that the first batch of an iterator takes more than another, give
+    or take a quarter.
+
+    ## When not to
+    Then each sample comes once an epoch instead of being drawn anew with every iterator.
+    """
+
+    code: ClassVar[str] = "PD112"
+    name: ClassVar[str] = "iterator-remade"
+    needs: ClassVar[tuple[str, ...]] = ("epochs.steps_per_epoch", "epochs.start.p50_s")
+    verify_with: ClassVar[str | None] = None
+    cause: ClassVar[str] = "worker-restart"
+    thresholds: ClassVar[Mapping[str, float]] = {"share": 0.05}
+    sources: ClassVar[tuple[str, ...]] = RUNS
+
+    def evaluate(self, facts: Facts) -> Finding | None:
+        """Fires if iterators end early and starting them takes a visible share."""
+        steps, start_s = (facts.number(path) for path in self.needs)
+        if not remade(facts):
+            return None
+        more_s = max(0.0, start_s - _usual_batch_s(facts))
+        share = min(1.0, more_s / steps / facts.number("steps.time.mean_s"))
+        if share < facts.threshold("share"):
+            return None
+        often = "every step" if steps <= 1 else f"every {grouped(steps)} steps"
+        return Finding(
+            stage=DATA_LOADING,
+            title=f"A new iterator of the DataLoader is made {often}: {percent(share)} of the "
+            "steps' time",
+            advice="Keep the iterator, and make a new one only when it is exhausted.",
+            change={"keep_iterator": True},
+            snippet="batches = iter(loader)\n\n"
+            "def next_batch():\n"
+            "    global batches\n"
+            "    try:\n"
+            "        return next(batches)\n"
+            "    except StopIteration:\n"
+            "        batches = iter(loader)\n"
+            "        return next(batches)",
+            evidence=(
+                Evidence(metric="steps for each iterator", value=steps, unit=""),
+                Evidence(metric="its first batch takes longer by", value=more_s, unit="s"),
+                Evidence(
+                    metric="starting iterators",
+                    value=share,
+                    unit="share of steps",
+                    threshold=facts.threshold("share"),
+                ),
+            ),
+            cause=self.cause,
+            predicted=of_training(without(share, 0.75, 0.9, 1.0), beside_steps(facts)),
+            confidence=0.8,
+            effort="lines",
+            safety="semantics",
+        )
+
+
+def stalls_for_data(facts: Facts, least: float) -> bool:
+    """Whether a few long waits for data take at least this share of an observed script's steps.
+
+    Raises `Missing` where its waits are not known.
+    """
+    wait, stalls = wait_of(facts), facts.known("stalls.count")
+    if stalls is None or stalls < _FEWEST_STALLS or wait.stalled < least:
+        return False
+    path = "stalls.at_epoch_start"
+    return wait.mostly_stalls and not (facts.has(path) and facts.get(path) is True)
+
+
+def remade(facts: Facts) -> bool:
+    """Whether iterators are thrown away long before the data set is through."""
+    steps, whole = facts.known("epochs.steps_per_epoch"), epoch_steps(facts)
+    if steps is None or steps >= _FEWEST_STEPS or (facts.known("epochs.count") or 0) < 3:
+        return False
+    return whole is not None and whole >= _MUCH_LONGER * max(1.0, steps)
+
+
+def _usual_batch_s(facts: Facts) -> float:
+    """What a batch takes that is not an iterator's first, as it is waited for."""
+    if facts.known("configuration.num_workers"):
+        return 0.0  # made ahead
+    return facts.known("loader.batch.p50_s") or 0.0
+
+
+def _ahead_or_cheaper(facts: Facts, share: float) -> Prediction:
+    model = loader_model(facts)
+    workers = best_workers(model, range(1, whole_cores(facts) + 1))
+    ahead = in_background(facts, workers)
+    lines = loading_lines(facts)
+    part = part_of_loading(facts, lines[0]) if lines else 0.0
+    cheaper = cheaper_batches(facts, 0.0, _CHEAPER * part, part)
+    most = without(share).speedup
+    best = max(ahead.speedup, cheaper.speedup)
+    return replace(
+        ahead, speedup=min(best, max(most, ahead.high)), high=max(most, ahead.high, best)
+    )
+
+
+def _loaders(facts: Facts, share: float) -> int:
+    """Shards to load at a time: as many as hide them, but two or as many as cores at most."""
+    cores = whole_cores(facts) if facts.has("environment.cores_usable") else 1
+    return min(max(1, math.ceil(share / max(1e-3, 1 - share))), max(2, cores))
+
+
+def _shards_ahead(facts: Facts, share: float, number: int) -> Prediction:
+    rest = max(1e-2, 1 - share)
+    low, likely, high = (1 / max(share / n, rest) for n in (1, number, 100))
+    found = Prediction(speedup=likely, low=max(1.0, 0.95 * low), high=high, model=RANGE)
+    return of_training(found, beside_steps(facts))

@@ -1,0 +1,240 @@
+"""Observed scripts for the rules' cases: a Run as `perfdoctor run` makes it, summarised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from bases import STEPS, _noisy
+
+from perfdoctor.pipeline_model import simulate
+from perfdoctor.record import (
+    Environment,
+    Floats,
+    Hotspot,
+    LoaderRecord,
+    Memory,
+    Run,
+    Source,
+    Span,
+    StageSeries,
+)
+from perfdoctor.report import Report
+from perfdoctor.summarise import summarise
+
+PARTS_S = {"forward": 0.016, "loss": 0.001, "backward": 0.030, "optimizer": 0.002}
+BETWEEN = ("validation", "checkpoint")
+
+
+def line(place: str, function: str, library: str | None, stage: str, share: float) -> Hotspot:
+    file, _, number = place.partition(":")
+    return Hotspot(f"/home/me/{file}", int(number), function, share, library, stage, samples=200)
+
+
+def script(
+    *,
+    batch_s: float | Floats = 0.0005,
+    parts_s: Mapping[str, float | Floats] = PARTS_S,
+    workers: int | None = 0,
+    cores: float = 4,
+    cpu_share: float = 1.0,
+    collate_share: float = 0.05,
+    epoch: int = 50,
+    first_s: float = 0.0,
+    hotspots: tuple[Hotspot, ...] = (),
+    slope: float | None = None,
+    **settings: Any,
+) -> Report:
+    """A script of some epochs; without `workers` (None) it has no DataLoader."""
+    made = _noisy(batch_s, 1) if isinstance(batch_s, float) else batch_s
+    parts = {
+        name: _noisy(value, 2 + i) if isinstance(value, float) else value
+        for i, (name, value) in enumerate(parts_s.items())
+    }
+    parts["other"] = _noisy(0.0004, 90) if "other" not in parts else parts["other"]
+    rest_s = np.sum([v for n, v in parts.items() if n not in BETWEEN], axis=0)
+    waits = simulate(made, rest_s, workers or 0)
+    starts = np.arange(STEPS) % epoch == 0
+    waits = np.where(starts, waits + first_s, waits)
+    stages = {"data_loading": waits, **parts}
+    loader = {"num_workers": workers, "batch_size": 32, "loader_kind": "map"}
+    total = {name: float(np.nansum(values)) for name, values in stages.items()}
+    spans = [Span(name="start_up", seconds=4.0)]
+    spans += [Span(name=name, seconds=value) for name, value in total.items()]
+    return summarise(
+        Run(
+            name="train.py",
+            source=Source(kind="run", path="train.py"),
+            environment=Environment(device="cpu", cores_usable=cores, memory_bytes=16 * 2**30),
+            configuration={
+                "threads": int(cores),
+                "device": "cpu",
+                "anomaly_detection": False,
+                "deterministic": False,
+                "optimizer": "AdamW",
+                "optimizer_home": "torch",
+                "tensors": 40,
+                "parameters": 400_000,
+                "dataset": "Samples",
+                "dataset_size": 32 * epoch,
+                **(loader if workers is not None else {}),
+                **settings,
+            },
+            step_s=waits + rest_s,
+            samples=np.full(STEPS, 32.0),
+            stages=tuple(
+                StageSeries(name=name, exposed_s=values, between=name in BETWEEN)
+                for name, values in stages.items()
+            ),
+            epoch_start=starts,
+            warmup=0,
+            steps_per_epoch=epoch,
+            loader=None
+            if workers is None
+            else LoaderRecord(
+                batch_s=made,
+                collate_s=made * collate_share,
+                cpu_s=made * cpu_share,
+                first_batch_s=waits[starts],
+                iterators=int(starts.sum()),
+            ),
+            memory=Memory(total_bytes=16 * 2**30, trend_bytes_per_step=slope),
+            spans=tuple(spans),
+            wall_s=4.0 + sum(total.values()),
+            hotspots=hotspots,
+        )
+    )
+
+
+def seldom(value_s: float, every: int) -> Floats:
+    """Seconds in one step of so many, NaN in the others."""
+    values = np.full(STEPS, np.nan)
+    values[every - 1 :: every] = value_s
+    return values
+
+
+def fine_script() -> Report:
+    """Two workers that keep up; the first batch is slow, and one line of theirs is hot."""
+    hot = Hotspot("/home/me/data.py", 9, "Clips.__getitem__", 0.9, "decode", None, "worker", 200)
+    batch_s = np.append(2.0, _noisy(0.03, 5)[1:])
+    return script(batch_s=batch_s, workers=2, persistent_workers=True, hotspots=(hot,))
+
+
+def slow_sample() -> Report:
+    """No workers; a scaler is called for every sample."""
+    hot = line("dataset.py:366", "Rows.__getitem__", "StandardScaler.transform", "data_loading", 0.4)
+    return script(batch_s=0.080, cores=2, hotspots=(hot,))
+
+
+def slow_sample_in_workers() -> Report:
+    """The same in one worker, which is always busy."""
+    hot = Hotspot("/home/me/data.py", 9, "Rows.__getitem__", 0.7, "loads", None, "worker", 200)
+    return script(batch_s=0.150, workers=1, cores=2, hotspots=(hot,))
+
+
+def slow_collate() -> Report:
+    """No workers; half of a batch is putting it together element by element."""
+    hot = line("train.py:40", "pad_collate", None, "data_loading", 0.3)
+    return script(batch_s=0.060, cores=2, collate_share=0.6, hotspots=(hot,))
+
+
+def slow_storage() -> Report:
+    """No workers on two cores; a batch is 200 ms of waiting."""
+    return script(batch_s=0.200, cores=2, cpu_share=0.03)
+
+
+def generator() -> Report:
+    """No DataLoader: a generator makes the batches."""
+    hot = line("train.py:21", "batches", None, "data_loading", 0.5)
+    return script(batch_s=0.080, workers=None, hotspots=(hot,))
+
+
+def shards() -> Report:
+    """A shard of 1.5 s is opened every 20 batches."""
+    batch_s = np.where(np.arange(STEPS) % 20 == 10, 1.5, 0.0005)
+    hot = line("stream.py:30", "Shards.__iter__", "np.load", "data_loading", 0.5)
+    return script(batch_s=batch_s, epoch=200, hotspots=(hot,), loader_kind="iterable")
+
+
+def remade_iterators() -> Report:
+    """Each step makes an iterator of its own."""
+    return script(batch_s=0.002, workers=2, epoch=1, first_s=0.1, dataset_size=6400)
+
+
+def reporting() -> Report:
+    """Metrics in each step, prints, figures and a checkpoint now and then."""
+    hotspots = (
+        line("train.py:70", "train", "roc_auc_score", "metrics", 0.3),
+        line("train.py:80", "train", "print", "logging", 0.1),
+        line("train.py:82", "show", "Figure.savefig", "logging", 0.1),
+        line("train.py:90", "train", "torch.save", "checkpoint", 0.1),
+        line("train.py:95", "evaluate", None, "validation", 0.1),
+    )
+    parts_s = {
+        **PARTS_S,
+        "metrics": 0.040,
+        "logging": 0.020,
+        "checkpoint": seldom(0.100, 5),
+        "validation": seldom(1.0, 50),
+    }
+    return script(parts_s=parts_s, hotspots=hotspots)
+
+
+def own_code() -> Report:
+    """A loss over pairs, a graph that is built, a loop over parameters and gc.collect()."""
+    hotspots = (
+        line("loss.py:12", "pair_loss", None, "loss", 0.2),
+        line("loss.py:13", "pair_loss", "norm", "loss", 0.1),
+        line("graph.py:5", "adjacency", None, "graph_build", 0.15),
+        line("train.py:60", "train", None, "other", 0.12),
+        line("train.py:61", "train", "gc.collect", "other", 0.08),
+    )
+    parts_s = {**PARTS_S, "loss": 0.050, "graph_build": 0.025, "other": 0.030}
+    return script(parts_s=parts_s, hotspots=hotspots)
+
+
+def growing() -> Report:
+    """The step's own Python takes longer with every step, and memory grows."""
+    hot = line("train.py:33", "train", "mean", "other", 0.4)
+    parts_s = {**PARTS_S, "other": np.linspace(0.0004, 0.08, STEPS)}
+    return script(parts_s=parts_s, hotspots=(hot,), slope=8e6)
+
+
+def own_optimizer() -> Report:
+    """An AdamW of the script's own updates 160 tensors one by one."""
+    hot = line("optim.py:20", "PlainAdamW.step", None, "optimizer", 0.3)
+    settings = {"optimizer": "PlainAdamW", "optimizer_home": "optim", "tensors": 160}
+    return script(parts_s={**PARTS_S, "optimizer": 0.030}, hotspots=(hot,), **settings)
+
+
+def unrolled_search() -> Report:
+    """An architecture step that copies the model, five times as long as a training step."""
+    hot = line("search.py:50", "unrolled", "deepcopy", "arch_step", 0.3)
+    return script(parts_s={**PARTS_S, "arch_step": 0.24}, hotspots=(hot,), arch_every=1)
+
+
+def one_thread() -> Report:
+    """One torch thread on two cores, no workers."""
+    return script(cores=2, threads=1)
+
+
+RUNS: dict[str, Callable[[], Report]] = {
+    make.__name__: make
+    for make in (
+        fine_script,
+        slow_sample,
+        slow_sample_in_workers,
+        slow_collate,
+        slow_storage,
+        generator,
+        shards,
+        remade_iterators,
+        reporting,
+        own_code,
+        growing,
+        own_optimizer,
+        unrolled_search,
+        one_thread,
+    )
+}
