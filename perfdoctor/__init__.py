@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from perfdoctor.monitor import TrainingMonitor
     from perfdoctor.stages import stage
     from perfdoctor.workload import Workload
 
-__all__ = ["Workload", "__version__", "stage"]
+__all__ = ["TrainingMonitor", "Workload", "__version__", "stage"]
 
 # Looked up when first used, so that `perfdoctor --help` stays as quick as click itself.
-_HOME = {"stage": "perfdoctor.stages", "Workload": "perfdoctor.workload"}
+_HOME = {
+    "TrainingMonitor": "perfdoctor.monitor",
+    "Workload": "perfdoctor.workload",
+    "stage": "perfdoctor.stages",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -62,3 +64,11 @@ def first_line(error: BaseException) -> str:
 
 def _tb(error: BaseException) -> TracebackType | None:
     return error.__traceback__
+
+
+def tell(line: str) -> None:
+    """One line of ours on stderr, beside whatever a script prints there; never fails."""
+    if sys.stderr is not None:
+        with suppress(OSError, ValueError):  # closed, or its reader has gone
+            sys.stderr.write(f"perfdoctor: {line}\n")
+            sys.stderr.flush()

@@ -15,8 +15,9 @@ from perfdoctor.collect.script.assembly import UNEXPLAINED, Observed, assemble
 from perfdoctor.collect.script.machine import PERIOD_S, MachineWatch
 from perfdoctor.collect.script.recorder import Recorder
 from perfdoctor.collect.script.sampler import StackSampler
+from perfdoctor.ending import Ending
 from perfdoctor.errors import PerfdoctorError
-from perfdoctor.record import Ending, Environment, Run, Source
+from perfdoctor.record import Environment, Run, Source
 from perfdoctor.report import Report
 
 _NS = 1e9
@@ -131,9 +132,11 @@ class TrainingMonitor:
 
         self.report = pipeline.conclude(self._run(recorder), settings.load(Path.cwd()))
         if self._folder is not None:
-            from perfdoctor.output import write_files
+            from perfdoctor.output import Output
 
-            write_files(self.report, self._folder)
+            output = Output(self._folder, None, quiet=True, plots=True)
+            output.check()
+            output.write_beside_script(self.report)
         return self.report
 
     def get_summary(self) -> dict[str, Any]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from perfdoctor.compare import Row, block_rates, compare_logs, compare_rows
-from perfdoctor.record import Ending, Run, SkippedFile, Source
+from perfdoctor.record import Run, SkippedFile, Source
 from perfdoctor.report import Report
 from perfdoctor.rules.engine import diagnose
 from perfdoctor.settings import Settings
@@ -88,50 +87,6 @@ def _row(varied: dict[str, Any], outcome: Outcome) -> Row:
 def conclude(run: Run, settings: Settings) -> Report:
     """The report of what was recorded, with its diagnosis."""
     return diagnose(summarise(run), settings)
-
-
-@dataclass(frozen=True)
-class RunRequest:
-    """What `run` is asked for: a script or module, and when to stop observing it."""
-
-    script: str
-    arguments: tuple[str, ...] = ()
-    is_module: bool = False
-    steps: int | None = None
-    max_seconds: float | None = None
-    stop_after: bool = False
-    command: str | None = None
-
-
-def run(request: RunRequest, settings: Settings, deliver: Callable[[Report], None]) -> NoReturn:
-    """Runs a script, observed; `deliver` gets the report when it has ended, however it ends.
-
-    Never returns: the process ends as the script does.
-
-    Raises:
-        PerfdoctorError: there is no such script.
-    """
-    from perfdoctor.collect.script.launch import Script, execute
-    from perfdoctor.collect.script.session import Limits, Session
-
-    source = Source(kind="run", command=request.command, path=request.script)
-    limits = Limits(
-        steps=request.steps, max_seconds=request.max_seconds, stop_after=request.stop_after
-    )
-    session = Session(source, limits)
-
-    def finish(ending: Ending) -> None:
-        found = session.finish(ending)
-        if found is None:
-            print(
-                f"perfdoctor: {request.script} did not import torch: there is nothing to report",
-                file=sys.stderr,
-            )
-        else:
-            deliver(conclude(found, settings))
-
-    session.start()
-    execute(Script(request.script, request.arguments, request.is_module), finish)
 
 
 @dataclass(frozen=True)

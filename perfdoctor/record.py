@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perfdoctor.ending import Ending
+
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
@@ -240,19 +242,6 @@ class Hotspot:
     stage: str | None = None
     process: str = "main"
     samples: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ending:
-    """How an observed script ended.
-
-    `how` is finished, exit, exception, interrupted, signal, os._exit, stopped, or running where
-    the report was written before the end. `code`: its exit code.
-    """
-
-    how: str
-    detail: str = ""
-    code: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

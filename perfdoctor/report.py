@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from perfdoctor.ending import Ending
 from perfdoctor.record import (
-    Ending,
     Environment,
     Hotspot,
     Limit,
@@ -423,6 +423,63 @@ class Comparison:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RankRow:
+    """One of several processes that train together.
+
+    Attributes:
+        own_s: median time of a step outside of waiting for other ranks. wait_s: the median of
+            that waiting, an estimate. None where the ranks do not wait for each other.
+        between_s: mean time per step of what lies between the steps, such as validation.
+        stages: median seconds per step. peak_bytes: its peak of memory.
+        ending: how it ended; None where it left no report.
+        note: why there is no report, or what else is to know.
+    """
+
+    rank: int
+    steps: int | None = None
+    step_p50_s: float | None = None
+    samples_per_s: float | None = None
+    own_s: float | None = None
+    wait_s: float | None = None
+    between_s: float | None = None
+    stages: dict[str, float] = field(default_factory=dict)
+    peak_bytes: int | None = None
+    ending: Ending | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankSkew:
+    """How unequal the ranks are, from steps (or stretches of them) seen side by side.
+
+    Attributes:
+        slowest: the rank with the largest `own_s`; `skew` is how much that is above the median
+            rank's (of an even number the faster of the middle two), as a share of the latter.
+        slowest_in: part of the stretches in which it was the slowest. stretches: how many.
+        stage, stage_excess_s: where it loses most, and how much more that takes each step.
+        step_s: mean time of a step, with what lies between; `even_step_s` the same if no rank
+            was slower than the median one. speedup: their ratio with its 95 % interval.
+        communication_s: mean time per step that even the rank waits in collectives that waits
+            least, where nothing hides it. between_s: mean time per step in which one rank alone
+            works between the steps, and `between_rank` which.
+    """
+
+    slowest: int
+    skew: float
+    slowest_in: float
+    stretches: int
+    step_s: float
+    even_step_s: float
+    speedup: float
+    speedup_ci: Interval | None = None
+    stage: str | None = None
+    stage_excess_s: float | None = None
+    communication_s: float | None = None
+    between_s: float = 0.0
+    between_rank: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """Everything that perfdoctor says about one training."""
 
@@ -458,6 +515,8 @@ class Report:
     wall: Wall | None = None
     forecast: Forecast | None = None
     ranks: int = 1
+    rank_table: tuple[RankRow, ...] = ()
+    rank_skew: RankSkew | None = None
     restarts: tuple[int, ...] = ()
     logs: tuple[LogFile, ...] = ()
     ending: Ending | None = None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from builders import make_report, make_stat
 
 from perfdoctor.compare import Row, best, block_rates, compare_logs, compare_rows
-from perfdoctor.report import Epochs, Throughput
+from perfdoctor.record import LogFile
+from perfdoctor.report import Epochs, Steps, Throughput
 
 
 def row(label, rates, error=None):
@@ -120,3 +123,44 @@ def test_runs_that_tell_nothing_have_no_best():
     found = compare_logs([logged("a"), logged("b")])
     assert found.best == ()
     assert [row.relative for row in found.rows] == [None, None]
+
+
+def recorded(name, count, **fields):
+    """A report that rests on so many records."""
+    file = LogFile(path=name, format="plain", reason="", lines=90, records=count)
+    time = make_stat(0.1, count=count)
+    steps = Steps(count=count, warmup_discarded=0, time=time)
+    return replace(logged(name, **fields), steps=steps, logs=(file,))
+
+
+def test_a_run_of_three_records_is_listed_last_and_marked():
+    few, many = recorded("few", 3, samples=900), recorded("many", 300, samples=100)
+    found = compare_logs([few, many])
+    assert [row.label for row in found.rows] == ["many", "few"]
+    assert found.best == (0,)
+    assert found.rows[1].relative is None
+    assert found.rows[1].note == "only 3 timed records: too few to compare"
+    assert found.rows[0].note is None
+
+
+def test_runs_that_are_all_short_are_compared_and_marked():
+    found = compare_logs([recorded("a", 3, samples=100), recorded("b", 4, samples=400)])
+    assert [row.label for row in found.rows] == ["b", "a"]
+    assert all(row.note for row in found.rows)
+
+
+def test_the_measure_is_what_the_runs_with_enough_records_tell():
+    runs = [recorded(n, 300, samples=s, steps=1) for n, s in (("a", 100), ("b", 300))]
+    found = compare_logs([*runs, recorded("short", 2, steps=9)])
+    assert [row.label for row in found.rows] == ["b", "a", "short"]
+
+
+def test_steps_are_compared_with_a_word_on_their_batches():
+    a = logged("a", samples=900, steps=1)
+    assert compare_logs([a, logged("b", samples=900, steps=3)]).notes == ()
+    unknown = compare_logs([a, logged("b", steps=3, configuration={})]).notes
+    assert "not all batch sizes are known" in unknown[0]
+    differ = compare_logs([a, logged("b", steps=3, configuration={"batch_size": 32})]).notes
+    assert "batch sizes differ (32, 900)" in differ[0]
+    same = compare_logs([a, logged("b", steps=3, configuration={"batch_size": 900})]).notes
+    assert same == ()

@@ -13,6 +13,7 @@ from logged_runs import make_epochs, make_log, make_track, noisy
 from perfdoctor.economics import economics, epoch_seconds
 from perfdoctor.forecast import forecast
 from perfdoctor.metrics import choose, judge
+from perfdoctor.record import Span
 
 
 def rising(count, best_at, top=90.0):
@@ -233,3 +234,48 @@ def test_intervals_hold_what_they_promise():
         found = forecast(make_log(epochs=epochs, configuration={"epochs": 50}))
         hits += found.low_s <= times[30:].sum() <= found.high_s
     assert hits / 300 >= 0.92
+
+
+def test_a_log_that_says_it_is_finished_has_no_forecast():
+    run = make_log([0.1] * 100, every=10, configuration={"max_steps": 20_000})
+    assert forecast(run) is not None
+    assert forecast(replace(run, finished=True)) is None
+
+
+def test_a_run_whose_epochs_are_all_done_has_none_by_its_steps_either():
+    run = make_log(
+        [0.1] * 100,
+        every=10,
+        epochs=make_epochs(5, time_s=20.0),
+        configuration={"epochs": 5, "max_steps": 5000},
+    )
+    assert forecast(run) is None
+
+
+def forecast_beside_validation(*spans, at_s=None):
+    track = make_track(100, every=10, at_s=at_s)
+    run = make_log(np.full(100, 0.1), track=track, configuration={"max_steps": 1990}, spans=spans)
+    return forecast(run)
+
+
+def test_steps_that_are_left_take_their_validation_with_them():
+    train, judged = Span(name="train", seconds=100.0), Span(name="validation", seconds=50.0)
+    alone = forecast_beside_validation(train)
+    assert (alone.left_s, alone.training_only) == (pytest.approx(100.0), False)
+    both = forecast_beside_validation(train, judged, Span(name="start_up", seconds=500.0))
+    assert both.left_s == pytest.approx(150.0)
+    assert both.low_s <= both.left_s <= both.high_s
+
+
+def test_validation_that_the_clock_has_seen_counts_once():
+    gaps = np.where(np.arange(100) % 2 == 0, 2.0, 1.0)  # validation in every other record
+    found = forecast_beside_validation(
+        Span(name="train", seconds=100.0),
+        Span(name="validation", seconds=50.0),
+        at_s=np.cumsum(gaps),
+    )
+    assert found.left_s == pytest.approx(150.0, rel=0.05)
+
+
+def test_a_log_without_a_wall_clock_forecasts_training_alone_and_says_so():
+    assert forecast_beside_validation().training_only

@@ -18,6 +18,7 @@ from perfdoctor.stats import (
     median_half_width,
     quantile_interval,
     ratio_interval,
+    ratio_of_sums_interval,
     relative_half_width,
     warmup_length,
 )
@@ -193,3 +194,29 @@ def test_amdahl_is_bounded_by_the_rest(share, factor):
 def test_no_interval_is_infinitely_wide():
     assert relative_half_width(None, 1.0) == math.inf
     assert relative_half_width((0.9, 1.1), 1.0) == pytest.approx(0.1)
+
+
+@given(
+    st.lists(st.tuples(st.floats(1, 100), st.floats(0.01, 10)), min_size=6, max_size=200),
+    st.integers(6, 20),
+)
+@settings(deadline=None)
+def test_the_interval_of_a_rate_holds_the_rate(records, parts):
+    work, time = (np.array(values) for values in zip(*records, strict=True))
+    low, high = ratio_of_sums_interval(work, time, parts)
+    rate = work.sum() / time.sum()
+    assert low <= rate * (1 + 1e-9)
+    assert rate <= high * (1 + 1e-9)
+
+
+def test_the_interval_of_a_rate_is_of_95_percent():
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(400):
+        low, high = ratio_of_sums_interval(np.ones(200), rng.gamma(4, 0.25, 200), 20)
+        hits += low <= 1.0 <= high
+    assert 0.92 <= hits / 400 <= 0.98
+
+
+def test_a_few_records_have_no_interval_of_their_rate():
+    assert ratio_of_sums_interval(np.ones(5), np.ones(5), 20) is None

@@ -308,3 +308,51 @@ def test_whatever_a_log_tells_becomes_a_report(times, per_epoch, batch_size, eve
         return
     rates = 1 / np.array([t for t in times if t is not None])
     assert 0.99 * rates.min() <= report.throughput.steps_per_s <= 1.01 * rates.max()
+
+
+def test_the_interval_of_a_throughput_is_that_of_the_mean_it_stands_beside():
+    step_s = np.full(200, 0.1)
+    step_s[::10] = 3.0  # stalls that no median sees
+    told = summarise(make_log(step_s, batch_size=8.0)).throughput
+    low, high = told.samples_per_s_ci
+    assert low <= told.samples_per_s <= high
+
+
+def logged_waits(wait_s, **fields):
+    step_s = np.full(40, 0.5)
+    waits = StageSeries(name="data_loading", exposed_s=np.full(40, wait_s))
+    rest = StageSeries(name="other", exposed_s=np.maximum(0.0, step_s - wait_s))
+    return summarise(make_log(step_s, stages=(waits, rest), **fields))
+
+
+@pytest.mark.parametrize("wait_s", [0.5, 0.9])
+def test_a_wait_as_long_as_the_step_is_no_stage_of_it(wait_s):
+    spans = (Span(name="train", seconds=0.0), Span(name="data_loading", seconds=20.0))
+    report = logged_waits(wait_s, spans=spans, wall_s=20.0)
+    assert report.stages == {}
+    assert [(part.name, part.share) for part in report.wall.parts] == [("train", 1.0)]
+    assert "the loader works while the model does" in report.warnings[0]
+
+
+def test_a_wait_within_the_step_is_one():
+    report = logged_waits(0.45)
+    assert report.stages["data_loading"].share == pytest.approx(0.9)
+    assert report.warnings == ()
+
+
+def test_validation_that_only_the_epochs_tell_of_is_not_unexplained():
+    epochs = make_epochs(3, time_s=40.0, validation_s=np.full(3, 5.0))
+    run = make_log(epochs=epochs, spans=(Span(name="train", seconds=105.0),), wall_s=122.0)
+    parts = {part.name: (part.seconds, part.count) for part in summarise(run).wall.parts}
+    assert parts == {"train": (105.0, 1), "validation": (15.0, 3), "unexplained": (2.0, 1)}
+
+
+def test_validation_for_which_the_wall_clock_has_no_room_is_left_to_the_epochs():
+    epochs = make_epochs(3, time_s=40.0, validation_s=np.full(3, 5.0))
+    run = make_log(epochs=epochs, spans=(Span(name="train", seconds=120.0),), wall_s=122.0)
+    assert {part.name for part in summarise(run).wall.parts} == {"train", "unexplained"}
+
+
+def test_a_counter_says_how_many_samples_it_rests_on():
+    run = make_log(utilisation={"gpu": np.array([90.0, np.nan, 80.0])})
+    assert summarise(run).utilisation["gpu"].count == 2

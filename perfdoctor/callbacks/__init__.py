@@ -1,18 +1,18 @@
 """perfdoctor inside a framework's own loop: one line in the script, the report of `run`.
 
-    from perfdoctor.callbacks.lightning import TrainingMonitorCallback
-    Trainer(callbacks=[TrainingMonitorCallback()]).fit(model, loader)
+from perfdoctor.callbacks.lightning import TrainingMonitorCallback
+Trainer(callbacks=[TrainingMonitorCallback()]).fit(model, loader)
 
-    from perfdoctor.callbacks.transformers import TrainingMonitorCallback
-    Trainer(model, args, train_dataset=data, callbacks=[TrainingMonitorCallback()]).train()
+from perfdoctor.callbacks.transformers import TrainingMonitorCallback
+Trainer(model, args, train_dataset=data, callbacks=[TrainingMonitorCallback()]).train()
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
+from perfdoctor.errors import tell
 from perfdoctor.report import Report
 
 __all__ = ["ObservedTraining"]
@@ -41,10 +41,9 @@ class ObservedTraining:
         if self._session is not None:
             return
         from perfdoctor.collect.script.session import Limits, Session
-        from perfdoctor.record import Source
 
         try:
-            self._session = Session(Source(kind="monitor", path=self.name), Limits())
+            self._session = Session(self.name, Limits(), kind="monitor")
             self._session.start()
         except Exception as error:
             self._failed(error)
@@ -61,17 +60,18 @@ class ObservedTraining:
 
     def _concluded(self, session: Any) -> Report | None:
         from perfdoctor import output, pipeline, settings
-        from perfdoctor.record import Ending
+        from perfdoctor.ending import Ending
 
         run = session.finish(Ending(how="finished"))
         if run is None:
             return None
         report = pipeline.conclude(run, settings.load(Path.cwd()))
-        files = [] if self._folder is None else output.write_files(report, self._folder)
-        if not self._quiet:
-            output.print_report(report, files, stderr=True)
+        if self._folder is not None:
+            output.Output(self._folder, None, self._quiet, plots=True).write_beside_script(report)
+        elif not self._quiet:
+            output.print_report(report, (), stderr=True)
         return report
 
     def _failed(self, error: Exception) -> None:
         kind = type(error).__name__
-        print(f"perfdoctor: not observed any further ({kind}: {error})", file=sys.stderr)
+        tell(f"not observed any further ({kind}: {error})")

@@ -13,7 +13,9 @@ try:
     from lightning.pytorch.callbacks import Callback
 except ImportError:
     try:
-        from pytorch_lightning.callbacks import Callback
+        from pytorch_lightning.callbacks import (  # type: ignore[assignment,unused-ignore]
+            Callback,
+        )
     except ImportError:
         raise PerfdoctorError(
             "this callback needs Lightning: pip install lightning", slug="lightning-missing"

@@ -58,7 +58,7 @@ def command(ctx: click.Context, /, **given: Any) -> None:
 
 def _run(given: Mapping[str, Any]) -> int:
     from perfdoctor import settings
-    from perfdoctor.cli.output import STDOUT
+    from perfdoctor.output import STDOUT
 
     output = checked_output(given)
     rules = settings.load(Path.cwd())

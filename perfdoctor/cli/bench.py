@@ -91,8 +91,8 @@ def command(ctx: click.Context, /, **given: Any) -> None:
 
 def _run(given: Mapping[str, Any]) -> int:
     from perfdoctor import pipeline, settings
-    from perfdoctor.cli.output import STDOUT
     from perfdoctor.cli.progress import shown_progress
+    from perfdoctor.output import STDOUT
 
     output = checked_output(given)
     rules = settings.load(Path.cwd())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from perfdoctor.cli.output import Output
+    from perfdoctor.output import Output
 
 _OPTIONS = (
     click.option(
@@ -33,7 +33,7 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def checked_output(given: Mapping[str, Any]) -> Output:
     """Where these options send a report. Raises `PerfdoctorError` if it cannot be written there."""
-    from perfdoctor.cli.output import Output
+    from perfdoctor.output import Output
 
     output = Output(given["output_dir"], given["json_file"], given["quiet"], not given["no_plots"])
     output.check()

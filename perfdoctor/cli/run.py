@@ -51,16 +51,21 @@ def _check(given: Mapping[str, Any]) -> None:
 
 
 def _run(script: str, arguments: tuple[str, ...], given: Mapping[str, Any]) -> NoReturn:
-    from perfdoctor import pipeline, settings
+    from perfdoctor import running, settings
+    from perfdoctor.collect.script.session import Limits
 
     output = checked_output(given)
-    request = pipeline.RunRequest(
+    request = running.RunRequest(
         script=script,
         arguments=arguments,
         is_module=given["module"],
-        steps=given["steps"],
-        max_seconds=given["max_seconds"],
-        stop_after=given["stop_after"],
+        limits=Limits(
+            steps=given["steps"],
+            max_seconds=given["max_seconds"],
+            stop_after=given["stop_after"],
+        ),
         command=shlex.join(["perfdoctor", *sys.argv[1:]]),
     )
-    pipeline.run(request, settings.load(Path.cwd()), output.write_beside_script)
+    running.run(
+        request, settings.load(Path.cwd()), output.write_beside_script, output.write_partial
+    )

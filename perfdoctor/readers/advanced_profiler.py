@@ -16,7 +16,7 @@ from perfdoctor.readers.lightning_stages import (
     summed,
 )
 from perfdoctor.readers.records import Reading
-from perfdoctor.report import Hotspot
+from perfdoctor.record import Hotspot
 
 _TITLE = "Profile stats for: "
 _RANK = re.compile(r" rank: [0-9]{1,6}$")

@@ -24,8 +24,7 @@ from perfdoctor.readers.lightning_stages import (
     summed,
 )
 from perfdoctor.readers.records import Reading
-from perfdoctor.record import UnreadLine
-from perfdoctor.report import Hotspot
+from perfdoctor.record import Hotspot, UnreadLine
 
 _RULE = re.compile(r"[|+= -]{8,}")
 _NEEDED = ("action", "mean duration (s)", "total time (s)")

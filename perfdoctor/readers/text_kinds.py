@@ -107,7 +107,9 @@ class TextFormat:
         reading = replace(reading, single_steps=self.form.single)
         if self.form.samples is None:
             return reading
-        return replace(reading, facts={**reading.facts, "samples_per_step": float(self.form.samples)})
+        return replace(
+            reading, facts={**reading.facts, "samples_per_step": float(self.form.samples)}
+        )
 
 
 def text_reading(

@@ -42,7 +42,7 @@ _FACTS = {
     "steps": "how long each step takes",
     "series.step_s": "how long each step takes",
     "series.epoch_s": "how long each epoch takes",
-    "series.loader": "how the loader works",
+    "series.loader_batch_s": "how the loader works",
     "series": "the course of the run",
     "epochs.start": "how long the start of an epoch takes",
     "epochs.economics": "a metric of each epoch",

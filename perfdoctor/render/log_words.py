@@ -171,10 +171,15 @@ def epochs(found: Epochs) -> Iterator[str]:
         return
     yield " · ".join([*parts, _each(found.time)])
     if found.validation is not None:
-        times = (
-            "" if found.validation.count == found.count else f", {found.validation.count:,} times"
-        )
-        yield f"validation takes {seconds(found.validation.p50_s)} each (p50){times}"
+        each = f"validation takes {seconds(found.validation.p50_s)} each (p50)"
+        yield f"{each}{_beside_epochs(found.validation, found.time, found.count)}"
+
+
+def _beside_epochs(validation: Stat, time: Stat, count: int) -> str:
+    """Its share of an epoch where each has one; not every epoch need be validated."""
+    if validation.count != count:
+        return f", {validation.count:,} times"
+    return f", {share(validation.p50_s / time.p50_s)} of an epoch" if time.p50_s > 0 else ""
 
 
 def _each(time: Stat) -> str:

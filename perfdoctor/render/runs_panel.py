@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _ROWS_SHOWN, _ROW_IN = 30, 0.38
-_LABEL_CELLS = 36
+#: So many letters have room beside the bars, fewer where they are wider than others.
+_LABEL_CELLS = 30
+_WIDE, _WIDER = frozenset("mwMW@%—"), 0.7
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,15 @@ _MEASURES = (
 
 
 def measures(comparison: Comparison) -> list[Measure]:
-    """At most two that the runs tell; throughput is shown once."""
-    told = [m for m in _MEASURES if any(known(m.value(row)) for row in comparison.rows)]
-    by_title = {measure.title: measure for measure in reversed(told)}
-    return [measure for measure in told if measure is by_title[measure.title]][:2]
+    """At most two that the runs tell, the one they are compared by first.
+
+    Of rates, and of times, the one that most runs tell; of those that as many tell, the first.
+    """
+    tellers = {m: sum(known(m.value(row)) for row in comparison.rows) for m in _MEASURES}
+    kinds = ([m for m in _MEASURES if m.timed is timed and tellers[m]] for timed in (False, True))
+    best = [max(kind, key=lambda m: tellers[m]) for kind in kinds if kind]
+    rest = [m for m in _MEASURES if m.timed and tellers[m] and m not in best]
+    return (best + rest)[:2]
 
 
 def runs_height(comparison: Comparison) -> float:
@@ -91,6 +98,15 @@ def _value(row: ComparedConfiguration, measure: Measure) -> str:
     value = measure.value(row)
     if row.error is not None:
         return "not read"
+    if row.note is not None and row.relative is None:
+        few = "too few records"
+        return (
+            few
+            if value is None
+            else seconds(value)
+            if measure.timed
+            else f"{number(value)} · {few}"
+        )
     if value is None:
         return "not in its log"
     if measure.timed:
@@ -101,8 +117,15 @@ def _value(row: ComparedConfiguration, measure: Measure) -> str:
 
 
 def _label(row: ComparedConfiguration, best: bool) -> str:
-    """Two lines at most; of what is longer, the middle of the second is left out."""
+    """Two lines at most; of what is longer, the middle is left out."""
     name = clean(row.label)[:400]
-    first, *rest = wrap(f"★ {name}" if best else name, _LABEL_CELLS) or [""]
-    lines = [first, " ".join(rest)] if rest else [first]
-    return "\n".join(fit(line, _LABEL_CELLS) for line in lines)
+    cells = _cells(name)
+    short = fit(f"★ {name}" if best else name, 2 * cells - 4)
+    first, *rest = wrap(short, cells) or [""]
+    return "\n".join([first, fit("".join(rest), cells)] if rest else [first])
+
+
+def _cells(name: str) -> int:
+    """How many letters of a name have room: fewer where they are wide."""
+    wide = sum(1.0 if c in _WIDE else 0.4 if c.isupper() else 0.0 for c in name)
+    return int(_LABEL_CELLS / (1 + _WIDER * wide / max(1, len(name))))

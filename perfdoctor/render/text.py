@@ -14,6 +14,7 @@ NOT_MEASURED = "not measured"
 ABSENT = "–"
 
 _SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
+_SHARE_OF = "share of "
 _BYTES = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 _FLOPS = ((1e15, "PFLOP/s"), (1e12, "TFLOP/s"), (1e9, "GFLOP/s"), (1e6, "MFLOP/s"))
 
@@ -202,6 +203,8 @@ def quantity(value: float | None, unit: str) -> str:
             return speedup(value)
         case "%":
             return share(value / 100)
+    if unit.startswith(_SHARE_OF):
+        return f"{share(value)} of {clean(unit.removeprefix(_SHARE_OF))}"
     return f"{number(value)} {clean(unit)}".rstrip()
 
 

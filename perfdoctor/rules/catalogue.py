@@ -58,7 +58,8 @@ def find(rules: Sequence[Rule], wanted: str) -> Rule:
         if wanted.lower() in (rule.code.lower(), rule.name):
             return rule
     known = [word for rule in rules for word in (rule.code, rule.name)]
-    near = difflib.get_close_matches(wanted.upper(), known, n=3)
+    code = wanted.upper().replace("O", "0").replace("I", "1")
+    near = difflib.get_close_matches(code, known, n=3)
     near += difflib.get_close_matches(wanted.lower(), known, n=3)
     hint = f"did you mean {' or '.join(near[:3])}?" if near else "`perfdoctor rules` lists them all"
     raise PerfdoctorError(f"no rule {wanted!r}: {hint}", slug="unknown-rule")

@@ -88,12 +88,16 @@ def loader_model(facts: Facts) -> LoaderModel:
     wait_s = np.nan_to_num(facts.series("data_loading_s"))
     batch_s = wait_s if in_loop else _batch_s(facts)
     consume_s = np.maximum(0.0, facts.series("step_s") - wait_s)
+    compute_cpu_s, cores = _compute_cpu_s(facts, float(consume_s.mean())), free_cores(facts)
+    if is_run(facts) and consume_s.mean() > 0:  # what it was seen to use, it has
+        seen = min(compute_cpu_s / float(consume_s.mean()), _usable(facts))
+        cores = max(cores, seen)
     return LoaderModel(
         batch_s=batch_s,
         consume_s=consume_s,
         batch_cpu_s=_batch_cpu_s(facts, batch_s, in_loop),
-        compute_cpu_s=_compute_cpu_s(facts, float(consume_s.mean())),
-        cores=free_cores(facts),
+        compute_cpu_s=compute_cpu_s,
+        cores=cores,
         workers=workers,
         handover_s=_handover_s(wait_s) if workers else HANDOVER_S,
         steps_per_epoch=_steps_per_epoch(facts),
@@ -149,6 +153,10 @@ def free_cores(facts: Facts) -> float:
     if facts.has("utilisation.cpu_foreign.mean"):
         taken = facts.number("utilisation.cpu_foreign.mean") / 100
     return max(_FEWEST_CORES, facts.number("environment.cores_usable") - taken)
+
+
+def _usable(facts: Facts) -> float:
+    return facts.number("environment.cores_usable")
 
 
 def _prediction(speedups: list[float], model: str) -> Prediction:

@@ -12,6 +12,7 @@ from perfdoctor.rules.frequency import CHECKPOINT_CAUSE, VALIDATION_CAUSE, stall
 from perfdoctor.rules.logs import RUN, WHOLE_RUNS, wall_parts
 from perfdoctor.rules.observed import is_run
 from perfdoctor.rules.run_gains import up_to_of_steps
+from perfdoctor.rules.run_growth import machine_was_busy
 from perfdoctor.rules.trends import shape
 from perfdoctor.rules.waits import data_in_stalls
 from perfdoctor.rules.wording import grouped, seconds
@@ -77,8 +78,8 @@ class PeriodicStalls:
         return Finding(
             stage=DATA_LOADING if data_in_stalls(facts) > _MOSTLY and cause is None else OTHER,
             title=f"{often} takes {seconds(each_s) if each_s > 0 else 'much'} longer: {what}",
-            advice="Look what the script does then, and do it less often or in the background. "
-            f"`{RUN}` names it.",
+            advice="Look what the script does then, and do it less often or in the background."
+            + ("" if is_run(facts) else f" `{RUN}` names it."),
             change={},
             snippet="",
             evidence=_evidence(facts, share, limit, each_s),
@@ -130,7 +131,7 @@ class SlowTail:
         if p50_s <= 0 or (facts.known("steps.count") or 0) < _FEWEST_STEPS:
             return None
         ratio, limit = p99_s / p50_s, facts.threshold("ratio")
-        if ratio <= limit or _explained(facts):
+        if ratio <= limit or _explained(facts) or machine_was_busy(facts):
             return None
         tail = _tail_share(facts, p50_s)
         evidence = [
@@ -142,8 +143,7 @@ class SlowTail:
         return Finding(
             stage=OTHER,
             title=f"One step in a hundred takes {ratio:.1f} times the median or longer",
-            advice=f"`{RUN}` tells in which stage these steps spend their time. If batches differ "
-            "in size, that alone explains it.",
+            advice=_which_stage(facts) + " If batches differ in size, that alone explains it.",
             change={},
             snippet="",
             evidence=tuple(evidence),
@@ -152,6 +152,12 @@ class SlowTail:
             confidence=0.5,
             effort="lines",
         )
+
+
+def _which_stage(facts: Facts) -> str:
+    if is_run(facts):
+        return "Look in which stage these steps spend their time (`series` in the report)."
+    return f"`{RUN}` tells in which stage these steps spend their time."
 
 
 def _how_often(facts: Facts) -> str | None:

@@ -19,6 +19,7 @@ from perfdoctor.rules.logs import (
     ram_is_full,
     workers,
 )
+from perfdoctor.rules.observed import is_run
 from perfdoctor.rules.run_gains import up_to_of_steps
 from perfdoctor.rules.waits import Wait, waiting
 from perfdoctor.rules.wording import count, loader_snippet, percent
@@ -85,6 +86,8 @@ class TrainingWaitsForData:
         share = wait.usual
         if facts.has("loader.batch.p50_s") or now == 0 or wait.share < least:
             return None
+        if now is None and is_run(facts):
+            return None  # it has no DataLoader, as PD110 says
         if share < least:
             return None if _told_by_others(facts) else _long_waits(wait, least)
         high = share >= facts.threshold("high_share")

@@ -8,7 +8,7 @@ from dataclasses import replace
 from perfdoctor.pipeline_model import best_workers, predict
 from perfdoctor.report import Prediction
 from perfdoctor.rules.facts import Facts, Missing
-from perfdoctor.rules.gains import loader_model, persistent, prefetch_factor
+from perfdoctor.rules.gains import free_cores, loader_model, persistent, prefetch_factor
 from perfdoctor.rules.loader_advice import WAIT_SHARE, WORKERS
 from perfdoctor.rules.observed import (
     MAIN,
@@ -47,7 +47,13 @@ def io_bound(facts: Facts) -> bool:
     cpu_s, batch_s = facts.known("loader.batch_cpu_s"), facts.known("loader.batch.p50_s")
     if not is_run(facts) or cpu_s is None or not batch_s:
         return False
-    return cpu_s / batch_s <= WAITING
+    return cpu_s / batch_s <= WAITING * _share_of_cores(facts)
+
+
+def _share_of_cores(facts: Facts) -> float:
+    """How much of the usable cores others left: waiting for a core is no waiting for a disk."""
+    cores = facts.known("environment.cores_usable")
+    return min(1.0, free_cores(facts) / cores) if cores else 1.0
 
 
 def many_workers(facts: Facts) -> int:

@@ -18,6 +18,7 @@ from perfdoctor.rules.observed import (
     stage_share,
     without,
 )
+from perfdoctor.rules.trends import DEGRADED, grown_stage, lasting_fall
 from perfdoctor.rules.wording import percent
 from perfdoctor.stages import BACKWARD, LOSS, OTHER
 
@@ -207,6 +208,8 @@ class PythonInTheLoop:
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if the unexplained part is large and one of its lines as well."""
         share, least = stage_share(facts, OTHER), facts.threshold("line_share")
+        if grown_stage(facts) == OTHER and lasting_fall(facts, DEGRADED) is not None:
+            return None  # PD701 speaks of what grows
         lines = [
             n for n in hot_lines(facts, OTHER) if not n.calls(_COLLECTS) and not n.small(least)
         ]

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
-from perfdoctor.rules.observed import RUNS, at, hot_lines, line_evidence, without
-from perfdoctor.rules.trends import grown_stage, lost_share
+from perfdoctor.rules.observed import RUNS, at, hot_lines, is_run, line_evidence, without
+from perfdoctor.rules.trends import grown_stage, growth, lost_share
 from perfdoctor.rules.wording import size, stage_words
 from perfdoctor.stages import DATA_LOADING, OTHER
 
+SLOW_DOWN = "slow-down"
+#: So much of the growth is in one stage where the script is the cause (our own choice).
+_IN_ONE_PLACE = 0.7
+#: Others take so much of a core on a busy machine, as PD901 has it.
+_BUSY_PERCENT = 25.0
 _SLOPE = "memory.trend_bytes_per_step"
 #: Below this the growth is that of an allocator's caches: a loss and its small graph take more.
 _NOTABLE_BYTES = 1024.0
@@ -77,6 +82,31 @@ class MemoryGrows:
             confidence=0.6,
             effort="lines",
         )
+
+
+def by_machine(facts: Facts) -> bool:
+    """Whether an observed script got slower in all it does, while others used the machine.
+
+    What grows in a script is in one place; a busy machine slows every stage down.
+    """
+    grown = [seconds for seconds in growth(facts).values() if seconds > 0]
+    in_one_place = bool(grown) and max(grown) >= _IN_ONE_PLACE * sum(grown)
+    return not in_one_place and machine_was_busy(facts)
+
+
+def machine_was_busy(facts: Facts) -> bool:
+    """Whether others used the machine while a script was observed, or nobody looked."""
+    foreign = facts.known("utilisation.cpu_foreign.mean")
+    return is_run(facts) and (foreign is None or foreign >= _BUSY_PERCENT)
+
+
+def falls_most(facts: Facts, findings: Sequence[Finding]) -> bool:
+    """Whether nothing would bring an observed script more than to stop growing slower."""
+    own = [f for f in findings if f.cause == SLOW_DOWN and f.predicted is not None]
+    others = [f.predicted.speedup for f in findings if f.predicted and f.cause != SLOW_DOWN]
+    if not own or own[0].predicted is None or own[0].optional:
+        return False
+    return own[0].predicted.speedup >= max(others, default=1.0)
 
 
 def slower_in_run(facts: Facts, finding: Finding) -> Finding:

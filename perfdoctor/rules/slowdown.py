@@ -10,7 +10,7 @@ from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.logs import RUN, WHOLE_RUNS
 from perfdoctor.rules.observed import is_run
 from perfdoctor.rules.run_gains import up_to_of_steps
-from perfdoctor.rules.run_growth import slower_in_run
+from perfdoctor.rules.run_growth import by_machine, slower_in_run
 from perfdoctor.rules.trends import (
     DEGRADED,
     Fall,
@@ -72,8 +72,10 @@ class ThroughputDrops:
         least = facts.threshold("fall")
         fall = lasting_fall(facts, least)
         if fall is not None:
-            found = _fallen(facts, fall, least)
-            return slower_in_run(facts, found) if is_run(facts) else found
+            if is_run(facts):
+                found = _fallen(facts, fall, least)
+                return None if by_machine(facts) else slower_in_run(facts, found)
+            return _fallen(facts, fall, least)
         passed = passing_fall(facts, least)
         if passed is None:
             return None

@@ -24,16 +24,20 @@ from perfdoctor.rules.judging import (
     mended_stage,
     smoothed,
 )
+from perfdoctor.rules.observed import is_run
+from perfdoctor.rules.run_growth import falls_most
 from perfdoctor.rules.steadiness import median_half_width
 from perfdoctor.rules.trends import DEGRADED, TREND_S, TREND_STEPS, grown_stage
 from perfdoctor.rules.verdict_log import slower_since_start, verdict_on_log
 from perfdoctor.rules.wording import listed, percent, seconds, stage_words
-from perfdoctor.stages import OTHER
+from perfdoctor.stages import BACKWARD, FORWARD, OTHER
 
 #: From here on PyTorch's TensorBoard plug-in calls memory use high.
 FULL_MEMORY = 0.90
 #: A median has no 95 % interval below six samples, and no use below five.
 FEWEST_STEPS = 5
+#: In so many tenths of an observed run the same group leads, or its verdict is not clear.
+_NEARLY_ALL = 0.8
 #: torch.utils.benchmark calls a spread of a quarter of the median unreliable.
 WIDEST = 0.25
 
@@ -66,18 +70,24 @@ def verdict(facts: Facts, findings: Sequence[Finding]) -> Diagnosis:
         return inconclusive(
             f"Too little to go on: {steps} measured steps, at least {FEWEST_STEPS} are needed."
         )
-    if _degrades(facts):
+    if falls_most(facts, findings) if is_run(facts) else _degrades(facts):
         return _degrading(facts, split)
-    unclear = _unclear(facts, split)
-    if unclear is not None:
-        return inconclusive(unclear)
     floor = _floor(split, findings)
     group = split.leader(floor)
     agreeing = [part.leader(floor) == group for part in each_tenth(facts)]
+    unclear = _unclear(facts, split)
+    if unclear is not None and not (is_run(facts) and _all_over(split, agreeing)):
+        return inconclusive(unclear)
     confidence = smoothed(sum(agreeing), len(agreeing))
     if group != COMPUTE:
         return _held_up(facts, split, group, confidence)
     return _computing(facts, split, findings, confidence)
+
+
+def _all_over(split: Split, agreeing: Sequence[bool]) -> bool:
+    """Whether one group leads nearly all over an observed run, however its step times vary."""
+    told = bool(set(split.stages) - {OTHER})
+    return told and len(agreeing) > 1 and sum(agreeing) >= _NEARLY_ALL * len(agreeing)
 
 
 def _unclear(facts: Facts, split: Split) -> str | None:
@@ -138,6 +148,9 @@ def _computing(
     mended = mended_stage(findings, COMPUTE)
     if word == "compute-bound" and mended in stages:
         stages = [mended]
+        if mended not in (FORWARD, BACKWARD):
+            part = percent(split.stages[mended])
+            text = f"{stage_words(mended).capitalize()} takes {part} of each step, and can be less."
     return Diagnosis(
         verdict=word,
         bottleneck=stages[0] if stages else "none",

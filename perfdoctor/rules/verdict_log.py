@@ -31,7 +31,6 @@ from perfdoctor.rules.logs import (
     TRAIN,
     UNEXPLAINED,
     Part,
-    data_share,
 )
 from perfdoctor.rules.trends import (
     DEGRADED,
@@ -42,6 +41,7 @@ from perfdoctor.rules.trends import (
     lasting_fall,
     loading_grew,
 )
+from perfdoctor.rules.waits import Wait, waiting
 from perfdoctor.rules.wording import duration, grouped, percent, stage_words
 from perfdoctor.stages import OTHER
 
@@ -177,14 +177,15 @@ def _computing_or_unknown(facts: Facts, most: Holdup | None) -> Diagnosis:
     if split.computing_timed:
         return _computing(facts, split, most)
     try:
-        share = data_share(facts)
+        wait = waiting(facts)
     except Missing as missing:
         if missing.reason is not None:
             return inconclusive(f"{missing.reason[:1].upper()}{missing.reason[1:]}.")
     else:
         return _compute_bound(
-            f"Loading is not the bottleneck: waiting for data takes {percent(share)} of each "
-            f"step. What the rest of it goes into the log does not tell; `{RUN}` would.",
+            f"Loading is not the bottleneck: waiting for data takes {percent(wait.usual)} of each "
+            f"step{_long_waits(wait)}. What the rest of it goes into the log does not tell; "
+            f"`{RUN}` would.",
             left,
         )
     busy = facts.known("utilisation.gpu.p50")
@@ -196,6 +197,12 @@ def _computing_or_unknown(facts: Facts, most: Holdup | None) -> Diagnosis:
             left,
         )
     return inconclusive(_unsplit(facts))
+
+
+def _long_waits(wait: Wait) -> str:
+    if wait.stalled < SUSPECT_SHARE / 2:
+        return ""
+    return f", and long waits now and then take {percent(wait.stalled)} of the time of all steps"
 
 
 def _computing(facts: Facts, split: Split, most: Holdup | None) -> Diagnosis:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+import math
 
 import numpy as np
 import pytest

@@ -13,6 +13,7 @@ from builders import (
     make_log_report,
     make_recommendation,
     make_stages,
+    make_stat,
     make_wall,
 )
 from printing import one_line, printed
@@ -347,7 +348,11 @@ def test_every_fact_has_words_or_is_shown_as_it_is(path: str) -> None:
 def test_an_upper_bound_is_no_prediction_of_as_much() -> None:
     bound = Prediction(speedup=2.0, low=1.0, high=4.0, model="amdahl-upper-bound")
     text = one_line(
-        printed(make_log_report(recommendations=(make_recommendation(predicted=bound),)))
+        printed(
+            make_log_report(
+                diagnosis=make_diagnosis(), recommendations=(make_recommendation(predicted=bound),)
+            )
+        )
     )
     assert "predicted up to 4.00×, possibly nothing" in text
     assert "Up to: only an upper bound is known." in text
@@ -358,6 +363,7 @@ def test_evidence_is_shown_with_the_name_of_its_file_and_not_with_the_folder() -
     where = "/data/somebody/runs/17/train.log:412"
     report = make_log_report(
         logs=(make_log_file("/data/somebody/runs/17/train.log"),),
+        diagnosis=make_diagnosis(),
         recommendations=(
             make_recommendation(
                 evidence=(Evidence(metric="after", value=2.0, unit="samples/s", where=where),)
@@ -365,6 +371,15 @@ def test_evidence_is_shown_with_the_name_of_its_file_and_not_with_the_folder() -
         ),
     )
     assert "in train.log:412" in one_line(printed(report))
+
+
+def test_validation_of_some_epochs_is_no_share_of_each() -> None:
+    time, validation = make_stat(10.0, count=90), make_stat(0.8, count=23)
+    text = one_line(
+        printed(make_log_report(epochs=Epochs(count=90, time=time, validation=validation)))
+    )
+    assert "validation takes 800 ms each (p50), 23 times" in text
+    assert "of an epoch" not in text
 
 
 def test_a_forecast_of_training_alone_says_so() -> None:

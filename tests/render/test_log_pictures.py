@@ -4,18 +4,26 @@ import io
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import log_cases as cases
 import numpy as np
 import pytest
-from builders import make_epoch_series, make_log_report, make_report, make_wall
+from builders import (
+    make_epoch_series,
+    make_log_report,
+    make_recommendation,
+    make_report,
+    make_wall,
+)
 from drawn_texts import extents, laid_out, outside, overlapping
 from matplotlib.figure import Figure
 from PIL import Image
 
 from perfdoctor.render import figure as looks
 from perfdoctor.render import log_pictures, png
-from perfdoctor.report import Report
+from perfdoctor.render.runs_panel import measures
+from perfdoctor.report import ComparedConfiguration, Comparison, Prediction, Report
 
 BUILDERS = (log_pictures.throughput, log_pictures.stages, log_pictures.comparison)
 
@@ -226,3 +234,46 @@ def test_runs_that_tell_only_epochs_are_compared_by_them() -> None:
 
 def test_a_bench_report_without_steps_can_be_drawn() -> None:
     assert png.graph_benchmark(make_report(steps=None, throughput=None)).startswith(b"\x89PNG")
+
+
+def compared(*rows: ComparedConfiguration) -> Comparison:
+    return Comparison(varied=("run",), rows=rows, best=(0,))
+
+
+def run_row(label: str, **fields: Any) -> ComparedConfiguration:
+    return ComparedConfiguration(label=label, configuration={"run": label}, **fields)
+
+
+def test_runs_are_drawn_by_what_most_of_them_tell() -> None:
+    rows = (
+        run_row("a", steps_per_s=9.0, samples_per_s=90.0, step_p50_s=0.1),
+        run_row("b", steps_per_s=3.0, step_p50_s=0.3, epoch_p50_s=70.0),
+    )
+    assert [m.unit or m.title for m in measures(compared(*rows))] == [
+        "steps per second",
+        "Median step",
+    ]
+
+
+@pytest.mark.parametrize("name", ["W" * 30 + ".log", "m" * 90 + ".log", "runs/日志" * 12])
+def test_no_label_of_a_run_is_cut_at_the_edge(name: str) -> None:
+    report = make_log_report(comparison=compared(run_row(name, samples_per_s=3.0, relative=1.0)))
+    figure = drawn(log_pictures.comparison, report)
+    assert outside(figure, extents(figure)) == []
+
+
+def test_a_run_of_few_records_is_marked() -> None:
+    few = run_row("b", samples_per_s=3.0, note="only 3 timed records: too few to compare")
+    report = make_log_report(
+        comparison=compared(run_row("a", samples_per_s=9.0, relative=1.0), few)
+    )
+    assert "3 · too few records" in shown(log_pictures.comparison, report)
+
+
+def test_an_upper_bound_is_drawn_as_a_range_and_not_as_a_point() -> None:
+    bound = Prediction(speedup=2.0, low=1.0, high=4.0, model="amdahl-upper-bound")
+    report = make_log_report(recommendations=(make_recommendation(predicted=bound),))
+    texts = shown(log_pictures.stages, report)
+    assert "up to 4.00×\npredicted" in texts
+    assert any("hatched: somewhere in there" in text for text in texts)
+    assert not any("2.00" in text for text in texts)

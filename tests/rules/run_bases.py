@@ -27,9 +27,20 @@ PARTS_S = {"forward": 0.016, "loss": 0.001, "backward": 0.030, "optimizer": 0.00
 BETWEEN = ("validation", "checkpoint")
 
 
-def line(place: str, function: str, library: str | None, stage: str, share: float) -> Hotspot:
+def line(
+    place: str, function: str, library: str | None, stage: str, share: float, process: str = "main"
+) -> Hotspot:
     file, _, number = place.partition(":")
-    return Hotspot(f"/home/me/{file}", int(number), function, share, library, stage, samples=200)
+    return Hotspot(
+        file=f"/home/me/{file}",
+        line=int(number),
+        function=function,
+        share=share,
+        library=library,
+        stage=stage,
+        process=process,
+        samples=200,
+    )
 
 
 def script(
@@ -116,20 +127,22 @@ def seldom(value_s: float, every: int) -> Floats:
 
 def fine_script() -> Report:
     """Two workers that keep up; the first batch is slow, and one line of theirs is hot."""
-    hot = Hotspot("/home/me/data.py", 9, "Clips.__getitem__", 0.9, "decode", None, "worker", 200)
+    hot = line("data.py:9", "Clips.__getitem__", "decode", "data_loading", 0.9, "worker")
     batch_s = np.append(2.0, _noisy(0.03, 5)[1:])
     return script(batch_s=batch_s, workers=2, persistent_workers=True, hotspots=(hot,))
 
 
 def slow_sample() -> Report:
     """No workers; a scaler is called for every sample."""
-    hot = line("dataset.py:366", "Rows.__getitem__", "StandardScaler.transform", "data_loading", 0.4)
+    hot = line(
+        "dataset.py:366", "Rows.__getitem__", "StandardScaler.transform", "data_loading", 0.4
+    )
     return script(batch_s=0.080, cores=2, hotspots=(hot,))
 
 
 def slow_sample_in_workers() -> Report:
     """The same in one worker, which is always busy."""
-    hot = Hotspot("/home/me/data.py", 9, "Rows.__getitem__", 0.7, "loads", None, "worker", 200)
+    hot = line("data.py:9", "Rows.__getitem__", "loads", "data_loading", 0.7, "worker")
     return script(batch_s=0.150, workers=1, cores=2, hotspots=(hot,))
 
 
@@ -160,6 +173,11 @@ def shards() -> Report:
 def remade_iterators() -> Report:
     """Each step makes an iterator of its own."""
     return script(batch_s=0.002, workers=2, epoch=1, first_s=0.1, dataset_size=6400)
+
+
+def restarted_workers() -> Report:
+    """Epochs of ten steps, each of which begins with half a second for new workers."""
+    return script(batch_s=0.03, workers=2, epoch=10, first_s=0.5)
 
 
 def reporting() -> Report:
@@ -201,6 +219,12 @@ def growing() -> Report:
     return script(parts_s=parts_s, hotspots=(hot,), slope=8e6)
 
 
+def slowed_by_others() -> Report:
+    """Another program takes half of the machine in the second half."""
+    factor = np.where(np.arange(STEPS) < STEPS // 2, 1.0, 1.8)
+    return script(parts_s={name: _noisy(v, 3) * factor for name, v in PARTS_S.items()})
+
+
 def own_optimizer() -> Report:
     """An AdamW of the script's own updates 160 tensors one by one."""
     hot = line("optim.py:20", "PlainAdamW.step", None, "optimizer", 0.3)
@@ -230,9 +254,11 @@ RUNS: dict[str, Callable[[], Report]] = {
         generator,
         shards,
         remade_iterators,
+        restarted_workers,
         reporting,
         own_code,
         growing,
+        slowed_by_others,
         own_optimizer,
         unrolled_search,
         one_thread,

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-CONFIG = {"epochs": 3, "batch_size": 32, "lr": 1e-3, "plot_every": 5, "out": "figures"}
+CONFIG = {"epochs": 4, "batch_size": 32, "lr": 1e-3, "plot_every": 10, "out": "figures"}
 
 
 class Shapes(Dataset):

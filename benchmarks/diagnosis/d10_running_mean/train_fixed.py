@@ -46,7 +46,7 @@ def sample(series, batch, length):
     return windows[:, None, :-1], windows[:, None, 1:]
 
 
-def main(steps=1800, batch=16, length=64):
+def main(steps=2000, batch=8, length=48):
     torch.manual_seed(8)
     series = torch.cumsum(0.02 * torch.randn(20_000), 0)
     series = (series - series.mean()) / series.std()

@@ -18,6 +18,7 @@ class Windows(IterableDataset):
         g = torch.Generator().manual_seed(0)
         for k in range(self.total):
             window = torch.randn(self.length, self.channels, generator=g)
+            window = (window - window.mean()) / window.std()
             yield window + (k % 5) * 0.2, k % 5
 
     def __iter__(self):
@@ -49,7 +50,7 @@ def main():
     p = argparse.ArgumentParser()
     p.add_argument("--windows", type=int, default=40_000 + 12_000)
     p.add_argument("--buffer", type=int, default=40_000)
-    p.add_argument("--steps", type=int, default=220)
+    p.add_argument("--steps", type=int, default=160)
     p.add_argument("--batch-size", type=int, default=32)
     a = p.parse_args()
     torch.manual_seed(0)

@@ -48,7 +48,7 @@ def main():
     arguments = TrainingArguments(
         output_dir="out",
         max_steps=100,
-        per_device_train_batch_size=16,
+        per_device_train_batch_size=8,
         learning_rate=5e-4,
         logging_steps=20,
         save_strategy="steps",
@@ -58,7 +58,7 @@ def main():
         disable_tqdm=True,
         use_cpu=True,
     )
-    trainer = Trainer(model, arguments, train_dataset=Sentences(1600, 32, 20_000, 0))
+    trainer = Trainer(model, arguments, train_dataset=Sentences(1600, 16, 20_000, 0))
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(PrintLoss())
     trainer.train()

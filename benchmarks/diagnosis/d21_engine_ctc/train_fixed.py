@@ -49,7 +49,7 @@ class Engine:
 class Lines(Dataset):
     def __init__(self, n, seed):
         rng = random.Random(seed)
-        self.texts = [[rng.randrange(1, CHARS + 1) for _ in range(24)] for _ in range(n)]
+        self.texts = [[rng.randrange(1, CHARS + 1) for _ in range(60)] for _ in range(n)]
         g = torch.Generator().manual_seed(seed)
         self.glyphs = torch.randn(CHARS + 1, 32, 4, generator=g)
 
@@ -66,12 +66,12 @@ class Reader(nn.Module):
     def __init__(self):
         super().__init__()
         self.conv = nn.Sequential(
-            nn.Conv1d(32, 64, 5, padding=2),
+            nn.Conv1d(32, 32, 5, padding=2),
             nn.ReLU(),
-            nn.Conv1d(64, 64, 4, stride=2, padding=1),
+            nn.Conv1d(32, 32, 4, stride=2, padding=1),
             nn.ReLU(),
         )
-        self.head = nn.Conv1d(64, CHARS + 1, 3, padding=1)
+        self.head = nn.Conv1d(32, CHARS + 1, 3, padding=1)
 
     def forward(self, x):
         return self.head(self.conv(x)).permute(2, 0, 1).log_softmax(-1)
@@ -96,7 +96,7 @@ def edit_distance(a, b):
 
 def main():
     torch.manual_seed(2)
-    loader = DataLoader(Lines(1600, 0), batch_size=32, shuffle=True)
+    loader = DataLoader(Lines(800, 0), batch_size=32, shuffle=True)
     model = Reader()
     criterion = nn.CTCLoss()
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
@@ -126,7 +126,7 @@ def main():
         loss, *_ = engine.state["output"]
         print(f"epoch {engine.state['epoch']} loss {loss:.4f} cer {rates[-1]:.3f}")
 
-    trainer.run(loader, max_epochs=8)
+    trainer.run(loader, max_epochs=5)
 
 
 if __name__ == "__main__":

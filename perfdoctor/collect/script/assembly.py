@@ -11,9 +11,9 @@ import numpy as np
 from perfdoctor.collect.script import recorder as r
 from perfdoctor.collect.script.observer import Observer
 from perfdoctor.collect.script.recorder import Recorder, Rows
+from perfdoctor.ending import Ending
 from perfdoctor.record import (
     Bools,
-    Ending,
     Environment,
     Floats,
     Hotspot,
@@ -50,7 +50,7 @@ class Observed:
     split: Mapping[str, float] = field(default_factory=dict)
     hotspots: tuple[Hotspot, ...] = ()
     loader: LoaderRecord | None = None
-    memory: Memory = Memory()
+    memory: Memory = field(default_factory=Memory)
     utilisation: Mapping[str, Floats] = field(default_factory=dict)
     started_at: float | None = None
     notes: tuple[str, ...] = ()

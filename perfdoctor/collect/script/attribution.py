@@ -28,6 +28,7 @@ _DECISIVE = frozenset([work.LOGGING, work.CHECKPOINT, work.COMMUNICATION, work.G
 _TRAINS = frozenset(["fit", "train", "run", "test", "validate", "predict", "evaluate", "launch"])
 #: perfdoctor's files that run the script; what lies outside of them is not the script's.
 _LAUNCHERS = frozenset(["launch.py", "pipeline.py", "__main__.py"])
+_IMPORTLIB = "importlib._bootstrap"
 #: Functions that stand between a call and what is called.
 _WRAPPERS = frozenset(["contextlib", "functools"])
 #: 97.5 % quantile of the normal distribution, for intervals of 95 %.
@@ -132,9 +133,11 @@ class Attribution:
         """The hottest lines of each stage, hottest first."""
         found = [line for s in self._samples if (line := self._line(s, self._stage(s).stage))]
         merged = _merged(found)
+        # The sources of the hottest alone are read: parsing all would take seconds.
         stages = dict.fromkeys(line.stage for line in merged)
         hottest = [[n for n in merged if n.stage == stage][:most] for stage in stages]
-        return tuple(sorted((n for lines in hottest for n in lines), key=lambda n: -n.seconds))
+        chosen = (_with_call(line) for lines in hottest for line in lines)
+        return tuple(sorted(chosen, key=lambda line: -line.seconds))
 
     def split(self, most: int = 5, labels: Sequence[str] = (OTHER, AFTER_FORWARD)) -> Split:
         """What the time of `labels` is, each part with its hottest lines."""
@@ -155,6 +158,8 @@ class Attribution:
         label, stack = self._names[sample.label], sample.stack
         if label not in (OTHER, AFTER_FORWARD):
             return Work(label, "as measured")
+        if self._imports(stack):
+            return Work(OTHER, "imports modules")
         near, far = self._by_library(stack), self._by_call(stack)
         for found in (near[:1], far):
             if found and found[0] is not None and found[0].stage in _DECISIVE:
@@ -187,6 +192,15 @@ class Attribution:
             return []
         found = (work.of_call(name) for name in calls_at(stack[0].file, stack[0].line))
         return [next((w for w in found if w is not None), None)]
+
+    def _imports(self, stack: _Stack) -> bool:
+        """Whether a module is being imported: what its functions then do is not their work."""
+        for frame in self._inside_loop(stack):
+            if self._libraries.module(frame.file) == _IMPORTLIB:
+                return True
+            if self._owner(frame) == USER:
+                return False
+        return False
 
     def _by_name(self, stack: _Stack) -> Work | None:
         """The function that holds the training loop is not meant: it does everything."""
@@ -226,6 +240,8 @@ class Attribution:
             return None
         depth = self._batches.loop_depth(stack)
         users = [i for i, frame in enumerate(stack) if self._owner(frame) == USER]
+        if users and self._imports(stack):
+            return users[0]
         if depth is not None and self._owner(stack[depth]) != USER:
             users = [i for i in users if i < depth]
         if users and not self._only_starts(stack, users[0]):
@@ -247,7 +263,7 @@ class Attribution:
         while len(inner) > 1 and self._libraries.module(inner[0].file) in _WRAPPERS:
             inner.pop(0)
         if not inner:
-            return (None if own == USER else own), _written(stack[index])
+            return (None if own == USER else own), None
         library = self._owner(inner[0])
         same = [frame for frame in inner if self._owner(frame) == library]
         public = next((frame for frame in same if _is_public(frame)), inner[0])
@@ -308,7 +324,7 @@ def wilson(share: float, count: int) -> tuple[float, float]:
 def _part(stage: str, one: _Sum, seconds: float, count: int, most: int) -> Part:
     share = one.seconds / seconds if seconds else 0.0
     reasons = sorted(one.reasons, key=lambda reason: -one.reasons[reason])
-    lines = tuple(_merged(one.lines)[:most])
+    lines = tuple(_with_call(line) for line in _merged(one.lines)[:most])
     interval = wilson(share, count)
     return Part(stage, share, *interval, one.seconds, one.samples, tuple(reasons[:3]), lines)
 
@@ -326,12 +342,14 @@ def _merged(lines: Iterable[Line]) -> list[Line]:
     return sorted(merged.values(), key=lambda line: -line.seconds)
 
 
-def _written(frame: Frame) -> str | None:
-    """The call on the line, as the source has it, if it is the only one or the one known."""
-    calls = calls_at(frame.file, frame.line)
+def _with_call(line: Line) -> Line:
+    """Where no frame tells: the call in the source, if it is the only one or the one known."""
+    if line.callee is not None:
+        return line
+    calls = calls_at(line.file, line.line)
     known = [name for name in calls if work.of_call(name) is not None]
     named = known or (calls if len(set(calls)) == 1 else ())
-    return named[0].lstrip(".") if named else None
+    return replace(line, callee=named[0].lstrip(".")) if named else line
 
 
 def _is_public(frame: Frame) -> bool:

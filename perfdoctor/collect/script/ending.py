@@ -8,31 +8,14 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
+from perfdoctor.ending import Ending
 from perfdoctor.errors import first_line
-
-How = Literal["finished", "exit", "exception", "interrupted", "signal", "os._exit", "stopped"]
 
 # What a thread that calls os._exit waits for a report that another thread is just writing.
 _PATIENCE_S = 10.0
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How a script ended.
-
-    Attributes:
-        how: what ended it; `stopped` is perfdoctor's own `--stop-after`.
-        detail: the exception's type and first line, the signal's name, or what `sys.exit` was
-            given when that was no number; empty where there is nothing to say.
-        code: the exit code as a shell shows it (128 + number for a signal).
-    """
-
-    how: How
-    detail: str
-    code: int | None
 
 
 class StopScript(SystemExit):

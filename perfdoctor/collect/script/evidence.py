@@ -67,8 +67,8 @@ def _scaled(
     scale = {}
     for stage in {line.stage for line in lines}:
         seen = looked.get(stage, 0.0) + split.get(stage, 0.0) * other
-        told = seconds.get(stage, 0.0) + split.get(stage, 0.0) * seconds.get(OTHER, 0.0)
-        scale[stage] = told / seen / whole if seen and whole else 0.0
+        took = seconds.get(stage, 0.0) + split.get(stage, 0.0) * seconds.get(OTHER, 0.0)
+        scale[stage] = took / seen / whole if seen and whole else 0.0
     spots = [_hotspot(line, line.seconds * scale[line.stage]) for line in lines]
     told = [spot for spot in spots if spot.share >= _LEAST and spot.stage != START_UP]
     return sorted(told, key=lambda spot: -spot.share)
@@ -81,12 +81,11 @@ def worker_hotspots(samples: Sequence[Sampled], labels: int) -> tuple[Hotspot, .
 
 
 def _hotspot(line: Line, share: float) -> Hotspot:
-    callee = None if line.callee is None else line.callee
     return Hotspot(
         file=line.file,
         line=line.line,
         function=line.function,
-        library=callee or line.library,
+        library=line.callee or line.library,
         stage=line.stage,
         share=min(1.0, share),
         process=line.process,

@@ -14,13 +14,13 @@ from typing import NoReturn
 from perfdoctor.collect.script import frames
 from perfdoctor.collect.script.ending import (
     Closing,
-    Ending,
     StopScript,
     close_before_os_exit,
     ending_of,
 )
 from perfdoctor.collect.script.main_module import Prepared, Script, enter, missing, prepare
 from perfdoctor.collect.script.signals import Watch
+from perfdoctor.ending import Ending
 
 __all__ = ["Ending", "Script", "StopScript", "execute", "stop_script"]
 

@@ -6,12 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from perfdoctor.record import Floats, Memory
-
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # not before the script's first line, see `perfdoctor.running`
     from perfdoctor.collect.hardware import HardwareSampler
+    from perfdoctor.record import Floats, Memory
 
 #: Every second at first; past so many samples every second one is dropped and the pace halved.
 PERIOD_S = 1.0
@@ -66,6 +63,7 @@ class MachineWatch:
         import torch
 
         from perfdoctor.collect.memory import peak_bytes, total_bytes
+        from perfdoctor.record import Memory
 
         cuda = torch.cuda.is_initialized()
         device = torch.device("cuda" if cuda else "cpu")
@@ -96,6 +94,8 @@ def growth(resident: Sequence[tuple[int, int]]) -> float | None:
 
     None with too few samples to tell (Sen, J. Am. Stat. Assoc. 63, 1968).
     """
+    import numpy as np
+
     kept = np.array(resident[int(len(resident) * _SETTLING) :], dtype=np.float64)
     if len(kept) < _FEWEST:
         return None

@@ -19,9 +19,9 @@ from typing import Any
 from perfdoctor.collect.script import recorder as r
 from perfdoctor.collect.script.loop_finder import BACKWARD, FORWARD, OPTIMIZER, LoopFinder
 from perfdoctor.collect.script.observer import Observer
-from perfdoctor.collect.script.workers import WorkerWatch
 
 _MISSING = object()
+NoteIterator = Callable[[Any, int, float], None]
 
 
 @dataclass
@@ -54,20 +54,23 @@ class State:
 class Patches:
     """The wrappers in place; `remove` puts back what was there."""
 
-    def __init__(self, state: State, watch: WorkerWatch) -> None:
+    def __init__(self, state: State) -> None:
         self.state = state
-        self._watch = watch
         self._replaced: list[tuple[Any, str, Any, Any]] = []
         self._hooks: list[Any] = []
 
-    def install(self) -> None:
-        """Puts every wrapper in place. Needs torch to be imported."""
+    def install(self, note_iterator: NoteIterator = lambda iterator, loader, took_s: None) -> None:
+        """Puts every wrapper in place. Needs torch to be imported.
+
+        `note_iterator` is told of each loader's iterator, the loader's number, and the seconds
+        that making it took.
+        """
         import torch
 
         self._modules(torch)
         self._gradients(torch)
         self._optimizers(torch)
-        self._loaders(torch)
+        self._loaders(note_iterator)
         self._saving(torch)
         self._communication(torch)
 
@@ -212,14 +215,14 @@ class Patches:
 
     # -- data ------------------------------------------------------------------------------
 
-    def _loaders(self, torch: Any) -> None:
+    def _loaders(self, note_iterator: NoteIterator) -> None:
         from torch.utils.data import dataloader as module
 
         state, observer = self.state, self.state.observer
-        clock, watch = observer.recorder.clock, self._watch
+        clock = observer.recorder.clock
 
         def make_iter(original: Callable[..., Any]) -> Callable[..., Any]:
-            def __iter__(self: Any) -> Any:
+            def iterate(self: Any) -> Any:
                 if state.inside or not state.here():
                     return original(self)
                 facts = _guarded(state, observer.iterator_begins, self)
@@ -232,16 +235,16 @@ class Patches:
                     observer.recorder.unwind(depth)
                     _guarded(state, observer.iterator_ends, facts)
                 took_s = (clock() - began) * 1e-9
-                _guarded(state, watch.note_iterator, iterator, facts.number, took_s)
+                _guarded(state, note_iterator, iterator, facts.number, took_s)
                 with suppress(AttributeError, TypeError):
                     iterator._perfdoctor_facts = facts
                     facts.iterator = weakref.ref(iterator)
                 return iterator
 
-            return __iter__
+            return iterate
 
         def make_next(original: Callable[..., Any]) -> Callable[..., Any]:
-            def __next__(self: Any) -> Any:
+            def advance(self: Any) -> Any:
                 facts = self.__dict__.get("_perfdoctor_facts")
                 if facts is None or state.inside or not state.here():
                     return original(self)
@@ -257,7 +260,7 @@ class Patches:
                     observer.recorder.unwind(depth)
                     _guarded(state, observer.next_ends, facts, samples)
 
-            return __next__
+            return advance
 
         self.replace(module.DataLoader, "__iter__", make_iter)
         self.replace(module._BaseDataLoaderIter, "__next__", make_next)

@@ -12,9 +12,11 @@ import time
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # not before the script's first line, see `perfdoctor.running`
+    import numpy as np
+    from numpy.typing import NDArray
 
 OTHER = 0
 START_UP = 1
@@ -114,6 +116,8 @@ class StepRows:
 
 
 def _table(values: array[int]) -> NDArray[np.int64]:
+    import numpy as np
+
     return np.frombuffer(values, dtype=np.int64).reshape(-1, WIDTH)
 
 

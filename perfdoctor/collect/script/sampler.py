@@ -96,6 +96,10 @@ class StackSampler:
         affordable_s = self._look_cpu_s / _LOOKS_SHARE
         return min(max(self._shortest_s, affordable_s), max(_LONGEST_S, self._shortest_s))
 
+    def add_tick(self, period_s: float, work: Callable[[], object]) -> None:
+        """Further work, as `on_tick`; before `start`."""
+        self._ticks.append(_Due(period_s, work))
+
     def start(self) -> None:
         """Begins to look, in a daemon thread."""
         if self._thread is None and os.getpid() == self._pid and self._running.acquire(False):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from perfdoctor.collect.script.imports import after_import
 from perfdoctor.collect.script.machine import PERIOD_S, MachineWatch
@@ -17,13 +18,18 @@ from perfdoctor.collect.script.patches import Patches, State
 from perfdoctor.collect.script.recorder import Recorder
 from perfdoctor.collect.script.sampler import StackSampler
 from perfdoctor.collect.script.worker_records import COLLATING, FETCHING
-from perfdoctor.collect.script.worker_totals import LoaderObserved
-from perfdoctor.collect.script.workers import WorkerWatch
-from perfdoctor.errors import first_line
-from perfdoctor.record import Ending, Hotspot, LoaderRecord, Run, Source
+from perfdoctor.ending import Ending
+from perfdoctor.errors import first_line, tell
+
+if TYPE_CHECKING:  # nothing that imports numpy before the script's first line, see `running`
+    from perfdoctor.collect.script.worker_totals import LoaderObserved
+    from perfdoctor.collect.script.workers import WorkerWatch
+    from perfdoctor.record import Environment, Hotspot, LoaderRecord, Run
 
 #: The configuration is read once the training runs: at its end, models and loaders are gone.
 _SETTLED_STEPS = (3, 20)
+#: How often a report is written while the script runs, for the case that it is killed.
+_PARTIAL_S = 15.0
 #: Steps in which the lines of the loop are noted: the first, and then one now and then.
 _NOTED_FIRST, _NOTED_EVERY = 30, 1000
 
@@ -47,8 +53,12 @@ class Session:
     training's.
     """
 
-    def __init__(self, source: Source, limits: Limits) -> None:
-        self.source = source
+    def __init__(
+        self, path: str, limits: Limits, *, kind: str = "run", command: str | None = None
+    ) -> None:
+        self.path = path
+        self.kind = kind
+        self.command = command
         self.limits = limits
         self.problems: list[str] = []
         self.started_at = time.time()
@@ -57,10 +67,11 @@ class Session:
             self.recorder, Optimizers(self._share_a_module), on_step=self._on_step
         )
         self.state = State(self.observer, on_failure=self._failed)
-        self._watch = WorkerWatch(warn=self.problems.append)
-        self.patches = Patches(self.state, self._watch)
+        self.patches = Patches(self.state)
+        self._watch: WorkerWatch | None = None
         self._settings: dict[str, Any] = {}
         self._ended = False
+        self._environment: Environment | None = None
         self._loaders: dict[int, LoaderObserved] = {}
         self._machine = MachineWatch(lambda: self.recorder.steps.steps, self.observer.worker_pids)
         self._sampler = StackSampler(
@@ -71,8 +82,13 @@ class Session:
         )
         self._deadline: float | None = None
 
-    def start(self) -> None:
-        """The script's first line comes next."""
+    def start(self, on_partial: Callable[[Run], None] | None = None) -> None:
+        """The script's first line comes next.
+
+        `on_partial` gets what was seen so far now and then, in another thread.
+        """
+        if on_partial is not None:
+            self._sampler.add_tick(_PARTIAL_S, lambda: self._partial(on_partial))
         os.register_at_fork(after_in_child=self._forget)
         after_import("torch", self._torch_is_there)
         self._sampler.start()
@@ -85,18 +101,9 @@ class Session:
         return self._run(ending)
 
     def _run(self, ending: Ending) -> Run:
-        import torch
-
-        from perfdoctor.collect.environment import describe_environment
-        from perfdoctor.collect.script.assembly import (
-            Observed,
-            assemble,
-            seconds_by_stage,
-            stages_of,
-        )
+        from perfdoctor.collect.script.assembly import seconds_by_stage, stages_of
         from perfdoctor.collect.script.evidence import explained
 
-        used = self._settings or self._settings_now()
         stage_of = stages_of(self.observer)
         seen = explained(
             self._sampler.snapshot(),
@@ -105,17 +112,36 @@ class Session:
             seconds_by_stage(self.recorder, stage_of),
         )
         loader, workers = self._loader()
+        return self._assembled(ending, seen.split, (*seen.hotspots, *workers), loader)
+
+    def _assembled(
+        self,
+        ending: Ending,
+        split: Mapping[str, float],
+        hotspots: tuple[Hotspot, ...],
+        loader: LoaderRecord | None,
+    ) -> Run:
+        import torch
+
+        from perfdoctor.collect.script.assembly import Observed, assemble, stages_of
+        from perfdoctor.record import Source
+
+        used = self._settings or self._settings_now()
+        if self._environment is None:
+            from perfdoctor.collect.environment import describe_environment
+
+            self._environment = describe_environment(torch.device(used.get("device", "cpu")))
         return assemble(
             self.recorder,
-            stage_of,
+            stages_of(self.observer),
             Observed(
-                name=Path(self.source.path or "script").name,
-                source=self.source,
-                environment=describe_environment(torch.device(used.get("device", "cpu"))),
+                name=Path(self.path).name,
+                source=Source(kind=self.kind, command=self.command, path=self.path),
+                environment=self._environment,
                 configuration=used,
                 ending=ending,
-                split=seen.split,
-                hotspots=(*seen.hotspots, *workers),
+                split=split,
+                hotspots=hotspots,
                 loader=loader,
                 memory=self._machine.memory(),
                 utilisation=self._machine.utilisation(),
@@ -130,20 +156,30 @@ class Session:
         from perfdoctor.collect.script.settings_used import training_loader
 
         facts = training_loader(self.observer)
-        if facts is None or facts.number not in self._loaders:
+        if facts is None or self._watch is None or facts.number not in self._loaders:
             return None, ()
         busy = [
-            s for s in self._watch.sampled().get(facts.number, []) if s.label in (FETCHING, COLLATING)
+            s
+            for s in self._watch.sampled().get(facts.number, [])
+            if s.label in (FETCHING, COLLATING)
         ]
         spots = worker_hotspots(busy, COLLATING + 1)
         return loader_record(facts, self._loaders[facts.number]), spots
+
+    def _partial(self, on_partial: Callable[[Run], None]) -> None:
+        """Without lines and workers, which take long to explain."""
+        if self.recorder.steps.steps and not self._ended:
+            on_partial(self._assembled(Ending("running"), {}, (), None))
 
     # -- while it runs -----------------------------------------------------------------------
 
     def _torch_is_there(self) -> None:
         try:
-            self.patches.install()
+            from perfdoctor.collect.script.workers import WorkerWatch
+
+            self._watch = WorkerWatch(warn=self.problems.append)
             self._watch.install()
+            self.patches.install(self._watch.note_iterator)
         except Exception as error:
             self.state.failed(error)
 
@@ -165,9 +201,9 @@ class Session:
         self._ended = True
         self.patches.remove()
         self._sampler.stop()
-        if self.recorder.steps.steps or "torch" in sys.modules:
+        if self._watch is not None:
             self._loaders = self._watch.collect()
-        self._watch.close()
+            self._watch.close()
         self.recorder.end()
 
     def _observed_enough(self) -> None:
@@ -191,9 +227,9 @@ class Session:
 
     def _failed(self, error: Exception) -> None:
         """Steps aside: the training goes on without being watched."""
-        text = f"perfdoctor: observing failed and has ended ({type(error).__name__}: {error})"
-        self.problems.append(text.removeprefix("perfdoctor: "))
-        print(f"{text}; the training goes on", file=sys.stderr)
+        text = f"observing failed and has ended ({type(error).__name__}: {error})"
+        self.problems.append(text)
+        tell(f"{text}; the training goes on")
 
     def _forget(self) -> None:
         """In a forked child: nothing is observed there."""

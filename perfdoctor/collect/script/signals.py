@@ -14,7 +14,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from perfdoctor.collect.script.ending import Closing, Ending
+from perfdoctor.collect.script.ending import Closing
+from perfdoctor.ending import Ending
 
 #: What a scheduler, a launcher or a lost terminal sends. Ctrl-C is an exception already.
 DEADLY = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))

@@ -79,7 +79,9 @@ def batch_making(
         for name in _all_assigned(level.owner)
     }
     used = [loaded(part) for part in heads(way[-1].statement)] if way else []
-    found = Slice(set().union(*used) if needed is None else set(needed), varies)
+    # A closure made in the loop reads the batch: calling it is using it.
+    closures = {s.name for lv in way if repeats(lv) for s in lv.block if isinstance(s, FUNCTIONS)}
+    found = Slice(closures.union(*used) if needed is None else set(needed), varies)
     for depth in reversed(range(len(way))):
         if not each_step and not any(repeats(level) for level in way[: depth + 1]):
             break

@@ -1,6 +1,6 @@
 """Times one batch after another: its samples, its collating, the waiting before it.
 
-Nothing here is on the stack while the user's code runs.
+Nothing here calls the user's code.
 """
 
 from __future__ import annotations

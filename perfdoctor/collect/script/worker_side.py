@@ -3,7 +3,7 @@
 The loop gets the user's objects. Only three things that it hands to nobody are wrapped: the
 queue of indices (a batch begins when one comes out), the queue of batches (it is done when it
 goes in) and the collate function, whose wrapper stamps a clock and leaves the call to torch. No
-function of ours is on the stack while the user's code runs, so tracebacks and the places of
+function of ours stands between torch's loop and the user's code, so tracebacks and the places of
 warnings are what they are without us.
 """
 

@@ -22,7 +22,6 @@ from perfdoctor.collect.script.optimizers import Optimizers
 from perfdoctor.collect.script.patches import Patches, State
 from perfdoctor.collect.script.recorder import Recorder
 from perfdoctor.collect.script.session import holds
-from perfdoctor.collect.script.workers import WorkerWatch
 
 
 class Clock:
@@ -80,7 +79,7 @@ class Watched:
             Optimizers(lambda few, many: any(holds(m, few, many) for m in self._trained())),
         )
         self.state = State(self.observer, on_failure=self._failed)
-        self.patches = Patches(self.state, WorkerWatch())
+        self.patches = Patches(self.state)
         self.failures: list[Exception] = []
 
     def __enter__(self) -> Watched:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from perfdoctor import schema
 from perfdoctor.errors import PerfdoctorError
-from perfdoctor.report import Report
+
+if TYPE_CHECKING:  # numpy comes with it, and `run` must not import that before the script
+    from perfdoctor.report import Report
 
 STDOUT = "-"
 
@@ -24,12 +26,19 @@ class Output:
         folder: for the report and the picture.
         json_file: a further file for the report, or `-` for stdout alone.
         quiet: nothing on the console. plots: whether to draw.
+        began: gives the report its name.
     """
 
     folder: Path
     json_file: str | None
     quiet: bool
     plots: bool
+    began: datetime = field(default_factory=datetime.now)
+
+    @property
+    def report_path(self) -> Path:
+        """Where the report is written."""
+        return self.folder / f"performance_report_{self.began:%Y%m%d_%H%M%S}.json"
 
     def check(self) -> None:
         """Makes the folder, before time is spent on measuring.
@@ -50,45 +59,57 @@ class Output:
 
     def write(self, report: Report, *, show_lines: bool = False) -> bool:
         """Writes the files, then prints; False if Ctrl-C left the pictures out."""
-        data = schema.to_json(report)
-        files = [self.folder / f"performance_report_{datetime.now():%Y%m%d_%H%M%S}.json"]
-        schema.write_atomically(files[0], data)
-        complete = self._draw(report, files)
+        files, complete = self._files(report)
         if self.json_file == STDOUT:
-            sys.stdout.buffer.write(data)
+            from perfdoctor import schema
+
+            sys.stdout.buffer.write(schema.to_json(report))
             sys.stdout.flush()
-        elif self.json_file is not None:
-            path = Path(self.json_file)
-            schema.write_atomically(path, data)
-            files.append(path)
-        if not self.quiet and self.json_file != STDOUT:
-            _print(report, files, show_lines)
+        elif not self.quiet:
+            print_report(report, files, show_lines=show_lines)
         return complete
 
     def write_beside_script(self, report: Report) -> None:
-        """As `write`, for a script that has stdout for itself: what people read goes to stderr."""
-        data = schema.to_json(report)
-        files = [self.folder / f"performance_report_{datetime.now():%Y%m%d_%H%M%S}.json"]
-        schema.write_atomically(files[0], data)
-        self._draw(report, files)
-        if self.json_file is not None and self.json_file != STDOUT:
-            path = Path(self.json_file)
-            schema.write_atomically(path, data)
-            files.append(path)
+        """As `write`, for a script that has stdout for itself: what people read is on stderr."""
+        files, _ = self._files(report)
         if not self.quiet:
-            _print(report, files, False, stderr=True)
+            print_report(report, files, stderr=True)
 
-    def _draw(self, report: Report, files: list[Path]) -> bool:
-        """Draws what there is to draw and adds it to `files`."""
-        if not self.plots:
-            return True
-        try:
-            for name, picture in _pictures(report):
-                schema.write_atomically(self.folder / name, picture)
-                files.append(self.folder / name)
-        except KeyboardInterrupt:  # what was measured is worth more than the picture
-            return False
-        return True
+    def write_partial(self, report: Report) -> None:
+        """The report so far, where the final one will replace it."""
+        from perfdoctor import schema
+
+        schema.write_atomically(self.report_path, schema.to_json(report))
+
+    def _files(self, report: Report) -> tuple[list[Path], bool]:
+        """The files written, and whether all were."""
+        from perfdoctor import schema
+
+        files, complete = write_files(report, self.report_path, plots=self.plots)
+        if self.json_file not in (None, STDOUT):
+            path = Path(str(self.json_file))
+            schema.write_atomically(path, schema.to_json(report))
+            files.append(path)
+        return files, complete
+
+
+def write_files(report: Report, path: Path, *, plots: bool = True) -> tuple[list[Path], bool]:
+    """Writes the report, and its pictures beside it; False with the paths if Ctrl-C left some out.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    from perfdoctor import schema
+
+    files = [path]
+    schema.write_atomically(path, schema.to_json(report))
+    try:
+        for name, picture in _pictures(report) if plots else ():
+            schema.write_atomically(path.with_name(name), picture)
+            files.append(path.with_name(name))
+    except KeyboardInterrupt:  # what was measured is worth more than the picture
+        return files, False
+    return files, True
 
 
 def _pictures(report: Report) -> Iterator[tuple[str, bytes]]:
@@ -103,16 +124,17 @@ def _pictures(report: Report) -> Iterator[tuple[str, bytes]]:
             yield f"{draw.__name__}.png", picture
 
 
-def _print(
-    report: Report, files: list[Path], show_lines: bool, *, stderr: bool = False
+def print_report(
+    report: Report, files: Sequence[Path], *, show_lines: bool = False, stderr: bool = False
 ) -> None:
+    """What people read."""
     from rich.console import Console
 
-    from perfdoctor.render.console import print_report
+    from perfdoctor.render import console as text
 
     console = Console(stderr=stderr)
     try:
-        print_report(report, console, files)
+        text.print_report(report, console, files)
         if show_lines:
             from perfdoctor.render.lines import show_lines as print_lines
 

@@ -1,0 +1,81 @@
+"""What DistributedDataParallel tells of itself: its settings, and its own clock."""
+
+from __future__ import annotations
+
+from collections import deque
+from statistics import median
+from typing import Any
+
+#: Its clock runs in its first ten iterations, then in every hundredth (logger.cpp of torch's
+#: distributed): when to look, by the number of steps.
+_FIRST, _EVERY = 12, 100
+#: The first iteration connects, and is no measure.
+_CONNECTS = 1
+_TIMES_KEPT = 101
+
+
+class DdpWatch:
+    """Reads the log of the largest DDP model now and then; ninety microseconds each time."""
+
+    def __init__(self) -> None:
+        self._model: Any = None
+        self._looked = False
+        self._seen = 0
+        self._exposed_s: deque[float] = deque(maxlen=_TIMES_KEPT)
+        self._found: dict[str, Any] = {}
+
+    def step(self, count: int, trained: list[Any]) -> None:
+        """After step `count`; `trained` are the outermost modules that are trained."""
+        if count > _FIRST and count % _EVERY != 1:
+            return
+        if not self._looked:
+            self._looked = True
+            self._model = _ddp_in(trained)
+        if self._model is not None:
+            self._read(count)
+
+    def settings(self) -> dict[str, Any]:
+        """What was found, in the words of the configuration; empty without DDP."""
+        times = {"ddp_exposed_s": median(self._exposed_s)} if self._exposed_s else {}
+        return {**self._found, **times}
+
+    def _read(self, count: int) -> None:
+        try:
+            log = self._model._get_ddp_logging_data()
+        except Exception:  # private, and told only where it can be
+            self._model = None
+            return
+        self._found |= {
+            "ddp_find_unused_parameters": bool(log.get("find_unused_parameters")),
+            "ddp_unused_bytes": log.get("unused_parameter_size"),
+            "ddp_static_graph": bool(getattr(self._model, "static_graph", False)),
+            "ddp_broadcast_buffers": _shares_buffers(self._model),
+        }
+        iteration = int(log.get("iteration", 0))
+        if iteration == self._seen:
+            return
+        self._seen = iteration
+        if count <= iteration < 10:  # it is one behind, and afterwards tells no longer each
+            self._found["ddp_syncs_per_step"] = (iteration + 1) / count
+        elif iteration == count - 1:
+            self._found["ddp_syncs_per_step"] = 1.0
+        took_ns, hidden_ns = (
+            log.get(f"backward_{name}_time") for name in ("comm", "compute_comm_overlap")
+        )
+        if took_ns and hidden_ns is not None and iteration > _CONNECTS:
+            self._exposed_s.append(max(0, took_ns - hidden_ns) * 1e-9)
+
+
+def _ddp_in(modules: list[Any]) -> Any:
+    found = [
+        inner
+        for module in modules
+        for inner in module.modules()
+        if type(inner).__name__ == "DistributedDataParallel"
+    ]
+    return max(found, key=lambda m: sum(p.numel() for p in m.parameters()), default=None)
+
+
+def _shares_buffers(model: Any) -> bool:
+    wanted = bool(getattr(model, "broadcast_buffers", True))
+    return wanted and next(iter(model.buffers()), None) is not None

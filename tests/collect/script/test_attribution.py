@@ -1,0 +1,201 @@
+import pytest
+from made import NAMES, at, found_loops, library, line_with, script, seen, user
+
+from perfdoctor.collect.script.attribution import hot_lines, split_other, wilson
+from perfdoctor.collect.script.stacks import Frame
+
+SCRIPT = """
+    def batches():
+        for i in range(5):
+            print(i)
+            yield i
+
+    def score(out):
+        return out
+
+    def main():
+        for x in batches():
+            out = model(x)
+            loss = score(out)
+            backward()
+            optimizer()
+            score(out)
+            print(out, flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def training():
+    file = "/home/me/attributed.py"
+    loops = found_loops(SCRIPT, file)
+    return loops, script(SCRIPT, file), file
+
+
+def sklearn(*above):
+    return (
+        library("numpy/_core/fromnumeric.py", "sum"),
+        library("sklearn/metrics/_ranking.py", "average_precision_score"),
+        library("sklearn/utils/_param.py", "validate.<locals>.wrapper"),
+        *above,
+    )
+
+
+def shares(*samples, loops=()):
+    return split_other(samples, loops, NAMES).shares
+
+
+def test_a_line_is_the_users_innermost_with_the_public_function_it_calls():
+    stack = (*sklearn(user("compute", 36)), user("main", 50))
+    (line,) = hot_lines([seen(*stack)], NAMES)
+    assert (line.file, line.line, line.function) == ("/home/me/nowhere.py", 36, "compute")
+    assert (line.library, line.callee) == ("sklearn", "average_precision_score")
+    assert (line.stage, line.share, line.process) == ("metrics", 1.0, "main")
+
+
+def test_lines_are_merged_and_the_hottest_of_each_stage_are_kept():
+    samples = [seen(user("f", n), seconds=n, label=2) for n in range(1, 9)]
+    samples += [seen(library("torch/x.py", "g"), user("f", 8), seconds=1, label=2)]
+    samples += [seen(user("f", 8), user("main", 1), seconds=1, label=2)]
+    lines = hot_lines(samples, NAMES, most=2, process="worker")
+    assert [(n.line, n.callee, n.seconds) for n in lines] == [(8, None, 9), (7, None, 7)]
+    assert lines[0].share == pytest.approx(9 / 38)
+    assert lines[0].process == "worker"
+
+
+def test_a_frameworks_own_work_is_its_line_and_not_the_call_of_fit():
+    stack = (
+        library("torch/serialization.py", "_save"),
+        library("torch/serialization.py", "save"),
+        library("lightning/fabric/plugins/io.py", "_atomic_save"),
+        library("lightning/pytorch/callbacks/model_checkpoint.py", "ModelCheckpoint.on_end", 412),
+        library("lightning/pytorch/trainer/trainer.py", "Trainer.fit"),
+        user("main", 88),
+    )
+    (line,) = hot_lines([seen(*stack)], NAMES)
+    assert line.function == "ModelCheckpoint.on_end"
+    assert (line.line, line.callee, line.stage) == (412, "save", "checkpoint")
+
+
+def test_a_call_of_a_library_that_trains_nothing_is_the_users_line():
+    stack = (library("lightning/fabric/utilities/seed.py", "seed_everything"), user("main", 3))
+    (line,) = hot_lines([seen(*stack)], NAMES)
+    assert (line.line, line.library) == (3, "lightning")
+
+
+def test_perfdoctors_frames_and_what_started_the_script_are_left_out():
+    import perfdoctor
+
+    folder = perfdoctor.__path__[0]
+    stack = (
+        Frame(f"{folder}/collect/script/patches.py", 5, "forward", 1),
+        user("main", 3),
+        Frame(f"{folder}/collect/script/launch.py", 5, "launch", 1),
+        user("tool_that_calls_perfdoctor", 9),
+    )
+    (line,) = hot_lines([seen(*stack)], NAMES)
+    assert (line.line, line.callee) == (3, None)
+    (started,) = hot_lines([seen(*stack[2:]), seen(*stack)], NAMES)
+    assert started.share == 0.5
+
+
+@pytest.mark.parametrize(
+    ("path", "function", "stage"),
+    [
+        ("matplotlib/figure.py", "Figure.savefig", "logging"),
+        ("torchmetrics/metric.py", "Metric.update", "metrics"),
+        ("torch/serialization.py", "save", "checkpoint"),
+        ("PIL/Image.py", "Image.resize", "data_loading"),
+        ("torch/distributed/distributed_c10d.py", "all_reduce", "communication"),
+        ("torch_geometric/nn/pool/__init__.py", "knn_graph", "graph_build"),
+        ("transformers/trainer.py", "Trainer.evaluate", "validation"),
+        ("torch/functional.py", "einsum", "other"),
+    ],
+)
+def test_unexplained_time_is_what_the_library_does(path, function, stage):
+    stack = (library("numpy/x.py", "inner"), library(path, function), user("main"))
+    assert shares(seen(*stack)) == {stage: 1.0}
+
+
+def test_a_metric_of_the_users_own_is_known_by_the_library_that_calls_it():
+    update = (user("update"), library("torchmetrics/metric.py", "Metric.update"), user("main"))
+    assert shares(seen(library("torch/functional.py", "einsum"), *update)) == {"metrics": 1.0}
+
+
+def test_importing_a_library_is_not_what_the_library_does():
+    stack = (
+        library("sklearn/metrics/__init__.py", "<module>"),
+        Frame("<frozen importlib._bootstrap>", 241, "_call_with_frames_removed", 1),
+        user("<module>", 4),
+    )
+    split = split_other([seen(*stack)], (), NAMES)
+    assert split.shares == {"other": 1.0}
+    assert split.parts[0].reasons == ("imports modules",)
+    assert split.parts[0].lines[0].line == 4
+
+
+def test_a_generator_is_data_loading_but_what_it_prints_is_logging(training):
+    loops, names, file = training
+    header = at(names["main"].__code__, "for x in")
+    generator = names["batches"].__code__
+    work, prints = at(generator, "yield i"), at(generator, "print(i)")
+    through_tqdm = library("tqdm/std.py", "tqdm.__iter__")
+    samples = [
+        seen(library("sklearn/metrics/pairwise.py", "distances"), work, header, seconds=3),
+        seen(work, through_tqdm, header, seconds=2),
+        seen(prints, header, seconds=5),
+    ]
+    split = split_other(samples, loops, NAMES)
+    assert split.shares == {"data_loading": 0.5, "logging": 0.5}
+    (logging,) = [part for part in split.parts if part.stage == "logging"]
+    assert logging.lines[0].callee == "print"
+    assert logging.lines[0].line == line_with(file, "print(i)")
+    (loading,) = [part for part in split.parts if part.stage == "data_loading"]
+    assert loading.lines[0].line == line_with(file, "yield i")
+
+
+def test_time_after_the_forward_is_the_loss_up_to_the_backward(training):
+    loops, names, _ = training
+    main, score = names["main"].__code__, names["score"].__code__
+    samples = [
+        seen(at(score, "return out"), at(main, "loss = score"), label=1),
+        seen(at(score, "return out"), at(main, "    score(out)"), label=0),
+    ]
+    samples.append(seen(at(main, "print(out"), label=1))
+    found = split_other(samples, loops, NAMES)
+    assert found.shares == pytest.approx({"loss": 1 / 3, "other": 1 / 3, "logging": 1 / 3})
+    reasons = {part.stage: part.reasons for part in found.parts}
+    assert reasons["other"] == ("after the optimizer",)
+
+
+def test_names_of_functions_count_only_where_nothing_else_explains_the_time(training):
+    loops, names, _ = training
+    end = at(names["main"].__code__, "    score(out)")
+    assert shares(seen(user("evaluate"), end), loops=loops) == {"validation": 1.0}
+    assert shares(seen(*sklearn(user("evaluate")), end), loops=loops) == {"metrics": 1.0}
+    inside = seen(user("compute_metrics"), user("evaluate"), end)
+    assert shares(inside, loops=loops) == {"metrics": 1.0}
+    assert shares(seen(end, user("evaluate_all")), loops=loops) == {"other": 1.0}
+    assert hot_lines([seen(user("evaluate"), end, label=2)], NAMES)[0].stage == "forward"
+
+
+def test_the_split_says_on_how_many_looks_it_rests():
+    plot = library("matplotlib/figure.py", "Figure.savefig")
+    samples = [seen(plot, user("main"), count=10), seen(user("main"), count=30, seconds=3.0)]
+    split = split_other([*samples, seen(user("main"), label=2)], (), NAMES)
+    assert (split.samples, split.seconds) == (40, 4.0)
+    (part,) = [part for part in split.parts if part.stage == "logging"]
+    assert part.share == 0.25
+    assert (part.low, part.high) == pytest.approx((0.1419, 0.4019), abs=1e-3)
+
+
+def test_an_interval_of_few_looks_is_wide_and_of_none_is_everything():
+    assert wilson(0.5, 0) == (0.0, 1.0)
+    low, high = wilson(1.0, 3)
+    assert low == pytest.approx(0.4385, abs=1e-3)
+    assert high == pytest.approx(1.0)
+
+
+def test_no_samples_and_empty_stacks_explain_nothing():
+    assert split_other([], (), NAMES).parts == ()
+    assert hot_lines([seen()], NAMES) == ()
+    assert shares(seen()) == {"other": 1.0}

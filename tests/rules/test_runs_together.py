@@ -1,0 +1,106 @@
+"""What holds for observed scripts as a whole: their verdicts, and nothing for healthy ones."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from run_bases import RUNS
+
+from perfdoctor import schema
+from perfdoctor.report import Report
+from perfdoctor.rules import Facts, catalogue, engine
+from perfdoctor.rules.engine import diagnose
+from perfdoctor.settings import Settings
+
+RULES = catalogue.load().rules
+REPORTS = {name: make() for name, make in RUNS.items()}
+
+VERDICTS = {
+    "fine_script": ("healthy", "none", None),
+    "slow_sample": ("input-bound", "data_loading", "PD107"),
+    "slow_sample_in_workers": ("input-bound", "data_loading", "PD107"),
+    "slow_collate": ("input-bound", "data_loading", "PD109"),
+    "slow_storage": ("input-bound", "data_loading", "PD108"),
+    "generator": ("input-bound", "data_loading", "PD110"),
+    "shards": ("input-bound", "data_loading", "PD111"),
+    "remade_iterators": ("input-bound", "data_loading", "PD112"),
+    "restarted_workers": ("input-bound", "data_loading", "PD104"),
+    "reporting": ("evaluation-bound", "metrics", "PD505"),
+    "own_code": ("compute-bound", "loss", "PD212"),
+    "growing": ("degrading", "other", "PD701"),
+    "slowed_by_others": ("healthy", "none", None),
+    "own_optimizer": ("optimizer-bound", "optimizer", "PD404"),
+    "unrolled_search": ("search-bound", "arch_step", "PD402"),
+    "one_thread": ("compute-bound", "backward", "PD204"),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_stage_with_the_avoidable_time_is_the_bottleneck(name: str) -> None:
+    result = diagnose(REPORTS[name], Settings())
+    assert result.diagnosis is not None
+    first = next((r.rule for r in result.recommendations), None)
+    assert (result.diagnosis.verdict, result.diagnosis.bottleneck, first) == VERDICTS[name]
+    assert not result.warnings
+
+
+def test_a_graph_built_each_step_is_named_and_not_the_model() -> None:
+    facts = schema.to_dict(REPORTS["own_code"])
+    facts["hotspots"] = [line for line in facts["hotspots"] if line["stage"] == "graph_build"]
+    outcome = engine.judge(RULES, Facts(facts), {})
+    verdict = engine.judged_verdict(Facts(facts), [found.finding for found in outcome.found])
+    assert (verdict.verdict, verdict.bottleneck) == ("compute-bound", "graph_build")
+    assert verdict.summary.startswith("Graph build takes")
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_stored_run_is_judged_like_a_fresh_one(name: str) -> None:
+    stored = schema.from_json(schema.to_json(REPORTS[name]))
+    first, second = (diagnose(r, Settings()) for r in (REPORTS[name], stored))
+    assert first.recommendations == second.recommendations
+    assert first.diagnosis == second.diagnosis
+
+
+def _paths(facts: dict[str, Any]) -> list[tuple[str, ...]]:
+    inner = ("configuration", "loader", "stages", "epochs", "wall", "memory", "stalls", "series")
+    found = [(key,) for key in facts if key != "source"]
+    return found + [(k, name) for k in inner if isinstance(facts[k], dict) for name in facts[k]]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_no_rule_fails_when_any_facts_are_missing(data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(sorted(RUNS)))
+    facts = copy.deepcopy(schema.to_dict(REPORTS[name]))
+    for path in data.draw(st.lists(st.sampled_from(_paths(facts)), max_size=6)):
+        place = facts if len(path) == 1 else facts.get(path[0])
+        if isinstance(place, dict) and path[-1] in place:
+            del place[path[-1]]
+    outcome = engine.judge(RULES, Facts(facts), {})
+    assert not outcome.warnings
+    for found in outcome.found:
+        predicted = found.finding.predicted
+        if predicted is not None:
+            assert predicted.low <= predicted.speedup <= predicted.high < math.inf
+
+
+def test_validation_between_the_steps_is_no_faster_with_workers() -> None:
+    """Workers speed the steps up, and not what lies between them."""
+
+    def speedup(report: Report) -> float:
+        result = diagnose(report, Settings())
+        predicted = next(r.predicted for r in result.recommendations if r.rule == "PD108")
+        assert predicted is not None
+        return predicted.speedup
+
+    report = REPORTS["slow_storage"]
+    facts = schema.to_dict(report)
+    facts["stages"]["validation"] = {**facts["stages"]["forward"], "share": 0.5, "between": True}
+    beside = schema.from_json(json.dumps(facts).encode())
+    assert speedup(beside) < 2.0 < speedup(report)
