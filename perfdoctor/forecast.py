@@ -158,14 +158,17 @@ def _clock(run: Run) -> Floats | None:
 
 
 def _sum_of(parts_s: Floats, count: float) -> tuple[float, float, float]:
-    """The sum of `count` more parts like these: low end, middle and high end of its interval."""
+    """The sum of `count` more parts like these: low end, middle and high end of its interval.
+
+    The low end is no faster than the fastest part seen.
+    """
     n = parts_s.size
     mean = float(parts_s.mean())
     error = float(parts_s.std(ddof=1)) * math.sqrt(count / 1 + count**2 / n)
     reach = _T[min(n - 1, len(_T)) - 1] * error
     middle = count * mean
     ends = [middle - reach, middle + reach, count * _drifting(parts_s, count)]
-    return max(0.0, min(ends)), middle, max(ends)
+    return max(min(ends), count * float(parts_s.min())), middle, max(ends)
 
 
 def _drifting(parts_s: Floats, count: float) -> float:

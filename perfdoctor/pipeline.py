@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from perfdoctor import ranks
 from perfdoctor.compare import Row, block_rates, compare_logs, compare_rows
 from perfdoctor.record import Run, SkippedFile, Source
 from perfdoctor.report import Report
@@ -15,6 +17,8 @@ from perfdoctor.settings import Settings
 from perfdoctor.summarise import summarise
 
 if TYPE_CHECKING:  # collecting imports torch, which analysing a log must not wait for
+    from perfdoctor.collect.script.ranks import Meeting
+    from perfdoctor.ending import Ending
     from perfdoctor.collect.options import BenchOptions, Progress
     from perfdoctor.collect.rounds import Case, Outcome
     from perfdoctor.workload import WorkloadFactory
@@ -87,6 +91,39 @@ def _row(varied: dict[str, Any], outcome: Outcome) -> Row:
 def conclude(run: Run, settings: Settings) -> Report:
     """The report of what was recorded, with its diagnosis."""
     return diagnose(summarise(run), settings)
+
+
+def conclude_ranks(
+    meeting: Meeting, run: Run | None, ending: Ending, settings: Settings
+) -> Report | None:
+    """The report of all ranks, if it is this one that makes it.
+
+    Raises:
+        OSError: the folder in which they meet cannot be written.
+    """
+    rank = meeting.place.rank
+    part = ranks.RankPart(rank=rank, ending=ending, ended_at=time.time())
+    if run is not None:
+        part = ranks.part_of_run(rank, run, summarise(run), time.time())
+    failed = ranks.failed(ending)
+    first = failed and ending.how not in ("signal", "interrupted")
+    found = meeting.hand_in(ranks.to_bytes(part), failed=failed, first=first)
+    if found is None:
+        return None
+    absent = dict.fromkeys(found.died, ranks.DIED) | dict.fromkeys(found.running, ranks.STILL_RUNS)
+    absent |= dict.fromkeys(found.absent, ranks.NEVER_BEGAN)
+    parts = [known for data in found.parts.values() if (known := ranks.from_bytes(data))]
+    merged = ranks.merge(parts, meeting.place.world, absent)
+    if merged is None:
+        tell("no rank imported torch: there is nothing to report")
+        return None
+    return diagnose(merged, settings)
+
+
+def hand_in_partial(meeting: Meeting, run: Run) -> None:
+    """What a rank has seen so far, in case that it dies."""
+    part = ranks.part_of_run(meeting.place.rank, run, summarise(run), time.time())
+    meeting.hand_in_partial(ranks.to_bytes(part))
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import msgspec
 import numpy as np
 
 from perfdoctor.ending import Ending
 from perfdoctor.record import Floats, Run
 from perfdoctor.report import RankRow, RankSkew, Report, Throughput, Trend
-from perfdoctor.stages import BACKWARD, DATA_LOADING, FORWARD, OTHER
+from perfdoctor.stages import BACKWARD, DATA_LOADING, FORWARD
 from perfdoctor.stats import ratio_of_sums_interval
 
 COMMUNICATION = "communication"
@@ -74,6 +75,19 @@ def part_of_run(rank: int, run: Run, report: Report, ended_at: float) -> RankPar
     )
 
 
+def to_bytes(part: RankPart) -> bytes:
+    """For `from_bytes` of the same version of perfdoctor."""
+    return msgspec.msgpack.encode(part)
+
+
+def from_bytes(data: bytes) -> RankPart | None:
+    """None where it is something else, or of another version."""
+    try:
+        return msgspec.msgpack.decode(data, type=RankPart)
+    except msgspec.DecodeError:
+        return None
+
+
 def merge(parts: Sequence[RankPart], world: int, absent: Mapping[int, str]) -> Report | None:
     """One report of all ranks; None where none of them has one.
 
@@ -84,7 +98,8 @@ def merge(parts: Sequence[RankPart], world: int, absent: Mapping[int, str]) -> R
     Args:
         parts: of the ranks that handed one in, in any order.
         world: how many ranks there were.
-        absent: the others, and in a word why each is not there.
+        absent: those that did not until they ended, and in a word why. What they handed in before
+            that is among `parts`.
     """
     told = sorted((p for p in parts if p.report is not None), key=lambda part: part.rank)
     if not told:
@@ -93,8 +108,9 @@ def merge(parts: Sequence[RankPart], world: int, absent: Mapping[int, str]) -> R
     skew = None if side is None else side.skew()
     chosen = told[0] if len(told) == 1 else _chosen(told, skew)
     assert chosen.report is not None
-    rows = [_row(part, side) for part in parts]
-    rows += [RankRow(rank=rank, note=note) for rank, note in absent.items()]
+    rows = [_row(part, side, absent.get(part.rank)) for part in parts]
+    seen = {part.rank for part in parts}
+    rows += [RankRow(rank=rank, note=note) for rank, note in absent.items() if rank not in seen]
     factor = _all_to_one(told, chosen)
     first = _first_failure(parts)
     report = chosen.report
@@ -292,10 +308,10 @@ def _chosen(parts: Sequence[RankPart], skew: RankSkew | None) -> RankPart:
     return max(parts, key=lambda part: (part.steps, -part.rank))
 
 
-def _row(part: RankPart, side: SideBySide | None) -> RankRow:
+def _row(part: RankPart, side: SideBySide | None, note: str | None) -> RankRow:
     report = part.report
     if report is None:
-        return RankRow(rank=part.rank, ending=part.ending, note="did not use torch")
+        return RankRow(rank=part.rank, ending=part.ending, note="it did not import torch")
     place = side.ranks.index(part.rank) if side and part.rank in side.ranks else None
     waits = side is not None and place is not None and side.can_wait
     return RankRow(
@@ -308,7 +324,8 @@ def _row(part: RankPart, side: SideBySide | None) -> RankRow:
         between_s=sum(float(np.mean(part.columns[n])) for n in part.between if part.columns[n]),
         stages=_stage_medians(part),
         peak_bytes=report.memory.peak_bytes,
-        ending=part.ending,
+        ending=None if note is not None else part.ending,
+        note=note,
     )
 
 
@@ -415,11 +432,16 @@ def _first_failure(parts: Sequence[RankPart]) -> RankPart | None:
 def _warnings(
     parts: Sequence[RankPart], absent: Mapping[int, str], first: RankPart | None
 ) -> list[str]:
+    until = {part.rank for part in parts}
     lines = [
-        f"Rank {rank} left no report: {note}. The other ranks are reported."
+        f"Rank {rank} left no report at its end: {note}. {_kept(rank in until)}"
         for rank, note in sorted(absent.items())
     ]
-    gone = any(note in (DIED, NEVER_BEGAN) for note in absent.values())
+    gone = any(note in (def _kept(before: bool) -> str:
+    return "What it handed in before counts." if before else "The others are reported."
+
+
+DIED, NEVER_BEGAN) for note in absent.values())
     if first is not None and not (gone and _is_consequence(first)):
         lines.append(f"Rank {first.rank} ended early: {describe_ending(first.ending)}.")
     after = [p.rank for p in parts if failed(p.ending) and p is not first]
@@ -429,6 +451,10 @@ def _warnings(
         ranks = ", ".join(str(rank) for rank in sorted(after))
         lines.append(f"Rank{'s' if len(after) > 1 else ''} {ranks} ended early after that.")
     return lines
+
+
+def _kept(before: bool) -> str:
+    return "What it handed in before counts." if before else "The others are reported."
 
 
 DIED, NEVER_BEGAN, STILL_RUNS = "it died", "it never began", "it was still running"

@@ -6,11 +6,14 @@ so neither numpy nor torch is imported before its first line; a test looks.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from perfdoctor.collect.script.launch import Script, execute
+from perfdoctor.collect.script.ranks import Meeting, meet
 from perfdoctor.collect.script.session import Limits, Session
 from perfdoctor.errors import tell
 
@@ -23,13 +26,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What `run` is asked for: a script or module, and when to stop observing it."""
+    """What `run` is asked for: a script or module, and when to stop observing it.
+
+    `folder` is where reports go: if there are several ranks, they meet there.
+    """
 
     script: str
     arguments: tuple[str, ...] = ()
     is_module: bool = False
     limits: Limits = field(default_factory=Limits)
     command: str | None = None
+    folder: Path = Path()
 
 
 def run(
@@ -41,12 +48,16 @@ def run(
     """Runs a script, observed; `deliver` gets the report when it has ended, however it ends.
 
     `deliver_partial` gets one now and then until then, in case nothing can be written at the end.
-    Never returns: the process ends as the script does.
+    Of several ranks only one delivers, and a report of all of them. Never returns: the process
+    ends as the script does.
 
     Raises:
         PerfdoctorError: there is no such script.
     """
     session = Session(request.script, request.limits, command=request.command)
+    meeting = meet(os.environ, request.folder)
+    if meeting is not None:
+        _run_as_rank(request, session, meeting, settings, deliver)
 
     def report(run: Run) -> Report:
         from perfdoctor import pipeline
@@ -61,4 +72,31 @@ def run(
             deliver(report(found))
 
     session.start(on_partial=lambda run: deliver_partial(report(run)))
+    execute(Script(request.script, request.arguments, request.is_module), finish)
+
+
+def _run_as_rank(
+    request: RunRequest,
+    session: Session,
+    meeting: Meeting,
+    settings: Settings,
+    deliver: Callable[[Report], None],
+) -> NoReturn:
+    def finish(ending: Ending) -> None:
+        found = session.finish(ending)
+        from perfdoctor import pipeline
+
+        try:
+            report = pipeline.conclude_ranks(meeting, found, ending, settings)
+            if report is not None:
+                deliver(report)
+        finally:
+            meeting.close()
+
+    def partial(run: Run) -> None:
+        from perfdoctor import pipeline
+
+        pipeline.hand_in_partial(meeting, run)
+
+    session.start(on_partial=partial)
     execute(Script(request.script, request.arguments, request.is_module), finish)

@@ -175,7 +175,26 @@ class StageTimeline:
         return StepTimes(exposed, host)
 
 
-_active: StageTimeline | None = None
+class Staged(Protocol):
+    """Who wants to know of the user's own stages."""
+
+    def enter(self, stage: str) -> None:
+        """`stage` begins."""
+
+    def leave(self) -> None:
+        """The innermost stage ends."""
+
+    def is_current(self) -> bool:
+        """Whether the caller runs in the process and thread that is watched."""
+
+
+_active: Staged | None = None
+
+
+def activate(staged: Staged | None) -> None:
+    """From now on `stage()` reports to `staged`."""
+    global _active
+    _active = staged
 
 
 @contextmanager

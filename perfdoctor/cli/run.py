@@ -65,6 +65,7 @@ def _run(script: str, arguments: tuple[str, ...], given: Mapping[str, Any]) -> N
             stop_after=given["stop_after"],
         ),
         command=shlex.join(["perfdoctor", *sys.argv[1:]]),
+        folder=output.folder,
     )
     running.run(
         request, settings.load(Path.cwd()), output.write_beside_script, output.write_partial

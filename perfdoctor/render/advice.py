@@ -37,7 +37,7 @@ def verdict(report: Report, diagnosis: Diagnosis) -> RenderableType:
 def _bottleneck(report: Report, diagnosis: Diagnosis) -> str:
     confidence = f"confidence {share(diagnosis.confidence)}"
     if diagnosis.bottleneck == "none":
-        return confidence
+        return confidence if diagnosis.confidence > 0 else ""
     name = log_words.stage(report, diagnosis.bottleneck)
     logged = log_words.from_log(report) and diagnosis.bottleneck not in report.stages
     whole = "the run" if logged or diagnosis.of == "run" else "the step"

@@ -157,7 +157,7 @@ class EpochTimeGrows:
 def _fallen(facts: Facts, fall: Fall, least: float) -> Finding:
     loading, lost = loading_grew(facts), lost_share(facts)
     evidence = fall.evidence(least)
-    if lost is not None:
+    if lost is not None and lost > 0:
         lost_time = Evidence(metric="time lost against the first tenth", value=lost, unit="share")
         evidence = (*evidence, lost_time)
     return Finding(

@@ -66,7 +66,7 @@ class Fall:
         return 1 - self.after / self.before
 
     def sentence(self) -> str:
-        """Such as "Throughput fell from 2052 to 539 samples/s at step 4 600 (train.log:4123)"."""
+        """Such as "Throughput fell from 2052 to 539 samples/s at step 4,600 (train.log:4123)"."""
         file = None if self.where is None else re.split(r"[\\/]", self.where)[-1]
         place = f"{self.place} ({file})" if file else self.place
         if self.unit == EPOCHS:

@@ -32,12 +32,12 @@ def duration(value_s: float) -> str:
 
 
 def grouped(value: float) -> str:
-    """A whole number with spaces between thousands: "4 100"."""
-    return f"{value:,.0f}".replace(",", " ")
+    """A whole number with commas between thousands, as everywhere on the screen: "4,100"."""
+    return f"{value:,.0f}"
 
 
 def rate(value: float, unit: str) -> str:
-    """A rate in its unit: "2052 samples/s", "0.125 steps/s", "19 670 samples/s"."""
+    """A rate in its unit: "2052 samples/s", "0.125 steps/s", "19,670 samples/s"."""
     return f"{rate_number(value)} {unit}"
 
 
@@ -49,8 +49,10 @@ def rate_number(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """Such as "62 %"; one decimal below 10 %."""
+    """Such as "62 %"; one decimal below 10 %, and "<0.1 %" for what is left of that."""
     value = share * 100
+    if 0 < abs(value) < 0.1:
+        return "<0.1 %"
     return f"{value:.0f} %" if abs(value) >= 9.95 or value == 0 else f"{value:.1f} %"
 
 

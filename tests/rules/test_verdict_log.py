@@ -327,7 +327,7 @@ def test_a_fall_is_said_with_its_place() -> None:
     seen = judged(slowing_log())
     assert (seen.verdict, seen.bottleneck, seen.confidence) == ("degrading", "none", 0.9)
     assert seen.summary == (
-        "Throughput fell from 53.7 to 26 samples/s between step 5 000 and 5 050 (train.log:412); "
+        "Throughput fell from 53.7 to 26 samples/s between step 5,000 and 5,050 (train.log:412); "
         "waiting for data hardly grew, so loading is not the cause."
     )
 
@@ -335,7 +335,7 @@ def test_a_fall_is_said_with_its_place() -> None:
 def test_a_fall_in_two_parts_is_between_them() -> None:
     points = point(2052, 1100, 4100, where="train.log:4123"), point(1100, 539, 4600)
     assert judged(falling(*points)).summary == (
-        "Throughput fell from 2052 to 539 samples/s between step 4 100 and 4 600 (train.log:4123)."
+        "Throughput fell from 2052 to 539 samples/s between step 4,100 and 4,600 (train.log:4123)."
     )
 
 
@@ -359,7 +359,7 @@ def test_a_fall_that_rises_again_in_part_is_told_from_end_to_end() -> None:
 def test_a_fall_after_a_rise_is_told_from_there() -> None:
     rise, drop = point(2052, 8000, 1000), point(8000, 539, 4600, step_before=4550.0)
     seen = judged(falling(rise, drop))
-    assert "fell from 8000 to 539 samples/s between step 4 550 and 4 600" in seen.summary
+    assert "fell from 8000 to 539 samples/s between step 4,550 and 4,600" in seen.summary
     assert seen.confidence == 0.9
 
 

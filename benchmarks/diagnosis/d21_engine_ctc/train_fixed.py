@@ -114,7 +114,7 @@ def main():
     trainer = Engine(process)
     rates = []
 
-    @trainer.on(Event.STEP_DONE, every=50)
+    @trainer.on(Event.STEP_DONE, every=25)
     def character_error_rate(engine):
         _, log_probs, targets = engine.state["output"]
         texts = targets.tolist()

@@ -344,7 +344,7 @@ def _merged(lines: Iterable[Line]) -> list[Line]:
 
 def _with_call(line: Line) -> Line:
     """Where no frame tells: the call in the source, if it is the only one or the one known."""
-    if line.callee is not None:
+    if line.callee is not None or line.library is not None:
         return line
     calls = calls_at(line.file, line.line)
     known = [name for name in calls if work.of_call(name) is not None]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
+from collections.abc import Callable
 from statistics import median
 from typing import Any
 
 #: Its clock runs in its first ten iterations, then in every hundredth (logger.cpp of torch's
 #: distributed): when to look, by the number of steps.
-_FIRST, _EVERY = 12, 100
+_ALL, _FIRST, _EVERY = 10, 12, 100
 #: The first iteration connects, and is no measure.
 _CONNECTS = 1
 _TIMES_KEPT = 101
@@ -18,7 +20,7 @@ class DdpWatch:
     """Reads the log of the largest DDP model now and then; ninety microseconds each time."""
 
     def __init__(self) -> None:
-        self._model: Any = None
+        self._model: Callable[[], Any] = lambda: None
         self._looked = False
         self._seen = 0
         self._exposed_s: deque[float] = deque(maxlen=_TIMES_KEPT)
@@ -30,35 +32,36 @@ class DdpWatch:
             return
         if not self._looked:
             self._looked = True
-            self._model = _ddp_in(trained)
-        if self._model is not None:
-            self._read(count)
+            found = _ddp_in(trained)
+            if found is not None:
+                self._model = weakref.ref(found)
+        model = self._model()
+        if model is not None:
+            self._read(model, count)
 
     def settings(self) -> dict[str, Any]:
         """What was found, in the words of the configuration; empty without DDP."""
         times = {"ddp_exposed_s": median(self._exposed_s)} if self._exposed_s else {}
         return {**self._found, **times}
 
-    def _read(self, count: int) -> None:
+    def _read(self, model: Any, count: int) -> None:
         try:
-            log = self._model._get_ddp_logging_data()
-        except Exception:  # private, and told only where it can be
-            self._model = None
+            log = model._get_ddp_logging_data()
+        except Exception:  # it is private, and not everywhere
+            self._model = lambda: None
             return
         self._found |= {
             "ddp_find_unused_parameters": bool(log.get("find_unused_parameters")),
             "ddp_unused_bytes": log.get("unused_parameter_size"),
-            "ddp_static_graph": bool(getattr(self._model, "static_graph", False)),
-            "ddp_broadcast_buffers": _shares_buffers(self._model),
+            "ddp_static_graph": bool(getattr(model, "static_graph", False)),
+            "ddp_broadcast_buffers": _shares_buffers(model),
         }
         iteration = int(log.get("iteration", 0))
         if iteration == self._seen:
             return
         self._seen = iteration
-        if count <= iteration < 10:  # it is one behind, and afterwards tells no longer each
+        if iteration < _ALL or count == 1:  # it is one behind, and later not every one is told
             self._found["ddp_syncs_per_step"] = (iteration + 1) / count
-        elif iteration == count - 1:
-            self._found["ddp_syncs_per_step"] = 1.0
         took_ns, hidden_ns = (
             log.get(f"backward_{name}_time") for name in ("comm", "compute_comm_overlap")
         )

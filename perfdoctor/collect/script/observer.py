@@ -13,12 +13,13 @@ from typing import Any
 
 from perfdoctor.collect.script import recorder as r
 from perfdoctor.collect.script.optimizers import ARCHITECTURE, MAIN, Optimizers
-from perfdoctor.collect.script.recorder import Recorder
+from perfdoctor.collect.script.recorder import Moment, Recorder
 
 #: What an outermost module is to the training.
 TRAINED, FIXED, WITHOUT_PARAMETERS = "trained", "fixed", "without parameters"
 _INSIDE = frozenset({r.FORWARD, r.LOSS, r.BACKWARD, r.CHECKPOINT, r.H2D_COPY, r.METRICS})
 
+_COMPUTING = (r.FORWARD, r.AFTER_FORWARD, r.LOSS, r.BACKWARD, r.OPTIMIZER)
 #: Epochs whose first wait is remembered.
 _MOST_FIRST = 4096
 
@@ -107,8 +108,8 @@ class Observer:
         self._last: LoaderFacts | None = None
         self._outside = r.OTHER
         self._closure_depth: int | None = None
-        self._segment: list[int] | None = None
-        self._other_before: int | None = None
+        self._updated: Moment | None = None
+        self._computing: Moment | None = None
         self._backwards = 0
         self._forward_samples = 0
         self._untrained_forward = False
@@ -305,9 +306,8 @@ class Observer:
         if kind == MAIN:
             self._end_step()
         elif len(self.optimizers) > 1:
-            self.recorder.account()
-            self._segment = list(self.recorder.spent)
-        self._other_before = None
+            self._updated = self.recorder.now()
+        self._computing = None
 
     def update_begins(self) -> bool:
         """Part of the update outside of the optimizer's step: zero_grad, clipping, a scaler."""
@@ -327,23 +327,14 @@ class Observer:
 
     def _computes(self) -> None:
         """Remembers where the first computation since the last update began."""
-        if self._other_before is None and len(self.optimizers) > 1:
-            self.recorder.account()
-            self._other_before = self.recorder.spent[r.OTHER]
+        if self._computing is None and len(self.optimizers) > 1:
+            self._computing = self.recorder.now()
 
     def _was_architecture_step(self) -> None:
         """Everything since the first computation after the last update was for the architecture,
         but for loading."""
-        recorder = self.recorder
-        recorder.account()
-        before = self._segment or [0] * r.WIDTH
-        for label in (r.FORWARD, r.AFTER_FORWARD, r.LOSS, r.BACKWARD, r.OPTIMIZER):
-            spent = recorder.spent[label] - before[label]
-            recorder.spent[label] -= spent
-            recorder.spent[r.ARCH_STEP] += spent
-        other = recorder.spent[r.OTHER] - (self._other_before or 0)
-        recorder.spent[r.OTHER] -= other
-        recorder.spent[r.ARCH_STEP] += other
+        self.recorder.reassign(self._updated, _COMPUTING, r.ARCH_STEP)
+        self.recorder.reassign(self._computing, (r.OTHER,), r.ARCH_STEP)
 
     def _step_without_optimizer(self) -> None:
         """Where no optimizer is used, a step ends when the next one begins."""
@@ -357,7 +348,7 @@ class Observer:
         if not self.recorder.steps.steps:  # start-up ended when the first step began
             self._outside_is(r.OTHER)
         self.recorder.end_step()
-        self._segment = None
+        self._updated = None
         self._backwards = self._forward_samples = 0
         self._on_step(self.recorder.steps.steps)
 

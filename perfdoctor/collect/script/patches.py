@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from perfdoctor import stages
 from perfdoctor.collect.script import recorder as r
 from perfdoctor.collect.script.loop_finder import BACKWARD, FORWARD, OPTIMIZER, LoopFinder
 from perfdoctor.collect.script.observer import Observer
@@ -51,6 +52,26 @@ class State:
             self.on_failure(error)
 
 
+class UserStages:
+    """Reports the blocks that the script names with `perfdoctor.stage`."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def enter(self, stage: str) -> None:
+        """`stage` begins."""
+        observer = self._state.observer
+        _guarded(self._state, observer.block_begins, observer.recorder.label(stage))
+
+    def leave(self) -> None:
+        """It ends."""
+        _guarded(self._state, self._state.observer.block_ends)
+
+    def is_current(self) -> bool:
+        """Whether the caller is observed."""
+        return self._state.here()
+
+
 class Patches:
     """The wrappers in place; `remove` puts back what was there."""
 
@@ -67,6 +88,7 @@ class Patches:
         """
         import torch
 
+        stages.activate(UserStages(self.state))
         self._modules(torch)
         self._gradients(torch)
         self._optimizers(torch)
@@ -77,6 +99,7 @@ class Patches:
     def remove(self) -> None:
         """From here on the training runs as if nothing had been there."""
         self.state.active = False
+        stages.activate(None)
         for owner, name, ours, before in reversed(self._replaced):
             if vars(owner).get(name) is not ours:
                 continue  # someone replaced ours: theirs stays, and ours does nothing

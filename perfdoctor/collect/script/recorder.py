@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from perfdoctor.stages import Clock
 
 if TYPE_CHECKING:  # not before the script's first line, see `perfdoctor.running`
     import numpy as np
@@ -121,6 +124,66 @@ def _table(values: array[int]) -> NDArray[np.int64]:
     return np.frombuffer(values, dtype=np.int64).reshape(-1, WIDTH)
 
 
+@dataclass(frozen=True)
+class Moment:
+    """A moment within a step, to which `Recorder.reassign` goes back."""
+
+    spent: tuple[int, ...]
+    marks: int
+
+
+class DeviceLane:
+    """The same labels on a device's clock, for a device whose queue lags behind the host.
+
+    Each mark is an event on the device's queue, asked later whether the device has passed it;
+    nothing is ever waited for. The time from one mark to the next is what the queue spent there,
+    waiting for the host included, so the times of a step add up as on the host.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.marks: list[tuple[int, Any]] = []
+        self._ended: deque[tuple[list[tuple[int, Any]], Any, list[int]]] = deque()
+
+    def mark(self, label: int) -> None:
+        """`label` begins."""
+        self.marks.append((label, self._clock.now()))
+
+    def relabel(self, old: Collection[int], new: int, since: int = 0) -> None:
+        """Marks of these labels, from the one at `since` on, are of `new`."""
+        for i in range(since, len(self.marks)):
+            label, moment = self.marks[i]
+            if label in old:
+                self.marks[i] = new, moment
+
+    def end_step(self, host_row: list[int]) -> None:
+        """The step ends; the mark that began last goes on in the next one."""
+        now = self._clock.now()
+        self._ended.append((self.marks, now, host_row))
+        self.marks = [(self.marks[-1][0] if self.marks else OTHER, now)]
+
+    def resolved(self) -> Iterator[list[int]]:
+        """Rows of the steps that the device has finished, oldest first."""
+        while self._ended:
+            marks, end, host_row = self._ended[0]
+            row = self._row(marks, end)
+            if row is None:
+                return
+            self._ended.popleft()
+            row[SAMPLES:] = host_row[SAMPLES:]
+            yield row
+
+    def _row(self, marks: list[tuple[int, Any]], end: Any) -> list[int] | None:
+        row = [0] * WIDTH
+        stops = [moment for _, moment in marks[1:]] + [end]
+        for (label, start), stop in zip(marks, stops, strict=True):
+            seconds = self._clock.seconds(start, stop)
+            if seconds is None:
+                return None
+            row[label] += int(seconds * 1e9)
+        return row
+
+
 class Recorder:
     """The main thread's labels; used by that thread alone.
 
@@ -138,6 +201,7 @@ class Recorder:
         self.totals = [0] * WIDTH
         self.steps = StepRows()
         self.after_s = 0.0
+        self._lane: DeviceLane | None = None
         self._stack: list[int] = []
         self._since = self.began = clock()
 
@@ -157,6 +221,8 @@ class Recorder:
         self._since = now
         self._stack.append(self.current)
         self.current = label
+        if self._lane is not None:
+            self._lane.mark(label)
 
     def leave(self) -> None:
         """The innermost label ends; the one around it goes on."""
@@ -165,6 +231,8 @@ class Recorder:
         self._since = now
         if self._stack:
             self.current = self._stack.pop()
+        if self._lane is not None:
+            self._lane.mark(self.current)
 
     def switch(self, label: int) -> None:
         """From now on it is `label` in place of the innermost one."""
@@ -172,6 +240,8 @@ class Recorder:
         self.spent[self.current] += now - self._since
         self._since = now
         self.current = label
+        if self._lane is not None:
+            self._lane.mark(label)
 
     def rebase(self, label: int) -> None:
         """What runs outside of everything else is `label` from now on."""
@@ -199,26 +269,64 @@ class Recorder:
         """What `old` has taken in this step was `new`."""
         self.spent[new] += self.spent[old]
         self.spent[old] = 0
+        if self._lane is not None:
+            self._lane.relabel((old,), new)
+
+    def now(self) -> Moment:
+        """This moment of the step."""
+        self.account()
+        return Moment(tuple(self.spent), 0 if self._lane is None else len(self._lane.marks))
+
+    def reassign(self, since: Moment | None, old: Collection[int], new: int) -> None:
+        """What these labels have taken since then (None: in this step) was `new`."""
+        self.account()
+        for label in old:
+            taken = self.spent[label] - (0 if since is None else since.spent[label])
+            self.spent[label] -= taken
+            self.spent[new] += taken
+        if self._lane is not None:
+            self._lane.relabel(old, new, 0 if since is None else since.marks)
 
     def account(self) -> None:
         """Adds the time until now to the running label."""
-        self.switch(self.current)
+        now = self.clock()
+        self.spent[self.current] += now - self._since
+        self._since = now
+
+    def use_device(self, clock: Clock) -> None:
+        """From the next step on the device's clock counts. To be called as a step has ended."""
+        self._lane = DeviceLane(clock)
+        self._lane.mark(self.current)
 
     def end_step(self) -> None:
         """A step ends here."""
         self.account()
-        self.steps.add(self.spent)
-        self._forget()
+        row, self.spent = self.spent, [0] * WIDTH
+        if self._lane is None:
+            self._add(row)
+            return
+        self._lane.end_step(row)
+        self._add_resolved(self._lane)
 
     def end(self) -> None:
         """What came after the last step is in `totals` alone."""
         self.account()
+        if self._lane is not None:
+            self._add_resolved(self._lane)
         self.after_s = self.spent[OTHER] * 1e-9 if self.steps.steps else 0.0
-        self._forget()
+        self._total(self.spent)
+        self.spent = [0] * WIDTH
 
-    def _forget(self) -> None:
+    def _add_resolved(self, lane: DeviceLane) -> None:
+        for row in lane.resolved():
+            self._add(row)
+
+    def _add(self, row: list[int]) -> None:
+        self.steps.add(row)
+        self._total(row)
+
+    def _total(self, row: list[int]) -> None:
         totals = self.totals
-        for i, value in enumerate(self.spent):
+        for i, value in enumerate(row):
             if value:
                 totals[i] += value
-        self.spent = [0] * WIDTH

@@ -34,8 +34,9 @@ _TICKS_SHARE = 0.0015
 _LONGEST_S = 1.0
 #: A look counts for no more than this beyond its interval: the process may have been stopped.
 _MOST_LATE_S = 1.0
-#: New looks count this much in the mean cost of a look.
-_NEWEST = 0.05
+#: New looks count this much in the mean cost of a look: it must fall again soon after the imports,
+#: where calls that hold the lock for long make each look dear.
+_NEWEST = 0.2
 
 Tick = tuple[float, Callable[[], object]]
 

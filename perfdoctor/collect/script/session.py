@@ -70,6 +70,7 @@ class Session:
         self.patches = Patches(self.state)
         self._watch: WorkerWatch | None = None
         self._settings: dict[str, Any] = {}
+        self._device: Any = None
         self._ended = False
         self._environment: Environment | None = None
         self._loaders: dict[int, LoaderObserved] = {}
@@ -187,6 +188,7 @@ class Session:
         self.state.noting = count < _NOTED_FIRST or count % _NOTED_EVERY == 0
         if count in _SETTLED_STEPS:
             self._settings = self._settings_now()
+            self._use_the_device_s_clock()
         if count == 1 and self.limits.max_seconds is not None:
             self._deadline = time.monotonic() + self.limits.max_seconds
         full = self.limits.steps is not None and count >= self.limits.steps
@@ -221,6 +223,17 @@ class Session:
         except Exception as error:  # objects of anyone's making
             self.problems.append(f"the configuration could not be read: {first_line(error)}")
             return {}
+
+    def _use_the_device_s_clock(self) -> None:
+        """A GPU works behind the host's back: only events on its queue tell what it does when."""
+        device = str(self._settings.get("device", "cpu"))
+        if device.startswith("cuda") and self._device is None:
+            import torch
+
+            from perfdoctor.collect.clocks import clock_for
+
+            self._device = torch.device(device)
+            self.recorder.use_device(clock_for(self._device))
 
     def _share_a_module(self, few: set[int], many: set[int]) -> bool:
         return any(holds(module, few, many) for module in self.observer.modules.trained())

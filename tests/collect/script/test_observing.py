@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+import perfdoctor
 from perfdoctor.collect.script import recorder as r
 from perfdoctor.collect.script.assembly import stages_of
 from perfdoctor.collect.script.observer import Observer
@@ -337,6 +338,20 @@ def test_a_gan_has_no_architecture_step(clock: Clock) -> None:
     assert "arch_step" not in seen.totals()
 
 
+def test_a_stage_that_the_script_names_is_one_of_its_own(clock: Clock) -> None:
+    with Watched(clock) as seen:
+        model, optimizer, loader = _parts(clock)
+        for x, y in loader:
+            with perfdoctor.stage("graph_build"):
+                clock.spend(11)
+            _mse(clock, model(x), y).backward()
+            optimizer.step()
+    assert seen.totals()["graph_build"] == 22
+    with perfdoctor.stage("graph_build"):
+        clock.spend(1)
+    assert seen.totals()["graph_build"] == 22
+
+
 def test_saving_is_a_checkpoint(clock: Clock, tmp_path: Any) -> None:
     class Slow:
         def __reduce__(self) -> Any:
@@ -367,7 +382,7 @@ def test_an_exception_in_any_part_leaves_the_account_right(clock: Clock) -> None
         model, _, loader = _parts(clock)
         failing = FailingSteps(model.parameters(), lr=1.0)
         broken = Fails()
-        for x, y in loader:
+        for x, _ in loader:
             with pytest.raises(ValueError, match="no"):
                 broken(x)
             with pytest.raises(ValueError, match="no"):

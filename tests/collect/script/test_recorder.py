@@ -99,6 +99,50 @@ def test_nothing_of_the_wall_clock_is_lost_or_counted_twice(moves: list[tuple[in
     assert sum(recorder.totals[: r.MOST_LABELS]) == clock.now - recorder.began
 
 
+class Device:
+    """A queue that lags: work is queued at once and takes its time when the device gets to it."""
+
+    def __init__(self) -> None:
+        self.free_at = 0.0
+        self.host = 0.0
+
+    def queue(self, seconds: float) -> None:
+        self.free_at = max(self.free_at, self.host) + seconds
+
+    def now(self) -> float:
+        return max(self.free_at, self.host)
+
+    def seconds(self, start: float, end: float) -> float | None:
+        return end - start if end <= self.host else None
+
+    host_seconds = seconds
+
+
+def test_on_a_device_its_queue_counts_and_is_never_waited_for(clock: Clock) -> None:
+    device, recorder = Device(), r.Recorder(clock)
+    recorder.switch(r.OTHER)
+    recorder.end_step()
+    recorder.use_device(device)
+    for _ in range(2):
+        recorder.enter(r.FORWARD)
+        device.queue(2.0)
+        recorder.leave()
+        recorder.enter(r.AFTER_FORWARD)
+        device.queue(0.5)
+        recorder.leave()
+        recorder.relabel(r.AFTER_FORWARD, r.LOSS)
+        recorder.spent[r.SAMPLES] = 4
+        recorder.end_step()
+    assert recorder.steps.steps == 1  # the device has not got there yet
+    device.host = 3.0
+    recorder.end()
+    assert recorder.steps.steps == 2
+    row = recorder.steps.rows().single[1]
+    assert row[r.FORWARD] == 2e9
+    assert row[r.LOSS] == 5e8
+    assert row[r.SAMPLES] == 4
+
+
 def _row(step: int) -> list[int]:
     row = [0] * r.WIDTH
     row[r.FORWARD], row[r.SAMPLES] = step, 1
