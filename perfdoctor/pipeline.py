@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from perfdoctor import ranks
 from perfdoctor.compare import Row, block_rates, compare_logs, compare_rows
+from perfdoctor.errors import tell
 from perfdoctor.record import Run, SkippedFile, Source
 from perfdoctor.report import Report
 from perfdoctor.rules.engine import diagnose
@@ -17,10 +18,10 @@ from perfdoctor.settings import Settings
 from perfdoctor.summarise import summarise
 
 if TYPE_CHECKING:  # collecting imports torch, which analysing a log must not wait for
-    from perfdoctor.collect.script.ranks import Meeting
-    from perfdoctor.ending import Ending
     from perfdoctor.collect.options import BenchOptions, Progress
     from perfdoctor.collect.rounds import Case, Outcome
+    from perfdoctor.collect.script.ranks import Meeting
+    from perfdoctor.ending import Ending
     from perfdoctor.workload import WorkloadFactory
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -23,6 +24,8 @@ from perfdoctor.stages import BACKWARD, DATA_LOADING, FORWARD
 from perfdoctor.stats import ratio_of_sums_interval
 
 COMMUNICATION = "communication"
+#: Why a rank handed in no part.
+DIED, NEVER_BEGAN, STILL_RUNS = "it died", "it never began", "it had not ended"
 #: Stretches of steps that a rank hands in, at most. A power of two, as are the steps in each.
 MOST_STRETCHES = 1024
 #: A rank that made less than half of the steps of the others cannot be laid beside them.
@@ -91,9 +94,9 @@ def from_bytes(data: bytes) -> RankPart | None:
 def merge(parts: Sequence[RankPart], world: int, absent: Mapping[int, str]) -> Report | None:
     """One report of all ranks; None where none of them has one.
 
-    Steps, stages and everything that is found from them are of the slowest rank: what it does is
-    what all others wait for, while in theirs the waiting hides in the stage before a collective.
-    Rates are of all ranks together.
+    Steps, stages and everything that is found from them are of the rank that needs most time by
+    itself: what it does is what all others wait for, while in theirs the waiting hides in the
+    stage before a collective. Rates are of all ranks together.
 
     Args:
         parts: of the ranks that handed one in, in any order.
@@ -106,14 +109,14 @@ def merge(parts: Sequence[RankPart], world: int, absent: Mapping[int, str]) -> R
         return None
     side = SideBySide.of(told)
     skew = None if side is None else side.skew()
-    chosen = told[0] if len(told) == 1 else _chosen(told, skew)
-    assert chosen.report is not None
+    chosen = _chosen(told, side)
     rows = [_row(part, side, absent.get(part.rank)) for part in parts]
     seen = {part.rank for part in parts}
     rows += [RankRow(rank=rank, note=note) for rank, note in absent.items() if rank not in seen]
     factor = _all_to_one(told, chosen)
     first = _first_failure(parts)
     report = chosen.report
+    assert report is not None
     return replace(
         report,
         ranks=world,
@@ -121,7 +124,7 @@ def merge(parts: Sequence[RankPart], world: int, absent: Mapping[int, str]) -> R
         rank_skew=skew,
         throughput=_together(told, report.throughput, factor),
         series=_scaled_samples(report.series, factor),
-        notes=(*report.notes, _whose(chosen, len(told), skew)),
+        notes=(*report.notes, _whose(chosen, len(told))),
         warnings=(*_warnings(parts, absent, first), *_their_warnings(told)),
         ending=first.ending if first is not None else told[0].ending,
     )
@@ -135,12 +138,14 @@ class SideBySide:
     """The same steps of several ranks: one row a rank, one column a stretch of steps.
 
     Attributes:
-        stages: stage → seconds per step. own: without waiting. wait: the waiting. between: what
-            lies between the steps.
+        stages: stage → seconds per step. apart: the same between the steps. own: without waiting.
+            wait: the waiting. between: what lies between the steps. floor: mean communication
+            per step of the rank that has least of it. can_wait: they wait for each other.
     """
 
     ranks: tuple[int, ...]
     stages: Mapping[str, Floats]
+    apart: Mapping[str, Floats]
     own: Floats
     wait: Floats
     between: Floats
@@ -171,9 +176,10 @@ class SideBySide:
 
     @classmethod
     def _made(cls, parts: Sequence[RankPart], stages: Mapping[str, Floats]) -> SideBySide:
-        apart = {name for part in parts for name in part.between}
-        between = _sum([v for n, v in stages.items() if n in apart], stages)
-        step = _sum([v for n, v in stages.items() if n not in apart], stages)
+        names = {name for part in parts for name in part.between}
+        apart = {name: values for name, values in stages.items() if name in names}
+        stages = {name: values for name, values in stages.items() if name not in names}
+        between, step = _sum(list(apart.values()), stages), _sum(list(stages.values()), stages)
         can_wait = all(_trains_together(part) for part in parts)
         met = _sum([v for n, v in stages.items() if n in _meeting(parts)], stages)
         communication = stages.get(COMMUNICATION, np.zeros_like(step))
@@ -182,7 +188,8 @@ class SideBySide:
             wait = communication + met - met.min(axis=0)
         return cls(
             ranks=tuple(part.rank for part in parts),
-            stages={name: values for name, values in stages.items() if name not in apart},
+            stages=stages,
+            apart=apart,
             own=np.maximum(0.0, step - wait),
             wait=wait,
             between=between,
@@ -195,6 +202,10 @@ class SideBySide:
         medians: Floats = np.median(self.own, axis=1)
         return medians
 
+    def critical(self) -> int:
+        """The rank that needs most time by itself, what it does between the steps included."""
+        return self.ranks[int(np.argmax((self.own + self.between).mean(axis=1)))]
+
     def skew(self) -> RankSkew | None:
         """How unequal they are; None where they do not wait for each other."""
         own_s = self.own_s()
@@ -204,8 +215,7 @@ class SideBySide:
         slowest = int(np.argmax(own_s))
         step_s, even_s = self._steps(own_s, usual)
         stage, excess_s = self._stage(slowest)
-        between_s = self.between.mean(axis=1)
-        alone = int(np.argmax(between_s))
+        alone, alone_stage, alone_s = self._alone()
         return RankSkew(
             slowest=self.ranks[slowest],
             skew=float(own_s[slowest]) / usual - 1,
@@ -218,8 +228,9 @@ class SideBySide:
             stage=stage,
             stage_excess_s=excess_s,
             communication_s=self.floor,
-            between_s=float(between_s[alone]) - float(_lower_median(between_s)),
-            between_rank=self.ranks[alone],
+            between_s=alone_s,
+            between_rank=alone,
+            between_stage=alone_stage,
         )
 
     def _steps(self, own_s: Floats, usual: float) -> tuple[Floats, Floats]:
@@ -228,6 +239,16 @@ class SideBySide:
         factors = np.minimum(1.0, usual / np.maximum(own_s, 1e-12))[:, None]
         saved = self.own.max(axis=0) - (self.own * factors).max(axis=0)
         return now, np.maximum(now - saved, 0.01 * now)
+
+    def _alone(self) -> tuple[int | None, str | None, float]:
+        """The rank that does more than the median one between the steps, what, and how much."""
+        spent_s = self.between.mean(axis=1)
+        most = int(np.argmax(spent_s))
+        excess_s = float(spent_s[most]) - _lower_median(spent_s)
+        means = {name: float(values[most].mean()) for name, values in self.apart.items()}
+        if excess_s <= 0:
+            return None, None, 0.0
+        return self.ranks[most], max(means, key=lambda name: means[name]), excess_s
 
     def _stage(self, slowest: int) -> tuple[str | None, float | None]:
         """Where the slowest rank takes most time beyond the median rank."""
@@ -266,16 +287,27 @@ def _meeting(parts: Sequence[RankPart]) -> set[str]:
     if any(str(found.get("device", "cpu")) != "cpu" for found in settings):
         apart = {COMMUNICATION, DATA_LOADING, *(n for part in parts for n in part.between)}
         return {name for part in parts for name in part.columns} - apart
-    shares_forward = any(f.get("ddp_broadcast_buffers") or f.get("fsdp") for f in settings)
+    shares_forward = any(_ddp(f).get("broadcast_buffers") or f.get("fsdp") for f in settings)
     return {BACKWARD, FORWARD} if shares_forward else {BACKWARD}
 
 
 def _exposed_s(parts: Sequence[RankPart]) -> float:
-    """What DDP's own clock says of communication that the backward pass does not hide: of the
-    rank with the least, since in the others' it is also waiting."""
-    told = [p.report.configuration.get("ddp_exposed_s") for p in parts if p.report is not None]
-    known = [float(value) for value in told if isinstance(value, int | float)]
-    return min(known) if len(known) == len(parts) else 0.0
+    """What DDP's own clock says of communication that the backward pass does not hide, per step:
+    of the rank with the least, since in the others' it is also waiting."""
+    logs = [_ddp(part.report.configuration) for part in parts if part.report is not None]
+    if not all(isinstance(log.get("exposed_s"), float) for log in logs):
+        return 0.0
+    return min(_shared_s(log) for log in logs)
+
+
+def _shared_s(log: Mapping[str, Any]) -> float:
+    return float(log["exposed_s"]) * max(1.0, float(log.get("syncs_per_step", 1.0)))
+
+
+def _ddp(configuration: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What DDP tells of itself."""
+    log = configuration.get("ddp_log")
+    return log if isinstance(log, Mapping) else {}
 
 
 def _stride(run: Run) -> int:
@@ -302,9 +334,10 @@ def _table(part: RankPart, stretch: int) -> dict[str, Floats]:
 # -- one report --------------------------------------------------------------------------------
 
 
-def _chosen(parts: Sequence[RankPart], skew: RankSkew | None) -> RankPart:
-    if skew is not None:
-        return next(part for part in parts if part.rank == skew.slowest)
+def _chosen(parts: Sequence[RankPart], side: SideBySide | None) -> RankPart:
+    if side is not None:
+        rank = side.critical()
+        return next(part for part in parts if part.rank == rank)
     return max(parts, key=lambda part: (part.steps, -part.rank))
 
 
@@ -395,13 +428,12 @@ def _scaled_samples(
     return {**series, "samples": samples} if samples else dict(series)
 
 
-def _whose(chosen: RankPart, count: int, skew: RankSkew | None) -> str:
-    why = ", the slowest" if skew is not None else ""
+def _whose(chosen: RankPart, count: int) -> str:
     if count == 1:
         return f"Everything is of rank {chosen.rank}, the only one with a report."
     return (
-        f"Rates are of {count} ranks together; steps, stages and the advice are of "
-        f"rank {chosen.rank}{why}."
+        f"Rates are of {count} ranks together; steps, stages and advice are of rank {chosen.rank}, "
+        "which waits least for the others."
     )
 
 
@@ -437,11 +469,7 @@ def _warnings(
         f"Rank {rank} left no report at its end: {note}. {_kept(rank in until)}"
         for rank, note in sorted(absent.items())
     ]
-    gone = any(note in (def _kept(before: bool) -> str:
-    return "What it handed in before counts." if before else "The others are reported."
-
-
-DIED, NEVER_BEGAN) for note in absent.values())
+    gone = any(note in (DIED, NEVER_BEGAN) for note in absent.values())
     if first is not None and not (gone and _is_consequence(first)):
         lines.append(f"Rank {first.rank} ended early: {describe_ending(first.ending)}.")
     after = [p.rank for p in parts if failed(p.ending) and p is not first]
@@ -455,9 +483,6 @@ DIED, NEVER_BEGAN) for note in absent.values())
 
 def _kept(before: bool) -> str:
     return "What it handed in before counts." if before else "The others are reported."
-
-
-DIED, NEVER_BEGAN, STILL_RUNS = "it died", "it never began", "it was still running"
 
 
 def _is_consequence(part: RankPart) -> bool:

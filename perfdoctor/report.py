@@ -460,8 +460,9 @@ class RankSkew:
         step_s: mean time of a step, with what lies between; `even_step_s` the same if no rank
             was slower than the median one. speedup: their ratio with its 95 % interval.
         communication_s: mean time per step that even the rank waits in collectives that waits
-            least, where nothing hides it. between_s: mean time per step in which one rank alone
-            works between the steps, and `between_rank` which.
+            least, where nothing hides it.
+        between_s: mean time per step that one rank does more between the steps than the median
+            one; `between_rank` which, and `between_stage` mostly what.
     """
 
     slowest: int
@@ -477,6 +478,7 @@ class RankSkew:
     communication_s: float | None = None
     between_s: float = 0.0
     between_rank: int | None = None
+    between_stage: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from perfdoctor.collect.script.launch import Script, execute
 from perfdoctor.collect.script.ranks import Meeting, meet
 from perfdoctor.collect.script.session import Limits, Session
 from perfdoctor.errors import tell
+from perfdoctor.live import panel
 
 if TYPE_CHECKING:
     from perfdoctor.ending import Ending
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 class RunRequest:
     """What `run` is asked for: a script or module, and when to stop observing it.
 
-    `folder` is where reports go: if there are several ranks, they meet there.
+    `folder` is where reports go: if there are several ranks, they meet there. `live` shows the
+    run at the bottom of the terminal.
     """
 
     script: str
@@ -37,6 +39,7 @@ class RunRequest:
     limits: Limits = field(default_factory=Limits)
     command: str | None = None
     folder: Path = Path()
+    live: bool = False
 
 
 def run(
@@ -58,6 +61,7 @@ def run(
     meeting = meet(os.environ, request.folder)
     if meeting is not None:
         _run_as_rank(request, session, meeting, settings, deliver)
+    view = panel(os.environ) if request.live else None
 
     def report(run: Run) -> Report:
         from perfdoctor import pipeline
@@ -71,7 +75,13 @@ def run(
         else:
             deliver(report(found))
 
-    session.start(on_partial=lambda run: deliver_partial(report(run)))
+    def partial(run: Run) -> None:
+        so_far = report(run)
+        deliver_partial(so_far)
+        if view is not None:
+            view.concluded(so_far)
+
+    session.start(on_partial=partial, live=view)
     execute(Script(request.script, request.arguments, request.is_module), finish)
 
 
@@ -98,5 +108,6 @@ def _run_as_rank(
 
         pipeline.hand_in_partial(meeting, run)
 
-    session.start(on_partial=partial)
+    shown = request.live and meeting.place.rank == 0  # one terminal has room for one
+    session.start(on_partial=partial, live=panel(os.environ) if shown else None)
     execute(Script(request.script, request.arguments, request.is_module), finish)

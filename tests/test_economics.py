@@ -279,3 +279,10 @@ def test_validation_that_the_clock_has_seen_counts_once():
 
 def test_a_log_without_a_wall_clock_forecasts_training_alone_and_says_so():
     assert forecast_beside_validation().training_only
+
+
+def test_the_low_end_of_a_forecast_is_no_faster_than_anything_seen():
+    found = forecast(
+        make_log(epochs=make_epochs(3, time_s=[10.0, 500.0, 10.0]), configuration={"epochs": 10})
+    )
+    assert found.low_s == pytest.approx(70.0)

@@ -64,7 +64,7 @@ class Scored:
         return ", ".join(name for name, (a, b) in pairs.items() if a != b) or "yes"
 
     def overhead(self) -> str:
-        if self.plain is None:
+        if self.plain is None or self.watched.returncode != self.plain.returncode:
             return "-"
         return f"{self.watched.idle_s / self.plain.idle_s - 1:+.0%}"
 
@@ -81,7 +81,15 @@ def score(case: Case, with_plain: bool, jsons: Path | None) -> Scored:
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as reports:
         out = (jsons or Path(reports)) / f"{case.name}.json"
         out.unlink(missing_ok=True)
-        command = ["-m", "perfdoctor", "run", "--no-plots", "--json", out, case.train]
+        command: list[str | Path] = [
+            "-m",
+            "perfdoctor",
+            "run",
+            "--no-plots",
+            "--json",
+            out,
+            case.train,
+        ]
         watched = run_script(command, Path(folder))
         report = json.loads(out.read_text()) if out.exists() else None
     if report is None:

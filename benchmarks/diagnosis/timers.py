@@ -116,8 +116,8 @@ class Placer(ast.NodeTransformer):
 
     def visit(self, node: ast.AST) -> Any:
         stage = self.stage_of(node) if isinstance(node, ast.stmt) else None
-        node = self.generic_visit(node)
-        if stage is None:
+        self.generic_visit(node)
+        if stage is None or not isinstance(node, ast.stmt):
             return node
         if isinstance(node, ast.For):
             node.iter = _parsed(f"__timers__.each({stage!r}, None)", node.iter)

@@ -28,6 +28,9 @@ from perfdoctor.cli.output_options import checked_output, output_options
     help="Observe so many seconds of training only.",
 )
 @click.option("--stop-after", is_flag=True, help="End the script with the observation.")
+@click.option(
+    "--live", is_flag=True, help="Show at the bottom of the terminal how it runs, every second."
+)
 @output_options
 @click.argument("script")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
@@ -66,6 +69,7 @@ def _run(script: str, arguments: tuple[str, ...], given: Mapping[str, Any]) -> N
         ),
         command=shlex.join(["perfdoctor", *sys.argv[1:]]),
         folder=output.folder,
+        live=given["live"],
     )
     running.run(
         request, settings.load(Path.cwd()), output.write_beside_script, output.write_partial

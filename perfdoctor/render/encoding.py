@@ -22,6 +22,9 @@ _ASCII = {
     "…": "...",
     "★": "*",
     "█": "#",
+    "░": ":",
+    "─": "-",
+    **dict(zip("▁▂▃▄▅▆▇", "_.-=+*%", strict=True)),
     "°": "deg ",
     **dict.fromkeys("▉▊▋▌▍▎▏", "-"),
 }
@@ -38,12 +41,17 @@ def encodable(console: Console) -> Iterator[None]:
         yield
         return
     before = file.errors or "strict"
-    codecs.register_error("perfdoctor", _replace)
-    file.reconfigure(errors="perfdoctor")
+    file.reconfigure(errors=replacing())
     try:
         yield
     finally:
         file.reconfigure(errors=before)
+
+
+def replacing() -> str:
+    """The name of the error handler that replaces what an encoding has no code for."""
+    codecs.register_error("perfdoctor", _replace)
+    return "perfdoctor"
 
 
 def _replace(error: UnicodeError) -> tuple[str, int]:

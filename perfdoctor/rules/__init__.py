@@ -228,6 +228,30 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "perfdoctor.rules.run_reporting:FiguresTooFrequent",
         "Figures and images are drawn so often that it takes a visible part of the training.",
     ),
+    "PD601": (
+        "perfdoctor.rules.ranks:StragglerRank",
+        "One rank is slower than the others, which wait for it in every step.",
+    ),
+    "PD602": (
+        "perfdoctor.rules.ranks:ExposedCommunication",
+        "Sharing gradients takes a large part of each step, and nothing hides it.",
+    ),
+    "PD603": (
+        "perfdoctor.rules.ranks:MissingNoSync",
+        "Gradients are shared in every backward pass although they are accumulated over several.",
+    ),
+    "PD604": (
+        "perfdoctor.rules.ranks:UnusedParametersSearched",
+        "DDP looks for unused parameters in every step, and there are none.",
+    ),
+    "PD605": (
+        "perfdoctor.rules.ranks:DataParallel",
+        "One process drives several GPUs through nn.DataParallel.",
+    ),
+    "PD606": (
+        "perfdoctor.rules.ranks:RankWorksAlone",
+        "Between the steps one rank validates, saves or reports, and all others wait.",
+    ),
     "PD701": (
         "perfdoctor.rules.slowdown:ThroughputDrops",
         "The throughput falls during the run.",

@@ -250,8 +250,7 @@ class CollectsEachStep:
 
     ## Evidence and threshold
     The share of the run in these lines.
-    - `share` = 0.03 (source: twice the 1.5 % that the sampler can tell from chance in a thousand
-      looks, rounded)
+    - `share` = 0.03 (source: our own choice; a smaller gain cannot be told from noise)
 
     ## What to change
     Remove the calls: Python collects by itself when it is time. Where large lists make that slow,

@@ -11,8 +11,8 @@ from perfdoctor.rules.observed import at, faster, hot_lines, stage_share
 from perfdoctor.rules.wording import count, on_cuda, percent
 from perfdoctor.stages import BACKWARD, FORWARD, LOSS, OPTIMIZER
 
-#: The part of a step that several threads share, where it is not known. With it two threads are
-#: 1.67 times as fast as one, as a wide network was measured to be on two cores that were free.
+#: The part of a step that several threads share, where it is not known (our own choice). With it
+#: two threads are 1.67 times as fast as one.
 _PARALLEL = 0.8
 #: So small a part of the training is not worth threads.
 _LEAST_SHARE = 0.2

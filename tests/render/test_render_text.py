@@ -145,3 +145,16 @@ def test_shortened_text_keeps_both_ends_and_the_length() -> None:
     assert text.shorten("short", 5) == "short"
     assert text.shorten("abcdefghij", 5) == "ab…ij"
     assert text.shorten("abcdefghij", 6) == "abc…ij"
+
+
+def test_a_share_of_something_is_in_per_cent_of_it() -> None:
+    assert text.quantity(0.0869, "share of steps") == "8.7 % of steps"
+
+
+def test_a_change_too_small_to_show_has_no_sign() -> None:
+    assert [text.change(v) for v in (0.12, -0.042, -0.0004, 0.0)] == [
+        "+12 %",
+        "-4.2 %",
+        "less than 0.1 %",
+        "0 %",
+    ]

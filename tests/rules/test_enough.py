@@ -65,3 +65,13 @@ def test_a_snapshot_of_a_busy_gpu_is_no_verdict() -> None:
     judged = diagnose(report, Settings()).diagnosis
     assert judged is not None
     assert judged.verdict == "inconclusive"
+
+
+@pytest.mark.parametrize(("count", "told"), [(1, False), (12, True)])
+def test_how_often_is_said_only_where_it_is_known(count: int, told: bool) -> None:
+    clock = wall(validation=0.33)
+    parts = tuple(replace(part, count=count) for part in clock.parts)
+    advice = diagnose(replace(bare(), wall=replace(clock, parts=parts)), Settings()).recommendations
+    validation = next(a for a in advice if a.rule == "PD501")
+    assert ("times" in {item.metric for item in validation.evidence}) == told
+    assert ("times)" in validation.title) == told

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from bases import BASES, report
 from log_bases import LOGS
+from rank_bases import RANKS
 from run_bases import RUNS
 
 from perfdoctor.report import Recommendation
@@ -43,7 +44,7 @@ CASES = load_cases()
 
 @cache
 def base_facts(base: str) -> dict[str, Any]:
-    return to_dict(report(base) if base in BASES else (LOGS | RUNS)[base]())
+    return to_dict(report(base) if base in BASES else (LOGS | RUNS | RANKS)[base]())
 
 
 def facts_of(case: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from perfdoctor.report import Finding
+from perfdoctor.rules import catalogue
 from perfdoctor.rules.facts import Facts
+from perfdoctor.rules.ranking import Found, worthwhile
 from perfdoctor.rules.run_gains import factor_for, rarer, share_left, up_to, up_to_of_steps
 
 SHARES = st.floats(-1, 2)
@@ -59,3 +62,13 @@ def test_the_smallest_factor_that_suffices_is_taken() -> None:
 def test_any_share_gives_an_interval_around_the_estimate(share: float, factor: int) -> None:
     for gain in (up_to(share), rarer(share, factor)):
         assert 1.0 <= gain.low <= gain.speedup <= gain.high <= 100.0 + 1e-9
+
+
+@pytest.mark.parametrize(("share", "kept"), [(0.05, True), (0.02, False)])
+def test_a_bound_is_left_out_only_if_all_of_it_would_be_noise(share: float, kept: bool) -> None:
+    finding = Finding(
+        stage="other", title="", advice="", change={}, snippet="", evidence=(), cause="x",
+        predicted=up_to(share),
+    )  # fmt: skip
+    rule = catalogue.load().rules[0]
+    assert bool(worthwhile([Found(rule, finding)])) == kept

@@ -57,7 +57,7 @@ def test_rates_keep_what_can_be_told_apart() -> None:
 
 
 def test_shares_sizes_and_counts() -> None:
-    assert [percent(v) for v in (0.624, 0.0512, 0.0)] == ["62 %", "5.1 %", "0 %"]
+    assert [percent(v) for v in (0.624, 0.0512, 0.0004, 0.0)] == ["62 %", "5.1 %", "<0.1 %", "0 %"]
     assert [size(v) for v in (1.5 * 2**30, 300 * 2**20)] == ["1.5 GiB", "300 MiB"]
     assert [count(n, "worker") for n in (1, 2)] == ["1 worker", "2 workers"]
     assert stage_words("data_loading") == "data loading"

@@ -50,6 +50,7 @@ class Observed:
     split: Mapping[str, float] = field(default_factory=dict)
     hotspots: tuple[Hotspot, ...] = ()
     loader: LoaderRecord | None = None
+    step_cpu_s: float | None = None
     memory: Memory = field(default_factory=Memory)
     utilisation: Mapping[str, Floats] = field(default_factory=dict)
     started_at: float | None = None
@@ -77,6 +78,7 @@ def assemble(recorder: Recorder, stage_of: Sequence[str], seen: Observed) -> Run
         notes=seen.notes,
         steps_per_epoch=_steps_per_epoch(epochs, rows.stride),
         loader=seen.loader,
+        step_cpu_s=seen.step_cpu_s,
         memory=seen.memory,
         utilisation=dict(seen.utilisation),
         warnings=seen.warnings,

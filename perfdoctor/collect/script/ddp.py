@@ -26,13 +26,13 @@ class DdpWatch:
         self._exposed_s: deque[float] = deque(maxlen=_TIMES_KEPT)
         self._found: dict[str, Any] = {}
 
-    def step(self, count: int, trained: list[Any]) -> None:
-        """After step `count`; `trained` are the outermost modules that are trained."""
+    def step(self, count: int, trained: Callable[[], list[Any]]) -> None:
+        """After step `count`; `trained` gives the outermost modules that are trained."""
         if count > _FIRST and count % _EVERY != 1:
             return
         if not self._looked:
             self._looked = True
-            found = _ddp_in(trained)
+            found = _ddp_in(trained())
             if found is not None:
                 self._model = weakref.ref(found)
         model = self._model()
@@ -40,9 +40,14 @@ class DdpWatch:
             self._read(model, count)
 
     def settings(self) -> dict[str, Any]:
-        """What was found, in the words of the configuration; empty without DDP."""
-        times = {"ddp_exposed_s": median(self._exposed_s)} if self._exposed_s else {}
-        return {**self._found, **times}
+        """What was found, as `ddp_log` in the configuration; empty without DDP.
+
+        `syncs_per_step`: how often gradients are shared in a step of the optimizer. `exposed_s`:
+        median time that sharing them once takes beyond the backward pass. `unused_bytes`: of
+        parameters without a gradient.
+        """
+        times = {"exposed_s": median(self._exposed_s)} if self._exposed_s else {}
+        return {"ddp_log": {**self._found, **times}} if self._found else {}
 
     def _read(self, model: Any, count: int) -> None:
         try:
@@ -51,17 +56,17 @@ class DdpWatch:
             self._model = lambda: None
             return
         self._found |= {
-            "ddp_find_unused_parameters": bool(log.get("find_unused_parameters")),
-            "ddp_unused_bytes": log.get("unused_parameter_size"),
-            "ddp_static_graph": bool(getattr(model, "static_graph", False)),
-            "ddp_broadcast_buffers": _shares_buffers(model),
+            "find_unused_parameters": bool(log.get("find_unused_parameters")),
+            "unused_bytes": log.get("unused_parameter_size"),
+            "static_graph": bool(getattr(model, "static_graph", False)),
+            "broadcast_buffers": _shares_buffers(model),
         }
         iteration = int(log.get("iteration", 0))
         if iteration == self._seen:
             return
         self._seen = iteration
         if iteration < _ALL or count == 1:  # it is one behind, and later not every one is told
-            self._found["ddp_syncs_per_step"] = (iteration + 1) / count
+            self._found["syncs_per_step"] = (iteration + 1) / count
         took_ns, hidden_ns = (
             log.get(f"backward_{name}_time") for name in ("comm", "compute_comm_overlap")
         )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from perfdoctor.collect.script import recorder as r
 from perfdoctor.collect.script.assembly import START_UP
 from perfdoctor.collect.script.attribution import Attribution, Line
 from perfdoctor.collect.script.loop_finder import LoopFacts
@@ -19,6 +20,8 @@ from perfdoctor.stages import DATA_LOADING, OTHER
 #: Lines kept of each stage, and the least share of the run (of the workers' time) that is told.
 _PER_STAGE = 4
 _LEAST = 0.005
+#: Labels under which an architecture step is looked at before it is known to be one.
+_SEARCHED = (r.OTHER, r.FORWARD, r.AFTER_FORWARD, r.LOSS, r.BACKWARD, r.OPTIMIZER)
 #: Parts of `other` that so few looks rest on are left in it.
 _FEWEST_LOOKS = 5
 
@@ -36,11 +39,15 @@ def explained(
     stage_of: Sequence[str],
     loops: Sequence[LoopFacts],
     seconds: Mapping[str, float],
+    searches: Collection[tuple[str, int]] = (),
 ) -> Explained:
     """Explains the main thread's looks.
 
-    How long a stage takes is the recorder's to say (`seconds`); looks divide it among lines.
+    How long a stage takes is the recorder's to say (`seconds`); looks divide it among lines. What
+    runs inside the functions of `searches` (file, first line) is of the architecture step.
     """
+    own = set(searches) - {(loop.code.co_filename, loop.code.co_firstlineno) for loop in loops}
+    samples = [_of_search(sample, own) for sample in samples] if own else samples
     found = Attribution(samples, stage_of, loops)
     split = {
         part.stage: part.share
@@ -49,6 +56,13 @@ def explained(
     }
     lines = found.lines(_PER_STAGE)
     return Explained(tuple(_scaled(lines, samples, stage_of, seconds, split)), split)
+
+
+def _of_search(sample: Sampled, functions: Collection[tuple[str, int]]) -> Sampled:
+    if sample.label not in _SEARCHED:
+        return sample
+    inside = any((frame.file, frame.first_line) in functions for frame in sample.stack)
+    return replace(sample, label=r.ARCH_STEP) if inside else sample
 
 
 def _scaled(

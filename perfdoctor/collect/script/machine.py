@@ -58,6 +58,16 @@ class MachineWatch:
         """Every counter's samples."""
         return {} if self._sampler is None else self._sampler.utilisation()
 
+    def latest(self) -> dict[str, float]:
+        """The newest sample of every counter, and the bytes of this process and the workers."""
+        if self._sampler is None or not self.resident:
+            return {}
+        found = {name: values[-1] for name, values in self._sampler.columns.items() if values}
+        found["resident_bytes"] = float(self.resident[-1][1])
+        if self._sampler.workers_pss_bytes:
+            found["workers_bytes"] = float(self._sampler.workers_pss_bytes)
+        return found
+
     def memory(self) -> Memory:
         """Peaks and the growth per step."""
         import torch

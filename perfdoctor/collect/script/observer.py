@@ -295,8 +295,8 @@ class Observer:
         self.recorder.enter(r.OTHER if closure else r.OPTIMIZER)
         self._closure_depth = self.recorder.depth if closure else None
 
-    def optimizer_ends(self, optimizer: Any) -> None:
-        """It is done: with it a step of the training, if it is the main one."""
+    def optimizer_ends(self, optimizer: Any) -> str:
+        """It is done: with it a step of the training, if it is the main one. Its kind."""
         self._resolve(r.OTHER)
         self.recorder.leave()
         self._closure_depth = None
@@ -308,6 +308,7 @@ class Observer:
         elif len(self.optimizers) > 1:
             self._updated = self.recorder.now()
         self._computing = None
+        return kind
 
     def update_begins(self) -> bool:
         """Part of the update outside of the optimizer's step: zero_grad, clipping, a scaler."""

@@ -14,14 +14,17 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 from perfdoctor import stages
 from perfdoctor.collect.script import recorder as r
 from perfdoctor.collect.script.loop_finder import BACKWARD, FORWARD, OPTIMIZER, LoopFinder
 from perfdoctor.collect.script.observer import Observer
+from perfdoctor.collect.script.optimizers import ARCHITECTURE
 
 _MISSING = object()
+_MOST_SEARCHES = 16
 NoteIterator = Callable[[Any, int, float], None]
 
 
@@ -30,7 +33,8 @@ class State:
     """What the wrappers ask on each call.
 
     `inside`: within a call that is observed as a whole, where nothing else is looked at.
-    `noting`: in this step the lines that call the model and so on are noted in `loop`.
+    `noting`: in this step the lines that call the model and so on are noted in `loop`, and the
+    functions that make architecture steps in `searches`, by file and first line.
     """
 
     observer: Observer
@@ -39,11 +43,19 @@ class State:
     inside: bool = False
     noting: bool = True
     loop: LoopFinder = field(default_factory=LoopFinder)
+    searches: set[tuple[str, int]] = field(default_factory=set)
     on_failure: Callable[[Exception], None] = lambda error: None
 
     def here(self) -> bool:
         """Whether this call is to be observed."""
         return self.active and threading.get_ident() == self.thread
+
+    def note_search(self, frame: FrameType | None) -> None:
+        """The script's function that made an architecture step."""
+        while frame is not None and "/torch/" in frame.f_code.co_filename:
+            frame = frame.f_back
+        if frame is not None and len(self.searches) < _MOST_SEARCHES:
+            self.searches.add((frame.f_code.co_filename, frame.f_code.co_firstlineno))
 
     def failed(self, error: Exception) -> None:
         """Ends the observation."""
@@ -113,13 +125,23 @@ class Patches:
         self._hooks.clear()
 
     def replace(self, owner: Any, name: str, make: Callable[[Any], Any]) -> None:
-        """Puts `make(original)` in place of an attribute, if there is such a one."""
+        """Puts `make(original)` in place of an attribute, if there is such a one.
+
+        Also in the module that a function comes from: `pickle` looks it up there, and refuses a
+        function that it does not find.
+        """
         original = getattr(owner, name, None)
         if original is None:
             return
         ours = make(original)
         with suppress(AttributeError, TypeError):
             functools.update_wrapper(ours, original)
+        self._put(owner, name, ours)
+        home = sys.modules.get(getattr(original, "__module__", ""))
+        if home is not None and vars(home).get(name) is original:
+            self._put(home, name, ours)
+
+    def _put(self, owner: Any, name: str, ours: Any) -> None:
         before = vars(owner).get(name, _MISSING)
         setattr(owner, name, ours)
         self._replaced.append((owner, name, ours, before))
@@ -222,7 +244,9 @@ class Patches:
 
         def after(optimizer: Any, args: Any, kwargs: Any) -> None:
             if state.here():
-                _guarded(state, observer.optimizer_ends, optimizer)
+                kind = _guarded(state, observer.optimizer_ends, optimizer)
+                if kind == ARCHITECTURE and state.noting:
+                    _guarded(state, state.note_search, sys._getframe(1))
 
         self._hooks.append(module.register_optimizer_step_pre_hook(before))
         self._hooks.append(module.register_optimizer_step_post_hook(after))
@@ -299,13 +323,11 @@ class Patches:
     def _communication(self, torch: Any) -> None:
         if not torch.distributed.is_available():
             return
-        from torch.distributed import distributed_c10d
 
         def make(original: Callable[..., Any]) -> Callable[..., Any]:
             return self._block(original, r.COMMUNICATION)
 
         for name in _COLLECTIVES:
-            self.replace(distributed_c10d, name, make)
             self.replace(torch.distributed, name, make)
 
     def _block(self, original: Callable[..., Any], label: int) -> Callable[..., Any]:

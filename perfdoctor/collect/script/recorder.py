@@ -293,6 +293,17 @@ class Recorder:
         self.spent[self.current] += now - self._since
         self._since = now
 
+    def unfinished(self) -> list[int]:
+        """The row of the unfinished step until now, for another thread: it changes nothing."""
+        row, label, since = list(self.spent), self.current, self._since
+        row[label] += max(0, self.clock() - since)
+        return row
+
+    @property
+    def on_device(self) -> bool:
+        """Whether the device's clock counts."""
+        return self._lane is not None
+
     def use_device(self, clock: Clock) -> None:
         """From the next step on the device's clock counts. To be called as a step has ended."""
         self._lane = DeviceLane(clock)

@@ -150,7 +150,7 @@ class StackSampler:
             except Exception as error:
                 self._ticks.remove(due)
                 self._warn(f"perfdoctor: stopped observing a part of the run: {error!r}")
-            cost_s = self._cpu_clock() - began_s
+            cost_s = due.usual_cost_s(self._cpu_clock() - began_s)
             affordable_s = cost_s * len(self._ticks) / _TICKS_SHARE
             due.at_s = now_s + max(due.period_s, affordable_s)
 
@@ -201,6 +201,13 @@ class _Due:
         self.period_s = period_s
         self.work = work
         self.at_s = 0.0
+        self._last_cost_s = 0.0
+
+    def usual_cost_s(self, cost_s: float) -> float:
+        """What a turn that took `cost_s` counts: the lower of the last two. One that had to import
+        something first takes a hundred times what the next one will."""
+        usual_s, self._last_cost_s = min(cost_s, self._last_cost_s), cost_s
+        return usual_s
 
 
 def _to_stderr(line: str) -> None:

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perfdoctor.collect.script.ddp import DdpWatch
 from perfdoctor.collect.script.imports import after_import
+from perfdoctor.collect.script.live import PERIOD_S as LIVE_PERIOD_S
+from perfdoctor.collect.script.live import Live, LiveWatch
 from perfdoctor.collect.script.machine import PERIOD_S, MachineWatch
 from perfdoctor.collect.script.observer import Observer
 from perfdoctor.collect.script.optimizers import Optimizers
@@ -70,7 +73,10 @@ class Session:
         self.patches = Patches(self.state)
         self._watch: WorkerWatch | None = None
         self._settings: dict[str, Any] = {}
+        self._ddp = DdpWatch()
         self._device: Any = None
+        self._cpu_from: tuple[int, float] | None = None
+        self._cpu_to: float | None = None
         self._ended = False
         self._environment: Environment | None = None
         self._loaders: dict[int, LoaderObserved] = {}
@@ -82,12 +88,19 @@ class Session:
             warn=self.problems.append,
         )
         self._deadline: float | None = None
+        self._live: Live | None = None
+        self._live_watch: LiveWatch | None = None
 
-    def start(self, on_partial: Callable[[Run], None] | None = None) -> None:
+    def start(
+        self, on_partial: Callable[[Run], None] | None = None, live: Live | None = None
+    ) -> None:
         """The script's first line comes next.
 
-        `on_partial` gets what was seen so far now and then, in another thread.
+        `on_partial` gets what was seen so far now and then, `live` what is to be shown every
+        second, both in another thread. `live` is closed when the observation ends.
         """
+        if live is not None:
+            self._show_on(live)
         if on_partial is not None:
             self._sampler.add_tick(_PARTIAL_S, lambda: self._partial(on_partial))
         os.register_at_fork(after_in_child=self._forget)
@@ -111,6 +124,7 @@ class Session:
             stage_of,
             self.state.loop.loops(),
             seconds_by_stage(self.recorder, stage_of),
+            self.state.searches,
         )
         loader, workers = self._loader()
         return self._assembled(ending, seen.split, (*seen.hotspots, *workers), loader)
@@ -127,7 +141,7 @@ class Session:
         from perfdoctor.collect.script.assembly import Observed, assemble, stages_of
         from perfdoctor.record import Source
 
-        used = self._settings or self._settings_now()
+        used = (self._settings or self._settings_now()) | self._ddp.settings()
         if self._environment is None:
             from perfdoctor.collect.environment import describe_environment
 
@@ -144,6 +158,7 @@ class Session:
                 split=split,
                 hotspots=hotspots,
                 loader=loader,
+                step_cpu_s=self._step_cpu_s(loader, used),
                 memory=self._machine.memory(),
                 utilisation=self._machine.utilisation(),
                 started_at=self.started_at,
@@ -172,6 +187,21 @@ class Session:
         if self.recorder.steps.steps and not self._ended:
             on_partial(self._assembled(Ending("running"), {}, (), None))
 
+    def _show_on(self, live: Live) -> None:
+        def stage_of() -> list[str]:
+            from perfdoctor.collect.script.assembly import stages_of
+
+            return stages_of(self.observer)
+
+        watch = LiveWatch(
+            Path(self.path).name,
+            self.recorder,
+            stage_of=stage_of,
+            machine=self._machine.latest,
+        )
+        self._live, self._live_watch = live, watch
+        self._sampler.add_tick(LIVE_PERIOD_S, lambda: live.show(watch.view()))
+
     # -- while it runs -----------------------------------------------------------------------
 
     def _torch_is_there(self) -> None:
@@ -186,8 +216,12 @@ class Session:
 
     def _on_step(self, count: int) -> None:
         self.state.noting = count < _NOTED_FIRST or count % _NOTED_EVERY == 0
+        if self._live_watch is not None:
+            self._live_watch.stepped()
+        self._ddp.step(count, self.observer.modules.trained)
         if count in _SETTLED_STEPS:
             self._settings = self._settings_now()
+            self._cpu_from = (count, time.process_time())
             self._use_the_device_s_clock()
         if count == 1 and self.limits.max_seconds is not None:
             self._deadline = time.monotonic() + self.limits.max_seconds
@@ -201,8 +235,11 @@ class Session:
         if self._ended:
             return
         self._ended = True
+        self._cpu_to = time.process_time()
         self.patches.remove()
         self._sampler.stop()
+        if self._live is not None:
+            self._live.close()
         if self._watch is not None:
             self._loaders = self._watch.collect()
             self._watch.close()
@@ -234,6 +271,19 @@ class Session:
 
             self._device = torch.device(device)
             self.recorder.use_device(clock_for(self._device))
+
+    def _step_cpu_s(self, loader: LoaderRecord | None, used: Mapping[str, Any]) -> float | None:
+        """Processor seconds of this process per step, loading in this process taken out."""
+        if self._cpu_from is None or self._cpu_to is None:
+            return None
+        first, before_s = self._cpu_from
+        steps = self.recorder.steps.steps - first
+        if steps <= 0:
+            return None
+        each_s = (self._cpu_to - before_s) / steps
+        if loader is not None and not used.get("num_workers"):
+            each_s -= float(loader.cpu_s.mean())
+        return max(0.0, each_s)
 
     def _share_a_module(self, few: set[int], many: set[int]) -> bool:
         return any(holds(module, few, many) for module in self.observer.modules.trained())

@@ -67,6 +67,7 @@ def _model(observer: Observer) -> dict[str, Any]:
         "precision": observer.autocast or short.get(weights, weights),
         "compile": "default" if _compiled(trained) else "off",
         "channels_last": _channels_last(parameters),
+        "fsdp": any("FSDP" in name or "FullySharded" in name for name in names) or None,
         "data_parallel": "DataParallel" in names or None,
         "ddp": "DistributedDataParallel" in names or None,
         "gradient_checkpointing": any(

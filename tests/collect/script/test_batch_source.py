@@ -7,6 +7,7 @@ import weakref
 import pytest
 from made import at, found_loops, line_with, script
 
+from perfdoctor.collect.script import loop_finder
 from perfdoctor.collect.script.batch_source import BatchSource, LoopFinder
 from perfdoctor.collect.script.source import calls_at
 
@@ -67,6 +68,16 @@ def test_a_function_called_each_step_is_not_taken_for_the_loop():
     (loop,) = found_loops(HELPER, file)
     assert loop.code.co_name == "main"
     assert loop.forward_line == line_with(file, "    step(x)")
+    assert [spot.code.co_name for spot in loop.inner] == ["step"]
+
+
+def test_a_function_called_each_step_is_not_the_loop_even_at_the_same_address(monkeypatch):
+    path_of = loop_finder._path
+    monkeypatch.setattr(
+        loop_finder, "_path", lambda f: tuple((7, code, at) for _, code, at in path_of(f))
+    )
+    (loop,) = found_loops(HELPER, "/made/same_address.py")
+    assert loop.code.co_name == "main"
     assert [spot.code.co_name for spot in loop.inner] == ["step"]
 
 

@@ -146,12 +146,15 @@ def test_other_work_is_done_when_due_and_dropped_when_it_fails():
     )
     sampler.run_due()
     assert done == ["dear", "broken"]
+    clock.now_s += 1
+    sampler.run_due()
+    assert done == ["dear", "broken", "dear"], "what is dear once may be an import"
     clock.now_s += 5
     sampler.run_due()
-    assert done == ["dear", "broken"], "15 ms every 5 s is more than 0.15 % for two"
-    clock.now_s += 15.1
+    assert done == ["dear", "broken", "dear"], "15 ms every 5 s is more than 0.15 %"
+    clock.now_s += 5.1
     sampler.run_due()
-    assert done == ["dear", "broken", "dear"]
+    assert done == ["dear", "broken", "dear", "dear"]
     assert len(said) == 1
     assert "disk full" in said[0]
     assert "\n" not in said[0]

@@ -1,0 +1,185 @@
+"""What observing adds to a training step: perfdoctor, torch.profiler, Lightning's SimpleProfiler.
+
+    python benchmarks/overhead.py [--pairs 40]
+
+One process, one thread, a plain loop. Blocks with and without the tool take turns (off, on, on,
+off, ...), so that a busy moment of the machine hits both. Each figure is the median over pairs of
+the difference per step, with its 95 % interval; the first steps of a block, in which tools set
+themselves up, do not count. "nothing" is the loop against itself: the noise.
+
+torch.profiler records every step, as it does by default. Lightning's SimpleProfiler is put around
+the same actions as its Trainer puts it; it is left out where Lightning is not installed, and
+TraceML (`pip install traceml-ai`) likewise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from perfdoctor.collect.script.session import Limits, Session
+from perfdoctor.ending import Ending
+from perfdoctor.stats import quantile_interval
+
+#: Steps of a block that are timed, after so many that are not.
+STEPS, SETTLING = 150, 40
+BATCH = 64
+
+Around = Callable[[str], AbstractContextManager[Any]]
+Tool = Callable[["Loop"], AbstractContextManager[Around]]
+
+
+class Loop:
+    """A training loop whose step takes about `layers` × a fraction of a millisecond."""
+
+    def __init__(self, width: int, layers: int) -> None:
+        parts = [nn.Linear(width, width) if i % 2 == 0 else nn.ReLU() for i in range(layers)]
+        self.model = nn.Sequential(*parts, nn.Linear(width, 8))
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-3)
+        self.loss = nn.CrossEntropyLoss()
+        count = BATCH * (STEPS + SETTLING)
+        data = TensorDataset(torch.randn(count, width), torch.randint(0, 8, (count,)))
+        self.loader = DataLoader(data, batch_size=BATCH)
+
+    def block(self, tool: Tool) -> float:
+        """Seconds per step."""
+        with tool(self) as around:
+            batches = iter(self.loader)
+            for _ in range(SETTLING):
+                self._step(batches, around)
+            start = time.perf_counter()
+            for _ in range(STEPS):
+                self._step(batches, around)
+            return (time.perf_counter() - start) / STEPS
+
+    def _step(self, batches: Iterator[Any], around: Around) -> None:
+        with around("[_TrainingEpochLoop].train_dataloader_next"):
+            x, y = next(batches)
+        with around("run_training_batch"):
+            self.optimizer.zero_grad()
+            with around("[Strategy]SingleDeviceStrategy.training_step"):
+                loss = self.loss(self.model(x), y)
+            with around("[Strategy]SingleDeviceStrategy.backward"):
+                loss.backward()
+            with around("[LightningModule]Net.optimizer_step"):
+                self.optimizer.step()
+        with around("step"):
+            pass
+
+
+def _plain(name: str) -> AbstractContextManager[None]:
+    return _NOTHING
+
+
+_NOTHING: AbstractContextManager[None] = nullcontext()
+
+
+@contextmanager
+def nothing(loop: Loop) -> Iterator[Around]:
+    yield _plain
+
+
+@contextmanager
+def perfdoctor(loop: Loop) -> Iterator[Around]:
+    session = Session("overhead", Limits())
+    session.start()
+    try:
+        yield _plain
+    finally:
+        session.finish(Ending("finished"))
+
+
+@contextmanager
+def torch_profiler(loop: Loop) -> Iterator[Around]:
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+
+        @contextmanager
+        def stepped(name: str) -> Iterator[None]:
+            yield
+            if name == "step":
+                profiler.step()
+
+        yield stepped
+
+
+@contextmanager
+def simple_profiler(loop: Loop) -> Iterator[Around]:
+    from lightning.pytorch.profilers import SimpleProfiler
+
+    yield SimpleProfiler().profile
+
+
+@contextmanager
+def traceml(loop: Loop) -> Iterator[Around]:
+    from traceml_ai import trace_step
+
+    @contextmanager
+    def traced(name: str) -> Iterator[None]:
+        if name != "run_training_batch":
+            yield
+            return
+        with trace_step(loop.model):
+            yield
+
+    yield traced
+
+
+TOOLS: dict[str, Tool] = {
+    "nothing": nothing,
+    "perfdoctor run": perfdoctor,
+    "Lightning SimpleProfiler": simple_profiler,
+    "torch.profiler": torch_profiler,
+    "TraceML": traceml,
+}
+
+
+def added_us(loop: Loop, tool: Tool, pairs: int) -> tuple[float, float, float, float]:
+    """(step without in µs, median added, low, high), of interleaved pairs."""
+    without, added = [], []
+    for pair in range(pairs):
+        order = (nothing, tool) if pair % 2 == 0 else (tool, nothing)
+        first, second = (loop.block(each) for each in order)
+        off, on = (first, second) if pair % 2 == 0 else (second, first)
+        without.append(off * 1e6)
+        added.append((on - off) * 1e6)
+    values = np.array(added)
+    low, high = quantile_interval(values, 0.5) or (values.min(), values.max())
+    return float(np.median(without)), float(np.median(values)), low, high
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--pairs", type=int, default=40)
+    pairs = parser.parse_args().pairs
+    torch.set_num_threads(1)
+    print("| step without | tool | added per step | 95 % interval | of the step |")
+    print("|---|---|---|---|---|")
+    for width, layers in ((32, 3), (256, 17)):
+        loop = Loop(width, layers)
+        loop.block(nothing)
+        for name, tool in TOOLS.items():
+            try:
+                step, added, low, high = added_us(loop, tool, pairs)
+            except ImportError:
+                print(f"{name}: not installed", file=sys.stderr)
+                continue
+            share = 100 * added / step
+            print(
+                f"| {step / 1e3:.2f} ms | {name} | {added:.1f} µs | {low:.1f} … {high:.1f} µs "
+                f"| {share:.2f} % |",
+                flush=True,
+            )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
