@@ -368,16 +368,22 @@ def _stage_medians(part: RankPart) -> dict[str, float]:
 
 
 def _all_to_one(parts: Sequence[RankPart], chosen: RankPart) -> float:
-    """Samples of all ranks ÷ those of the chosen one, in the same time."""
-    rates = {p.rank: _rate(p) for p in parts}
-    own = rates[chosen.rank]
-    known = [rate for rate in rates.values() if rate is not None]
-    return sum(known) / own if own else 1.0
+    """Samples of all ranks ÷ those of the chosen one, in the same time.
+
+    Ranks that wait for each other make the same steps in it: what each does in one counts, since
+    the time of its steps depends on whether it waits in them or works beside them.
+    """
+    together = all(_trains_together(part) for part in parts)
+    own, *others = (_rate(p, each_step=together) for p in (chosen, *parts))
+    return sum(rate for rate in others if rate is not None) / own if own else 1.0
 
 
-def _rate(part: RankPart) -> float | None:
+def _rate(part: RankPart, each_step: bool) -> float | None:
     told = part.report.throughput if part.report else None
-    return None if told is None else told.samples_per_s or told.tokens_per_s
+    rate = None if told is None else told.samples_per_s or told.tokens_per_s
+    if told is None or rate is None or not each_step:
+        return rate
+    return rate / told.steps_per_s if told.steps_per_s else None
 
 
 def _together(

@@ -218,6 +218,9 @@ def test_a_rank_that_validates_alone_is_named() -> None:
     assert report.rank_skew.between_s == pytest.approx(0.1, rel=0.05)
     assert report.rank_skew.slowest_in < 0.6
     assert report.stages == parts[0].report.stages  # type: ignore[union-attr]
+    assert report.throughput is not None and report.steps is not None
+    rate = 4 * 32 / report.steps.time.mean_s  # of the steps, as in a report of one process
+    assert report.throughput.samples_per_s == pytest.approx(rate, rel=0.01)
 
 
 def test_ranks_that_train_each_for_itself_are_not_compared() -> None:
@@ -225,6 +228,9 @@ def test_ranks_that_train_each_for_itself_are_not_compared() -> None:
     assert report.rank_skew is None
     assert [row.wait_s for row in report.rank_table] == [None, None]
     assert all(row.step_p50_s for row in report.rank_table)
+    rates = [row.samples_per_s for row in report.rank_table]
+    assert report.throughput is not None
+    assert report.throughput.samples_per_s == pytest.approx(sum(rates))  # type: ignore[arg-type]
 
 
 def test_steps_thinned_differently_are_laid_side_by_side() -> None:

@@ -18,6 +18,7 @@ from perfdoctor.render.log_console import log_parts, unread
 from perfdoctor.render.log_tables import runs_table
 from perfdoctor.render.log_words import from_log
 from perfdoctor.render.ranks import rank_table
+from perfdoctor.render.run_console import observed, run_parts
 from perfdoctor.render.tables import comparison_table, stage_table
 from perfdoctor.render.text import clean, counted, number
 from perfdoctor.report import Comparison, Report
@@ -38,7 +39,12 @@ def print_report(report: Report, console: Console, files: Sequence[Path] = ()) -
 
 
 def _parts(report: Report, width: int, files: Sequence[Path]) -> Iterator[RenderableType]:
-    yield from log_parts(report, width) if from_log(report) else _measured(report, width)
+    if from_log(report):
+        yield from log_parts(report, width)
+    elif observed(report):
+        yield from run_parts(report, width)
+    else:
+        yield from _measured(report, width)
     if report.rank_table:
         yield heading("Ranks")
         yield rank_table(report, width)

@@ -14,8 +14,13 @@ from perfdoctor.report import Report
 _STYLES = {"bold": "1", "dim": "2", "red": "1;31", "cyan": "36", "green": "32", "yellow": "33"}
 _SPARKS = "▁▂▃▄▅▆▇█"
 #: Columns: names are as wide as they need up to these, shares ("99.9 %") always.
-_NAME_CELLS, _SHARE_CELLS = 22, 8
+_NAME_CELLS, _SHARE_CELLS, _NARROW_SHARE_CELLS = 22, 11, 8
+_WIDE = 60
 _LONGEST_BAR, _SHORTEST_BAR = 48, 6
+#: So many stages, the last of which may be "4 more", come before the other lines.
+_FEWEST_STAGES = 3
+#: The rank of the line that is shown only where there is room to spare.
+_LEAST = 5
 #: A verdict older than this says how old it is.
 _OLD_S = 45.0
 _NOT_STAGES = ("other", "start_up")
@@ -28,17 +33,43 @@ def live_lines(view: LiveView, width: int, height: int, colour: bool) -> list[st
 
     With `colour` they hold escape sequences for colours, and nothing else of that kind.
     """
-    closing = [list(_verdict(view)), list(_speed(view)), list(_machine(view))]
-    if view.advice is not None:
-        closing.insert(1, [("→ ", "bold"), (clean(view.advice), "")])
     room = max(0, height - 1)
-    stages = _stage_lines(view, width, max(0, room - len(closing)))
-    told = closing[: max(0, room - len(stages))]
-    # read from the top: stages, numbers, verdict; but numbers are left out first
-    ordered = [line for line in closing[-2:] if line in told]
-    ordered += [line for line in closing[:-2] if line in told]
-    lines = [_title(view, width, bool(stages)), *stages, *ordered][:height]
+    below = _below(view, width, broken=True)
+    kept = min(len(below.keys() - {_LEAST}), max(1, room - _FEWEST_STAGES))
+    stages = _stage_lines(view, width, room - kept)
+    kept = room - len(stages)
+    important = sorted(below)[:kept]
+    if _LEAST not in important:
+        below = _below(view, width, broken=False)
+    shown = [line for rank, line in below.items() if rank in important]
+    lines = [_title(view, width, bool(stages)), *stages, *shown][:height]
     return [_painted(_cut(line, width), colour) for line in lines]
+
+
+def _below(view: LiveView, width: int, *, broken: bool) -> dict[int, list[Part]]:
+    """What follows the stages, in this order; where there is no room, the highest number goes.
+
+    `broken`: a long verdict takes two lines.
+    """
+    verdict = list(_verdict(view))
+    first, second = _wrapped(verdict, width) if broken else (verdict, [])
+    lines = {2: _speed(view, width), 4: list(_machine(view)), 1: first}
+    if second:
+        lines[_LEAST] = second
+    if view.advice is not None:
+        lines[3] = [(" → ", "bold"), (clean(view.advice), "")]
+    return lines
+
+
+def _wrapped(line: list[Part], width: int) -> tuple[list[Part], list[Part]]:
+    """A line whose last part is broken at a space, if it is too long."""
+    *parts, (text, style) = line
+    room = width - sum(cell_len(part) for part, _ in parts)
+    if cell_len(text) <= room or room < _SHORTEST_BAR:
+        return line, []
+    fitting = set_cell_size(text, room).rstrip()
+    head = fitting.rpartition(" ")[0] or fitting
+    return [*parts, (head, style)], [(f" {text[len(head) :].lstrip()}", style)]
 
 
 def conclusion(report: Report) -> tuple[str | None, str | None]:
@@ -56,7 +87,9 @@ def conclusion(report: Report) -> tuple[str | None, str | None]:
 def _title(view: LiveView, width: int, columns: bool) -> list[Part]:
     """A rule with the run's name, and over the shares what they are of."""
     facts = f" {counted(view.steps, 'step')} · {seconds(view.elapsed_s)} "
-    heads = f"{_recent(view)}".rjust(_SHARE_CELLS) + "run".rjust(_SHARE_CELLS) if columns else ""
+    cells = _share_cells(width)
+    names = (f"last{_recent(view)}", "whole run") if cells == _SHARE_CELLS else ("recent", "run")
+    heads = "".join(name.rjust(cells) for name in names) if columns else ""
     room = width - cell_len(facts) - cell_len(heads) - 6
     name = f" {_shortened(clean(view.name), max(room, 8))} "
     rule = "─" * max(1, width - 2 - cell_len(name) - cell_len(facts) - cell_len(heads) - 1)
@@ -77,11 +110,11 @@ def _stage_lines(view: LiveView, width: int, room: int) -> list[list[Part]]:
     left_out: Sequence[LiveStage] = ()
     if len(stages) > room:
         ranked = sorted(stages, key=lambda s: -max(s.recent, s.whole))
-        kept, left_out = ranked[: room - 1], ranked[room - 1 :]
+        kept, left_out = (ranked[: room - 1], ranked[room - 1 :]) if room > 1 else (ranked[:1], ())
         stages = tuple(s for s in stages if s in kept)
     names = [clean(stage.name) for stage in stages]
     name_cells = min(max([*map(cell_len, names), 12]), _NAME_CELLS, max(8, width // 4))
-    bar_cells = min(_LONGEST_BAR, width - name_cells - 2 * _SHARE_CELLS - 3)
+    bar_cells = min(_LONGEST_BAR, width - name_cells - 2 * _share_cells(width) - 3)
     lines = [_stage(view, stage, width, name_cells, bar_cells) for stage in stages]
     if left_out:
         name = f"{len(left_out)} more"
@@ -95,12 +128,17 @@ def _stage(view: LiveView, stage: LiveStage, width: int, name: int, bar: int) ->
     leads = stage.name == _leading(view)
     shown = _shortened(clean(stage.name), name)
     label = shown + " " * (name - cell_len(shown))
-    shares = share(stage.recent).rjust(_SHARE_CELLS) + share(stage.whole).rjust(_SHARE_CELLS)
+    cells = _share_cells(width)
+    shares = share(stage.recent).rjust(cells) + share(stage.whole).rjust(cells)
     style = "red" if leads else "dim" if stage.name in _NOT_STAGES else "cyan"
     drawn = [("", ""), ("", "")] if bar < _SHORTEST_BAR else _bar(stage, bar, style)
     used = 1 + name + 1 + sum(cell_len(text) for text, _ in drawn)
     gap = " " * max(1, width - used - cell_len(shares))
     return [(f" {label} ", "red" if leads else ""), *drawn, (gap, ""), (shares, "")]
+
+
+def _share_cells(width: int) -> int:
+    return _SHARE_CELLS if width >= _WIDE else _NARROW_SHARE_CELLS
 
 
 def _bar(stage: LiveStage, cells: int, style: str) -> list[Part]:
@@ -121,7 +159,7 @@ def _verdict(view: LiveView) -> Iterator[Part]:
         word, gap, rest = clean(view.verdict).partition("  ")
         yield f" {word}{gap}", "green" if word == "HEALTHY" else "red"
         old = view.verdict_age_s >= _OLD_S
-        yield (f"({seconds(round(view.verdict_age_s))} ago) " if old else ""), "dim"
+        yield (f"({view.verdict_age_s / 60:.0f} min ago) " if old else ""), "dim"
         yield rest, ""
         return
     leading = next((s for s in view.stages if s.name == _leading(view)), None)
@@ -132,14 +170,14 @@ def _verdict(view: LiveView) -> Iterator[Part]:
     yield f"{clean(leading.name)}; no verdict yet", "yellow"
 
 
-def _speed(view: LiveView) -> Iterator[Part]:
-    yield " step ", "dim"
-    yield _pair(_or_absent(view.recent_step_s, seconds), seconds(view.whole_step_s)), ""
+def _speed(view: LiveView, width: int) -> list[Part]:
+    step = _pair(_or_absent(view.recent_step_s, seconds), seconds(view.whole_step_s))
+    line: list[Part] = [(" step ", "dim"), (step, "")]
     if view.whole_rate is not None:
-        yield " · ", "dim"
-        yield _pair(_or_absent(view.recent_rate, count_per_s), count_per_s(view.whole_rate)), ""
-    if len(view.rates) > 1:
-        yield f"  {_spark(view.rates)}", "cyan"
+        rate = _pair(_or_absent(view.recent_rate, count_per_s), count_per_s(view.whole_rate))
+        line += [(" · ", "dim"), (rate, "")]
+    room = width - sum(cell_len(text) for text, _ in line) - 2
+    return [*line, (f"  {_spark(view.rates, room)}", "cyan")]
 
 
 def _pair(recent: str, whole: str) -> str:
@@ -153,14 +191,16 @@ def _or_absent(value: float | None, words: Callable[[float], str]) -> str:
     return ABSENT if value is None else words(value)
 
 
-def _spark(rates: Sequence[float]) -> str:
-    """The course from zero up; a stretch without samples is a gap."""
-    top = max(rates)
-    if top <= 0:
+def _spark(rates: Sequence[float], room: int) -> str:
+    """The course from zero up; a stretch without samples is a gap. Where it is too long, means."""
+    if len(rates) < 2 or room < _SHORTEST_BAR:
         return ""
-    steps = len(_SPARKS)
+    size = -(-len(rates) // room)
+    groups = [rates[i : i + size] for i in range(0, len(rates), size)]
+    means = [sum(group) / len(group) for group in groups]
+    top, steps = max(means), len(_SPARKS)
     return "".join(
-        _SPARKS[min(steps - 1, int(rate / top * steps))] if rate > 0 else " " for rate in rates
+        _SPARKS[min(steps - 1, int(mean / top * steps))] if mean > 0 else " " for mean in means
     )
 
 

@@ -65,6 +65,8 @@ def _wall_numbers(part: WallPart) -> Row:
 def _wall_notes(report: Report) -> Iterator[str]:
     if report.wall is not None and any(p.name == _LEFT_OVER for p in report.wall.parts):
         yield f"{_LEFT_OVER}: time of which the log says nothing"
+    if not log_words.from_log(report):
+        return
     if untimed := log_words.untimed_parts(report):
         yield f"not timed by this log: {', '.join(untimed)}"
 

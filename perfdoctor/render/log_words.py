@@ -38,6 +38,7 @@ _PARTS = {
     "h2d_copy": "copies to the device",
     "arch_step": "architecture step",
     "checkpoint": "checkpoints",
+    "shut_down": "after the last step",
 }
 #: Parts of a training that are worth knowing of; a log that times none of one is told to.
 _WORTH_KNOWING = ("data_loading", "validation", "checkpoint")
@@ -48,6 +49,11 @@ _FULL_PATH_LENGTH = 240
 def from_log(report: Report) -> bool:
     """Whether the report is of a log or trace, not of something measured here."""
     return report.source.kind in LOG_KINDS
+
+
+def benchmarked(report: Report) -> bool:
+    """Whether perfdoctor ran the training itself, and each stage alone."""
+    return report.source.kind == "bench"
 
 
 def timed(report: Report) -> bool:

@@ -59,8 +59,8 @@ def stage_table(report: Report, width: int) -> RenderableType:
 
 
 def _columns_of(report: Report) -> int:
-    """Columns of numbers: a log never has stages by themselves, and rarely hidden work."""
-    if not log_words.from_log(report):
+    """Columns of numbers: only a benchmark has stages by themselves, others rarely hidden work."""
+    if log_words.benchmarked(report):
         return len(_STAGE_NUMBERS)
     hidden = any(stage.hidden_s is not None for stage in report.stages.values())
     return _STAGE_NUMBERS.index("alone" if hidden else "hidden")
@@ -95,7 +95,7 @@ def _total(report: Report) -> Row:
 def _step_notes(report: Report) -> Iterator[str]:
     if log_words.from_log(report):
         yield from _log_notes(report)
-    else:
+    elif log_words.benchmarked(report):
         yield "hidden: work done behind other work, not part of the step; alone: measured by itself"
         if any(s.hidden_s is None or n not in report.alone for n, s in report.stages.items()):
             yield f"{ABSENT} not measured"
@@ -105,7 +105,9 @@ def _step_notes(report: Report) -> Iterator[str]:
     if steps is not None and steps.warmup_discarded:
         yield f"{counted(steps.warmup_discarded, 'step')} discarded as warm-up"
     for name, stage in report.stages.items():
-        if 0 < stage.calls_per_step < _EVERY_STEP:
+        if stage.between:
+            yield f"{clean(name)} runs between the steps and is no part of their time"
+        elif 0 < stage.calls_per_step < _EVERY_STEP:
             yield f"{clean(name)} ran in {share(stage.calls_per_step)} of the steps"
     start = report.epochs.start if report.epochs is not None else None
     if start is not None:

@@ -43,7 +43,17 @@ SETTINGS = {
     "arch_order": "architecture order",
 }
 #: Settings that are for programs: what they say stands elsewhere, or nobody chose it.
-_UNSAID = {"device", "loader_kind", "seed", "ddp_log"}
+_UNSAID = {
+    "device",
+    "loader_kind",
+    "seed",
+    "ddp_log",
+    "tensors",
+    "optimizer_home",
+    "start_method",
+    "dataset",
+    "drop_last",
+}
 _KNOWN_SETTINGS = {*SETTINGS, "precision", "compile", "dataset_size", "threads", *_UNSAID}
 #: Of a log's other settings, so many are shown.
 _OTHER_SETTINGS = 6

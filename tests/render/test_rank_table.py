@@ -42,7 +42,7 @@ def ranks(*rows: RankRow, skew: RankSkew | None = SKEW) -> Report:
 
 def test_each_rank_has_a_row_and_the_slowest_its_stage() -> None:
     text = printed(ranks(row(0), row(1)))
-    assert "   0  50.0 ms  30.0 ms   80.0 ms    200        400  1 GiB   finished" in text
+    assert "   0  50.0 ms  30.0 ms   80.0 ms    200        400  1.00 GiB  finished" in text
     assert "rank 1 needs 60 % more, 30.0 ms more in data_loading" in one_line(text)
     assert "1.60× the throughput" in one_line(text)
 

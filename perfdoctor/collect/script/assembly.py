@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from perfdoctor.collect.script import recorder as r
+from perfdoctor.collect.script.loaders_seen import label_roles
 from perfdoctor.collect.script.observer import Observer
 from perfdoctor.collect.script.recorder import Recorder, Rows
 from perfdoctor.ending import Ending
 from perfdoctor.record import (
     Bools,
     Environment,
+    EpochSeries,
     Floats,
     Hotspot,
     LoaderRecord,
@@ -85,6 +87,7 @@ def assemble(recorder: Recorder, stage_of: Sequence[str], seen: Observed) -> Run
         mean_step_s=_mean_steps(means, rows.stride),
         sampled=rows.stride > 1,
         track=_track(recorder, rows),
+        epochs=_epochs(recorder, rows, stage_of, epochs),
         spans=tuple(_spans(recorder, stage_of, seen.split)),
         wall_s=sum(recorder.totals[: r.MOST_LABELS]) * _NS,
         started_at=seen.started_at,
@@ -97,8 +100,8 @@ def stages_of(observer: Observer) -> list[str]:
     """The stage of each label."""
     names = list(observer.recorder.names)
     names[r.AFTER_FORWARD] = OTHER
-    for facts in observer.loaders.values():
-        names[facts.label] = VALIDATION if facts.role == "validation" else DATA_LOADING
+    for label, role in label_roles(observer.loaders.values()).items():
+        names[label] = VALIDATION if role == "validation" else DATA_LOADING
     return [DATA_LOADING if name.startswith("loader ") else name for name in names]
 
 
@@ -146,6 +149,28 @@ def _mean_steps(means: Mapping[str, Floats] | None, stride: int) -> Floats | Non
 def _steps_per_epoch(epochs: Bools, stride: int) -> int | None:
     starts = np.flatnonzero(epochs)
     return int(np.median(np.diff(starts))) * stride if starts.size > 1 else None
+
+
+def _epochs(
+    recorder: Recorder, rows: Rows, stage_of: Sequence[str], starts: Bools
+) -> EpochSeries | None:
+    """Epochs by the time they took; None where there is one only, or rows were thinned.
+
+    What runs between the steps, before an epoch's first one, belongs to the epoch before.
+    """
+    first = np.flatnonzero(starts)
+    if first.size < 2 or rows.stride > 1:
+        return None
+    of_label = rows.sums[:, : r.MOST_LABELS] * _NS
+    between = of_label[:, [i for i, stage in enumerate(stage_of) if stage in BETWEEN]].sum(axis=1)
+    labels = [i for i, stage in enumerate(stage_of) if stage != START_UP]
+    spent = np.add.reduceat(of_label[:, labels].sum(axis=1), first)
+    counted_s = float(of_label.sum())
+    rest_s = sum(recorder.totals[: r.MOST_LABELS]) * _NS - counted_s - recorder.after_s
+    following = np.append(between[first[1:]], max(0.0, rest_s))
+    return EpochSeries(
+        number=np.arange(1.0, first.size + 1), time_s=spent - between[first] + following
+    )
 
 
 def _track(recorder: Recorder, rows: Rows) -> Track:

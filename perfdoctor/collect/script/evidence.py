@@ -10,8 +10,8 @@ import numpy as np
 from perfdoctor.collect.script import recorder as r
 from perfdoctor.collect.script.assembly import START_UP
 from perfdoctor.collect.script.attribution import Attribution, Line
+from perfdoctor.collect.script.loaders_seen import LoaderFacts
 from perfdoctor.collect.script.loop_finder import LoopFacts
-from perfdoctor.collect.script.observer import LoaderFacts
 from perfdoctor.collect.script.stacks import Sampled
 from perfdoctor.collect.script.worker_totals import LoaderObserved
 from perfdoctor.record import Floats, Hotspot, LoaderRecord

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from perfdoctor.collect.script import recorder as r
+from perfdoctor.collect.script.loaders_seen import LoaderFacts, LoadersSeen
 from perfdoctor.collect.script.optimizers import ARCHITECTURE, MAIN, Optimizers
 from perfdoctor.collect.script.recorder import Moment, Recorder
 
@@ -22,33 +22,6 @@ _INSIDE = frozenset({r.FORWARD, r.LOSS, r.BACKWARD, r.CHECKPOINT, r.H2D_COPY, r.
 _COMPUTING = (r.FORWARD, r.AFTER_FORWARD, r.LOSS, r.BACKWARD, r.OPTIMIZER)
 #: Epochs whose first wait is remembered.
 _MOST_FIRST = 4096
-
-
-@dataclass
-class LoaderFacts:
-    """One DataLoader as it was used; `training` and `validation` count its batches.
-
-    `first_batch_ns` is the time from `iter(loader)` to the first batch, of each epoch.
-    """
-
-    number: int
-    label: int
-    loader: weakref.ref[Any]
-    iterators: int = 0
-    batches: int = 0
-    training: int = 0
-    validation: int = 0
-    fresh: bool = False
-    began_ns: int | None = None
-    iterator: weakref.ref[Any] | None = None
-    first_batch_ns: list[int] = field(default_factory=list)
-
-    @property
-    def role(self) -> str:
-        """train, validation or unknown."""
-        if self.training == self.validation == 0:
-            return "unknown"
-        return "train" if self.training >= self.validation else "validation"
 
 
 class Modules:
@@ -102,7 +75,7 @@ class Observer:
         self.recorder = recorder
         self.optimizers = optimizers
         self.modules = Modules(optimizers)
-        self.loaders: dict[int, LoaderFacts] = {}
+        self.loaders = LoadersSeen(recorder)
         self._on_step = on_step
         self.autocast: str | None = None
         self._last: LoaderFacts | None = None
@@ -120,7 +93,7 @@ class Observer:
     def iterator_begins(self, loader: Any) -> LoaderFacts:
         """`iter(loader)` was called."""
         self._resolve(r.OTHER)
-        facts = self._facts(loader)
+        facts = self.loaders.of(loader)
         self._enter_phase_of(facts)
         self.recorder.enter(facts.label)
         facts.began_ns = self.recorder.clock()
@@ -160,26 +133,8 @@ class Observer:
 
     def worker_pids(self) -> list[int]:
         """The processes that load for the training now."""
-        used = [f.iterator() for f in list(self.loaders.values()) if f.iterator is not None]
+        used = [f.iterator() for f in self.loaders.values() if f.iterator is not None]
         return [w.pid for it in used for w in getattr(it, "_workers", ()) if w.pid]
-
-    def _facts(self, loader: Any) -> LoaderFacts:
-        known = self.loaders.get(id(loader))
-        if known is None or known.loader() is not loader:
-            number = len(self.loaders)
-            while any(k.number == number for k in self.loaders.values()):
-                number += 1
-            label = self.recorder.label(f"loader {number}")
-            known = LoaderFacts(number, label, weakref.ref(loader))
-            self._retire(id(loader))
-            self.loaders[id(loader)] = known
-        return known
-
-    def _retire(self, key: int) -> None:
-        """A loader that is gone keeps its facts under a key that no other loader can have."""
-        gone = self.loaders.pop(key, None)
-        if gone is not None:
-            self.loaders[-gone.number - 1] = gone
 
     def _enter_phase_of(self, facts: LoaderFacts) -> None:
         if facts.role == "validation":

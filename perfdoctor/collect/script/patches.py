@@ -22,6 +22,7 @@ from perfdoctor.collect.script import recorder as r
 from perfdoctor.collect.script.loop_finder import BACKWARD, FORWARD, OPTIMIZER, LoopFinder
 from perfdoctor.collect.script.observer import Observer
 from perfdoctor.collect.script.optimizers import ARCHITECTURE
+from perfdoctor.collect.script.settings_used import loader_settings
 
 _MISSING = object()
 _MOST_SEARCHES = 16
@@ -282,6 +283,8 @@ class Patches:
                     observer.recorder.unwind(depth)
                     _guarded(state, observer.iterator_ends, facts)
                 took_s = (clock() - began) * 1e-9
+                if facts.settings is None:  # it may be gone when they are wanted
+                    facts.settings = _guarded(state, loader_settings, self)
                 _guarded(state, note_iterator, iterator, facts.number, took_s)
                 with suppress(AttributeError, TypeError):
                     iterator._perfdoctor_facts = facts

@@ -6,7 +6,8 @@ import os
 import sys
 from typing import Any
 
-from perfdoctor.collect.script.observer import LoaderFacts, Observer
+from perfdoctor.collect.script.loaders_seen import LoaderFacts
+from perfdoctor.collect.script.observer import Observer
 from perfdoctor.collect.script.optimizers import ARCHITECTURE
 
 
@@ -113,8 +114,11 @@ def _optimizer(observer: Observer) -> dict[str, Any]:
 
 def _loader(facts: LoaderFacts) -> dict[str, Any]:
     loader = facts.loader()
-    if loader is None:
-        return {}
+    return facts.settings or {} if loader is None else loader_settings(loader)
+
+
+def loader_settings(loader: Any) -> dict[str, Any]:
+    """What a loader was made with."""
     workers = loader.num_workers
     return {
         "batch_size": loader.batch_size or getattr(loader.batch_sampler, "batch_size", None),
