@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +38,26 @@ class MyDataset(torch.utils.data.Dataset):
 
 class CachedDataset(MyDataset):
     pass
+"""
+SCRIPT = """
+import argparse
+
+import torch
+from my_project import MyDataset, MyModel
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--epochs", type=int, default=2)
+parser.add_argument("--config")
+arguments = parser.parse_args()
+model = MyModel()
+optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+for epoch in range(arguments.epochs):
+    for x, y in torch.utils.data.DataLoader(MyDataset(), batch_size=20):
+        loss = torch.nn.functional.cross_entropy(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+print("trained")
 """
 QUICK = ["--max-seconds", "0.4", "--iterations", "8", "--device", "cpu", "--no-plots"]
 
@@ -72,6 +94,9 @@ def project(tmp_path_factory):
     (folder / "my_project.py").write_text(PROJECT)
     module = next(block for block in blocks("python") if "my_module.py" in block)
     (folder / "my_module.py").write_text(module)
+    (folder / "package").mkdir()
+    for place in (folder / "train.py", folder / "package" / "train.py"):
+        place.write_text(SCRIPT)
     _images(folder / "photos")
     _logs(folder)
     for name in ("data_simulation_1", "data_simulation_2"):
@@ -96,11 +121,31 @@ def test_each_command_of_the_readme_runs(command, project, monkeypatch, tmp_path
     monkeypatch.setattr(limits, "_MATRIX_SIZES", {"cpu": (32,)})
     monkeypatch.chdir(project)
     arguments = shlex.split(command)[1:]
+    if arguments[0] == "run":  # the script takes the process over
+        observes(arguments[1:], tmp_path)
+        return
     if arguments[0] == "bench":
         arguments += [*QUICK, "--output-dir", str(tmp_path)]
     if arguments[0] == "analyze":
         arguments += ["--output-dir", str(tmp_path)]
     assert run(arguments) == 0, capsys.readouterr().err
+
+
+def observes(arguments, folder):
+    options = ["--output-dir", str(folder), "--no-plots"]
+    command = [sys.executable, "-m", "perfdoctor", "run", *options, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert (done.returncode, done.stdout) == (0, "trained\n"), done.stderr
+    assert list(folder.glob("performance_report_*.json")), done.stderr
+
+
+def test_the_monitored_loop_of_the_readme_works(monkeypatch, tmp_path):
+    code = next(block for block in blocks("python") if "TrainingMonitor(" in block)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(code, names)
+    assert names["monitor"].get_summary()["steps"] >= 10
+    assert list(tmp_path.glob("performance_report_*.json"))
 
 
 def test_there_are_commands_to_run():

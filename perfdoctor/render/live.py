@@ -171,7 +171,9 @@ def _verdict(view: LiveView) -> Iterator[Part]:
 
 
 def _speed(view: LiveView, width: int) -> list[Part]:
-    step = _pair(_or_absent(view.recent_step_s, seconds), seconds(view.whole_step_s))
+    step = ABSENT
+    if view.whole_step_s is not None:
+        step = _pair(_or_absent(view.recent_step_s, seconds), seconds(view.whole_step_s))
     line: list[Part] = [(" step ", "dim"), (step, "")]
     if view.whole_rate is not None:
         rate = _pair(_or_absent(view.recent_rate, count_per_s), count_per_s(view.whole_rate))
@@ -195,7 +197,9 @@ def _spark(rates: Sequence[float], room: int) -> str:
     """The course from zero up; a stretch without samples is a gap. Where it is too long, means."""
     if len(rates) < 2 or room < _SHORTEST_BAR:
         return ""
-    size = -(-len(rates) // room)
+    size = 1
+    while len(rates) > room * size:  # doubled, as the stretches of the run are
+        size *= 2
     groups = [rates[i : i + size] for i in range(0, len(rates), size)]
     means = [sum(group) / len(group) for group in groups]
     top, steps = max(means), len(_SPARKS)

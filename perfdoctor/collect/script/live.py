@@ -20,8 +20,8 @@ _START_UP = "start_up"
 _OUTSIDE = (_START_UP, "validation", "checkpoint", "unexplained")
 #: How often the view is asked for.
 PERIOD_S = 1.0
-#: "Recent" is so long, or as long as the last step.
-_RECENT_S = 10.0
+#: "Recent" is so long (rounded, ten: views are a second apart), or as long as the last step.
+_RECENT_S = 9.5
 #: Moments kept, at one a second: "recent" is never longer.
 _MOST_MOMENTS = 128
 #: Ends of steps kept, for the median of the recent ones; however slow steps are, so many count.

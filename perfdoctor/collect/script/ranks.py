@@ -191,13 +191,11 @@ class Meeting:
         Raises:
             OSError: the folder cannot be written.
         """
-        if not self._mark(self.place.rank).exists():
-            return None  # another one has merged already, and cleared away
         leaves = first and not self._trouble_before() and self._others_live()
         try:
             word = _LEFT if leaves else _HERE
             self._write(self._part(self.place.rank), word + b"\n" + part)
-        except FileNotFoundError:
+        except FileNotFoundError:  # another one has merged already, and cleared away
             return None
         may_merge = self._is_last() if leaves else self._is_to_merge(failed)
         self._merges = may_merge and self._lock()

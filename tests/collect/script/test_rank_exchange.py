@@ -211,6 +211,15 @@ def test_after_a_failure_those_that_are_told_to_end_merge_what_all_saw(tmp_path:
     assert set(found.parts) == {0, 1, 2}
 
 
+def test_who_fails_because_another_rank_died_waits_and_merges(tmp_path: Path) -> None:
+    _zero, one, two = begun(tmp_path, 0, 1, 2)
+    kill(one)
+    clock = Clock(lambda: fails(two))
+    found = at(tmp_path, 0, clock=clock).hand_in(b"part 0", failed=True, first=True)
+    assert found is not None
+    assert (set(found.parts), found.died) == ({0, 2}, (1,))
+
+
 def test_ranks_that_fail_one_after_the_other_are_merged_by_the_last(tmp_path: Path) -> None:
     zero, one = begun(tmp_path, 0, 1, world=2)
     assert fails(zero) is None
