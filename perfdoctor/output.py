@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,16 +40,20 @@ class Output:
         """Where the report is written."""
         return self.folder / f"performance_report_{self.began:%Y%m%d_%H%M%S}.json"
 
+    def anchored(self) -> Output:
+        """The same files, whatever folder the process changes to."""
+        json_file = self.json_file
+        if json_file not in (None, STDOUT):
+            json_file = str(Path(str(json_file)).absolute())
+        return replace(self, folder=self.folder.absolute(), json_file=json_file)
+
     def check(self) -> None:
         """Makes the folder, before time is spent on measuring.
 
         Raises:
             PerfdoctorError: it cannot be made or written.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise _unwritable(self.folder, error.strerror or str(error)) from None
+        self._make_folder()
         folders = [self.folder]
         if self.json_file not in (None, STDOUT):
             folders.append(Path(str(self.json_file)).absolute().parent)
@@ -71,20 +75,32 @@ class Output:
 
     def write_beside_script(self, report: Report) -> None:
         """As `write`, for a script that has stdout for itself: what people read is on stderr."""
-        files, _ = self._files(report)
-        if not self.quiet:
-            print_report(report, files, stderr=True)
+        files: list[Path] = []
+        try:
+            files, _ = self._files(report)
+        finally:  # on a full disk it is still worth reading
+            if not self.quiet:
+                print_report(report, files, stderr=True)
 
     def write_partial(self, report: Report) -> None:
         """The report so far, where the final one will replace it."""
         from perfdoctor import schema
 
+        if not self.folder.is_dir():  # the script has removed it, and may be about to make it
+            return
         schema.write_atomically(self.report_path, schema.to_json(report))
+
+    def _make_folder(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unwritable(self.folder, error.strerror or str(error)) from None
 
     def _files(self, report: Report) -> tuple[list[Path], bool]:
         """The files written, and whether all were."""
         from perfdoctor import schema
 
+        self._make_folder()  # the script may have removed it
         files, complete = write_files(report, self.report_path, plots=self.plots)
         if self.json_file not in (None, STDOUT):
             path = Path(str(self.json_file))

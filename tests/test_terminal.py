@@ -158,9 +158,9 @@ def test_nothing_is_drawn_while_the_terminal_is_too_small(terminal):
 
 def test_a_line_that_is_too_wide_does_not_wrap(terminal):
     lines = BottomLines(terminal.fd)
-    lines.draw(panel("x" * 50, "below"))
+    lines.draw(panel("above", "x" * 40 + "y"))
     screen = terminal.look()
-    assert screen[12:] == ["x" * 30, "below"]
+    assert screen[12:] == ["above", "x" * 29 + "y"]
     terminal.print("y" * 31)
     assert terminal.look()[:2] == ["y" * 30, "y"]
 

@@ -15,7 +15,7 @@ from perfdoctor.cli.output_options import checked_output, output_options
 
 @click.command(
     "run",
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    context_settings={"allow_interspersed_args": False},
     epilog="Options of perfdoctor go before the script, options of the script after it. The exit "
     "code is the script's own. With several processes: torchrun --nproc-per-node 2 -m perfdoctor "
     "run train.py",
@@ -51,13 +51,15 @@ def command(script: str, arguments: tuple[str, ...], **given: Any) -> None:
 def _check(given: Mapping[str, Any]) -> None:
     if given["stop_after"] and given["steps"] is None and given["max_seconds"] is None:
         raise click.UsageError("--stop-after needs --steps or --max-seconds")
+    if given["json_file"] == "-":
+        raise click.UsageError("stdout belongs to the script: --json needs the name of a file")
 
 
 def _run(script: str, arguments: tuple[str, ...], given: Mapping[str, Any]) -> NoReturn:
     from perfdoctor import running, settings
     from perfdoctor.collect.script.session import Limits
 
-    output = checked_output(given)
+    output = checked_output(given).anchored()
     request = running.RunRequest(
         script=script,
         arguments=arguments,

@@ -62,6 +62,11 @@ _SENTENCES = {
 
 def verdict(facts: Facts, findings: Sequence[Finding]) -> Diagnosis:
     """What holds the training up. Thresholds and their sources are beside the constants above."""
+    if is_run(facts) and not facts.has("steps"):
+        return inconclusive(
+            "No step of a training was seen: while the script ran, no optimizer made a step and no "
+            "gradients were computed."
+        )
     if facts.from_log or not facts.has("steps"):
         return verdict_on_log(facts)
     split = whole_run(facts)

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from torch.utils.checkpoint import checkpoint
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 STEPS, BATCH = 6, 4
 Made = tuple[int, int]
@@ -72,10 +72,7 @@ class Net(nn.Module):
         self.checkpointed = checkpointed
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.checkpointed:
-            x = checkpoint(self.body, x, use_reentrant=False)
-        else:
-            x = self.body(x)
+        x = checkpoint(self.body, x, use_reentrant=False) if self.checkpointed else self.body(x)
         return self.head(x).squeeze(-1)
 
 
@@ -115,9 +112,7 @@ def persistent() -> Made:
 
 
 def spawn() -> Made:
-    loader = DataLoader(
-        Squares(), batch_size=BATCH, num_workers=1, multiprocessing_context="spawn"
-    )
+    loader = DataLoader(Squares(), batch_size=BATCH, num_workers=1, multiprocessing_context="spawn")
     return train(loader)
 
 

@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 def test_a_sample_has_the_counters_of_the_host():
     sampler = HardwareSampler(CPU)
     sampler._previous = sampler._counters()
-    sampler._sample()
+    sampler.sample()
     found = sampler.utilisation()
     assert {"cpu", "cpu_main", "cpu_workers", "cpu_foreign"} <= set(found)
     assert found["cpu"][0] >= 0
@@ -33,7 +33,7 @@ def test_rates_are_differences_between_two_samples(monkeypatch):
 
     sampler._previous = at(0.0, 0.0, {main: 0.0, -1: 0.0})
     monkeypatch.setattr(sampler, "_counters", lambda: at(2.0, 3.0, {main: 1.0, -1: 0.5}))
-    sampler._sample()
+    sampler.sample()
     seen = {name: values[0] for name, values in sampler.columns.items()}
     assert seen["cpu_main"] == pytest.approx(50)
     assert seen["cpu_workers"] == pytest.approx(25)
@@ -44,7 +44,7 @@ def test_rates_are_differences_between_two_samples(monkeypatch):
 def test_a_counter_that_fails_ends_sampling_and_not_the_measurement(monkeypatch):
     sampler = HardwareSampler(CPU)
     monkeypatch.setattr(sampler._stop, "wait", lambda seconds: False)
-    monkeypatch.setattr(sampler, "_sample", lambda: 1 / 0)
+    monkeypatch.setattr(sampler, "sample", lambda: 1 / 0)
     sampler._watch()
     assert sampler.problem == "hardware sampling stopped: division by zero"
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from perfdoctor.ending import Ending
-from perfdoctor.errors import first_line
+from perfdoctor.errors import PerfdoctorError, first_line
 
 # What a thread that calls os._exit waits for a report that another thread is just writing.
 _PATIENCE_S = 10.0
@@ -47,6 +47,8 @@ def _exit_ending(code: object) -> Ending:
 
 
 def _line(error: BaseException) -> str:
+    if isinstance(error, PerfdoctorError):  # meant to be read
+        return str(error)
     try:
         return first_line(error)
     except Exception:

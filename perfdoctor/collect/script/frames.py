@@ -14,9 +14,16 @@ from typing import Any
 # The folder `perfdoctor/collect`: wrappers in here stand between the script and what it calls.
 _OURS = str(Path(__file__).resolve().parents[1]) + os.sep
 
+# What `warnings` leaves out when it counts frames (is_internal_filename in _warnings.c).
+_INTERNAL = "importlib._bootstrap"
+
+#: Code that passes for another function's: its lines up to this one are shown, those below not.
+_disguised: dict[CodeType, int] = {}
+
 # `warnings` names the place above the outermost frame like this (from C, since 3.13 anew).
 _ABOVE = ("<sys>", 0) if sys.version_info >= (3, 13) else ("sys", 1)
 _BASES = 6
+_C_COUNTS = sys.version_info < (3, 12)  # until then calls in C counted as recursion too
 
 
 def _base() -> FunctionType:
@@ -35,7 +42,7 @@ def call_at_base(function: Callable[..., Any], *args: Any) -> Any:
     Stacks printed by `traceback` end there, and a warning with a `stacklevel` that leads beyond
     is placed where Python places it. The frames below do not count against the recursion limit.
     """
-    in_c = function is exec and sys.version_info < (3, 12)  # until then calls in C counted too
+    in_c = function is exec and _C_COUNTS
     sys.setrecursionlimit(sys.getrecursionlimit() + _depth() + _BASES + in_c)
     return _BASE(*[_BASE] * (_BASES - 1), function, *args)
 
@@ -43,8 +50,26 @@ def call_at_base(function: Callable[..., Any], *args: Any) -> Any:
 def _depth() -> int:
     frame, depth = sys._getframe(1), 1
     while frame.f_back is not None:
-        frame, depth = frame.f_back, depth + 1
+        in_c = _C_COUNTS and frame.f_code.co_name == "<module>"  # run by `exec`
+        frame, depth = frame.f_back, depth + 1 + in_c
     return depth
+
+
+def unnoticed(code: CodeType) -> CodeType:
+    """The code of a wrapper, for `stacklevel` of `warnings` to lead where it would without it."""
+    return code.replace(co_filename=f"{code.co_filename}:{_INTERNAL}")
+
+
+def disguised(code: CodeType, original: CodeType, lines: int) -> CodeType:
+    """The code of a wrapper, to be taken for `original` by whoever asks for the file.
+
+    Its first `lines` lines are those of `original`. Further down it calls `original`, and then it
+    is left out of tracebacks.
+    """
+    first = original.co_firstlineno
+    code = code.replace(co_filename=original.co_filename, co_firstlineno=first)
+    _disguised[code] = first + lines - 1
+    return code
 
 
 def strip(error: BaseException) -> None:
@@ -69,7 +94,7 @@ def _without_ours(tb: TracebackType | None) -> TracebackType | None:
         code = tb.tb_frame.f_code
         if code is _BASE.__code__:
             links.clear()
-        elif not _is_ours(code):
+        elif not _is_ours(code, tb.tb_lineno):
             links.append(tb)
         tb = tb.tb_next
     following: list[TracebackType | None] = [*links[1:], None]
@@ -78,7 +103,10 @@ def _without_ours(tb: TracebackType | None) -> TracebackType | None:
     return links[0] if links else None
 
 
-def _is_ours(code: CodeType) -> bool:
+def _is_ours(code: CodeType, line: int | None) -> bool:
+    shown = _disguised.get(code)
+    if shown is not None:
+        return line is not None and line > shown
     return code.co_filename.startswith(_OURS)
 
 
@@ -103,7 +131,8 @@ def _hiding(original: Callable[..., Any]) -> Callable[..., Any]:
             code = item[0].f_code
             if code is _BASE.__code__:
                 break
-            if not _is_ours(code):
+            line = item[1][0] if isinstance(item[1], tuple) else item[1]
+            if not _is_ours(code, line):
                 kept.append(item)
         return original(cls, kept, **options)
 

@@ -85,6 +85,7 @@ class Observer:
         self._computing: Moment | None = None
         self._backwards = 0
         self._forward_samples = 0
+        self._unsure_samples = 0
         self._untrained_forward = False
         self._used_loader = False
 
@@ -127,6 +128,7 @@ class Observer:
             if len(facts.first_batch_ns) < _MOST_FIRST:
                 facts.first_batch_ns.append(self.recorder.clock() - facts.began_ns)
             facts.began_ns = None
+        self._unsure_samples = samples if facts.role == "unknown" else 0
         if facts.role != "validation":
             self._used_loader = True
             self.recorder.spent[r.SAMPLES] += samples
@@ -191,6 +193,8 @@ class Observer:
     def _validates(self) -> None:
         if self._last is not None and not self._last.training:
             self._last.validation += 1
+            self.recorder.spent[r.SAMPLES] -= self._unsure_samples
+            self._unsure_samples = 0
         self._outside_is(r.VALIDATION)
 
     def _trains_or_forgot(self, module: Any, samples: Callable[[], int]) -> None:
@@ -305,7 +309,7 @@ class Observer:
             self._outside_is(r.OTHER)
         self.recorder.end_step()
         self._updated = None
-        self._backwards = self._forward_samples = 0
+        self._backwards = self._forward_samples = self._unsure_samples = 0
         self._on_step(self.recorder.steps.steps)
 
     # -- phases ------------------------------------------------------------------------------

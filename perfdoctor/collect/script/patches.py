@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any
 
 from perfdoctor import stages
+from perfdoctor.collect.script import frames
 from perfdoctor.collect.script import recorder as r
 from perfdoctor.collect.script.loop_finder import BACKWARD, FORWARD, OPTIMIZER, LoopFinder
 from perfdoctor.collect.script.observer import Observer
@@ -135,6 +136,8 @@ class Patches:
         if original is None:
             return
         ours = make(original)
+        if ours.__code__.co_filename == __file__:
+            ours.__code__ = frames.unnoticed(ours.__code__)
         with suppress(AttributeError, TypeError):
             functools.update_wrapper(ours, original)
         self._put(owner, name, ours)
@@ -152,43 +155,9 @@ class Patches:
     def _modules(self, torch: Any) -> None:
         module = torch.nn.Module
         state, observer = self.state, self.state.observer
-        grad_enabled, get_ident = torch.is_grad_enabled, threading.get_ident
 
         def make(original: Callable[..., Any]) -> Callable[..., Any]:
-            # A module inside another one costs one look at a flag. Tracing never gets here:
-            # torch.compile enters a module at its forward.
-            def _wrapped_call_impl(self: Any, *args: Any, **kwargs: Any) -> Any:
-                if state.inside or not state.active or get_ident() != state.thread:
-                    if self._compiled_call_impl is not None:
-                        return self._compiled_call_impl(*args, **kwargs)
-                    return self._call_impl(*args, **kwargs)
-                grad = grad_enabled()
-                try:
-                    told = observer.forward_begins(self, grad, lambda: samples_in((args, kwargs)))
-                except Exception as error:
-                    state.failed(error)
-                    told = False
-                if not told:
-                    return original(self, *args, **kwargs)
-                depth = observer.recorder.depth
-                if state.noting and grad:
-                    observer.autocast = autocast_dtype(torch)
-                    _guarded(state, state.loop.note, sys._getframe(1), FORWARD)
-                state.inside = True
-                try:
-                    return original(self, *args, **kwargs)
-                finally:
-                    state.inside = False
-                    observer.recorder.unwind(depth)
-                    _guarded(state, observer.forward_ends, grad)
-
-            # torch.compile does not trace frames of this file of torch's, and a traceback shows
-            # the same line as ever
-            code = original.__code__
-            _wrapped_call_impl.__code__ = _wrapped_call_impl.__code__.replace(
-                co_filename=code.co_filename, co_firstlineno=code.co_firstlineno
-            )
-            return _wrapped_call_impl
+            return _outermost(original, state, torch)
 
         self.replace(module, "__call__", make)
 
@@ -370,6 +339,48 @@ class Patches:
                 ends()
 
         return wrapper
+
+
+def _outermost(original: Callable[..., Any], state: State, torch: Any) -> Callable[..., Any]:
+    """`Module.__call__`, which tells of calls from outside of any module.
+
+    A module inside another one costs one look at a flag. Tracing never gets here: torch.compile
+    enters a module at its forward.
+    """
+    observer = state.observer
+    grad_enabled, get_ident = torch.is_grad_enabled, threading.get_ident
+
+    # The first five lines stand, indented alike, where torch's do: tracebacks show torch's.
+    def _wrapped_call_impl(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._compiled_call_impl is not None and (state.inside or not state.here()):
+            return self._compiled_call_impl(*args, **kwargs)
+        if state.inside or not state.active or get_ident() != state.thread:
+            return self._call_impl(*args, **kwargs)
+        grad = grad_enabled()
+        try:
+            told = observer.forward_begins(self, grad, lambda: samples_in((args, kwargs)))
+        except Exception as error:
+            state.failed(error)
+            told = False
+        if not told:
+            return original(self, *args, **kwargs)
+        depth = observer.recorder.depth
+        if state.noting and grad:
+            observer.autocast = autocast_dtype(torch)
+            _guarded(state, state.loop.note, sys._getframe(1), FORWARD)
+        state.inside = True
+        try:
+            return original(self, *args, **kwargs)
+        finally:
+            state.inside = False
+            observer.recorder.unwind(depth)
+            _guarded(state, observer.forward_ends, grad)
+
+    # torch.compile does not trace frames of this file of torch's
+    _wrapped_call_impl.__code__ = frames.disguised(
+        _wrapped_call_impl.__code__, original.__code__, lines=5
+    )
+    return _wrapped_call_impl
 
 
 #: What waits for other processes.

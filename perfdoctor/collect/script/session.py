@@ -32,7 +32,8 @@ if TYPE_CHECKING:  # nothing that imports numpy before the script's first line, 
 #: The configuration is read once the training runs: at its end, models and loaders are gone.
 _SETTLED_STEPS = (3, 20)
 #: How often a report is written while the script runs, for the case that it is killed.
-_PARTIAL_S = 15.0
+#: At every so many seconds of training at first, then at every so many of these moments.
+_PARTIAL_S, _PARTIAL_EVERY = 3.0, 5
 #: Steps in which the lines of the loop are noted: the first, and then one now and then.
 _NOTED_FIRST, _NOTED_EVERY = 30, 1000
 
@@ -78,6 +79,7 @@ class Session:
         self._cpu_from: tuple[int, float] | None = None
         self._cpu_to: float | None = None
         self._ended = False
+        self._moments = 0
         self._environment: Environment | None = None
         self._loaders: dict[int, LoaderObserved] = {}
         self._machine = MachineWatch(lambda: self.recorder.steps.steps, self.observer.worker_pids)
@@ -184,7 +186,10 @@ class Session:
 
     def _partial(self, on_partial: Callable[[Run], None]) -> None:
         """Without lines and workers, which take long to explain."""
-        if self.recorder.steps.steps and not self._ended:
+        if not self.recorder.steps.steps or self._ended:
+            return
+        self._moments += 1
+        if self._moments < _PARTIAL_EVERY or self._moments % _PARTIAL_EVERY == 0:
             on_partial(self._assembled(Ending("running"), {}, (), None))
 
     def _show_on(self, live: Live) -> None:
