@@ -49,6 +49,7 @@ _UNSAID = {
     "seed",
     "ddp_log",
     "tensors",
+    "autograd_nodes",
     "optimizer_home",
     "start_method",
     "dataset",

@@ -168,6 +168,10 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "perfdoctor.rules.run_code:CollectsEachStep",
         "Memory is collected by hand so often that it takes a visible part of the training.",
     ),
+    "PD216": (
+        "perfdoctor.rules.run_operations:ManyTinyOperations",
+        "The model is made of very many operations, each too small to keep the device busy.",
+    ),
     "PD301": (
         "perfdoctor.rules.memory:MemoryNearLimit",
         "Training uses nearly all memory of the device.",

@@ -20,11 +20,15 @@ from perfdoctor.rules.observed import (
 )
 from perfdoctor.rules.trends import DEGRADED, grown_stage, lasting_fall
 from perfdoctor.rules.wording import percent
-from perfdoctor.stages import BACKWARD, LOSS, OTHER
+from perfdoctor.stages import BACKWARD, FORWARD, LOSS, OTHER
 
 GRAPH_BUILD = "graph_build"
 #: torch's own losses, which are vectorised.
 _TORCH_LOSS = r"Loss\.forward|functional|cross_entropy|_loss\b|kl_div|ctc"
+#: Functions that make graphs, by their names.
+_BUILDS = (
+    r"(?i)adjacen|laplacian|knn|neighbou?rs?|radius_graph|(?:build|make|construct)_?graph|edges"
+)
 _COLLECTS = r"\bgc\.collect|empty_cache|malloc_trim"
 _WAITS_FOR_GPU = r"\.item\b|\.tolist\b|\.cpu\b|\.numpy\b|synchronize"
 #: So much of a loss must be seen in the script's own lines.
@@ -111,7 +115,8 @@ class GraphBuiltEachStep:
     and is done by the CPU.
 
     ## Evidence and threshold
-    Its share of the training, in at least half of the steps.
+    Its share of the training, in at least half of the steps; within the model by the names of
+    the functions that take it.
     - `share` = 0.1 (source: our own choice, half of the 20 % from which xprof and TraceML call a
       stage high)
     - `steps` = 0.5 (source: our own choice; what is done more rarely may be done on purpose)
@@ -138,13 +143,17 @@ class GraphBuiltEachStep:
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if graphs are built in most steps and take a visible share."""
-        share = stage_share(facts, GRAPH_BUILD)
+        inside = [n for n in hot_lines(facts, FORWARD) if re.search(_BUILDS, n.function)]
+        outside = stage_share(facts, GRAPH_BUILD)
         often = facts.known(f"stages.{GRAPH_BUILD}.calls_per_step") or 0.0
-        if share < facts.threshold("share") or often < facts.threshold("steps"):
+        if often < facts.threshold("steps"):
+            outside = 0.0
+        share = outside + sum(line.share for line in inside)
+        if share < facts.threshold("share"):
             return None
-        lines = hot_lines(facts, GRAPH_BUILD)
+        lines = sorted([*hot_lines(facts, GRAPH_BUILD), *inside], key=lambda n: -n.share)
         return Finding(
-            stage=GRAPH_BUILD,
+            stage=GRAPH_BUILD if outside else FORWARD,
             title=f"The graph is built anew in every step: {percent(share)} of the training"
             f"{at(lines[0] if lines else None)}",
             advice="Build it once before the loop if it does not change, or once for each sample "

@@ -9,7 +9,7 @@ import numpy as np
 
 from perfdoctor.collect.script import recorder as r
 from perfdoctor.collect.script.assembly import START_UP
-from perfdoctor.collect.script.attribution import Attribution, Line
+from perfdoctor.collect.script.attribution import AFTER_FORWARD, Attribution, Line
 from perfdoctor.collect.script.loaders_seen import LoaderFacts
 from perfdoctor.collect.script.loop_finder import LoopFacts
 from perfdoctor.collect.script.stacks import Sampled
@@ -48,14 +48,54 @@ def explained(
     """
     own = set(searches) - {(loop.code.co_filename, loop.code.co_firstlineno) for loop in loops}
     samples = [_of_search(sample, own) for sample in samples] if own else samples
-    found = Attribution(samples, stage_of, loops)
+    names = list(stage_of)
+    names[r.AFTER_FORWARD] = AFTER_FORWARD
+    found = Attribution(samples, names, loops)
+    other = found.split(labels=(OTHER,))
     split = {
         part.stage: part.share
-        for part in found.split(labels=(OTHER,)).parts
+        for part in other.parts
         if part.stage != OTHER and part.samples >= _FEWEST_LOOKS
     }
-    lines = found.lines(_PER_STAGE)
-    return Explained(tuple(_scaled(lines, samples, stage_of, seconds, split)), split)
+    looked = _looked(samples, names)
+    for divided in (other, found.split(labels=(AFTER_FORWARD,))):
+        for part in divided.parts:
+            looked[part.stage] = looked.get(part.stage, 0.0) + part.seconds
+    took = _with_split(seconds, split)
+    return Explained(tuple(_scaled(found.lines(_PER_STAGE), looked, took)), split)
+
+
+def _looked(samples: Sequence[Sampled], names: Sequence[str]) -> dict[str, float]:
+    """Seconds of looks of each stage that is known without a closer look."""
+    looked: dict[str, float] = {}
+    for sample in samples:
+        name = names[sample.label]
+        if name not in (OTHER, AFTER_FORWARD):
+            looked[name] = looked.get(name, 0.0) + sample.seconds
+    return looked
+
+
+def _with_split(seconds: Mapping[str, float], split: Mapping[str, float]) -> dict[str, float]:
+    """Seconds of each stage once `other` is divided."""
+    took, other = dict(seconds), seconds.get(OTHER, 0.0)
+    for stage, share in split.items():
+        took[stage] = took.get(stage, 0.0) + share * other
+    took[OTHER] = other * max(0.0, 1.0 - sum(split.values()))
+    return took
+
+
+def _scaled(
+    lines: Sequence[Line], looked: Mapping[str, float], took: Mapping[str, float]
+) -> list[Hotspot]:
+    """Lines by the time that their stage really took."""
+    whole = sum(took.values())
+    spots = []
+    for line in lines:
+        seen = looked.get(line.stage, 0.0)
+        if seen > 0 and whole > 0 and line.stage != START_UP:
+            spots.append(_hotspot(line, line.seconds / seen * took.get(line.stage, 0.0) / whole))
+    told = [spot for spot in spots if spot.share >= _LEAST]
+    return sorted(told, key=lambda spot: -spot.share)
 
 
 def _of_search(sample: Sampled, functions: Collection[tuple[str, int]]) -> Sampled:
@@ -63,29 +103,6 @@ def _of_search(sample: Sampled, functions: Collection[tuple[str, int]]) -> Sampl
         return sample
     inside = any((frame.file, frame.first_line) in functions for frame in sample.stack)
     return replace(sample, label=r.ARCH_STEP) if inside else sample
-
-
-def _scaled(
-    lines: Sequence[Line],
-    samples: Sequence[Sampled],
-    stage_of: Sequence[str],
-    seconds: Mapping[str, float],
-    split: Mapping[str, float],
-) -> list[Hotspot]:
-    whole = sum(seconds.values())
-    looked: dict[str, float] = {}
-    for sample in samples:
-        stage = stage_of[sample.label]
-        looked[stage] = looked.get(stage, 0.0) + sample.seconds
-    other = looked.get(OTHER, 0.0)
-    scale = {}
-    for stage in {line.stage for line in lines}:
-        seen = looked.get(stage, 0.0) + split.get(stage, 0.0) * other
-        took = seconds.get(stage, 0.0) + split.get(stage, 0.0) * seconds.get(OTHER, 0.0)
-        scale[stage] = took / seen / whole if seen and whole else 0.0
-    spots = [_hotspot(line, line.seconds * scale[line.stage]) for line in lines]
-    told = [spot for spot in spots if spot.share >= _LEAST and spot.stage != START_UP]
-    return sorted(told, key=lambda spot: -spot.share)
 
 
 def worker_hotspots(samples: Sequence[Sampled], labels: int) -> tuple[Hotspot, ...]:

@@ -78,6 +78,7 @@ class Observer:
         self.loaders = LoadersSeen(recorder)
         self._on_step = on_step
         self.autocast: str | None = None
+        self.autograd_nodes: int | None = None
         self._last: LoaderFacts | None = None
         self._outside = r.OTHER
         self._closure_depth: int | None = None

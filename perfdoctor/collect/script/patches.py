@@ -27,6 +27,8 @@ from perfdoctor.collect.script.settings_used import loader_settings
 
 _MISSING = object()
 _MOST_SEARCHES = 16
+#: The step whose operations are counted, once; and so many at most, about 20 ms.
+_COUNTED_STEP, _MOST_NODES = 2, 20_000
 NoteIterator = Callable[[Any, int, float], None]
 
 
@@ -329,6 +331,8 @@ class Patches:
                 return original(*args, **kwargs)
             if event is not None and state.noting:
                 _guarded(state, state.loop.note, sys._getframe(1), event)
+                if event == BACKWARD and recorder.steps.steps == _COUNTED_STEP:
+                    state.observer.autograd_nodes = _guarded(state, autograd_nodes, args)
             depth, inside = recorder.depth, state.inside
             state.inside = True
             try:
@@ -349,6 +353,7 @@ def _outermost(original: Callable[..., Any], state: State, torch: Any) -> Callab
     """
     observer = state.observer
     grad_enabled, get_ident = torch.is_grad_enabled, threading.get_ident
+    tracing = torch._C._get_tracing_state  # of torch.jit.trace, which must not see what we ask
 
     # The first five lines stand, indented alike, where torch's do: tracebacks show torch's.
     def _wrapped_call_impl(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -358,7 +363,9 @@ def _outermost(original: Callable[..., Any], state: State, torch: Any) -> Callab
             return self._call_impl(*args, **kwargs)
         grad = grad_enabled()
         try:
-            told = observer.forward_begins(self, grad, lambda: samples_in((args, kwargs)))
+            told = tracing() is None and observer.forward_begins(
+                self, grad, lambda: samples_in((args, kwargs))
+            )
         except Exception as error:
             state.failed(error)
             told = False
@@ -412,6 +419,19 @@ def _guarded(state: State, call: Callable[..., Any], *args: Any) -> Any:
         return None
 
 
+def autograd_nodes(outputs: Any) -> int | None:
+    """Operations that a backward pass from these tensors goes through; None where there is none."""
+    tensors = outputs if isinstance(outputs, list | tuple) else (outputs,)
+    waiting = [tensor.grad_fn for tensor in tensors if getattr(tensor, "grad_fn", None) is not None]
+    seen = set(waiting)
+    while waiting and len(seen) < _MOST_NODES:
+        for function, _ in waiting.pop().next_functions:
+            if function is not None and function not in seen:
+                seen.add(function)
+                waiting.append(function)
+    return sum(type(function).__name__ != "AccumulateGrad" for function in seen) or None
+
+
 def autocast_dtype(torch: Any) -> str | None:
     """The precision that autocast gives to what runs now; None where it is off."""
     for device in ("cuda", "cpu"):
@@ -422,10 +442,13 @@ def autocast_dtype(torch: Any) -> str | None:
 
 
 def samples_in(batch: Any, depth: int = 0) -> int:
-    """The length of the first tensor in a batch; 0 where there is none."""
+    """The length of the first tensor in a batch; 0 where there is none.
+
+    Only plain numbers: to ask a symbolic one for its value binds whoever traces to that value.
+    """
     shape = getattr(batch, "shape", None)
-    if shape is not None:
-        return int(shape[0]) if len(shape) else 1
+    if isinstance(shape, tuple):
+        return (shape[0] if type(shape[0]) is int else 0) if shape else 1
     if depth < 4:
         if isinstance(batch, dict) or hasattr(batch, "values"):
             batch = list(batch.values())

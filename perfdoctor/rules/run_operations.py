@@ -1,0 +1,98 @@
+"""PD216: the model is made of very many operations that each have next to nothing to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from perfdoctor.report import Evidence, Finding
+from perfdoctor.rules.facts import Facts
+from perfdoctor.rules.observed import RUNS, at, faster, hot_lines, stage_share
+from perfdoctor.rules.wording import grouped, seconds
+from perfdoctor.stages import BACKWARD, FORWARD, LOSS
+
+_NODES = "configuration.autograd_nodes"
+_COMPUTING = (FORWARD, LOSS, BACKWARD)
+
+
+class ManyTinyOperations:
+    """The model is made of very many operations, each too small to keep the device busy.
+
+    ## What it does
+    Counts the operations that the backward pass goes through, once, and divides the time of
+    forward, loss and backward by them.
+
+    ## Why it is slow
+    Starting an operation costs some microseconds in Python and in torch, forward and backward,
+    whatever its size. A recurrent cell called in a loop over time, or loops over parameters,
+    heads or experts, start thousands.
+
+    ## Evidence and threshold
+    Time per operation, forward and backward together, and how many there are.
+    - `operation_s` = 3e-05 (source: own measurement on one core with torch 2.13: a loop over an
+      LSTMCell takes 7 µs an operation, a narrow MLP 12 µs, a small transformer 62 µs, a small
+      convolution 2 ms)
+    - `operations` = 300 (source: our own choice; fewer are a small model rather than a loop)
+
+    ## What to change
+    One operation for many: `nn.LSTM` or `nn.GRU` for the whole sequence, one batched matrix
+    product for many small ones; `torch.compile`, which fuses them; on a GPU its mode
+    "reduce-overhead", which starts them all at once.
+
+    ## How the gain is predicted
+    A range over the share of forward, loss and backward: from nothing, over 1.6 times as fast
+    (own measurement, an LSTMCell against nn.LSTM), to 4 times.
+
+    ## When not to
+    Where the loop depends on what it has just computed in a way that no fused operation knows.
+    """
+
+    code: ClassVar[str] = "PD216"
+    name: ClassVar[str] = "many-tiny-operations"
+    needs: ClassVar[tuple[str, ...]] = (_NODES, "stages.backward.p50_s", "stages.forward.p50_s")
+    verify_with: ClassVar[str | None] = "compile"
+    cause: ClassVar[str] = "tiny-operations"
+    thresholds: ClassVar[Mapping[str, float]] = {"operation_s": 3e-5, "operations": 300.0}
+    sources: ClassVar[tuple[str, ...]] = RUNS
+
+    def evaluate(self, facts: Facts) -> Finding | None:
+        """Fires if there are many operations and each takes next to no time."""
+        count = facts.number(_NODES)
+        each_s = sum(facts.known(f"stages.{s}.p50_s") or 0.0 for s in _COMPUTING) / max(1.0, count)
+        if count < facts.threshold("operations") or each_s > facts.threshold("operation_s"):
+            return None
+        share = sum(stage_share(facts, stage) for stage in _COMPUTING)
+        line = next(iter(hot_lines(facts, FORWARD)), None)
+        return Finding(
+            stage=max((FORWARD, BACKWARD), key=lambda stage: stage_share(facts, stage)),
+            title=f"The model is {grouped(count)} tiny operations a step, {seconds(each_s)} "
+            f"each{at(line)}",
+            advice="Let one operation do the work of many: nn.LSTM or nn.GRU over the whole "
+            "sequence instead of a cell in a loop, one batched product instead of many small "
+            "ones; or torch.compile the model, which fuses them.",
+            change={"compile": "default"},
+            snippet="model = torch.compile(model)  # or, for a cell called in a loop over time:\n"
+            "self.rnn = nn.LSTM(inputs, hidden, batch_first=True)  # the whole sequence at once",
+            evidence=(
+                Evidence(
+                    metric="operations in the backward pass",
+                    value=count,
+                    unit="",
+                    threshold=facts.threshold("operations"),
+                ),
+                Evidence(
+                    metric="time per operation, forward and backward",
+                    value=each_s,
+                    unit="s",
+                    threshold=facts.threshold("operation_s"),
+                ),
+                Evidence(
+                    metric="forward, loss and backward", value=share, unit="share of training"
+                ),
+            ),
+            cause=self.cause,
+            predicted=faster(share, 1.0, 1.6, 4.0),
+            confidence=0.7,
+            effort="lines",
+            safety="numerics",
+        )
