@@ -6,17 +6,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from perfdoctor.collect.script import recorder as r
 from perfdoctor.collect.script.assembly import UNEXPLAINED, Observed, assemble
+from perfdoctor.collect.script.ending import ending_of
 from perfdoctor.collect.script.machine import PERIOD_S, MachineWatch
 from perfdoctor.collect.script.recorder import Recorder
 from perfdoctor.collect.script.sampler import StackSampler
 from perfdoctor.ending import Ending
-from perfdoctor.errors import PerfdoctorError
+from perfdoctor.errors import PerfdoctorError, tell
+from perfdoctor.output import Output
 from perfdoctor.record import Environment, Run, Source
 from perfdoctor.report import Report
 
@@ -62,20 +65,24 @@ class TrainingMonitor:
         self._configuration = dict(configuration or {})
         self._clock = clock
         self._recorder: Recorder | None = None
-        self._metrics: dict[str, float] = {}
+        self._output: Output | None = None
+        self._metrics: dict[str, Any] = {}
         self._epoch: float | None = None
 
     def start_monitoring(self) -> TrainingMonitor:
         """The training begins now.
 
         Raises:
-            PerfdoctorError: it is being watched already.
+            PerfdoctorError: it is being watched already, or `output_dir` cannot be written.
         """
         if self._recorder is not None:
             raise PerfdoctorError(
                 f"{self.name} is monitored already: call stop_monitoring() first",
                 slug="monitor-started-twice",
             )
+        if self._folder is not None:
+            self._output = Output(self._folder, None, quiet=True, plots=True).anchored()
+            self._output.check()
         self._recorder = recorder = Recorder(self._clock)
         recorder.switch(r.OTHER)
         self.report, self._metrics, self._epoch = None, {}, None
@@ -119,24 +126,31 @@ class TrainingMonitor:
         if epoch is not None and epoch != self._epoch:
             recorder.spent[r.EPOCH] = 1
             self._epoch = epoch
-        self._metrics.update(metrics)
+        for name, value in metrics.items():  # a tensor would keep the whole graph of its step
+            self._metrics[name] = value.detach() if hasattr(value, "detach") else value
         recorder.end_step()
 
     def stop_monitoring(self) -> Report:
-        """The training has ended: diagnoses, writes the report, and returns it."""
+        """The training has ended: diagnoses, writes the report, and returns it.
+
+        What cannot be written now is one line on stderr.
+        """
+        return self._stop(Ending(how="finished"))
+
+    def _stop(self, ending: Ending) -> Report:
         recorder = self._running()
         self._sampler.stop()
         recorder.end()
         self._recorder = None
         from perfdoctor import pipeline, settings
 
-        self.report = pipeline.conclude(self._run(recorder), settings.load(Path.cwd()))
-        if self._folder is not None:
-            from perfdoctor.output import Output
-
-            output = Output(self._folder, None, quiet=True, plots=True)
-            output.check()
-            output.write_beside_script(self.report)
+        run = self._run(recorder, ending)
+        self.report = pipeline.conclude(run, settings.load(Path.cwd()))
+        if self._output is not None:
+            try:
+                self._output.write_beside_script(self.report)
+            except (OSError, PerfdoctorError) as failure:
+                tell(f"the report of {self.name} is not written: {failure}")
         return self.report
 
     def get_summary(self) -> dict[str, Any]:
@@ -149,7 +163,8 @@ class TrainingMonitor:
 
         if self.report is not None:
             return _numbers(self.report, self._metrics)
-        return _numbers(summarise(self._run(self._running())), self._metrics)
+        run = self._run(self._running(), Ending(how="running"))
+        return _numbers(summarise(run), self._metrics)
 
     def __enter__(self) -> TrainingMonitor:
         return self.start_monitoring()
@@ -160,7 +175,8 @@ class TrainingMonitor:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.stop_monitoring()
+        if self._recorder is not None:  # not stopped within
+            self._stop(replace(ending_of(error), code=None))  # the process may go on
 
     def _running(self) -> Recorder:
         if self._recorder is None:
@@ -182,7 +198,7 @@ class TrainingMonitor:
         if "torch" in sys.modules:
             self._machine.tick()
 
-    def _run(self, recorder: Recorder) -> Run:
+    def _run(self, recorder: Recorder, ending: Ending) -> Run:
         names = [name if name != "after_forward" else "other" for name in recorder.names]
         configuration = {"batch_size": self._batch_size} | self._configuration
         seen = Observed(
@@ -190,7 +206,7 @@ class TrainingMonitor:
             source=Source(kind="monitor"),
             environment=_environment(),
             configuration={k: v for k, v in configuration.items() if v is not None},
-            ending=Ending(how="finished" if self._recorder is None else "running"),
+            ending=ending,
             utilisation=self._machine.utilisation(),
             started_at=self._started_at,
         )
@@ -213,7 +229,7 @@ def _environment() -> Environment:
     return describe_environment(torch.device("cuda" if torch.cuda.is_initialized() else "cpu"))
 
 
-def _numbers(report: Report, metrics: dict[str, float]) -> dict[str, Any]:
+def _numbers(report: Report, metrics: dict[str, Any]) -> dict[str, Any]:
     time_s = None if report.steps is None else report.steps.time
     rate = report.throughput
     found: dict[str, Any] = {
@@ -225,7 +241,7 @@ def _numbers(report: Report, metrics: dict[str, float]) -> dict[str, Any]:
         "p99_step_s": None if time_s is None else time_s.p99_s,
         "samples_per_s": None if rate is None else rate.samples_per_s,
         "stages": {name: stage.share for name, stage in report.stages.items()},
-        "metrics": dict(metrics),
+        "metrics": {name: float(value) for name, value in metrics.items()},
     }
     if report.diagnosis is not None:
         found["verdict"] = report.diagnosis.verdict

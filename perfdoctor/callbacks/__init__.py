@@ -9,6 +9,7 @@ Trainer(model, args, train_dataset=data, callbacks=[TrainingMonitorCallback()]).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,21 +49,21 @@ class ObservedTraining:
         except Exception as error:
             self._failed(error)
 
-    def stop(self) -> None:
-        """Ends the observation and writes the report."""
+    def stop(self, error: BaseException | None = None) -> None:
+        """Ends the observation and writes the report; `error` is what ended the training."""
         session, self._session = self._session, None
         if session is None:
             return
         try:
-            self.report = self._concluded(session)
-        except Exception as error:
-            self._failed(error)
+            self.report = self._concluded(session, error)
+        except Exception as failure:
+            self._failed(failure)
 
-    def _concluded(self, session: Any) -> Report | None:
+    def _concluded(self, session: Any, error: BaseException | None) -> Report | None:
         from perfdoctor import output, pipeline, settings
-        from perfdoctor.ending import Ending
+        from perfdoctor.collect.script.ending import ending_of
 
-        run = session.finish(Ending(how="finished"))
+        run = session.finish(replace(ending_of(error), code=None))  # the process goes on
         if run is None:
             return None
         report = pipeline.conclude(run, settings.load(Path.cwd()))

@@ -52,4 +52,4 @@ class TrainingMonitorCallback(Callback):  # type: ignore[misc,unused-ignore]
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """`fit` has failed: what was seen until then is reported."""
-        self._training.stop()
+        self._training.stop(exception)

@@ -92,8 +92,8 @@ def watched(folder: Path, names: Sequence[str]) -> dict[str, Any]:
 
 
 def test_losses_and_output_are_the_same_whatever_the_loop(tmp_path):
-    names = ["by_hand", "plain", "stream", "nested", "generator", "validation", "accumulation"]
-    report = watched(tmp_path, names)
+    names = ["by_hand", "plain", "stream", "nested", "generator", "validation"]
+    report = watched(tmp_path, [*names, "accumulation"])
     assert {"data_loading", "forward", "loss", "backward", "optimizer"} <= set(report["stages"])
     assert parts_of(report)["validation"] > 0
 
@@ -114,6 +114,14 @@ def test_a_loader_made_anew_each_epoch_stays_the_same_loader(tmp_path):
     rate = report["throughput"]
     assert rate["samples_per_s"] / rate["steps_per_s"] == pytest.approx(4)
     assert {"data_loading", "validation", "other"} <= set(parts_of(report))
+
+
+def test_a_loader_may_train_and_validate(tmp_path):
+    report = watched(tmp_path, ["one_loader"])
+    rate = report["throughput"]
+    assert rate["samples_per_s"] / rate["steps_per_s"] == pytest.approx(4)
+    assert report["configuration"]["batch_size"] == 4
+    assert parts_of(report)["validation"] > 0
 
 
 @slow

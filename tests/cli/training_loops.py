@@ -300,6 +300,19 @@ def validation() -> Made:
     return steps, samples
 
 
+def one_loader() -> Made:
+    """Validated before the training and in it, on the training's own loader."""
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    loader = DataLoader(Squares(), batch_size=BATCH)
+    for epoch in range(3):
+        with torch.no_grad():
+            show(held=sum(nn.functional.mse_loss(model.eval()(x), y) for x, y in loader))
+        if epoch:
+            train(loader, model.train(), optimizer)
+    return 2 * STEPS, 2 * STEPS * BATCH
+
+
 def accumulation() -> Made:
     model = Net()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
@@ -401,6 +414,7 @@ LOOPS: dict[str, Callable[[], Made]] = {
         threads,
         child,
         validation,
+        one_loader,
         accumulation,
         anew,
         by_hand,

@@ -12,6 +12,8 @@ from perfdoctor.collect.script.recorder import Recorder
 
 #: Loaders with a label of their own, and loaders that are remembered at all.
 _OWN_LABEL, _MOST = 12, 64
+#: A loader that trains and validates in turn trains: its batches validate this often at most.
+_OFTEN = 4
 
 
 @dataclass
@@ -42,7 +44,7 @@ class LoaderFacts:
         """train, validation or unknown."""
         if self.training == self.validation == 0:
             return "unknown"
-        return "train" if self.training >= self.validation else "validation"
+        return "train" if _OFTEN * self.training >= self.validation else "validation"
 
 
 class LoadersSeen:

@@ -86,7 +86,7 @@ class Observer:
         self._computing: Moment | None = None
         self._backwards = 0
         self._forward_samples = 0
-        self._unsure_samples = 0
+        self._counted = self._validated = 0  # samples of the last batch
         self._untrained_forward = False
         self._used_loader = False
 
@@ -129,9 +129,10 @@ class Observer:
             if len(facts.first_batch_ns) < _MOST_FIRST:
                 facts.first_batch_ns.append(self.recorder.clock() - facts.began_ns)
             facts.began_ns = None
-        self._unsure_samples = samples if facts.role == "unknown" else 0
+        self._counted, self._validated = 0, samples
         if facts.role != "validation":
             self._used_loader = True
+            self._counted, self._validated = samples, 0
             self.recorder.spent[r.SAMPLES] += samples
 
     def worker_pids(self) -> list[int]:
@@ -194,8 +195,8 @@ class Observer:
     def _validates(self) -> None:
         if self._last is not None and not self._last.training:
             self._last.validation += 1
-            self.recorder.spent[r.SAMPLES] -= self._unsure_samples
-            self._unsure_samples = 0
+        self.recorder.spent[r.SAMPLES] -= self._counted
+        self._counted, self._validated = 0, self._validated + self._counted
         self._outside_is(r.VALIDATION)
 
     def _trains_or_forgot(self, module: Any, samples: Callable[[], int]) -> None:
@@ -232,6 +233,8 @@ class Observer:
         self._resolve(r.LOSS)
         self._computes()
         self._backwards += 1
+        self.recorder.spent[r.SAMPLES] += self._validated  # it is trained on all the same
+        self._validated = 0
         self._untrained_forward = False
         self._outside_is(r.OTHER)
         if self._last is not None:
@@ -310,7 +313,7 @@ class Observer:
             self._outside_is(r.OTHER)
         self.recorder.end_step()
         self._updated = None
-        self._backwards = self._forward_samples = self._unsure_samples = 0
+        self._backwards = self._forward_samples = self._counted = self._validated = 0
         self._on_step(self.recorder.steps.steps)
 
     # -- phases ------------------------------------------------------------------------------
@@ -332,5 +335,5 @@ class Observer:
         return label >= r.METRICS + 1 and self.recorder.names[label].startswith("loader ")
 
     def _is_main(self, facts: LoaderFacts) -> bool:
-        most = max(f.batches for f in self.loaders.values() if f.role == "train")
+        most = max((f.batches for f in self.loaders.values() if f.role == "train"), default=0)
         return facts.batches >= most
