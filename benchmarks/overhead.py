@@ -31,7 +31,7 @@ from perfdoctor.ending import Ending
 from perfdoctor.stats import quantile_interval
 
 #: Steps of a block that are timed, after so many that are not.
-STEPS, SETTLING = 150, 40
+STEPS, SETTLING = 400, 100
 BATCH = 64
 
 Around = Callable[[str], AbstractContextManager[Any]]

@@ -17,6 +17,7 @@ from perfdoctor.collect.script.recorder import Moment, Recorder
 
 #: What an outermost module is to the training.
 TRAINED, FIXED, WITHOUT_PARAMETERS = "trained", "fixed", "without parameters"
+METRIC = "metric"
 _INSIDE = frozenset({r.FORWARD, r.LOSS, r.BACKWARD, r.CHECKPOINT, r.H2D_COPY, r.METRICS})
 
 _COMPUTING = (r.FORWARD, r.AFTER_FORWARD, r.LOSS, r.BACKWARD, r.OPTIMIZER)
@@ -32,7 +33,7 @@ class Modules:
         self._roles: dict[int, tuple[weakref.ref[Any], int, str]] = {}
 
     def role(self, module: Any) -> str:
-        """TRAINED, FIXED or WITHOUT_PARAMETERS."""
+        """TRAINED, FIXED, WITHOUT_PARAMETERS or METRIC."""
         version = self._optimizers.version
         found = self._roles.get(id(module))
         if found is not None and found[0]() is module and found[1] == version:
@@ -52,6 +53,8 @@ class Modules:
         return [module for module, role in held if module is not None and role == TRAINED]
 
     def _find(self, module: Any) -> str:
+        if type(module).__module__.startswith("torchmetrics"):
+            return METRIC
         parameters = list(module.parameters())
         if not parameters:
             return WITHOUT_PARAMETERS
@@ -80,7 +83,9 @@ class Observer:
         self.autocast: str | None = None
         self.autograd_nodes: int | None = None
         self._last: LoaderFacts | None = None
-        self._outside = r.OTHER
+        self._steady: LoaderFacts | None = None
+        self._steady_module = 0
+        self._outside, self._settled = r.OTHER, False
         self._closure_depth: int | None = None
         self._updated: Moment | None = None
         self._computing: Moment | None = None
@@ -95,6 +100,7 @@ class Observer:
     def iterator_begins(self, loader: Any) -> LoaderFacts:
         """`iter(loader)` was called."""
         self._resolve(r.OTHER)
+        self._steady = None
         facts = self.loaders.of(loader)
         self._enter_phase_of(facts)
         self.recorder.enter(facts.label)
@@ -109,6 +115,10 @@ class Observer:
 
     def next_begins(self, facts: LoaderFacts) -> None:
         """The training asks for a batch."""
+        if facts is self._steady and self.recorder.current == r.OTHER:
+            self.recorder.enter(facts.label)
+            return
+        self._steady = None
         if self.recorder.current == r.OPTIMIZER:  # its step raised, and the script went on
             self.recorder.leave()
         self._resolve(r.OTHER)
@@ -151,6 +161,10 @@ class Observer:
     def forward_begins(self, module: Any, grad: bool, samples: Callable[[], int]) -> bool:
         """An outermost module is called; whether to tell when it ends."""
         current = self.recorder.current
+        steady = current == r.OTHER and grad and self._steady is not None
+        if steady and id(module) == self._steady_module and module.training:
+            self.recorder.enter(r.FORWARD)
+            return True
         if current in _INSIDE or self._in_loader(current):
             return False
         label = self._forward_label(module, grad, samples)
@@ -169,15 +183,12 @@ class Observer:
             recorder.enter(r.AFTER_FORWARD)
 
     def _forward_label(self, module: Any, grad: bool, samples: Callable[[], int]) -> int | None:
-        role, current = self.modules.role(module), self.recorder.current
-        if type(module).__module__.startswith("torchmetrics"):
+        role = self.modules.role(module)
+        if role == METRIC:
             self._resolve(r.OTHER)
             return r.METRICS
-        if role == WITHOUT_PARAMETERS:
-            if current != r.AFTER_FORWARD or not grad:
-                return None
-            self._resolve(r.LOSS)
-            return r.LOSS
+        if role == WITHOUT_PARAMETERS:  # a loss; what follows a forward is taken for one anyway
+            return None
         self._resolve(r.LOSS if grad else r.OTHER)
         if not grad and (role == FIXED or self._last_trains(module)):
             return r.VALIDATION if self._outside == r.VALIDATION else r.FORWARD
@@ -193,6 +204,7 @@ class Observer:
         return bool(module.training and self._last is not None and self._last.role == "train")
 
     def _validates(self) -> None:
+        self._steady = None
         if self._last is not None and not self._last.training:
             self._last.validation += 1
         self.recorder.spent[r.SAMPLES] -= self._counted
@@ -207,6 +219,7 @@ class Observer:
         if not self._untrained_forward:
             self._step_without_optimizer()
             self._outside_is(r.OTHER)
+            self._steady_module = id(module)
         if not self._used_loader:
             self._forward_samples = max(self._forward_samples, samples())
 
@@ -220,8 +233,9 @@ class Observer:
 
     def model_evaluates(self, module: Any) -> None:
         """`module.eval()` was called outside of everything."""
-        if self.modules.role(module) == TRAINED and self.recorder.totals[r.BACKWARD]:
+        if self.modules.role(module) == TRAINED and self.recorder.steps.steps:
             self._resolve(r.OTHER)
+            self._steady = None
             self._outside_is(r.VALIDATION)
 
     # -- gradients and updates ---------------------------------------------------------------
@@ -314,7 +328,17 @@ class Observer:
         self.recorder.end_step()
         self._updated = None
         self._backwards = self._forward_samples = self._counted = self._validated = 0
+        if self._steady is not self._last or self._steady is None:
+            self._steady = self._last if self._goes_steadily() else None
         self._on_step(self.recorder.steps.steps)
+
+    def _goes_steadily(self) -> bool:
+        """Whether the next step may be taken to begin like this one: with a batch of the same
+        loader, for the same model, in training. Then nothing is to be found out."""
+        last = self._last
+        plain = last is not None and last.role == "train" and self._used_loader
+        phase = self._outside == r.OTHER and self._settled and not self._untrained_forward
+        return plain and phase and len(self.optimizers) == 1
 
     # -- phases ------------------------------------------------------------------------------
 
@@ -323,13 +347,14 @@ class Observer:
         recorder = self.recorder
         if recorder.current == r.AFTER_FORWARD:
             recorder.leave()
-        if recorder.spent[r.AFTER_FORWARD]:
             recorder.relabel(r.AFTER_FORWARD, label)
 
     def _outside_is(self, label: int) -> None:
+        if self._outside == label and self._settled:
+            return
         if self.recorder.base != label and not self._in_loader(self.recorder.base):
             self.recorder.rebase(label)
-        self._outside = label
+        self._outside, self._settled = label, self.recorder.base == label
 
     def _in_loader(self, label: int) -> bool:
         return label >= r.METRICS + 1 and self.recorder.names[label].startswith("loader ")

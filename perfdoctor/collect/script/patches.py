@@ -238,7 +238,7 @@ class Patches:
         from torch.utils.data import dataloader as module
 
         state, observer = self.state, self.state.observer
-        clock = observer.recorder.clock
+        recorder, clock, get_ident = observer.recorder, observer.recorder.clock, threading.get_ident
 
         def make_iter(original: Callable[..., Any]) -> Callable[..., Any]:
             def iterate(self: Any) -> Any:
@@ -267,10 +267,12 @@ class Patches:
         def make_next(original: Callable[..., Any]) -> Callable[..., Any]:
             def advance(self: Any) -> Any:
                 facts = self.__dict__.get("_perfdoctor_facts")
-                if facts is None or state.inside or not state.here():
+                if facts is None or state.inside or not state.active:
+                    return original(self)
+                if get_ident() != state.thread:
                     return original(self)
                 _guarded(state, observer.next_begins, facts)
-                depth, samples = observer.recorder.depth, None
+                depth, samples = len(recorder.stack), None
                 state.inside = True
                 try:
                     batch = original(self)
@@ -278,7 +280,8 @@ class Patches:
                     return batch
                 finally:
                     state.inside = False
-                    observer.recorder.unwind(depth)
+                    if len(recorder.stack) > depth:
+                        recorder.unwind(depth)
                     _guarded(state, observer.next_ends, facts, samples)
 
             return advance
@@ -323,23 +326,24 @@ class Patches:
         event: str | None = None,
     ) -> Callable[..., Any]:
         """`original` between `begins` and `ends`; not observed where `begins` says no."""
-        state = self.state
+        state, get_ident = self.state, threading.get_ident
         recorder = state.observer.recorder
 
         def wrapper(*args: Any, **kwargs: Any) -> Any:
-            if not state.here() or not _guarded(state, begins):
+            if not state.active or get_ident() != state.thread or not _guarded(state, begins):
                 return original(*args, **kwargs)
             if event is not None and state.noting:
                 _guarded(state, state.loop.note, sys._getframe(1), event)
                 if event == BACKWARD and recorder.steps.steps == _COUNTED_STEP:
                     state.observer.autograd_nodes = _guarded(state, autograd_nodes, args)
-            depth, inside = recorder.depth, state.inside
+            depth, inside = len(recorder.stack), state.inside
             state.inside = True
             try:
                 return original(*args, **kwargs)
             finally:
                 state.inside = inside
-                recorder.unwind(depth)
+                if len(recorder.stack) > depth:
+                    recorder.unwind(depth)
                 ends()
 
         return wrapper
@@ -351,7 +355,7 @@ def _outermost(original: Callable[..., Any], state: State, torch: Any) -> Callab
     A module inside another one costs one look at a flag. Tracing never gets here: torch.compile
     enters a module at its forward.
     """
-    observer = state.observer
+    observer, recorder = state.observer, state.observer.recorder
     grad_enabled, get_ident = torch.is_grad_enabled, threading.get_ident
     tracing = torch._C._get_tracing_state  # of torch.jit.trace, which must not see what we ask
 
@@ -371,7 +375,7 @@ def _outermost(original: Callable[..., Any], state: State, torch: Any) -> Callab
             told = False
         if not told:
             return original(self, *args, **kwargs)
-        depth = observer.recorder.depth
+        depth = len(recorder.stack)
         if state.noting and grad:
             observer.autocast = autocast_dtype(torch)
             _guarded(state, state.loop.note, sys._getframe(1), FORWARD)
@@ -380,7 +384,8 @@ def _outermost(original: Callable[..., Any], state: State, torch: Any) -> Callab
             return original(self, *args, **kwargs)
         finally:
             state.inside = False
-            observer.recorder.unwind(depth)
+            if len(recorder.stack) > depth:
+                recorder.unwind(depth)
             _guarded(state, observer.forward_ends, grad)
 
     # torch.compile does not trace frames of this file of torch's

@@ -111,6 +111,11 @@ class StepRows:
         table = _table(sums)
         return Rows(table if stride == 1 else _table(single)[: len(table)], table, stride)
 
+    def sums(self) -> list[int]:
+        """Each column over every step."""
+        pending, table = self._pending, _table(self._sums[:])
+        return [a + int(b) for a, b in zip(pending, table.sum(axis=0), strict=True)]
+
     def _thin(self) -> None:
         kept = self.rows()
         self._sums = array("q", (kept.sums[0::2] + kept.sums[1::2]).tobytes())
@@ -188,8 +193,8 @@ class Recorder:
     """The main thread's labels; used by that thread alone.
 
     Attributes:
-        current: the label that is running. spent: nanoseconds of the unfinished step per label,
-            then its samples and epochs begun. totals: nanoseconds per label of all finished steps.
+        current: the label that is running. stack: those that it interrupts.
+        spent: nanoseconds of the unfinished step per label, then its samples and epochs begun.
         after_s: seconds of `other` after the last step, once all has ended.
     """
 
@@ -198,11 +203,11 @@ class Recorder:
         self.names = list(_FIXED)
         self.current = START_UP
         self.spent = [0] * WIDTH
-        self.totals = [0] * WIDTH
+        self._beyond = [0] * WIDTH  # after the last step
         self.steps = StepRows()
         self.after_s = 0.0
         self._lane: DeviceLane | None = None
-        self._stack: list[int] = []
+        self.stack: list[int] = []
         self._since = self.began = clock()
 
     def label(self, name: str) -> int:
@@ -219,7 +224,7 @@ class Recorder:
         now = self.clock()
         self.spent[self.current] += now - self._since
         self._since = now
-        self._stack.append(self.current)
+        self.stack.append(self.current)
         self.current = label
         if self._lane is not None:
             self._lane.mark(label)
@@ -229,8 +234,8 @@ class Recorder:
         now = self.clock()
         self.spent[self.current] += now - self._since
         self._since = now
-        if self._stack:
-            self.current = self._stack.pop()
+        if self.stack:
+            self.current = self.stack.pop()
         if self._lane is not None:
             self._lane.mark(self.current)
 
@@ -245,24 +250,24 @@ class Recorder:
 
     def rebase(self, label: int) -> None:
         """What runs outside of everything else is `label` from now on."""
-        if not self._stack:
+        if not self.stack:
             self.switch(label)
         else:
-            self._stack[0] = label
+            self.stack[0] = label
 
     @property
     def base(self) -> int:
         """The label outside of everything else."""
-        return self._stack[0] if self._stack else self.current
+        return self.stack[0] if self.stack else self.current
 
     @property
     def depth(self) -> int:
         """How many labels are interrupted."""
-        return len(self._stack)
+        return len(self.stack)
 
     def unwind(self, depth: int) -> None:
         """Leaves what was entered past `depth` and never left, because of an exception."""
-        while len(self._stack) > depth:
+        while len(self.stack) > depth:
             self.leave()
 
     def relabel(self, old: int, new: int) -> None:
@@ -314,7 +319,7 @@ class Recorder:
         self.account()
         row, self.spent = self.spent, [0] * WIDTH
         if self._lane is None:
-            self._add(row)
+            self.steps.add(row)
             return
         self._lane.end_step(row)
         self._add_resolved(self._lane)
@@ -325,19 +330,15 @@ class Recorder:
         if self._lane is not None:
             self._add_resolved(self._lane)
         self.after_s = self.spent[OTHER] * 1e-9 if self.steps.steps else 0.0
-        self._total(self.spent)
+        self._beyond = [a + b for a, b in zip(self._beyond, self.spent, strict=True)]
         self.spent = [0] * WIDTH
 
     def _add_resolved(self, lane: DeviceLane) -> None:
         for row in lane.resolved():
-            self._add(row)
+            self.steps.add(row)
 
-    def _add(self, row: list[int]) -> None:
-        self.steps.add(row)
-        self._total(row)
-
-    def _total(self, row: list[int]) -> None:
-        totals = self.totals
-        for i, value in enumerate(row):
-            if value:
-                totals[i] += value
+    @property
+    def totals(self) -> list[int]:
+        """Nanoseconds per label (samples, epochs) of all finished steps, and once all has ended of
+        what came after them. Not for every step: it adds up all rows that are kept."""
+        return [a + b for a, b in zip(self.steps.sums(), self._beyond, strict=True)]

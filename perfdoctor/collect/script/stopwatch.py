@@ -17,6 +17,8 @@ from perfdoctor.collect.script.worker_records import COLLATING, FETCHING, STARTI
 _LONG_NS, _EVERY = 1_000_000, 8
 #: Batches whose samples are all timed; later it is one in `_EVERY`, as 64 of them cost 20 µs.
 _TIMED_FIRST = 16
+#: Without workers: batches that are all observed; later it is one in `_EVERY`.
+_ALL_FIRST = 64
 
 _clock = time.perf_counter_ns
 _cpu_clock = time.thread_time_ns
@@ -37,7 +39,7 @@ class Stopwatch:
         self._begun_ns = self._begun_cpu_ns = self._idle_ns = self._busy_ns = 0
         self._done_ns = self._sent_ns = 0
         self._first, self._failed = True, False
-        self._samples = 0
+        self._samples = self._asked = 0
         self._stamps: list[int] = []
 
     def doing(self) -> int:
@@ -50,6 +52,12 @@ class Stopwatch:
         """The loop asks for its first index."""
         self.waited = True
         self._tally.put("ready_ns", _clock())
+
+    def passes(self) -> bool:
+        """Whether to leave the next batch out: in the training process itself it all adds up, and
+        a part of the batches tells as much."""
+        self._asked += 1
+        return self._asked > _ALL_FIRST and self._asked % _EVERY != 0
 
     def received(self, message: Any) -> Any:
         """What came out of the queue of indices, for the loop."""
