@@ -124,7 +124,9 @@ def _abstained(report: Report) -> str:
     missing = list(dict.fromkeys(clean(rule.missing) for rule in report.abstained))
     if from_log(report):
         return "\n".join(log_abstentions.lines(report))
-    why = "(perfdoctor bench --json shows why)"
+    why = (
+        "(the JSON report shows why)" if observed(report) else "(perfdoctor bench --json shows why)"
+    )
     return f"{rules} could not decide {why}; missing: {_some(missing, _MISSING_SHOWN)}"
 
 
