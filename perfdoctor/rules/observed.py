@@ -10,9 +10,9 @@ from perfdoctor.report import Evidence, Prediction
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.wording import grouped, percent
 
-#: The kind of source in which a script was observed unchanged.
-RUN_KIND = "run"
-RUNS = (RUN_KIND,)
+#: The kinds of source in which a training was observed: a script, or a loop from inside.
+RUN_KIND, MONITOR_KIND = "run", "monitor"
+RUNS = (RUN_KIND, MONITOR_KIND)
 MAIN, WORKER = "main", "worker"
 #: The model's name where a part of the run that was timed is done less often or not at all.
 EXACT = "amdahl-exact"

@@ -420,7 +420,7 @@ def test_no_log_is_called_healthy(base: str) -> None:
 
 
 def test_a_run_without_steps_is_judged_by_its_wall_clock() -> None:
-    report = replace(search_log(), source=Source(kind="monitor"))
+    report = replace(search_log(), source=Source(kind="bench"))
     assert judged(report).verdict == "search-bound"
 
 
