@@ -21,6 +21,8 @@ def observe_fetcher(fetcher: Any, tally: Tally) -> None:
         iterable=hasattr(fetcher, "dataset_iter"),
         batched=bool(fetcher.auto_collation),
     )
+    if watch.enough:
+        return
     fetcher.collate_fn = StampedCollate(fetcher.collate_fn, watch)
     fetcher.__class__ = _observed_class(fetcher.__class__)
 
@@ -38,6 +40,8 @@ def _observed_class(base: Any) -> Any:
         watch = self.collate_fn.watch
         index = possibly_batched_index
         if watch.off or watch.passes():
+            if watch.enough:
+                restore_fetcher(self)
             return base.fetch(self, index)
         try:
             index = watch.begin(index)

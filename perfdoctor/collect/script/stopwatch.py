@@ -17,8 +17,8 @@ from perfdoctor.collect.script.worker_records import COLLATING, FETCHING, STARTI
 _LONG_NS, _EVERY = 1_000_000, 8
 #: Batches whose samples are all timed; later it is one in `_EVERY`, as 64 of them cost 20 µs.
 _TIMED_FIRST = 16
-#: Without workers: batches that are all observed; later it is one in `_EVERY`.
-_ALL_FIRST = 64
+#: Without workers: batches that are all observed; later it is one in `_EVERY`, and in the end none.
+_ALL_FIRST, _ENOUGH = 64, 512
 
 _clock = time.perf_counter_ns
 _cpu_clock = time.thread_time_ns
@@ -53,11 +53,17 @@ class Stopwatch:
         self.waited = True
         self._tally.put("ready_ns", _clock())
 
+    @property
+    def enough(self) -> bool:
+        """Whether so many batches were observed that more would tell nothing new."""
+        return self._tally.batches >= _ENOUGH
+
     def passes(self) -> bool:
         """Whether to leave the next batch out: in the training process itself it all adds up, and
         a part of the batches tells as much."""
         self._asked += 1
-        return self._asked > _ALL_FIRST and self._asked % _EVERY != 0
+        seen = self._tally.batches
+        return seen >= _ENOUGH or (seen >= _ALL_FIRST and self._asked % _EVERY != 0)
 
     def received(self, message: Any) -> Any:
         """What came out of the queue of indices, for the loop."""
