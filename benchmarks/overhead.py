@@ -8,8 +8,8 @@ the difference per step, with its 95 % interval; the first steps of a block, in 
 themselves up, do not count. "nothing" is the loop against itself: the noise.
 
 torch.profiler records every step, as it does by default. Lightning's SimpleProfiler is put around
-the same actions as its Trainer puts it; it is left out where Lightning is not installed, and
-TraceML (`pip install traceml-ai`) likewise.
+the same actions as its Trainer puts it; it is left out where Lightning is not installed. Tools that
+patch torch for as long as the process lives cannot take turns like this, and are not in the table.
 """
 
 from __future__ import annotations
@@ -118,27 +118,11 @@ def simple_profiler(loop: Loop) -> Iterator[Around]:
     yield SimpleProfiler().profile
 
 
-@contextmanager
-def traceml(loop: Loop) -> Iterator[Around]:
-    from traceml_ai import trace_step
-
-    @contextmanager
-    def traced(name: str) -> Iterator[None]:
-        if name != "run_training_batch":
-            yield
-            return
-        with trace_step(loop.model):
-            yield
-
-    yield traced
-
-
 TOOLS: dict[str, Tool] = {
     "nothing": nothing,
     "perfdoctor run": perfdoctor,
     "Lightning SimpleProfiler": simple_profiler,
     "torch.profiler": torch_profiler,
-    "TraceML": traceml,
 }
 
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from perfdoctor.render import log_abstentions, words
 from perfdoctor.render.advice import recommendations, verdict
 from perfdoctor.render.encoding import encodable
-from perfdoctor.render.facts import Fact, fact_grid, heading, numbers
+from perfdoctor.render.facts import Fact, fact_grid, heading, noted, numbers, surroundings
 from perfdoctor.render.log_console import log_parts, unread
 from perfdoctor.render.log_tables import runs_table
 from perfdoctor.render.log_words import from_log
@@ -78,15 +78,11 @@ def _comparison(report: Report, comparison: Comparison, width: int) -> Renderabl
 
 
 def _header(report: Report) -> RenderableType:
-    environment = report.environment
     facts: list[Fact] = [
-        ("device", words.device(environment)),
-        ("machine", words.machine(environment)),
-        ("software", words.software(environment)),
-        ("settings", words.configuration(report.configuration) or None),
+        *surroundings(report),
         ("measured", words.measured(report.steps, report.sampling)),
+        *noted(report),
     ]
-    facts += [("note" if not i else "", clean(note)) for i, note in enumerate(report.notes)]
     title = Text.assemble(" ", (clean(report.name), "bold"), " ")
     return Panel(fact_grid(facts), title=title, title_align="left", border_style="cyan")
 

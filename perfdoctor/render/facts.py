@@ -34,6 +34,22 @@ def fact_grid(facts: Iterable[Fact], label_style: str = "cyan") -> Table:
     return grid
 
 
+def surroundings(report: Report) -> list[Fact]:
+    """What the training ran on, and with which settings."""
+    environment = report.environment
+    return [
+        ("device", words.device(environment)),
+        ("machine", words.machine(environment)),
+        ("software", words.software(environment)),
+        ("settings", words.configuration(report.configuration) or None),
+    ]
+
+
+def noted(report: Report) -> list[Fact]:
+    """The report's notes: only the first carries the label."""
+    return [("note" if not i else "", clean(note)) for i, note in enumerate(report.notes)]
+
+
 def numbers(report: Report) -> Iterator[Fact]:
     """The rates, capacities and limits that were measured."""
     if report.throughput is not None:
@@ -49,7 +65,7 @@ def numbers(report: Report) -> Iterator[Fact]:
         yield "" if index else "limits", words.limit(limit)
 
 
-def rates(throughput: Throughput) -> str | None:
+def rates(throughput: Throughput, each: str = "record") -> str | None:
     """The rates that are known, in their units."""
     parts = []
     if throughput.samples_per_s is not None:
@@ -59,16 +75,16 @@ def rates(throughput: Throughput) -> str | None:
         parts.append(count_per_s(throughput.steps_per_s, "steps"))
     if throughput.tokens_per_s is not None:
         parts.append(count_per_s(throughput.tokens_per_s, "tokens"))
-    medians = _medians(throughput)
+    medians = _medians(throughput, each)
     return " · ".join([*parts, *medians]) or None
 
 
-def _medians(throughput: Throughput) -> Iterator[str]:
-    """The median record, which stalls do not move."""
+def _medians(throughput: Throughput, each: str) -> Iterator[str]:
+    """The median record (or step), which stalls do not move."""
     if throughput.median_samples_per_s is not None:
-        yield f"median record {count_per_s(throughput.median_samples_per_s)}"
+        yield f"median {each} {count_per_s(throughput.median_samples_per_s)}"
     if throughput.median_tokens_per_s is not None:
-        yield f"median record {count_per_s(throughput.median_tokens_per_s, 'tokens')}"
+        yield f"median {each} {count_per_s(throughput.median_tokens_per_s, 'tokens')}"
 
 
 def utilisation(report: Report) -> str | None:

@@ -37,7 +37,8 @@ def draw_rates(ax: Axes, report: Report) -> None:
     place = positions(report, found[0].size)
     known = np.isfinite(found[0])
     x, values, unit = place.x[known], found[0][known], found[1]
-    ax.set_title(f"Throughput: {in_unit(float(np.median(values)), unit)} (median record)")
+    each = "record" if log_words.from_log(report) else "step"
+    ax.set_title(f"Throughput: {in_unit(float(np.median(values)), unit)} (median {each})")
     changes = _changes(report)
     top, beyond = top_of(values)
     ax.set_ylim(0, top / (1 - _LABEL_SHARE * len(changes)))

@@ -13,7 +13,16 @@ from rich.text import Text
 from perfdoctor.ending import Ending
 from perfdoctor.record import Hotspot
 from perfdoctor.render import log_words, trend_words, words
-from perfdoctor.render.facts import Fact, fact_grid, heading, memory_line, rates, utilisation
+from perfdoctor.render.facts import (
+    Fact,
+    fact_grid,
+    heading,
+    memory_line,
+    noted,
+    rates,
+    surroundings,
+    utilisation,
+)
 from perfdoctor.render.grid import plain_table
 from perfdoctor.render.log_tables import wall_table
 from perfdoctor.render.tables import stage_table
@@ -56,16 +65,12 @@ def run_parts(report: Report, width: int) -> Iterator[RenderableType]:
 
 
 def _header(report: Report) -> RenderableType:
-    environment = report.environment
     facts: list[Fact] = [
-        ("device", words.device(environment)),
-        ("machine", words.machine(environment)),
-        ("software", words.software(environment)),
-        ("settings", words.configuration(report.configuration) or None),
+        *surroundings(report),
         ("observed", words.measured(report.steps, report.sampling)),
         ("ended", None if report.ending is None else _ending(report.ending)),
+        *noted(report),
     ]
-    facts += [("note" if not i else "", clean(note)) for i, note in enumerate(report.notes)]
     title = Text.assemble(" ", (clean(report.name), "bold"), " ")
     return Panel(fact_grid(facts), title=title, title_align="left", border_style="cyan")
 
@@ -107,7 +112,7 @@ def _add(table: Table, spots: Sequence[Hotspot]) -> None:
 
 
 def _numbers(report: Report) -> Iterator[Fact]:
-    yield "throughput", None if report.throughput is None else rates(report.throughput)
+    yield "throughput", None if report.throughput is None else rates(report.throughput, "step")
     for index, line in enumerate(trend_words.trend(report)):
         yield "" if index else "trend", line
     if report.stalls is not None and report.stalls.count:

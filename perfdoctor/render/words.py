@@ -42,6 +42,16 @@ SETTINGS = {
     "arch_every": "architecture step every",
     "arch_order": "architecture order",
 }
+#: The same of what an observed script uses.
+_USED = {
+    "anomaly_detection": "anomaly detection",
+    "cudnn_benchmark": "cuDNN benchmark",
+    "data_parallel": "DataParallel",
+    "ddp": "DistributedDataParallel",
+    "gradient_checkpointing": "gradient checkpointing",
+    "matmul_precision": "float32 matrix products",
+    "omp_num_threads": "OMP_NUM_THREADS",
+}
 #: Settings that are for programs: what they say stands elsewhere, or nobody chose it.
 _UNSAID = {
     "device",
@@ -145,7 +155,7 @@ def main_settings(settings: Mapping[str, Any]) -> str:
 
 
 def _setting(key: str, value: Any) -> str | None:
-    name = SETTINGS.get(key, clean(key))
+    name = SETTINGS.get(key) or _USED.get(key) or clean(key)
     match key, value:
         case "num_workers", 0:
             return "no workers (the training process loads)"
@@ -161,6 +171,12 @@ def _setting(key: str, value: Any) -> str | None:
             return option(value)
         case "dataset_size", int():
             return f"{value:,} samples"
+        case "parameters", int():
+            return f"{value:,} parameters"
+        case "world_size", int():
+            return f"{value:,} ranks"
+        case "matmul_precision", "highest":  # as torch has it by itself
+            return None
         case "threads", int():
             return f"{value} CPU thread{'s' if value != 1 else ''}"
         case _, _ if key in _UNSAID or value is None or value is False:
