@@ -6,7 +6,6 @@ import bisect
 import functools
 import math
 from collections.abc import Callable, Iterable
-from statistics import NormalDist
 
 import numpy as np
 
@@ -127,14 +126,37 @@ def ratio_of_sums_interval(
     rate = float(done.sum() / spent.sum())
     without = np.log((done.sum() - done) / (spent.sum() - spent))
     error = math.sqrt((n - 1) / n * float(((without - without.mean()) ** 2).sum()))
-    factor = math.exp(_student_t(n - 1, confidence) * error)
+    factor = math.exp(student_t(n - 1, (1 + confidence) / 2) * error)
     return rate / factor, rate * factor
 
 
-def _student_t(freedom: int, confidence: float) -> float:
-    """Two-sided quantile for five degrees of freedom or more, to 1 % (Cornish-Fisher)."""
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+@functools.lru_cache(maxsize=256)
+def student_t(freedom: int, level: float) -> float:
+    """One-sided quantile of Student's t: P(T <= it) is `level`, 0.5 <= level < 1.
+
+    By bisection of the distribution function, which is a finite sum for whole degrees of freedom
+    (Abramowitz & Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4).
+    """
+    low, high = 0.0, 1.0
+    while _student_cdf(high, freedom) < level:
+        low, high = high, 2 * high
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _student_cdf(middle, freedom) < level else (low, middle)
+    return high
+
+
+def _student_cdf(t: float, freedom: int) -> float:
+    angle = math.atan(t / math.sqrt(freedom))
+    sine, square = math.sin(angle), math.cos(angle) ** 2
+    odd = freedom % 2
+    term = math.cos(angle) if odd else 1.0
+    total = 0.0
+    for k in range((freedom - odd) // 2):
+        total += term
+        term *= square * (2 * k + 1 + odd) / (2 * k + 2 + odd)
+    within = (angle + sine * total) * 2 / math.pi if odd else sine * total
+    return (1 + within) / 2
 
 
 def effective_size(values: Floats, median: float | None = None) -> float:

@@ -1,0 +1,162 @@
+"""Deciding while measuring: pairs are added until it is clear, and looking often costs no honesty.
+
+One number a pair: the logarithm of new ÷ old, from two processes (or blocks of one process) that
+took turns. Samples within a process are not independent, pairs are. All results here are such
+logarithms as well, so 0.05 is 5.1 %.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from perfdoctor.record import Floats
+from perfdoctor.stats import student_t
+
+#: After so many pairs the data are looked at. About geometric, so that few looks span a wide
+#: range of noise: each look is one more chance to be wrong.
+LOOKS = (5, 7, 10, 14, 20, 30)
+#: A standard error is taken to be at least this: a handful of pairs may agree by chance, and
+#: clocks, layout of memory and order of processes leave about so much between equal programs.
+LEAST_ERROR = 1e-3
+#: Confidence of one look that finds a slowdown. `tests/test_sequential.py` simulates the six looks
+#: with normal, heavy-tailed and contaminated noise: together they are wrong in less than 1 %.
+SLOWER = 0.9985
+#: The same where both directions are findings, and errors of both count.
+DIFFERENT = 0.999
+#: The same for "not worse than the margin": to be wrong there takes a slowdown as large as that.
+EQUIVALENT = 0.99
+#: Share of the pairs that is cut off at each end. With one pair in ten disturbed five times as
+#: much as the others, 92 % of changes of 5 % are found in place of 70 %; with normal noise as many.
+TRIM = 0.1
+#: A gain below this is not worth a claim: medians of identical blocks varied by 2.1 % on a loaded
+#: two-core machine.
+USEFUL = math.log(1.02)
+_POWER = 0.8
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The mean of the pairs and the ends of its interval, as logarithms of a ratio."""
+
+    centre: float
+    low: float
+    high: float
+
+
+def interval(differences: Floats, level: float = 0.90) -> Estimate | None:
+    """Two-sided interval of the trimmed mean; None for fewer than two pairs."""
+    if differences.size < 2:
+        return None
+    mean = _TrimmedMean.of(differences)
+    half = mean.reach((1 + level) / 2)
+    return Estimate(mean.value, mean.value - half, mean.value + half)
+
+
+def smallest_seen(differences: Floats, pairs: int | None = None) -> float:
+    """The change that so many pairs of this spread would show, four times out of five.
+
+    Infinite for fewer than two differences. The usual sum of the two quantiles of a t test, at
+    the level of one look.
+    """
+    if differences.size < 2:
+        return math.inf
+    mean, n = _TrimmedMean.of(differences), pairs or differences.size
+    wide = student_t(n - 1, SLOWER) + student_t(n - 1, _POWER)
+    return wide * max(LEAST_ERROR, mean.error * math.sqrt(differences.size / n))
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Whether new code takes longer than old code; a difference is log(new time ÷ old time).
+
+    It fails when the difference is real and more than half of `margin`, and passes when it is
+    shown to be less than `margin`: nothing found is no pass.
+
+    Attributes:
+        margin: the slowdown that matters, as a share of the time.
+        different: confidence of "slower" at one look; raise it where several gates are asked.
+    """
+
+    margin: float = 0.05
+    different: float = SLOWER
+    equivalent: float = EQUIVALENT
+    looks: tuple[int, ...] = LOOKS
+
+    def look(self, differences: Floats) -> str | None:
+        """ "fail", "pass", or None: not clear, or not the time to look."""
+        if differences.size not in self.looks:
+            return None
+        mean, margin = _TrimmedMean.of(differences), math.log1p(self.margin)
+        if mean.value > margin / 2 and mean.value > mean.reach(self.different):
+            return "fail"
+        return "pass" if mean.value + mean.reach(self.equivalent) < margin else None
+
+    @property
+    def most(self) -> int:
+        """Pairs after which it stays inconclusive."""
+        return self.looks[-1]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Whether a change brings something; a difference is log(new throughput ÷ old throughput).
+
+    Verified: faster, and by more than half of what is `useful`. Refuted: slower; or, where a gain
+    was predicted, shown to bring less than is useful (or than half of the least that was
+    predicted). Without a prediction nothing was claimed that "no difference" could refute.
+
+    Attributes:
+        predicted_low: logarithm of the lower end of the predicted speed-up.
+    """
+
+    predicted_low: float | None = None
+    useful: float = USEFUL
+    different: float = DIFFERENT
+    equivalent: float = EQUIVALENT
+    looks: tuple[int, ...] = LOOKS
+
+    def look(self, differences: Floats) -> str | None:
+        """ "verified", "refuted", or None: not clear, or not the time to look."""
+        if differences.size not in self.looks:
+            return None
+        mean = _TrimmedMean.of(differences)
+        if abs(mean.value) > self.useful / 2 and abs(mean.value) > mean.reach(self.different):
+            return "verified" if mean.value > 0 else "refuted"
+        if self.predicted_low is None:
+            return None
+        least = max(self.useful, self.predicted_low / 2)
+        return "refuted" if mean.value + mean.reach(self.equivalent) < least else None
+
+    @property
+    def most(self) -> int:
+        """Pairs after which it stays inconclusive."""
+        return self.looks[-1]
+
+
+@dataclass(frozen=True)
+class _TrimmedMean:
+    """Mean of the pairs without the outermost, its standard error and degrees of freedom.
+
+    Yuen, The two-sample trimmed t for unequal population variances (1974), for one sample: the
+    error comes from the winsorised values.
+    """
+
+    value: float
+    error: float
+    freedom: int
+
+    @classmethod
+    def of(cls, differences: Floats) -> _TrimmedMean:
+        cut, ordered = int(TRIM * differences.size), np.sort(differences)
+        kept = ordered[cut : ordered.size - cut]
+        drawn_in = np.clip(ordered, kept[0], kept[-1])
+        squares = float(((drawn_in - drawn_in.mean()) ** 2).sum())
+        error = math.sqrt(squares / (kept.size * (kept.size - 1)))
+        return cls(float(kept.mean()), max(LEAST_ERROR, error), kept.size - 1)
+
+    def reach(self, one_sided: float) -> float:
+        """How far the true mean may be from this one, to one side."""
+        return student_t(self.freedom, one_sided) * self.error

@@ -1,0 +1,116 @@
+"""Decisions taken while measuring: rarely wrong when nothing changed, rarely blind when it did."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perfdoctor.sequential import LOOKS, Claim, Gate, interval, smallest_seen
+
+SERIES = 600
+pairs = st.lists(st.floats(-0.5, 0.5), min_size=2, max_size=40).map(np.array)
+
+
+def noise(kind: str, spread: float, seed: int = 5) -> np.ndarray:
+    """As the differences between pairs of processes are, or worse."""
+    rng = np.random.default_rng(seed)
+    shape = (SERIES, LOOKS[-1])
+    if kind == "heavy tails":
+        return rng.standard_t(3, shape) * spread / math.sqrt(3)
+    values = rng.normal(0.0, spread, shape)
+    disturbed = rng.random(shape) < (0.1 if kind == "disturbed" else 0.0)
+    return np.where(disturbed, 5 * values, values)
+
+
+def outcomes(judge, series):
+    """How often each answer was the first."""
+    found = []
+    for one in series:
+        answers = (judge.look(one[:n]) for n in LOOKS)
+        found.append(next((answer for answer in answers if answer), "inconclusive"))
+    return {answer: found.count(answer) / len(found) for answer in set(found)}
+
+
+@pytest.mark.parametrize("spread", [0.01, 0.022, 0.045, 0.08])
+@pytest.mark.parametrize("kind", ["normal", "heavy tails", "disturbed"])
+def test_the_same_code_twice_is_called_slower_in_less_than_one_case_of_a_hundred(kind, spread):
+    assert outcomes(Gate(), noise(kind, spread)).get("fail", 0) <= 0.012
+
+
+@pytest.mark.parametrize("spread", [0.01, 0.022, 0.045, 0.08])
+@pytest.mark.parametrize("kind", ["normal", "heavy tails", "disturbed"])
+def test_a_change_that_changes_nothing_is_neither_verified_nor_refuted(kind, spread):
+    found = outcomes(Claim(), noise(kind, spread))
+    assert found.get("verified", 0) + found.get("refuted", 0) <= 0.015
+
+
+@pytest.mark.parametrize(("spread", "power"), [(0.022, 0.98), (0.045, 0.94)])
+def test_five_percent_are_found(spread, power):
+    slower = noise("normal", spread) + math.log(1.05)
+    assert outcomes(Gate(), slower)["fail"] >= power
+    assert outcomes(Claim(), slower)["verified"] >= power
+
+
+def test_few_disturbed_pairs_do_not_hide_five_percent():
+    assert outcomes(Claim(), noise("disturbed", 0.045) + math.log(1.05))["verified"] >= 0.88
+
+
+def test_on_a_quiet_machine_three_percent_are_verified():
+    assert outcomes(Claim(), noise("normal", 0.022) + math.log(1.03))["verified"] >= 0.95
+
+
+def test_a_gain_that_was_predicted_and_does_not_come_is_refuted():
+    found = outcomes(Claim(predicted_low=math.log(1.2)), noise("normal", 0.03))
+    assert found["refuted"] >= 0.95
+
+
+def test_what_is_slower_than_before_is_refuted_without_a_prediction():
+    found = outcomes(Claim(), noise("normal", 0.022) - math.log(1.1))
+    assert found["refuted"] >= 0.99
+
+
+def test_too_much_noise_is_mostly_inconclusive():
+    assert outcomes(Gate(), noise("normal", 0.3)).get("inconclusive", 0) >= 0.85
+
+
+@pytest.mark.parametrize("change", [0.0, math.log(1.03), math.log(1.05)])
+def test_the_interval_where_it_stops_covers_the_truth(change):
+    covered = 0
+    for one in noise("normal", 0.022) + change:
+        stop = next((n for n in LOOKS if Claim().look(one[:n])), LOOKS[-1])
+        estimate = interval(one[:stop])
+        covered += estimate.low <= change <= estimate.high
+    assert 0.85 <= covered / SERIES <= 0.95
+
+
+def test_it_only_looks_when_it_is_time_to():
+    clear = np.full(6, 0.5)
+    assert Gate().look(clear) is None and Claim().look(clear) is None
+    assert Gate().look(clear[:5]) == "fail" and Claim().look(clear[:5]) == "verified"
+
+
+@given(pairs)
+def test_an_interval_encloses_its_centre_and_is_never_without_width(differences):
+    estimate = interval(differences)
+    assert estimate.low < estimate.centre < estimate.high
+
+
+@given(pairs)
+def test_seen_from_the_other_side_everything_is_turned_round(differences):
+    one, other = interval(differences), interval(-differences)
+    assert one.centre == pytest.approx(-other.centre)
+    assert one.low == pytest.approx(-other.high)
+
+
+def test_one_pair_tells_nothing():
+    assert interval(np.array([0.1])) is None
+    assert smallest_seen(np.array([0.1])) == math.inf
+
+
+def test_more_pairs_see_smaller_changes():
+    differences = noise("normal", 0.03)[0][:7]
+    assert smallest_seen(differences, 30) < smallest_seen(differences, 14) < 0.1
