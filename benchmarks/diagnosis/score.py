@@ -6,8 +6,11 @@
 Every case (a folder with `train.py` and `truth.json`; by default those beside this file) is run
 once as it is and once as `python -m perfdoctor run --no-plots --json OUT train.py`, each in an
 empty temporary folder. `said` is the report's `diagnosis.bottleneck`; it is right if it is the
-truth's `bottleneck` or one of `also_accepted_bottlenecks`. `same` tells whether the script's
-stdout and exit code were those of the plain run (times that a framework prints are masked).
+truth's `bottleneck` or one of `also_accepted_bottlenecks`. The first advice is right if its rule is
+among the truth's `accepted_rules`; advice among its `harmful_rules` counts as harmful wherever it
+stands. `predicted` is what the first advice promises, `measured` what the mended twin brings.
+`same` tells whether the script's stdout and exit code were those of the plain run (times that a
+framework prints are masked).
 `overhead` compares the two runs after the time for which their main threads waited for a core was
 taken off: one pair, so a hint and no measurement. `--no-plain` leaves the plain run out; `--jsons`
 keeps the reports. A case whose packages are not installed is skipped. Exits 1 if a case is wrong.
@@ -25,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from advice import Advice, judge, shown, summary
 from cases import HERE, Case, Outcome, load_cases, missing_packages, run_script
 from rich.console import Console
 from rich.table import Table
@@ -34,8 +38,11 @@ VOLATILE = re.compile(
     r"\d[\d.:]*\s?(?:s\b|ms\b|it/s|s/it|batch(?:es)?/s|samples/s|steps/s)"
     r"|(?<=runtime': )'?[\d.]+|(?<=per_second': )'?[\d.]+"
 )
-COLUMNS = ("case", "truth", "said", "", "verdict", "top recommendation", "same", "rc", "overhead")
-TABLE_WIDTH = 170
+COLUMNS = (
+    "case", "truth", "said", "", "verdict", "first advice", "", "predicted", "measured", "same",
+    "rc", "overhead",
+)  # fmt: skip
+TABLE_WIDTH = 200
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,8 @@ class Scored:
     case: Case
     said: str
     verdict: str
-    advice: str
+    top: str
+    advice: Advice | None
     watched: Outcome
     plain: Outcome | None
 
@@ -94,7 +102,7 @@ def score(case: Case, with_plain: bool, jsons: Path | None) -> Scored:
         report = json.loads(out.read_text()) if out.exists() else None
     if report is None:
         last = (watched.stderr.strip().splitlines() or ["no report"])[-1]
-        return Scored(case, "no report", "-", last[:60], watched, plain)
+        return Scored(case, "no report", "-", last[:60], None, watched, plain)
     return scored(case, report, watched, plain)
 
 
@@ -103,7 +111,8 @@ def scored(case: Case, report: dict[str, Any], watched: Outcome, plain: Outcome 
     advice = report.get("recommendations") or []
     top = f"{advice[0]['rule']} {advice[0]['name']}" if advice else "-"
     said = str(diagnosis.get("bottleneck") or "-")
-    return Scored(case, said, str(diagnosis.get("verdict") or "-"), top, watched, plain)
+    verdict = str(diagnosis.get("verdict") or "-")
+    return Scored(case, said, verdict, top, judge(case, report), watched, plain)
 
 
 def table(rows: Sequence[Scored], skipped: Sequence[str]) -> Table:
@@ -117,7 +126,8 @@ def table(rows: Sequence[Scored], skipped: Sequence[str]) -> Table:
             row.said,
             "[green]right[/]" if row.right else "[bold red]WRONG[/]",
             row.verdict,
-            row.advice,
+            row.top,
+            *(("-", "-", "-") if row.advice is None else shown(row.advice)),
             row.same(),
             str(row.watched.returncode),
             row.overhead(),
@@ -157,7 +167,9 @@ def main() -> None:
     right = sum(row.right for row in rows)
     healthy = [row for row in rows if row.case.truth["bottleneck"] == "none"]
     accused = sum(not row.right for row in healthy)
-    print(f"{right} of {len(rows)} right; {accused} of {len(healthy)} healthy ones accused")
+    print(f"bottleneck right: {right} of {len(rows)}")
+    print(f"false alarms: {accused} of {len(healthy)} healthy ones accused")
+    print("\n".join(summary([row.advice for row in rows if row.advice is not None])))
     print(f"{sum(row.same() not in ('yes', '-') for row in rows)} changed by being watched")
     sys.exit(0 if right == len(rows) else 1)
 
