@@ -1,0 +1,114 @@
+"""Copy-on-write over every folder, for this process alone: user and mount namespaces, overlayfs.
+
+See user_namespaces(7), mount_namespaces(7) and the kernel's Documentation/filesystems/overlayfs.rst
+(mounting without privileges needs Linux 5.11).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+_CLONE_NEWNS = 0x00020000
+_CLONE_NEWUSER = 0x10000000
+_MS_REC = 0x4000
+_MS_PRIVATE = 1 << 18
+#: Nobody keeps files there, and programs need them as they are (shared memory, devices).
+_LEFT_ALONE = ("/proc", "/sys", "/dev")
+
+
+def cover(scratch: Path) -> list[str]:
+    """Covers all folders, into `scratch`, and returns their paths.
+
+    Raises:
+        OSError: the kernel, or the container around us, does not allow it.
+    """
+    here = Path.cwd()
+    _own_namespaces()
+    folders = sorted(_folders("/", _mount_points()), key=lambda path: _is_below(scratch, [path]))
+    covered = [path for path in folders if _covered(path, scratch)]  # scratch's own one at last
+    os.chdir(here)  # the folder below the cover is still the current one
+    if not _is_below(here, covered):
+        raise OSError(f"{here} cannot be covered")
+    _drop_capabilities()
+    return covered
+
+
+def _is_below(path: str | Path, folders: list[str]) -> bool:
+    return any(Path(path).is_relative_to(folder) for folder in folders)
+
+
+def _own_namespaces() -> None:
+    user, group = os.getuid(), os.getgid()
+    _call("unshare", _CLONE_NEWUSER | _CLONE_NEWNS)
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
+    Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
+    _call("mount", b"none", b"/", None, _MS_REC | _MS_PRIVATE, None)
+
+
+def _folders(path: str, points: set[str]) -> Iterator[str]:
+    """The folders to cover: as large as possible, without other file systems inside.
+
+    The kernel refuses to cover a folder in which mounts of its owner lie.
+    """
+    if path in _LEFT_ALONE:
+        return
+    inside = any(point.startswith(path.rstrip("/") + "/") for point in points if point != path)
+    if not inside:
+        yield path
+        return
+    with os.scandir(path) as entries:
+        folders = sorted(e.path for e in entries if e.is_dir(follow_symlinks=False))
+    for folder in folders:
+        yield from _folders(folder, points)
+
+
+def _mount_points() -> set[str]:
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return {_unescaped(line.split()[4]) for line in lines}
+
+
+def _unescaped(path: str) -> str:
+    """Spaces and such are octal there (proc(5))."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), path)
+
+
+def _covered(path: str, scratch: Path) -> bool:
+    """Covers one folder; False if its file system cannot be covered."""
+    if any(mark in path for mark in ":,\\"):  # they separate overlayfs's options
+        return False
+    place = scratch / f"layer{len(list(scratch.iterdir()))}"
+    for part in ("written", "work"):
+        (place / part).mkdir(parents=True)
+    options = f"lowerdir={path},upperdir={place}/written,workdir={place}/work,userxattr"
+    try:
+        _call("mount", b"overlay", os.fsencode(path), b"overlay", 0, os.fsencode(options))
+    except OSError:
+        return False
+    return True
+
+
+def _drop_capabilities() -> None:
+    """In its namespace the process has all of them, and would pass where its user may not.
+
+    capset(2), version 3 of the structures; root keeps what root has.
+    """
+    if os.getuid() == 0:
+        return
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    none = (ctypes.c_uint32 * 6)()
+    _call("capset", ctypes.byref(header), ctypes.byref(none))
+
+
+def _call(name: str, *arguments: object) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    function = getattr(libc, name, None)
+    if function is None:
+        raise OSError(f"this system has no {name}")
+    if function(*arguments) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
