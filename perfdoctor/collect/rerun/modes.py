@@ -1,0 +1,246 @@
+"""What can be changed in a script that stands between two steps, and taken back."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from typing import Any
+
+from perfdoctor.collect import switches as process
+from perfdoctor.collect.rerun import loaders
+from perfdoctor.errors import PerfdoctorError
+
+Context = AbstractContextManager[Any]
+
+
+class Rerun:
+    """What a change needs of the running script.
+
+    Attributes:
+        torch: the module. loaders: the switches of its iterators. compiled: models in a mode of
+            torch.compile, kept.
+    """
+
+    torch: Any
+    loaders: loaders.Switches
+    compiled: dict[tuple[Any, str], Any]
+
+    def trained(self) -> list[Any]:
+        """The outermost modules that are trained."""
+        raise NotImplementedError
+
+    def optimizer(self) -> Any:
+        """The main one."""
+        raise NotImplementedError
+
+    def training_loader(self) -> Any:
+        """The loader of the training, or None."""
+        raise NotImplementedError
+
+
+class Mode:
+    """Some changes, on or off. Both in the script's thread."""
+
+    def __init__(self, rerun: Rerun, changes: Mapping[str, Any]) -> None:
+        unknown = set(changes) - set(CHANGES) - set(_LOADING)
+        if unknown:
+            raise PerfdoctorError(
+                f"{min(unknown)!r} cannot be changed in a script from outside",
+                slug="mode-unknown-change",
+            )
+        self._contexts: list[Callable[[], Context]] = [
+            functools.partial(CHANGES[name], rerun, value)
+            for name, value in changes.items()
+            if name in CHANGES
+        ]
+        loading = {name: value for name, value in changes.items() if name in _LOADING}
+        if loading:
+            source = _source(rerun, loading)
+            held = functools.partial(process.set_for_now, rerun.loaders, "source", source)
+            self._contexts.append(held)
+        self._stack = ExitStack()
+
+    def on(self) -> None:
+        """From here on the changes hold."""
+        for context in self._contexts:
+            self._stack.enter_context(context())
+
+    def off(self) -> None:
+        """As before."""
+        self._stack.close()
+
+
+_LOADING = (*loaders.SETTINGS, "cache_samples", "free_loading")
+
+
+def _source(rerun: Rerun, changes: Mapping[str, Any]) -> loaders.Source:
+    loader = rerun.training_loader()
+    if loader is None:
+        raise PerfdoctorError("the training uses no DataLoader", slug="no-loader")
+    if changes.get("free_loading"):
+        twin = rerun.loaders.twin(loader, {"num_workers": 0})
+        return loaders.Replay([twin.next() for _ in range(loaders.REPLAYED_BATCHES)])
+    dataset = None
+    if changes.get("cache_samples"):
+        from perfdoctor.collect.cached import CachedDataset
+
+        dataset = CachedDataset(loader.dataset)
+    return rerun.loaders.twin(loader, changes, dataset)
+
+
+# -- the model ---------------------------------------------------------------------------------
+
+
+@contextmanager
+def _precision(rerun: Rerun, value: str) -> Iterator[None]:
+    if value == "tf32":
+        with process.matmul_precision("high"):
+            yield
+        return
+    if value not in ("bf16", "fp16"):
+        raise PerfdoctorError(f"no script is changed to {value}", slug="mode-unknown-change")
+    torch = rerun.torch
+    dtype = torch.bfloat16 if value == "bf16" else torch.float16
+    with ExitStack() as stack:
+        for module in rerun.trained():
+            stack.enter_context(_autocast(torch, module, dtype))
+        yield
+
+
+@contextmanager
+def _autocast(torch: Any, module: Any, dtype: Any) -> Iterator[None]:
+    """The module's forward within autocast; its results in float32 again, as losses expect."""
+    device = next(module.parameters()).device.type
+    inner = module.forward
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        with torch.autocast(device, dtype=dtype):
+            return _in_float32(torch, inner(*args, **kwargs))
+
+    with process.set_for_now(module, "forward", forward, delete="forward" not in vars(module)):
+        yield
+
+
+def _in_float32(torch: Any, result: Any) -> Any:
+    if isinstance(result, torch.Tensor):
+        half = result.dtype in (torch.bfloat16, torch.float16)
+        return result.float() if half else result
+    if isinstance(result, tuple) and type(result) is tuple:
+        return tuple(_in_float32(torch, part) for part in result)
+    return result
+
+
+@contextmanager
+def _compile(rerun: Rerun, value: str) -> Iterator[None]:
+    before = [(module, module._compiled_call_impl) for module in rerun.trained()]
+    for module, _ in before:
+        if (module, value) not in rerun.compiled:
+            module.compile(mode=None if value == "default" else value)
+            rerun.compiled[module, value] = module._compiled_call_impl
+        module._compiled_call_impl = rerun.compiled[module, value]
+    try:
+        yield
+    finally:
+        for module, compiled in before:
+            module._compiled_call_impl = compiled
+
+
+@contextmanager
+def _channels_last(rerun: Rerun, value: bool) -> Iterator[None]:
+    torch = rerun.torch
+    layouts = (torch.contiguous_format, torch.channels_last)
+    for module in rerun.trained():
+        module.to(memory_format=layouts[bool(value)])
+    try:
+        yield
+    finally:
+        for module in rerun.trained():
+            module.to(memory_format=layouts[not value])
+
+
+@contextmanager
+def _checkpointing(rerun: Rerun, value: bool) -> Iterator[None]:
+    with ExitStack() as stack:
+        for module in rerun.trained():
+            stack.enter_context(process.gradient_checkpointing(module, value))
+        yield
+
+
+# -- the optimizer -----------------------------------------------------------------------------
+
+
+def _flags(**flags: Any) -> Callable[[Rerun, Any], Context]:
+    @contextmanager
+    def change(rerun: Rerun, value: Any) -> Iterator[None]:
+        optimizer = rerun.optimizer()
+        wanted = {name: value if other is ... else other for name, other in flags.items()}
+        accepted = getattr(optimizer, "defaults", {})
+        named = [name for name, other in flags.items() if other is ... and name not in accepted]
+        if named:
+            kind = type(optimizer).__name__
+            raise PerfdoctorError(f"{kind} has no {named[0]}", slug="optimizer-flag")
+        before = [{name: group.get(name) for name in wanted} for group in optimizer.param_groups]
+        for group in optimizer.param_groups:
+            group.update(wanted)
+        _counters_on_device(optimizer, fused=bool(wanted.get("fused")))
+        try:
+            yield
+        finally:
+            for group, values in zip(optimizer.param_groups, before, strict=True):
+                group.update(values)
+            _counters_on_device(optimizer, fused=False)
+
+    return change
+
+
+def _counters_on_device(optimizer: Any, *, fused: bool) -> None:
+    """Fused kernels count steps on the device, the others on the host."""
+    for group in optimizer.param_groups:
+        home = fused or bool(group.get("capturable"))
+        for parameter in group["params"]:
+            counter = optimizer.state.get(parameter, {}).get("step")
+            if hasattr(counter, "to"):
+                device = parameter.device if home else "cpu"
+                optimizer.state[parameter]["step"] = counter.to(device)
+
+
+# -- what happens now and then -----------------------------------------------------------------
+
+
+@contextmanager
+def _saves_less_often(rerun: Rerun, every: int) -> Iterator[None]:
+    """Of the script's calls of torch.save only every so manieth one happens."""
+    torch, calls = rerun.torch, iter(range(1, 1 << 62))
+    save = torch.save
+
+    def rarely(*args: Any, **kwargs: Any) -> Any:
+        return save(*args, **kwargs) if next(calls) % every == 0 else None
+
+    with process.set_for_now(torch, "save", rarely):
+        yield
+
+
+#: Change → what makes it, by the names that recommendations use.
+CHANGES: dict[str, Callable[[Rerun, Any], Context]] = {
+    "threads": lambda rerun, value: process.threads(value),
+    "anomaly_detection": lambda rerun, value: process.anomaly_detection(value),
+    "deterministic": lambda rerun, value: process.deterministic(value),
+    "cudnn_benchmark": lambda rerun, value: process.cudnn_benchmark(value),
+    "gc_frozen": lambda rerun, value: process.frozen(),
+    "collects": lambda rerun, value: process.collecting(value),
+    "precision": _precision,
+    "compile": _compile,
+    "channels_last": _channels_last,
+    "gradient_checkpointing": _checkpointing,
+    "optimizer_fused": _flags(fused=..., foreach=None),
+    "optimizer_foreach": _flags(foreach=..., fused=None),
+    "saves_every": _saves_less_often,
+}
+
+
+def close(mode: Mode | None) -> None:
+    """Off, whatever it says."""
+    if mode is not None:
+        with suppress(Exception):
+            mode.off()

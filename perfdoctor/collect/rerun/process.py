@@ -1,0 +1,77 @@
+"""The process of a rerun: the script in its main thread, answers to trials in another one.
+
+Nothing heavy is imported before the script's first line (see `perfdoctor.running`).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from perfdoctor.collect.channel import Channel
+from perfdoctor.collect.sandbox import enter
+from perfdoctor.collect.script.launch import Script, execute
+from perfdoctor.errors import PerfdoctorError, first_line
+
+
+def main(read_fd: int, write_fd: int, life_fd: int) -> None:
+    """Runs the script that the first request describes; never returns."""
+    channel = Channel(read_fd, write_fd)
+    request = channel.receive()
+    if request is None:
+        os._exit(0)
+    workload = request["workload"]
+    try:
+        enter(Path(tempfile.mkdtemp(dir=workload["scratch"])))
+    except PerfdoctorError as error:
+        channel.send({"error": {"message": str(error), "slug": error.slug, "details": ""}})
+        os._exit(0)
+    from perfdoctor.collect.rerun.training import ScriptTraining
+
+    training = ScriptTraining(request["modes"], request["options"].get("changes", {}))
+    training.install()
+    for job in (lambda: _die_with_parent(life_fd), lambda: _serve(channel, training)):
+        threading.Thread(target=job, daemon=True).start()
+    script = Script(workload["script"], tuple(workload["arguments"]), workload["is_module"])
+    try:
+        execute(script, training.ended)
+    except PerfdoctorError as error:  # there is no such script
+        training.gate.end(str(error))
+        raise SystemExit(2) from None
+
+
+def _serve(channel: Channel, training: Any) -> None:
+    """Answers until told to close."""
+    from perfdoctor.collect.arm_worker import perform
+
+    _answer(channel, lambda: training.ready() or {})
+    while (request := channel.receive()) is not None:
+        what = request.pop("do")
+        if what == "close":
+            break
+        _answer(channel, lambda what=what, request=request: perform(training, what, request))
+    with suppress(Exception):
+        training.close()
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def _answer(channel: Channel, job: Any) -> None:
+    try:
+        channel.send({"result": job()})
+    except PerfdoctorError as error:
+        channel.send({"error": {"message": str(error), "slug": error.slug, "details": ""}})
+    except Exception as error:  # the user's objects may raise anything
+        channel.send({"error": {"message": first_line(error), "slug": "user-code", "details": ""}})
+
+
+def _die_with_parent(life_fd: int) -> None:
+    """Ends this process and its loader workers when the other end of the pipe is closed."""
+    os.read(life_fd, 1)
+    os.killpg(os.getpid(), signal.SIGKILL)  # it leads a group of its own

@@ -1,0 +1,276 @@
+"""What a rerun script answers when a trial asks for steps."""
+
+from __future__ import annotations
+
+import math
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from perfdoctor.collect.rerun.gate import StepGate
+from perfdoctor.collect.rerun.loaders import Switches, length_of
+from perfdoctor.collect.rerun.modes import Mode, Rerun, close
+from perfdoctor.collect.script.imports import after_import
+from perfdoctor.collect.script.observer import Observer
+from perfdoctor.collect.script.optimizers import Optimizers
+from perfdoctor.collect.script.patches import Patches
+from perfdoctor.collect.script.recorder import Recorder
+from perfdoctor.collect.script.session import holds
+from perfdoctor.collect.script.state import State
+from perfdoctor.ending import Ending
+from perfdoctor.errors import PerfdoctorError
+
+#: Steps whose losses and gradients are noted, from the first one on.
+FIRST_STEPS = 10
+#: Steps after a mode was switched on or off that are not counted: caches are cold.
+_UNCOUNTED = 1
+
+
+class Losses:
+    """The losses that the first steps go backward from, and the norms of their gradients."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.gradient_norms: list[float] = []
+        self._pending: float | None = None
+
+    def install(self, torch: Any) -> None:
+        """Notes what `Tensor.backward` is called on."""
+        from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+        backward = torch.Tensor.backward
+
+        def noted(tensor: Any, *args: Any, **kwargs: Any) -> Any:
+            if len(self.losses) < FIRST_STEPS and tensor.numel() == 1:
+                self._pending = (self._pending or 0.0) + float(tensor.detach())
+            return backward(tensor, *args, **kwargs)
+
+        torch.Tensor.backward = noted
+        register_optimizer_step_pre_hook(
+            lambda optimizer, args, kwargs: self._note_gradients(torch, optimizer)
+        )
+
+    def _note_gradients(self, torch: Any, optimizer: Any) -> None:
+        if len(self.gradient_norms) >= FIRST_STEPS:
+            return
+        found = [p.grad for group in optimizer.param_groups for p in group["params"]]
+        squares = [g.detach().float().square().sum() for g in found if _dense(g)]
+        if squares:
+            self.gradient_norms.append(float(torch.stack(squares).sum().sqrt()))
+
+    def step_ends(self) -> None:
+        """What was noted was this step's."""
+        if self._pending is not None and len(self.losses) < FIRST_STEPS:
+            self.losses.append(self._pending)
+        self._pending = None
+
+
+class ScriptTraining(Rerun):
+    """Implements `arm_worker.Trains` for a script. Its methods run in the asking thread."""
+
+    def __init__(self, modes: Mapping[str, Mapping[str, Any]], first: Mapping[str, Any]) -> None:
+        self._changes = {name: dict(changes) for name, changes in modes.items()}
+        self._first = dict(first)
+        self._modes: dict[str, Mode] = {}
+        self._on: str | None = None
+        self._peaks: dict[str | None, int] = {}
+        self.compiled = {}
+        self.gate, self._losses = StepGate(), Losses()
+        self.recorder = Recorder()
+        self.observer = Observer(self.recorder, Optimizers(self._share), on_step=self._step)
+        self.loaders = Switches(lambda loader: self.observer.loaders.of(loader).number)
+
+    # -- in the script's thread --------------------------------------------------------------
+
+    def install(self) -> None:
+        """Before the script's first line: once torch is there, its steps are seen."""
+        after_import("torch", self._torch_is_there)
+
+    def _torch_is_there(self) -> None:
+        self.torch = sys.modules["torch"]
+        Patches(State(self.observer, on_failure=self._failed)).install()
+        self.loaders.install(self.torch)
+        self._losses.install(self.torch)
+
+    def _step(self, count: int) -> int:
+        self._losses.step_ends()
+        if count == 1:
+            self._begin()
+        held = self.gate.will_hold
+        if held:
+            self.loaders.still()
+        due = self.gate.passed(count)
+        if held:
+            self.loaders.go()
+        return due
+
+    def _begin(self) -> None:
+        loader = self.training_loader()
+        if loader is not None:
+            self.loaders.training = self.observer.loaders.of(loader).number
+
+    def ended(self, ending: Ending) -> None:
+        """The script has ended; its process stays until it is told to end."""
+        detail = f": {ending.detail}" if ending.detail else ""
+        self.gate.end(f"{ending.how}{detail}")
+        threading.Event().wait()
+
+    def _failed(self, error: Exception) -> None:
+        self.gate.end(f"it could not be watched: {error}")
+
+    def _share(self, few: set[int], many: set[int]) -> bool:
+        return any(holds(module, few, many) for module in self.trained())
+
+    # -- what changes ask for ----------------------------------------------------------------
+
+    def trained(self) -> list[Any]:
+        """The outermost modules that are trained."""
+        return self.observer.modules.trained()
+
+    def optimizer(self) -> Any:
+        """The main one."""
+        main = self.observer.optimizers.main()
+        if main is None:
+            raise PerfdoctorError("the script has no optimizer of torch", slug="no-optimizer")
+        return main
+
+    def training_loader(self) -> Any:
+        """The loader of the training, or None."""
+        from perfdoctor.collect.script.settings_used import training_loader
+
+        facts = training_loader(self.observer)
+        return None if facts is None else facts.loader()
+
+    # -- what trials ask for -----------------------------------------------------------------
+
+    def ready(self) -> None:
+        """Waits for the first step, and makes the changes that hold from then on."""
+        self.gate.wait_until_held()
+        if self._first:
+            self.gate.call(self._first_mode)
+
+    def _first_mode(self) -> None:
+        self._kept = Mode(self, self._first)  # changes are taken back with the object
+        self._kept.on()
+
+    def warm(self, steps: int, mode: str | None) -> dict[str, Any]:
+        """Makes these steps, and notes the peak of the memory."""
+        from perfdoctor.collect import memory
+
+        self._enter(mode)
+        device = self._device()
+        memory.reset_peak(device)
+        step_s = self.gate.run(steps)
+        self._peaks[mode] = memory.peak_bytes(device)
+        return {"step_s": step_s}
+
+    def chunk(self, steps: int, mode: str | None) -> dict[str, Any]:
+        """Makes an unrecorded step where the mode changes, then these."""
+        from perfdoctor.collect.run_queue import run_queue_s
+
+        if self._enter(mode):
+            self.gate.run(_UNCOUNTED)
+        samples, epochs = self.loaders.samples, self.loaders.epochs
+        waited, cpu, start = run_queue_s(), time.process_time(), time.perf_counter()
+        step_s = self.gate.run(steps)
+        queued, made = run_queue_s(), self.loaders.samples - samples
+        begun = min(steps, self.loaders.epochs - epochs)
+        return {
+            "step_s": step_s,
+            "stages_s": {},
+            "samples": [made / steps or 1.0] * steps,
+            "starts": [True] * begun + [False] * (steps - begun),
+            "wall_s": time.perf_counter() - start,
+            "cpu_s": time.process_time() - cpu,
+            "run_queue_s": None if waited is None or queued is None else queued - waited,
+        }
+
+    def facts(self, mode: str | None) -> dict[str, Any]:
+        """What is really done in this mode."""
+        from perfdoctor.collect import memory
+        from perfdoctor.collect.script.settings_used import settings_used
+
+        self._enter(mode)
+        found = self.gate.call(lambda: settings_used(self.observer))
+        changes = {} if mode is None else self._changes[mode]
+        return {
+            "configuration": found | changes,
+            "device": str(found.get("device", "cpu")),
+            "peak_bytes": self._peaks.get(mode),
+            "total_bytes": memory.total_bytes(self._device()),
+            "losses": _finite(self._losses.losses),
+            "gradient_norms": _finite(self._losses.gradient_norms),
+            "extra": self._extra(found | changes),
+        }
+
+    def _extra(self, used: Mapping[str, Any]) -> dict[str, Any]:
+        from perfdoctor.collect.environment import usable_cores
+
+        loader = self.training_loader()
+        length = None if loader is None else length_of(loader)
+        torch = self.torch
+        conv = any(isinstance(m, torch.nn.Conv2d) for t in self.trained() for m in t.modules())
+        traits = [name for name, on in (("conv", conv),) if on]
+        return {
+            "traits": traits,
+            "cores": usable_cores(),
+            "turn": max(1, int(used.get("num_workers") or 1)),
+            "queue": 0,  # workers stand still while the script does
+            "steps_per_epoch": length,
+        }
+
+    def first_losses(self, steps: int, mode: str | None) -> dict[str, Any]:
+        """A script cannot be made anew within its process."""
+        raise PerfdoctorError("a script's first steps are past", slug="first-steps-past")
+
+    def add_mode(self, name: str, changes: dict[str, Any]) -> dict[str, Any]:
+        """One mode more."""
+        self._changes[name] = changes
+        return {}
+
+    def forget(self, mode: str) -> dict[str, Any]:
+        """Drops what a mode holds."""
+        if self._on == mode:
+            self._enter(None)
+        self._modes.pop(mode, None)
+        return {}
+
+    def close(self) -> None:
+        """Its workers may stand still, and would not hear that they are to end."""
+        self.loaders.go()
+
+    def _enter(self, mode: str | None) -> bool:
+        """Switches modes; whether that was needed."""
+        if mode == self._on:
+            return False
+        self.gate.call(lambda: self._switch(mode))
+        return True
+
+    def _switch(self, mode: str | None) -> None:
+        if self._on is not None:
+            self._modes[self._on].off()
+            self._on = None
+        if mode is None:
+            return
+        if mode not in self._modes:
+            self._modes[mode] = Mode(self, self._changes[mode])
+        try:
+            self._modes[mode].on()
+        except BaseException:
+            close(self._modes.pop(mode))
+            raise
+        self._on = mode
+
+    def _device(self) -> Any:
+        used = [p.device for module in self.trained() for p in module.parameters()]
+        return used[0] if used else self.torch.device("cpu")
+
+
+def _dense(gradient: Any) -> bool:
+    return gradient is not None and not gradient.is_sparse
+
+
+def _finite(values: list[float]) -> list[float | None]:
+    return [value if math.isfinite(value) else None for value in values]
