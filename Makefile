@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup lint types imports test test-slow bench accept all
+.PHONY: setup lint types imports test test-slow bench accept docs all
 
 setup:
 	$(PYTHON) -m venv .venv
@@ -26,6 +26,9 @@ test-slow:
 
 accept:  # rewrites the golden files; look at the diff afterwards
 	$(BIN)/python -m pytest -m 'not slow' --accept tests/render
+
+docs:  # the page of all rules, from their docstrings
+	$(BIN)/python -m perfdoctor.rules.page docs/rules.md
 
 bench:
 	$(BIN)/python benchmarks/startup.py

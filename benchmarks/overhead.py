@@ -9,7 +9,8 @@ themselves up, do not count. "nothing" is the loop against itself: the noise.
 
 torch.profiler records every step, as it does by default. Lightning's SimpleProfiler is put around
 the same actions as its Trainer puts it; it is left out where Lightning is not installed. Tools that
-patch torch for as long as the process lives cannot take turns like this, and are not in the table.
+patch torch for as long as the process lives cannot take turns like this: see
+`overhead_processes.py`.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ class TrainingMonitor:
         recorder.switch(r.OTHER)
         self.report, self._metrics, self._epoch = None, {}, None
         self._started_at = time.time()
-        self._machine = MachineWatch(lambda: recorder.steps.steps, list)
+        self._machine = MachineWatch(lambda: recorder.count, list)
         self._sampler = StackSampler(
             lambda: recorder.current,
             _this_thread(),
@@ -118,13 +118,12 @@ class TrainingMonitor:
             metrics: numbers such as `loss`. `epoch` marks the first step of each epoch.
         """
         recorder = self._running()
-        recorder.account()
-        recorder.spent[r.SAMPLES] = int(samples or self._batch_size or 0)
+        recorder.samples = int(samples or self._batch_size or 0)
         if seconds is not None:
             self._outside(recorder, int(seconds * _NS))
         epoch = metrics.pop("epoch", None)
         if epoch is not None and epoch != self._epoch:
-            recorder.spent[r.EPOCH] = 1
+            recorder.epochs = 1
             self._epoch = epoch
         for name, value in metrics.items():  # a tensor would keep the whole graph of its step
             self._metrics[name] = value.detach() if hasattr(value, "detach") else value

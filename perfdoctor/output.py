@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +17,8 @@ if TYPE_CHECKING:  # numpy comes with it, and `run` must not import that before 
     from perfdoctor.report import Report
 
 STDOUT = "-"
+#: Reports of one folder and one second; of more, the last ones replace each other.
+_MOST_ALIKE = 100
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,40 @@ class Output:
     quiet: bool
     plots: bool
     began: datetime = field(default_factory=datetime.now)
+    _taken: list[Path] = field(default_factory=list, compare=False, repr=False)
 
     @property
     def report_path(self) -> Path:
         """Where the report is written."""
-        return self.folder / f"performance_report_{self.began:%Y%m%d_%H%M%S}.json"
+        return self._taken[0] if self._taken else self._path("")
+
+    def _path(self, further: str) -> Path:
+        return self.folder / f"performance_report_{self.began:%Y%m%d_%H%M%S}{further}.json"
+
+    @contextmanager
+    def _own_path(self) -> Iterator[Path]:
+        """From the first time that something is written there it is this report's alone: two runs
+        may have begun in the same second."""
+        new = not self._taken and self._take_path()
+        try:
+            yield self.report_path
+        except BaseException:
+            if new:  # a full disk: nothing but the empty file
+                self._taken.pop().unlink(missing_ok=True)
+            raise
+
+    def _take_path(self) -> bool:
+        for number in range(1, _MOST_ALIKE):
+            path = self._path("" if number == 1 else f"_{number}")
+            try:
+                path.open("xb").close()
+            except FileExistsError:
+                continue
+            except OSError:  # writing will fail, and say so
+                return False
+            self._taken.append(path)
+            return True
+        return False
 
     def anchored(self) -> Output:
         """The same files, whatever folder the process changes to."""
@@ -82,13 +114,15 @@ class Output:
             if not self.quiet:
                 print_report(report, files, stderr=True)
 
-    def write_partial(self, report: Report) -> None:
-        """The report so far, where the final one will replace it."""
+    def write_partial(self, report: Report) -> Path | None:
+        """The report so far, where the final one will replace it; None where there is no folder."""
         from perfdoctor import schema
 
         if not self.folder.is_dir():  # the script has removed it, and may be about to make it
-            return
-        schema.write_atomically(self.report_path, schema.to_json(report))
+            return None
+        with self._own_path() as path:
+            schema.write_atomically(path, schema.to_json(report))
+            return path
 
     def _make_folder(self) -> None:
         try:
@@ -101,7 +135,8 @@ class Output:
         from perfdoctor import schema
 
         self._make_folder()  # the script may have removed it
-        files, complete = write_files(report, self.report_path, plots=self.plots)
+        with self._own_path() as path:
+            files, complete = write_files(report, path, plots=self.plots)
         if self.json_file not in (None, STDOUT):
             path = Path(str(self.json_file))
             schema.write_atomically(path, schema.to_json(report))
@@ -126,6 +161,31 @@ def write_files(report: Report, path: Path, *, plots: bool = True) -> tuple[list
     except KeyboardInterrupt:  # what was measured is worth more than the picture
         return files, False
     return files, True
+
+
+def write_document(place: str | None, make: Callable[[], bytes]) -> Path | None:
+    """Writes what `make` gives to a file, made whole or not at all, or to stdout for `-`.
+
+    Returns the path of the file; None where there is none.
+
+    Raises:
+        PerfdoctorError: it cannot be written.
+    """
+    from perfdoctor import schema
+
+    if place is None:
+        return None
+    if place == STDOUT:
+        sys.stdout.buffer.write(make())
+        sys.stdout.flush()
+        return None
+    path = Path(place)
+    try:
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path.parent, error.strerror or str(error)) from None
+    schema.write_atomically(path, make())
+    return path
 
 
 def _pictures(report: Report) -> Iterator[tuple[str, bytes]]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perfdoctor import ranks
@@ -14,8 +15,12 @@ from perfdoctor.errors import tell
 from perfdoctor.record import Run, SkippedFile, Source
 from perfdoctor.report import Report
 from perfdoctor.rules.engine import diagnose
+from perfdoctor.rules.loader_facts import measured_job
+from perfdoctor.schema import read_report
 from perfdoctor.settings import Settings
+from perfdoctor.shifts import Sides, compare_sides
 from perfdoctor.summarise import summarise
+from perfdoctor.whatif import Asked, WhatIf, answer
 
 if TYPE_CHECKING:  # collecting imports torch, which analysing a log must not wait for
     from perfdoctor.collect.options import BenchOptions, Progress
@@ -26,6 +31,20 @@ if TYPE_CHECKING:  # collecting imports torch, which analysing a log must not wa
 
 
 @dataclass(frozen=True)
+class VerifyRequest:
+    """How the advice is to be tried.
+
+    Attributes:
+        workload: as `ArmSpec` describes it. budget_s: for all trials together.
+        tell: shows a line before anything is tried.
+    """
+
+    workload: Mapping[str, Any]
+    budget_s: float
+    tell: Callable[[str], None]
+
+
+@dataclass(frozen=True)
 class BenchRequest:
     """What `bench` is asked for.
 
@@ -33,12 +52,14 @@ class BenchRequest:
         workloads: label → factory; more than one is a comparison.
         options: the settings all configurations share.
         axes: option name → the values to compare, each with more than one.
+        verify: try the advice afterwards; for a single configuration.
     """
 
     workloads: Mapping[str, WorkloadFactory]
     options: BenchOptions
     axes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     command: str | None = None
+    verify: VerifyRequest | None = None
 
     def cases(self) -> list[tuple[dict[str, Any], Case]]:
         """Every combination, with what distinguishes it."""
@@ -69,7 +90,9 @@ def bench(request: BenchRequest, settings: Settings, progress: Progress) -> Repo
     cases = request.cases()
     if len(cases) == 1:
         case = cases[0][1]
-        return diagnose(summarise(measure(case.factory, case.options, source, progress)), settings)
+        run = measure(case.factory, case.options, source, progress)
+        diagnosed = diagnose(summarise(run), settings)
+        return _verified(diagnosed, case.options, request.verify, progress)
     outcomes = measure_rounds([case for _, case in cases], source, progress)
     rows = [_row(varied, outcome) for (varied, _), outcome in zip(cases, outcomes, strict=True)]
     comparison = compare_rows(rows)
@@ -81,12 +104,37 @@ def bench(request: BenchRequest, settings: Settings, progress: Progress) -> Repo
     return diagnose(report, settings)
 
 
+def _verified(
+    report: Report, options: BenchOptions, request: VerifyRequest | None, progress: Progress
+) -> Report:
+    """The report with its advice tried, if that was asked for and nobody pressed Ctrl-C."""
+    interrupted = report.sampling is not None and report.sampling.stop == "interrupted"
+    if request is None or interrupted:
+        return report
+    from perfdoctor.collect import memory
+    from perfdoctor.collect.arm import ArmSpec
+    from perfdoctor.experiments.verify import verify
+
+    memory.release()  # the trials' processes need it
+    spec = ArmSpec(workload=request.workload, options=asdict(options))
+    return verify(report, spec, request.budget_s, progress, request.tell)
+
+
 def _row(varied: dict[str, Any], outcome: Outcome) -> Row:
     run = outcome.run
     if run is None or run.block is None:
         return Row(outcome.case.label, varied, None, None, outcome.error)
     rates = block_rates(run.step_s, run.samples, run.block)
     return Row(outcome.case.label, varied, summarise(run), rates)
+
+
+def what_if(path: Path, asked: Asked) -> WhatIf:
+    """What the training of this report would do with other settings.
+
+    Raises:
+        PerfdoctorError: it cannot be read, or its loader was not measured; or impossible values.
+    """
+    return answer(measured_job(read_report(path), str(path)), asked)
 
 
 def conclude(run: Run, settings: Settings) -> Report:
@@ -148,6 +196,18 @@ def analyze(request: AnalyzeRequest, settings: Settings, progress: Progress) -> 
     Raises:
         PerfdoctorError: nothing of it can be read.
     """
+    reports, skipped = read_reports(request, settings, progress)
+    return _with_skipped(_compared(reports), skipped)
+
+
+def read_reports(
+    request: AnalyzeRequest, settings: Settings, progress: Progress
+) -> tuple[list[Report], tuple[SkippedFile, ...]]:
+    """A report of each run that `request` names, and the files that could not be read.
+
+    Raises:
+        PerfdoctorError: nothing of it can be read.
+    """
     from perfdoctor.readers import gathering, templates
 
     own = [templates.parse(name, given) for name, given in settings.formats.items()]
@@ -163,7 +223,24 @@ def analyze(request: AnalyzeRequest, settings: Settings, progress: Progress) -> 
     )
     progress("summarising", 0.0, 0.0)
     reports = [diagnose(summarise(run), settings) for run in found.runs] + list(found.reports)
-    return _with_skipped(_compared(_told_apart(reports)), found.skipped)
+    return _told_apart(reports), found.skipped
+
+
+def compare(
+    before: AnalyzeRequest,
+    after: AnalyzeRequest,
+    labels: tuple[str, str],
+    margin: float,
+    settings: Settings,
+    progress: Progress,
+) -> Sides:
+    """What changed from the runs or reports of one side to those of the other.
+
+    Raises:
+        PerfdoctorError: nothing of a side can be read.
+    """
+    sides = [read_reports(side, settings, progress)[0] for side in (before, after)]
+    return compare_sides(sides[0], sides[1], labels, margin)
 
 
 def _compared(reports: Sequence[Report]) -> Report:

@@ -103,6 +103,8 @@ class LoaderRecord:
         idle_share: part of the workers' time in which they wait because the queue is full.
         start_s: from making an iterator until its workers begin to fetch, once per iterator.
         iterators: how many were made.
+        create_s: of `start_s`, what `iter(loader)` takes: creating the workers one by one.
+        batch_bytes: size of a batch's tensors.
     """
 
     batch_s: Floats
@@ -117,6 +119,8 @@ class LoaderRecord:
     idle_share: float | None = None
     start_s: Floats | None = None
     iterators: int | None = None
+    create_s: Floats | None = None
+    batch_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -303,6 +307,8 @@ class Run:
         finished: the log says itself that the training has ended.
         hotspots: lines of code and their shares, where the script was observed. ending: how that
             script ended.
+        counters: totals of events over what was measured, units in their names: pauses for garbage
+            (`gc_pause_s`), graphs compiled anew (`recompiles`), and what a trace counts.
     """
 
     name: str
@@ -345,3 +351,4 @@ class Run:
     finished: bool = False
     hotspots: tuple[Hotspot, ...] = ()
     ending: Ending | None = None
+    counters: dict[str, float] = field(default_factory=dict)

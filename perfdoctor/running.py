@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -46,7 +46,7 @@ def run(
     request: RunRequest,
     settings: Settings,
     deliver: Callable[[Report], None],
-    deliver_partial: Callable[[Report], None],
+    deliver_partial: Callable[[Report], Path | None],
 ) -> NoReturn:
     """Runs a script, observed; `deliver` gets the report when it has ended, however it ends.
 
@@ -60,7 +60,7 @@ def run(
     session = Session(request.script, request.limits, command=request.command)
     meeting = meet(os.environ, request.folder)
     if meeting is not None:
-        _run_as_rank(request, session, meeting, settings, deliver)
+        _run_as_rank(request, session, meeting, settings, deliver, deliver_partial)
     view = panel(os.environ) if request.live else None
 
     def report(run: Run) -> Report:
@@ -91,6 +91,7 @@ def _run_as_rank(
     meeting: Meeting,
     settings: Settings,
     deliver: Callable[[Report], None],
+    deliver_partial: Callable[[Report], Path | None],
 ) -> NoReturn:
     def finish(ending: Ending) -> None:
         found = session.finish(ending)
@@ -99,6 +100,8 @@ def _run_as_rank(
         try:
             report = pipeline.conclude_ranks(meeting, found, ending, settings)
             if report is not None:
+                if meeting.place.rank != 0:  # else it is replaced
+                    meeting.remove_report()
                 deliver(report)
         finally:
             meeting.close()
@@ -107,6 +110,11 @@ def _run_as_rank(
         from perfdoctor import pipeline
 
         pipeline.hand_in_partial(meeting, run)
+        if meeting.place.rank == 0:  # it is all there is if every rank is killed
+            note = f"Of rank 0 alone: the {meeting.place.world} ranks have yet to be merged."
+            path = deliver_partial(pipeline.conclude(replace(run, notes=(note,)), settings))
+            if path is not None:
+                meeting.note_report(path)
 
     shown = request.live and meeting.place.rank == 0  # one terminal has room for one
     session.start(on_partial=partial, live=panel(os.environ) if shown else None)

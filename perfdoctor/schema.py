@@ -30,6 +30,11 @@ def to_json(report: Report) -> bytes:
     return msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n"
 
 
+def to_json_document(document: Any) -> bytes:
+    """Any of the records that have a version of their own, as indented UTF-8 JSON."""
+    return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
+
+
 def from_json(data: bytes, where: str = "report") -> Report:
     """Reads a report of this or an earlier version.
 
@@ -57,6 +62,21 @@ def from_json(data: bytes, where: str = "report") -> Report:
         return msgspec.convert(raw, Report)
     except msgspec.ValidationError as error:
         raise PerfdoctorError(f"{where}: {error}", slug="report-invalid") from None
+
+
+def read_report(path: Path) -> Report:
+    """The report in a file.
+
+    Raises:
+        PerfdoctorError: as `from_json`, or the file cannot be read.
+    """
+    try:
+        return from_json(path.read_bytes(), str(path))
+    except OSError as error:
+        raise PerfdoctorError(
+            f"cannot read {path}: {error.strerror or error}; give a report that perfdoctor wrote",
+            slug="report-unreadable",
+        ) from None
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -8,8 +8,9 @@ nearest folder above it: `perfdoctor.toml` (whole file), `pyproject.toml` (`[too
 from __future__ import annotations
 
 import configparser
+import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_KEYS = {"disable", "thresholds", "formats"}
+_KEYS = {"disable", "thresholds", "formats", "profiles"}
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,38 @@ class Settings:
     Attributes:
         disable: rule codes or names. thresholds: name → number. path: the file read.
         formats: name → templates of log lines, see `perfdoctor analyze --pattern`.
+        profiles: name → options of `bench`, written as in Python: `num_workers = 2`.
     """
 
     disable: frozenset[str] = frozenset()
     thresholds: Mapping[str, float] = field(default_factory=dict)
     path: Path | None = None
     formats: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def with_profile(self, given: Mapping[str, Any], name: str | None) -> Mapping[str, Any]:
+        """Options of `bench` with those of a profile where the command line gave none.
+
+        Raises:
+            PerfdoctorError: there is no such profile, or it has an option that does not exist.
+        """
+        if name is None:
+            return given
+        if name not in self.profiles:
+            known = f"there are {', '.join(self.profiles)}" if self.profiles else "there are none"
+            raise PerfdoctorError(
+                f"no profile {name!r} in {self.path or 'the settings'}: {known}",
+                slug="profile-unknown",
+            )
+        chosen = self.profiles[name]
+        unknown = set(chosen) - set(given)
+        if unknown:
+            raise PerfdoctorError(
+                f"{self.path}: profile {name!r} has no option {min(unknown)!r} of bench to set",
+                slug="profile-unknown-option",
+            )
+        missing = {k: v for k, v in chosen.items() if given[k] in (None, False)}
+        return {**given, **{k: (v,) if k in _LISTS else v for k, v in missing.items()}}
 
 
 def load(folder: Path) -> Settings:
@@ -69,16 +96,59 @@ def _settings(section: dict[str, Any], path: Path) -> Settings:
             slug="settings-unknown-key",
         )
     try:
-        thresholds = {str(k): float(v) for k, v in dict(section.get("thresholds", {})).items()}
+        thresholds = dict(_numbers(section.get("thresholds", {}), path))
         formats = {str(k): _templates(v) for k, v in dict(section.get("formats", {})).items()}
-        disable = frozenset(map(str, section.get("disable", ())))
-        return Settings(disable, thresholds, path, formats)
+        disable = _disabled(section.get("disable", []), path)
+        profiles = {str(k): dict(v) for k, v in dict(section.get("profiles", {})).items()}
+        return Settings(disable, thresholds, path, formats, profiles)
     except (TypeError, ValueError):
         raise PerfdoctorError(
             f"{path}: disable must be a list of rules, thresholds a table of numbers, formats a "
             "table of templates or lists of them",
             slug="settings-wrong-type",
         ) from None
+
+
+#: Options of `bench` that take several values.
+_LISTS = ("batch_size", "num_workers", "prefetch_factor", "precision", "compile")
+
+
+def _disabled(value: Any, path: Path) -> frozenset[str]:
+    """Codes or names of rules. One text would be read letter by letter, so it is refused."""
+    if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+        raise PerfdoctorError(
+            f"{path}: disable must be a list of codes or names, such as "
+            f'["PD504", "slow-tail"], not {value!r}',
+            slug="settings-wrong-type",
+        )
+    return frozenset(value)
+
+
+def _numbers(value: Any, path: Path, owner: str = "") -> Iterator[tuple[str, float]]:
+    """Name → number. TOML makes a table of `PD205.memory_share = 0.9` without quotes."""
+    if not isinstance(value, Mapping):
+        raise PerfdoctorError(
+            f"{path}: thresholds must be a table of numbers, not {value!r}",
+            slug="settings-wrong-type",
+        )
+    for key, inner in value.items():
+        if isinstance(inner, Mapping) and not owner:
+            yield from _numbers(inner, path, f"{key}.")
+        else:
+            yield f"{owner}{key}", _number(inner, f"{owner}{key}", path)
+
+
+def _number(value: Any, name: str, path: Path) -> float:
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise PerfdoctorError(
+            f"{path}: threshold {name!r} must be a number, not {value!r}",
+            slug="settings-wrong-type",
+        )
+    return number
 
 
 def _templates(value: Any) -> tuple[str, ...]:
@@ -95,7 +165,8 @@ def _pyproject(text: str) -> dict[str, Any] | None:
 
 
 def _setup_cfg(text: str) -> dict[str, Any] | None:
-    parser = configparser.ConfigParser(interpolation=None)
+    parser = configparser.ConfigParser(interpolation=None, delimiters=("=",))
+    parser.optionxform = str  # type: ignore[assignment,method-assign]  # PD205, not pd205
     parser.read_string(text)
     sections = ("perfdoctor", "perfdoctor:thresholds", "perfdoctor:formats")
     if not any(parser.has_section(name) for name in sections):

@@ -86,6 +86,7 @@ def summarise(run: Run) -> Report:
         logs=run.logs,
         hotspots=run.hotspots,
         ending=run.ending,
+        counters=run.counters,
     )
 
 
@@ -233,6 +234,8 @@ def _loader(record: LoaderRecord | None) -> Loader | None:
         idle_share=record.idle_share,
         start=None if record.start_s is None else describe(record.start_s),
         iterators=record.iterators,
+        create=None if record.create_s is None else describe(record.create_s),
+        batch_bytes=record.batch_bytes,
     )
 
 

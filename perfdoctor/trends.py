@@ -22,6 +22,9 @@ PARTS = 20
 #: 2.1 % (one standard deviation) on a loaded two-core machine.
 _STEADY_CHANGE = 0.05
 _TREND_P = 0.01
+#: Too few records to measure their noise still show a change by half that hardly ever turns round:
+#: of 3 000 series of 10 to 200 records with noise of 16 % that was correlated by 0.9, 6 had one.
+_PLAIN_CHANGE, _PLAIN_P = 0.6, 5e-5
 #: The ends of a gradual change differ by so many standard errors (normal, two-sided p = 0.01).
 _ERRORS = 2.58
 _BLOCKS = 100
@@ -151,8 +154,11 @@ def _is_periodic(stalls: Stalls | None) -> bool:
 def _is_gradual(rates: Floats, slowness: Floats) -> bool:
     """Whether the ends differ by more than noise, and the parts between are in order."""
     change = float(np.log(np.median(rates[-3:]) / np.median(rates[:3])))
-    if abs(change) <= np.log1p(_STEADY_CHANGE) or kendall_p(rates) >= _TREND_P:
+    order_p = kendall_p(rates)
+    if abs(change) <= np.log1p(_STEADY_CHANGE) or order_p >= _TREND_P:
         return False
+    if abs(change) >= _PLAIN_CHANGE and order_p < _PLAIN_P:
+        return True
     blocks = block_medians(slowness, -(-slowness.size // _BLOCKS))
     ends = blocks.size * min(3, rates.size) / rates.size
     return abs(change) > _ERRORS * long_run_sd(blocks) * float(np.sqrt(2 / ends))

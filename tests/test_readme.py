@@ -10,9 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builders import make_run
 
 from perfdoctor import settings
 from perfdoctor.cli import run
+from perfdoctor.record import LoaderRecord
+from perfdoctor.schema import to_json
+from perfdoctor.summarise import summarise
 
 README = Path(__file__).parents[1] / "README.md"
 PROJECT = """
@@ -99,6 +103,7 @@ def project(tmp_path_factory):
         place.write_text(SCRIPT)
     _images(folder / "photos")
     _logs(folder)
+    _report(folder / "report.json")
     for name in ("data_simulation_1", "data_simulation_2"):
         (folder / name).mkdir()
         np.save(folder / name / "x.npy", np.zeros((64, 10, 3), np.float32))
@@ -112,6 +117,13 @@ def _images(folder: Path) -> None:
         (folder / label).mkdir(parents=True)
         for index in range(20):
             Image.new("RGB", (64, 48), (index, 80, 90)).save(folder / label / f"{index}.jpg")
+
+
+def _report(path: Path) -> None:
+    """One that knows how batches are made."""
+    made = np.full(64, 0.082)
+    loader = LoaderRecord(batch_s=made, collate_s=made / 9, cpu_s=made, first_batch_s=made[:1])
+    path.write_bytes(to_json(summarise(make_run(loader=loader, step_cpu_s=0.033))))
 
 
 @pytest.mark.parametrize("command", commands())

@@ -25,6 +25,20 @@ def test_each_file_gives_the_same_settings(name, tmp_path):
     assert found.path == tmp_path / name
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("perfdoctor.toml", "[thresholds]\nPD205.memory_share = 0.9\n"),
+        ("perfdoctor.toml", '[thresholds]\n"PD205.memory_share" = 0.9\n'),
+        ("pyproject.toml", "[tool.perfdoctor.thresholds.PD205]\nmemory_share = 0.9\n"),
+        ("setup.cfg", "[perfdoctor:thresholds]\nPD205.memory_share = 0.9\n"),
+    ],
+)
+def test_a_threshold_of_a_rule_is_written_as_it_comes_naturally(name, text, tmp_path):
+    (tmp_path / name).write_text(text)
+    assert settings.load(tmp_path).thresholds == {"PD205.memory_share": 0.9}
+
+
 def test_the_nearest_folder_above_counts(tmp_path):
     (tmp_path / "perfdoctor.toml").write_text(FILES["perfdoctor.toml"])
     below = tmp_path / "a" / "b"
@@ -43,7 +57,13 @@ def test_no_file_is_no_setting(tmp_path):
     [
         ("perfdoctor.toml", "disable = [", "cannot read .*perfdoctor.toml"),
         ("perfdoctor.toml", "disabled = []", "unknown setting 'disabled'; known are"),
-        ("perfdoctor.toml", "[thresholds]\na = 'x'", "thresholds a table of numbers"),
+        ("perfdoctor.toml", "[thresholds]\na = 'x'", "threshold 'a' must be a number, not 'x'"),
+        ("perfdoctor.toml", "[thresholds]\nPD101.a = true", "'PD101.a' must be a number, not True"),
+        ("perfdoctor.toml", "[thresholds]\na = nan", "threshold 'a' must be a number, not nan"),
+        ("perfdoctor.toml", "thresholds = 0.5", "thresholds must be a table of numbers, not 0.5"),
+        ("perfdoctor.toml", 'disable = "PD101"', "disable must be a list of codes or names"),
+        ("pyproject.toml", "[tool.perfdoctor]\ndisable = [101]", "disable must be a list of codes"),
+        ("setup.cfg", "[perfdoctor:thresholds]\nPD101.a = high\n", "'PD101.a' must be a number"),
         ("setup.cfg", "[perfdoctor\n", "cannot read .*setup.cfg"),
     ],
 )

@@ -159,3 +159,29 @@ def test_rounded_averages_are_no_change():
     means = np.diff(sums, prepend=0.0) / 20
     run = make_log(np.full(1500, 0.317), every=20, mean_step_s=np.maximum(means, 1e-3))
     assert trend_of(run).change_points == ()
+
+
+def test_a_rate_that_halves_without_turning_round_is_not_called_steady():
+    step_s = np.array(
+        [
+            0.47,
+            0.41,
+            0.39,
+            0.4,
+            0.54,
+            0.54,
+            0.66,
+            0.66,
+            0.66,
+            0.81,
+            0.82,
+            0.82,
+            0.82,
+            0.94,
+            0.93,
+            0.94,
+        ]
+    )
+    trend = trend_of(make_log(step_s))
+    assert trend.change < -0.5
+    assert trend.shape in ("drift", "decay", "step")

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perfdoctor.cli.output_options import checked_output, output_options
-from perfdoctor.cli.values import JsonObject, ListOf
-from perfdoctor.errors import EXIT_DONE, EXIT_INTERRUPTED
+from perfdoctor.cli.values import Duration, JsonObject, ListOf
+from perfdoctor.errors import EXIT_DONE, EXIT_INTERRUPTED, tell
 
 if TYPE_CHECKING:
     from perfdoctor.collect.options import Progress
-    from perfdoctor.pipeline import BenchRequest
+    from perfdoctor.pipeline import BenchRequest, VerifyRequest
     from perfdoctor.workload import WorkloadFactory
 
 # Written out here, since importing their homes would import torch; a test compares them.
@@ -75,6 +75,14 @@ _AXES = (
     help="Budget for each configuration.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--verify", is_flag=True, help="Try the advice, and say what it really brings.")
+@click.option(
+    "--budget",
+    type=Duration(),
+    metavar="SECONDS|2m",
+    help="Time for all trials of --verify.  [default: 120s]",
+)
+@click.option("--profile", metavar="NAME", help="Options from [tool.perfdoctor.profiles.NAME].")
 @click.option(
     "--strict", is_flag=True, help="An unreadable file ends it, instead of being skipped."
 )
@@ -96,6 +104,7 @@ def _run(given: Mapping[str, Any]) -> int:
 
     output = checked_output(given)
     rules = settings.load(Path.cwd())
+    given = rules.with_profile(given, given["profile"])
     with (
         redirect_stdout(sys.stderr) if output.json_file == STDOUT else nullcontext(),
         shown_progress(quiet=given["quiet"]) as progress,
@@ -103,6 +112,7 @@ def _run(given: Mapping[str, Any]) -> int:
         report = pipeline.bench(_request(given, progress), rules, progress)
     complete = output.write(report)
     interrupted = report.sampling is not None and report.sampling.stop == "interrupted"
+    interrupted |= report.verification is not None and report.verification.interrupted
     return EXIT_INTERRUPTED if interrupted or not complete else EXIT_DONE
 
 
@@ -120,6 +130,13 @@ def _check(given: Mapping[str, Any]) -> None:
     for part in ("model", "dataset"):
         if given[f"{part}_args"] is not None and given[part] is None:
             raise click.UsageError(f"--{part}-args needs --{part}")
+    if given["budget"] is not None and not given["verify"]:
+        raise click.UsageError("--budget is for --verify: give that as well")
+    several = [name for name in (*_AXES, "model", "dataset") if len(given[name] or ()) > 1]
+    if given["verify"] and several:
+        raise click.UsageError(
+            f"--verify tries changes to one configuration: give one value for {_flag(several[0])}"
+        )
 
 
 def _flag(name: str) -> str:
@@ -149,7 +166,23 @@ def _request(given: Mapping[str, Any], progress: Progress) -> BenchRequest:
         options=options,
         axes=axes,
         command=shlex.join(["perfdoctor", *sys.argv[1:]]),
+        verify=_verification(given) if given["verify"] else None,
     )
+
+
+def _verification(given: Mapping[str, Any]) -> VerifyRequest:
+    """The same training, described for other processes."""
+    from perfdoctor.experiments.verify import DEFAULT_BUDGET_S
+    from perfdoctor.pipeline import VerifyRequest
+
+    described = {name: given[name] for name in ("workload", "data_dir", "demo", "strict")}
+    if given["model"] is not None:
+        described |= {"model": given["model"][0], "dataset": given["dataset"][0]}
+        described |= {f"{part}_args": given[f"{part}_args"] for part in ("model", "dataset")}
+    elif given["workload"] is None and given["data_dir"] is None:
+        described["demo"] = given["demo"] or DEMOS[0]
+    workload = {name: value for name, value in described.items() if value is not None}
+    return VerifyRequest(workload, given["budget"] or DEFAULT_BUDGET_S, tell)
 
 
 def _workloads(given: Mapping[str, Any], progress: Progress) -> dict[str, WorkloadFactory]:

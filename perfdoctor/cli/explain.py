@@ -13,7 +13,8 @@ def command(rule: str) -> None:
     """Explain one cause of slow training: why, evidence and threshold, what to change."""
     from perfdoctor.rules import catalogue
 
-    text = catalogue.explanation(catalogue.find(catalogue.load().rules, rule))
+    found = catalogue.find(catalogue.load().rules, rule)
+    text = f"{catalogue.explanation(found)}\n*{catalogue.attributes(found)}*\n"
     if sys.stdout.isatty():
         _print_formatted(text)
     else:

@@ -21,6 +21,10 @@ def command(as_json: bool) -> None:
             "name": rule.name,
             "family": catalogue.family(rule),
             "summary": catalogue.one_line(rule),
+            "needs": list(rule.needs),
+            "verify_with": rule.verify_with,
+            "cause": rule.cause,
+            "thresholds": dict(rule.thresholds),
         }
         for rule in loaded.rules
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Mapping
@@ -11,6 +12,8 @@ from typing import Any, NoReturn
 import click
 
 from perfdoctor.cli.output_options import checked_output, output_options
+from perfdoctor.cli.values import Duration
+from perfdoctor.errors import EXIT_INTERRUPTED, tell
 
 
 @click.command(
@@ -31,6 +34,18 @@ from perfdoctor.cli.output_options import checked_output, output_options
 @click.option(
     "--live", is_flag=True, help="Show at the bottom of the terminal how it runs, every second."
 )
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Try the advice, and say what it really brings. The script runs in a sandbox, several "
+    "times: no file changes.",
+)
+@click.option(
+    "--budget",
+    type=Duration(),
+    metavar="SECONDS|2m",
+    help="Time for all trials of --verify.  [default: 120s]",
+)
 @output_options
 @click.argument("script")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
@@ -45,14 +60,50 @@ def command(script: str, arguments: tuple[str, ...], **given: Any) -> None:
     stderr when it has ended.
     """
     _check(given)
+    if given["verify"]:
+        _verify(script, arguments, given)
     _run(script, arguments, given)
 
 
 def _check(given: Mapping[str, Any]) -> None:
     if given["stop_after"] and given["steps"] is None and given["max_seconds"] is None:
         raise click.UsageError("--stop-after needs --steps or --max-seconds")
+    if given["budget"] is not None and not given["verify"]:
+        raise click.UsageError("--budget is for --verify: give that as well")
+    if given["verify"] and given["live"]:
+        raise click.UsageError("--live and --verify exclude each other: give one of them")
+    if given["verify"] and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise click.UsageError("--verify is for one process: start it without torchrun")
     if given["json_file"] == "-":
         raise click.UsageError("stdout belongs to the script: --json needs the name of a file")
+
+
+def _verify(script: str, arguments: tuple[str, ...], given: Mapping[str, Any]) -> NoReturn:
+    """Ends with the script's exit code."""
+    from perfdoctor import settings, verifying
+    from perfdoctor.cli.progress import shown_progress
+    from perfdoctor.collect.script.main_module import Script
+    from perfdoctor.collect.script.session import Limits
+
+    output = checked_output(given).anchored()
+    steps, seconds = given["steps"], given["max_seconds"]
+    if steps is None and seconds is None:
+        seconds = verifying.OBSERVED_S
+    request = verifying.VerifyScript(
+        Script(script, arguments, given["module"]),
+        Limits(steps=steps, max_seconds=seconds, stop_after=True),
+        given["budget"] or verifying.DEFAULT_BUDGET_S,
+        shlex.join(["perfdoctor", *sys.argv[1:]]),
+    )
+    with shown_progress(quiet=given["quiet"]) as progress:
+        found, code = verifying.verify_script(request, settings.load(Path.cwd()), progress, tell)
+    if found is None:
+        tell(f"{script} did not import torch: there is nothing to report")
+    else:
+        output.write_beside_script(found)
+        if found.verification is not None and found.verification.interrupted:
+            code = EXIT_INTERRUPTED
+    sys.exit(code)
 
 
 def _run(script: str, arguments: tuple[str, ...], given: Mapping[str, Any]) -> NoReturn:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
@@ -36,6 +37,27 @@ class ListOf(AnyParamType):
         if isinstance(self.item, click.Choice):
             return f"{'|'.join(map(str, self.item.choices))}[,…]"
         return "N[,…]" if "integer" in self.item.name else "TEXT[,…]"
+
+
+class Duration(AnyParamType):
+    """Seconds from "90", "120s", "2m" or "1h"; more than none."""
+
+    name = "duration"
+    _UNITS: ClassVar[dict[str, float]] = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The seconds."""
+        text = str(value).strip().lower()
+        number = text.rstrip("smh")
+        try:
+            seconds = float(number) * self._UNITS[text[len(number) :]]
+        except (ValueError, KeyError):
+            self.fail(f"{value!r} is no duration; write 90, 120s or 2m", param, ctx)
+        if not 0 < seconds < math.inf:
+            self.fail(f"{value!r} must be more than none", param, ctx)
+        return seconds
 
 
 class JsonObject(AnyParamType):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from perfdoctor.collect import model_probes
 from perfdoctor.collect.batches import tensors
 from perfdoctor.collect.loader import is_iterable
 from perfdoctor.collect.precision import effective_precision
@@ -61,6 +62,7 @@ def configuration(loop: TrainingLoop) -> dict[str, Any]:
         "precision": effective_precision(loop.device, loop.options.precision),
         "compile": loop.options.compile,
         "channels_last": loop.options.channels_last,
+        "convolutions": model_probes.convolves(loop.eager_model),
         "device": str(loop.device),
         "seed": loop.options.seed,
         "threads": torch.get_num_threads(),
@@ -70,9 +72,33 @@ def configuration(loop: TrainingLoop) -> dict[str, Any]:
         "loader_kind": "iterable" if is_iterable(loop.workload.dataset) else "map",
         "dataset_size": _length(loop.workload.dataset),
     }
+    if loop.device.type == "cuda":
+        found |= {
+            "cudnn_benchmark": torch.backends.cudnn.benchmark,
+            "batch_bytes_of_8_bits": _fat_share(loop),
+        }
     if loop.arch is not None:
         found |= {"arch_every": loop.workload.arch_every, "arch_order": loop.workload.arch_order}
     return found
+
+
+def _fat_share(loop: TrainingLoop) -> float | None:
+    """The part of a batch's bytes that are pixels in float32: whole numbers, or 255th parts."""
+    if not loop.captured:
+        return None
+    sizes = [(t.numel() * t.element_size(), _pixels(t)) for t in tensors(loop.captured[0])]
+    whole = sum(size for size, _ in sizes)
+    return sum(size for size, fat in sizes if fat) / whole if whole else None
+
+
+def _pixels(tensor: torch.Tensor) -> bool:
+    if tensor.dtype != torch.float32 or tensor.dim() < 3 or not tensor.numel():
+        return False
+    low, high = float(tensor.min()), float(tensor.max())
+    if low < 0 or high > 255:
+        return False
+    numbers = tensor if high > 1 else tensor * 255
+    return bool((numbers - numbers.round()).abs().max() < 1e-3)
 
 
 def _length(dataset: Any) -> int | None:

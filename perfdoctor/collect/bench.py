@@ -18,6 +18,7 @@ from perfdoctor.collect.assembly import (
     tokens_per_sample,
 )
 from perfdoctor.collect.batches import bytes_in
+from perfdoctor.collect.counters import disk_counters, torch_counters
 from perfdoctor.collect.environment import describe_environment
 from perfdoctor.collect.failures import OutOfMemoryError, worker_died, worker_failure
 from perfdoctor.collect.hardware import HardwareSampler
@@ -25,6 +26,7 @@ from perfdoctor.collect.limits import compute_limit, pinned_copy_peak, sequentia
 from perfdoctor.collect.loader import BatchInfo
 from perfdoctor.collect.memory_search import largest_batch
 from perfdoctor.collect.options import BenchOptions, Progress, no_progress
+from perfdoctor.collect.pauses import CollectionWatch
 from perfdoctor.collect.precision import effective_precision
 from perfdoctor.collect.probes import COMPUTE, probe_all
 from perfdoctor.collect.sampling import sample
@@ -68,6 +70,8 @@ class Measurement:
     limits: list[Limit] = field(default_factory=list)
     probes: list[Probe] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    pauses: CollectionWatch = field(default_factory=CollectionWatch)
+    counters: dict[str, float] = field(default_factory=dict)
 
     def first_step(self) -> None:
         """The very first step, kept apart: workers start, kernels are chosen and compiled."""
@@ -81,8 +85,12 @@ class Measurement:
         self.hardware = HardwareSampler(self.loop.device, self.loop.worker_pids)
         memory.reset_peak(self.loop.device)
         cpu = time.process_time()
+        self.pauses.start()
         with self.hardware:
             self.sampling = sample(self.loop, budget_s, progress)
+        self.pauses.stop()
+        self.counters = self.pauses.counters() | torch_counters(self.loop.device)
+        self.counters |= disk_counters(self.hardware.utilisation())
         self.note_cpu(time.process_time() - cpu)
         self.training_peak_bytes = memory.peak_bytes(self.loop.device)
 
@@ -203,6 +211,7 @@ class Measurement:
             step_cpu_s=self.step_cpu_s,
             tokens_per_sample=tokens_per_sample(loop),
             sampling=self.sampling,
+            counters=self.counters,
             skipped=tuple(SkippedFile(path=p, reason=r) for p, r in skipped_files(loop).items()),
             warnings=(*self.warnings, *self._observations()),
         )
@@ -234,11 +243,20 @@ class Measurement:
             collate_s=np.array([info.collate_s for info in infos]),
             cpu_s=np.array([info.cpu_ns * 1e-9 for info in infos]),
             first_batch_s=np.array(self.loop.steps.first_batch_s),
+            create_s=self._create_s(),
+            batch_bytes=bytes_in(self.loop.captured[0]) if self.loop.captured else None,
             alone_s=alone_s,
             alone_samples=sum(info.samples for info in alone_infos) or None,
             read_bytes_per_s=self._read_rate(lambda info: info.read_bytes),
             disk_bytes_per_s=self._read_rate(lambda info: info.disk_bytes),
         )
+
+    def _create_s(self) -> Floats | None:
+        """Only where every epoch creates its workers anew."""
+        restarted = self.loop.num_workers and not self.loop.loader_arguments.get(
+            "persistent_workers"
+        )
+        return np.array(self.loop.steps.create_s) if restarted else None
 
     def _observations(self) -> list[str]:
         found = []

@@ -47,6 +47,7 @@ class HardwareSampler:
     worker_pids: Callable[[], Sequence[int]] = list
     columns: dict[str, list[float]] = field(default_factory=dict)
     workers_pss_bytes: int = 0
+    workers_now_bytes: int = 0
     host_used_share: float = 0.0
     problem: str | None = None
 
@@ -101,7 +102,8 @@ class HardwareSampler:
         memory = psutil.virtual_memory()
         self.host_used_share = max(self.host_used_share, 1 - memory.available / memory.total)
         if self._count % _PSS_EVERY == 0:
-            self.workers_pss_bytes = max(self.workers_pss_bytes, _pss(self._members()[1:]))
+            self.workers_now_bytes = _pss(self._members()[1:])
+            self.workers_pss_bytes = max(self.workers_pss_bytes, self.workers_now_bytes)
         self._count += 1
         if self._gpu is not None:
             for name, value in _gpu_sample(self._gpu).items():

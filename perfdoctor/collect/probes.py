@@ -10,19 +10,19 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from perfdoctor.collect import memory
+from perfdoctor.collect import data_probes, memory, model_probes
 from perfdoctor.collect.batches import joined, samples_in, to_device, tree_map
 from perfdoctor.collect.clocks import timed
 from perfdoctor.collect.environment import usable_cores
 from perfdoctor.collect.failures import is_out_of_memory
 from perfdoctor.collect.precision import gradient_scaler, matmul_precision
+from perfdoctor.collect.probe_arms import Arms, Work
 from perfdoctor.collect.training import TrainingLoop
 from perfdoctor.record import Probe
 from perfdoctor.stages import ARCH_STEP, BACKWARD, FORWARD, H2D_COPY, LOSS, OPTIMIZER
@@ -33,26 +33,15 @@ MIN_PAIRS = 6  # below this a median has no 95 % interval
 MAX_PAIRS = 40
 #: A pair shorter than this is repeated inside itself, or timer and launch noise would decide.
 _MIN_ARM_S = 0.004
-
-Work = Callable[[], Any]
-
-
-@dataclass(frozen=True)
-class Arms:
-    """The two ways of one probe; `scale` turns the ratio of times into the speed-up."""
-
-    now: Work
-    changed: Work
-    affects: tuple[str, ...]
-    scale: float = 1.0
-    details: dict[str, float] | None = None
+#: But where one way is so many times as fast, how many times exactly does not matter.
+_FAR = 20.0
 
 
 def interleaved(name: str, arms: Arms, device: torch.device, budget_s: float) -> Probe | None:
     """Runs the pairs; None if fewer than six fit into three times the budget."""
     arms.now(), arms.changed()  # warm-up: first calls allocate and choose kernels
     first = timed(device, arms.now), timed(device, arms.changed)
-    repeats = max(1, math.ceil(_MIN_ARM_S / max(1e-7, min(first))))
+    repeats = max(1, math.ceil(_MIN_ARM_S / max(1e-7, min(first), max(first) / _FAR)))
     pair_s = sum(first) * repeats
     if pair_s * MIN_PAIRS > 3 * budget_s:
         return None
@@ -84,7 +73,10 @@ def _repeat(work: Work, times: int) -> None:
 
 def probe_all(loop: TrainingLoop, budget_s: float, precision: str) -> Iterator[Probe]:
     """Every probe that makes sense for this training. One that fails is left out."""
-    for name, prepare in _PROBES.items():
+    chosen = dict(_PROBES)
+    if budget_s >= _COMPILING_S:
+        chosen["compile"] = lambda loop, _: model_probes.compiled(loop, budget_s)
+    for name, prepare in chosen.items():
         try:
             with loop.settings():
                 arms = prepare(loop, precision)
@@ -246,4 +238,14 @@ _PROBES: dict[str, Callable[[TrainingLoop, str], Arms | None]] = {
     "threads": _threads,
     "arch_first_order": _first_order,
     "h2d_pinned": _pinned,
+    "batch_x4": model_probes.batch_x4,
+    "channels_last": model_probes.channels_last,
+    "cudnn_benchmark": model_probes.cudnn_benchmark,
+    "gradient_checkpointing": model_probes.gradient_checkpointing,
+    "accumulation": model_probes.accumulation,
+    "cached_samples": data_probes.cached_samples,
+    "neighbouring_samples": data_probes.neighbouring_samples,
+    "handover": data_probes.handed_over,
 }
+#: With this budget for one probe (`--max-seconds 300` gives it) compiling is tried too.
+_COMPILING_S = 10.0

@@ -69,6 +69,7 @@ class Steps:
     epoch_start: list[bool] = field(default_factory=list)
     blocks: list[int] = field(default_factory=list)
     first_batch_s: list[float] = field(default_factory=list)
+    create_s: list[float] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
 
     def drop_after(self, count: int) -> None:
@@ -320,6 +321,7 @@ class TrainingLoop:
                 return batch, False
             start = time.perf_counter_ns()
             self._batches = iter(self.loader)
+            self.steps.create_s.append((time.perf_counter_ns() - start) * 1e-9)
             batch = next(self._batches, None)
         if batch is None:
             raise PerfdoctorError(

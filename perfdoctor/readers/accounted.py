@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from perfdoctor.readers.records import Records
+from perfdoctor.readers.row_values import column
 from perfdoctor.readers.rows import Steps, same_stretch
-from perfdoctor.readers.timing import StepTimes, column
+from perfdoctor.readers.timing import StepTimes
 from perfdoctor.record import Bools, Floats
 
 #: So many gaps between lines at least, and so many seconds: lines tell whole seconds at times.

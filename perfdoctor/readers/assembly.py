@@ -9,16 +9,18 @@ import numpy as np
 
 from perfdoctor.readers.accounted import accounted_share, contradiction, per_step
 from perfdoctor.readers.epochs import epoch_series
-from perfdoctor.readers.loops import without_copies
+from perfdoctor.readers.loops import with_validation, without_copies
+from perfdoctor.readers.means import windows
 from perfdoctor.readers.memory import give_back_memory
 from perfdoctor.readers.moments import with_time
 from perfdoctor.readers.parts import Parts, parts_of
 from perfdoctor.readers.recast import recast
 from perfdoctor.readers.records import Reading, Records
 from perfdoctor.readers.reruns import every_time, superseded
+from perfdoctor.readers.row_values import column
 from perfdoctor.readers.rows import Steps, joined, training_steps
 from perfdoctor.readers.run_facts import with_facts, with_run_facts
-from perfdoctor.readers.timing import StepTimes, column, step_times, windows
+from perfdoctor.readers.timing import StepTimes, step_times
 from perfdoctor.readers.wallclock import Printed, split_training, wall_clock
 from perfdoctor.record import (
     Environment,
@@ -44,7 +46,7 @@ def assemble(
 ) -> Run:
     """The Run of one reading; `hardware` are samples from other files of the same run."""
     reading = with_run_facts(reading)
-    records = joined(without_copies(with_time(recast(reading))))
+    records = joined(without_copies(with_time(with_validation(recast(reading)))))
     steps, times = _steps_and_times(records)
     parts = parts_of(reading, records, steps, comparable=times is None)
     if parts.first_line:

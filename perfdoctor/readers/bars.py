@@ -43,6 +43,7 @@ def progress_bar(line: str, seen: Sequence[Seen]) -> Iterator[Field]:
                 yield Field("bar_elapsed_s", value.token.value)
                 return
     yield from _keras(seen)
+    yield from _old_keras(line, seen)
     yield from _total(line, seen)
 
 
@@ -74,15 +75,33 @@ def _keras(seen: Sequence[Seen]) -> Iterator[Field]:
             return
 
 
+#: `50000/50000 [====] - 17s - loss: 0.3`
+_ENDED = re.compile(r"=\] - [0-9]{1,7}s(?: - |$)")
+
+
+def _old_keras(line: str, seen: Sequence[Seen]) -> Iterator[Field]:
+    """Keras before 2.0.9 prints the seconds of a whole bar only."""
+    match = _ENDED.search(line)
+    for value in seen if match is not None else ():
+        inside = match is not None and match.start() < value.token.start < match.end()
+        if inside and value.token.value is not None and not value.label.words:
+            value.meaning = None
+            yield Field("bar_plain_s", value.token.value)
+            return
+
+
 def _is_rate(unit: Unit | None) -> bool:
     return unit is not None and unit.kind in (RATE, INVERSE)
 
 
 #: `Epochs:  10%|█   | 1/10 [`: a bar over epochs, where `Epoch 3: 10%|` is one over its steps.
 OVER_EPOCHS = re.compile(r"^\W{0,8}(?:[Tt]rain(?:ing)? )?[Ee]pochs?\s{0,4}:?\s{0,8}[0-9]{1,3}%\|")
+_NO_TOTAL = re.compile(r"/\?\s{0,4}\[\s{0,4}[0-9:]{2,12}(?:<|,)")
 _BAR_END = re.compile(r"\s{0,4}\[\s{0,4}[0-9:]{2,12}(?:<|,)")
 
 
 def is_bar(line: str, value: Seen) -> bool:
     """The fraction that a bar ends with: `| 203/203 [08:31<00:00, …`."""
+    if value.token.kind == Kind.NUMBER:
+        return value.token.integer and _NO_TOTAL.match(line, value.token.end) is not None
     return value.token.kind == Kind.FRACTION and _BAR_END.match(line, value.token.end) is not None

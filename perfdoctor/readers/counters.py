@@ -84,10 +84,11 @@ def _is_date(line: str, value: Seen) -> bool:
 
 def _bar_counters(line: str, bar: Seen, seen: Sequence[Seen]) -> Iterator[Field]:
     """The bar counts; what stands before it can only name the epoch."""
-    assert bar.token.value is not None and bar.token.whole is not None
+    assert bar.token.value is not None
     role = "epoch" if OVER_EPOCHS.match(line) else "step"
     yield Field(role, bar.token.value)
-    yield Field(f"{role}_total", bar.token.whole)
+    if bar.token.whole is not None:
+        yield Field(f"{role}_total", bar.token.whole)
     rest = [v for v in seen if not is_bar(line, v) and _counter_role(v) != "step"]
     for value in seen:
         if value.meaning is not None and value.meaning.role == "step":

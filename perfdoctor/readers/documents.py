@@ -133,6 +133,8 @@ class WandbSummary:
                 facts.setdefault(fact, values[name])
         for name, value in values.items():
             facts = dict(_speed(name, value)) | facts
+        if not 0 <= facts.get("wall_s", 0.0) < _LONGEST_S:
+            del facts["wall_s"]
         return Reading(
             path=path, format=self.name, framework="wandb", facts=facts,
             device_rates=any(_OF_ONE_DEVICE.search(name.lower()) for name in values),
@@ -140,6 +142,8 @@ class WandbSummary:
         )  # fmt: skip
 
 
+#: A century: no training takes longer.
+_LONGEST_S = 3.2e9
 _WANDB = {
     "_runtime": "wall_s",
     "_wandb.runtime": "wall_s",

@@ -15,6 +15,8 @@ _GROWING = 0.9
 _MOST_METRICS = 12
 #: So many lines without a time at its beginning, and an epoch's first time is not of that.
 _LATE = 10
+#: Fewer values tell no trend.
+_FEWEST = 4
 #: So far a counter must have come for its epoch to be over.
 _NEARLY = 0.9
 _LAST = 3
@@ -87,7 +89,7 @@ def _epoch_times(
 ) -> Iterator[Floats]:
     training = records.column("phase") != VALIDATION
     yield _shared(_by_epoch(epoch, records, "epoch_s_mean", numbers, training))
-    owned = known(records, "epoch") | (known(records, "epoch_s"))
+    owned = (known(records, "epoch") | known(records, "epoch_s")) & ~_remaining(records, epoch)
     yield _settled(_by_epoch(epoch, records, "epoch_s", numbers, training & owned), numbers)
     named = known(records, "epoch") & _plain(records) & (records.column("phase") == TRAIN)
     for role in ("unclear_s", "elapsed_s"):
@@ -125,6 +127,19 @@ def _by_epoch(
         inside = (place < numbers.size) & (numbers[np.minimum(place, numbers.size - 1)]
                                            == epoch[usable])  # fmt: skip
         found[place[inside]] = records.column(role)[usable][inside]
+    return found
+
+
+def _remaining(records: Records, epoch: Floats) -> Bools:
+    """ "epoch time: 98 min", "97 min", …: what falls from step to step is what remains of it."""
+    rows = np.flatnonzero(known(records, "epoch_s") & known(records, "step") & np.isfinite(epoch))
+    found = np.zeros(len(records), dtype=np.bool_)
+    if rows.size < _FEWEST:
+        return found
+    values, inside = records.column("epoch_s")[rows], np.diff(epoch[rows]) == 0
+    changes = np.diff(values)[inside]
+    falls = (changes < 0).sum() >= 2 and (changes <= 0).mean() >= _GROWING
+    found[rows] = bool(falls) and inside.mean() > 0.5
     return found
 
 
@@ -227,11 +242,23 @@ def _between_starts(records: Records, steps: Steps, epoch: Floats, numbers: Floa
     first, number = np.where(late > _LATE, np.nan, time[rows][begins]), epoch[rows][begins]
     if first.size < 2:
         return found
+    if _begins_late(steps, number[0]):
+        first[0] = np.nan
     spans = np.diff(first)
     follows = (np.diff(number) == 1) & kept[rows[begins]][:-1]
     place = np.searchsorted(numbers, number[:-1])
     found[place[follows]] = spans[follows]
     return np.where(found > 0, found, np.nan)
+
+
+def _begins_late(steps: Steps, number: float) -> bool:
+    """Whether the log begins in the middle of an epoch, by the counter of its first steps."""
+    own = np.flatnonzero(steps.epoch == number)
+    if not steps.counted or not own.size or own[0] != 0:
+        return False
+    apart = np.diff(steps.step)
+    usual = float(np.median(apart[apart > 0])) if (apart > 0).any() else np.inf
+    return float(steps.step[0]) > 2 * usual
 
 
 def _until_done(records: Records, steps: Steps, epoch: Floats, numbers: Floats) -> Floats:

@@ -10,12 +10,22 @@ from perfdoctor.readers.bars import progress_bar
 from perfdoctor.readers.counters import counters
 from perfdoctor.readers.environment_steps import of_environment
 from perfdoctor.readers.lexer import Dialect, Kind, Token
-from perfdoctor.readers.line_values import Seen, inherit, ranges, spread_unit, values_of
+from perfdoctor.readers.line_values import (
+    Seen,
+    inherit,
+    ranges,
+    share_names,
+    spread_unit,
+    unname_windows,
+    values_of,
+)
 from perfdoctor.readers.meanings import (
     drop_parts,
     meaning_in_line,
     means_in_parentheses,
     prefer_global_batch,
+    prefer_spelt_out,
+    prefer_whole_rate,
 )
 from perfdoctor.readers.phases import phase_of
 from perfdoctor.readers.roles import Field, Hints, Template
@@ -30,6 +40,8 @@ def analyse(line: str, dialect: Dialect, hints: Hints | None = None) -> Template
         return Template()
     seen = list(values_of(line, dialect))
     spread_unit(line, seen)
+    share_names(seen)
+    unname_windows(line, seen)
     inherit(seen)
     named = list(ranges(line, seen))
     for value in seen:
@@ -37,6 +49,8 @@ def analyse(line: str, dialect: Dialect, hints: Hints | None = None) -> Template
     means_in_parentheses(seen)
     drop_parts(seen)
     prefer_global_batch(seen)
+    prefer_spelt_out(seen)
+    prefer_whole_rate(seen)
     phase = phase_of(line, seen)
     fields = [*named, *_moment(line, seen), *progress_bar(line, seen)]
     fields += counters(line, seen, hints)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from perfdoctor.readers.boxes import Boxes
 from perfdoctor.readers.forms import Form
 from perfdoctor.readers.kinds import Binary, Document, Format, MlPerf
 from perfdoctor.readers.table_kinds import CsvTable, JsonLines
@@ -77,6 +78,19 @@ _TABLES = (
     CsvTable("csv", "tables with any names", "step,step_ms,samples_per_s", (), 0.6),
 )  # fmt: skip
 
+_BASELINES = {
+    "fps": "samples_per_s_mean", "total_timesteps": "env_steps", "time_elapsed": "elapsed_s",
+    "serial_timesteps": "", "iterations": "", "episodes": "", "n_updates": "", "nupdates": "",
+}  # fmt: skip
+_SECTIONS = ("", "time/", "train/", "misc/")
+_BOXES = (
+    Boxes(
+        "baselines_table", "the boxes of OpenAI Baselines and Stable-Baselines",
+        "|    fps              | 250      |",
+        frozenset(("fps", "total_timesteps", "time_elapsed")), "stable-baselines",
+        {section + name: role for name, role in _BASELINES.items() for section in _SECTIONS},
+    ),
+)  # fmt: skip
 _DOCUMENTS = (
     Document(
         "hf_trainer_state", "Hugging Face Trainer's trainer_state.json", '{"log_history": [',
@@ -143,4 +157,7 @@ _BINARIES = (
 
 def builtin() -> tuple[Format, ...]:
     """Every format that comes with perfdoctor."""
-    return (*_BINARIES, *_DOCUMENTS, *_JSON_LINES, *_TABLES, MlPerf(), *text_formats(), GENERIC)
+    return (
+        *_BINARIES, *_DOCUMENTS, *_BOXES, *_JSON_LINES, *_TABLES, MlPerf(), *text_formats(),
+        GENERIC,
+    )  # fmt: skip

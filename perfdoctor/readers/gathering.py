@@ -15,6 +15,7 @@ from perfdoctor.readers.assembly import assemble, log_file
 from perfdoctor.readers.kinds import Format
 from perfdoctor.readers.memory import give_back_memory
 from perfdoctor.readers.records import Reading, Records, empty
+from perfdoctor.readers.trainings import trainings
 from perfdoctor.record import LogFile, Run, SkippedFile
 from perfdoctor.report import Report
 
@@ -58,6 +59,7 @@ def gather(
     fitting = 0
     for name, paths in groups:
         found: list[_Piece] = []
+        single = len(paths) == 1
         for path in paths:
             try:
                 reading = _read(path, progress, asked, own)
@@ -65,6 +67,8 @@ def gather(
                     missed.append(path)
                 if asked.gave_nothing(reading):
                     skipped.append(SkippedFile(path=path, reason=asked.reason()))
+                elif single and len(parts := trainings(reading)) > 1:
+                    pieces += _each(parts, _called(name), command, asked)
                 else:
                     found.append(_piece(reading, _called(name), command, asked))
                 fitting += asked.fits(reading)
@@ -86,6 +90,14 @@ class _Piece:
 
     reading: Reading
     run: Run | None
+
+
+def _each(
+    parts: Sequence[Reading], name: str, command: str | None, asked: Asked
+) -> list[tuple[str, list[_Piece]]]:
+    """Trainings that follow each other in one file are runs of their own."""
+    named = [(f"{name}, training {i}", part) for i, part in enumerate(parts, start=1)]
+    return [(own, [_piece(part, own, command, asked)]) for own, part in named]
 
 
 def _piece(reading: Reading, name: str, command: str | None, asked: Asked) -> _Piece:

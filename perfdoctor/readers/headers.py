@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from perfdoctor.readers.fields import Field, Template
-from perfdoctor.readers.labels import label_of
+from perfdoctor.readers.labels import Meaning, label_of
 from perfdoctor.readers.lexer import Dialect, Kind, Token, tokens
 from perfdoctor.readers.lines import Chunk
+from perfdoctor.readers.records import TRAIN, VALIDATION
 from perfdoctor.readers.units import COUNT, unit_at
 from perfdoctor.readers.vocabulary import meaning_of
 
@@ -18,6 +20,7 @@ _NAME = re.compile(r"^[A-Za-z_#\u4e00-\u9fff][\w./()%@\- \u4e00-\u9fff]{0,40}$")
 _RULE = re.compile(r"^[\s\-=+|*_─━│┼╋┃┏┓┡┩┌┐├┤]*$")
 _LETTERS = re.compile(r"[A-Za-z]{2,}")
 _FEWEST = 3
+_BARS = "|│┃"
 _TOLD_BY_THEMSELVES = ("time", "clock", "steps_per_s", "step_s", "bar_elapsed_s", "step")
 
 
@@ -38,7 +41,8 @@ def header_above(lines: Chunk, i: int, line: str) -> tuple[str, ...] | None:
 
 
 def _names(text: str) -> tuple[str, ...] | None:
-    for names in (_COLUMNS.split(text.strip("|│┃ ")), text.split()):
+    columns = [name for name in _COLUMNS.split(text.strip(_BARS + " ")) if name]
+    for names in (columns, text.split()):
         if len(names) >= _FEWEST and all(_NAME.match(name) for name in names):
             return tuple(names)
     return None
@@ -47,11 +51,17 @@ def _names(text: str) -> tuple[str, ...] | None:
 def with_header(found: Template, line: str, header: tuple[str, ...], dialect: Dialect) -> Template:
     """The template with the header's names for the values in their order."""
     values = [t for t in tokens(line, dialect) if t.kind != Kind.OPAQUE]
-    if len(values) < len(header):
+    cells = _cells(line)
+    pairs = list(zip(header, values, strict=False))
+    if len(cells) == len(header):
+        pairs = list(_by_cell(header, cells, values))
+        found = replace(found, phase=_said_phase(line, header, cells, found.phase))
+    elif len(values) < len(header):
         return found
     fields: dict[str, Field] = {}
-    for name, token in zip(header, values, strict=False):
-        for entry in _named(name, token, line):
+    meant = [(token, _meaning(name, token, line)) for name, token in pairs]
+    for token, meaning in _without_parts(meant):
+        for entry in _fields(meaning, token):
             fields.setdefault(entry.role, entry)
     named = {id(entry.value) for entry in fields.values()}
     for entry in found.fields:
@@ -60,16 +70,58 @@ def with_header(found: Template, line: str, header: tuple[str, ...], dialect: Di
     return replace(found, fields=tuple(fields.values()))
 
 
-def _named(name: str, token: Token, line: str) -> list[Field]:
-    if token.value is None:
+def _cells(line: str) -> list[tuple[int, int]]:
+    """Where the cells between bars begin and end; none where there are no bars."""
+    begin = len(line) - len(line.lstrip(_BARS + " "))
+    inner = line.rstrip(_BARS + " \r\n")
+    bars = [i for i, sign in enumerate(inner) if sign in _BARS and i >= begin]
+    if not bars:
         return []
+    return list(zip([begin, *(i + 1 for i in bars)], [*bars, len(inner)], strict=True))
+
+
+def _by_cell(
+    header: Sequence[str], cells: Sequence[tuple[int, int]], values: Sequence[Token]
+) -> Iterator[tuple[str, Token]]:
+    """The first value of each cell; there may be lists in a cell, or none."""
+    for name, (begin, end) in zip(header, cells, strict=True):
+        inside = next((t for t in values if begin <= t.start and t.end <= end), None)
+        if inside is not None:
+            yield name, inside
+
+
+def _said_phase(
+    line: str, header: Sequence[str], cells: Sequence[tuple[int, int]], phase: float
+) -> float:
+    """ "train | True": a column that says which rows are of the training."""
+    for name, (begin, end) in zip(header, cells, strict=True):
+        said = line[begin:end].strip().lower()
+        if name.lower() in ("train", "training") and said in ("true", "false"):
+            return TRAIN if said == "true" else VALIDATION
+    return phase
+
+
+def _meaning(name: str, token: Token, line: str) -> Meaning | None:
+    if token.value is None:
+        return None
     unit = unit_at(line, token.end) if token.kind == Kind.NUMBER else None
     unit = None if unit is not None and unit.kind == COUNT else unit
     clock = token.kind in (Kind.CLOCK, Kind.MINUTES, Kind.DURATION)
-    meaning = meaning_of(label_of(name), unit, integer=token.integer, clock=clock)
-    if meaning is None:
-        return []
-    entries = [Field(meaning.role, token.value, meaning.scale)]
+    return meaning_of(label_of(name), unit, integer=token.integer, clock=clock)
+
+
+def _without_parts(
+    meant: Sequence[tuple[Token, Meaning | None]],
+) -> Iterator[tuple[Token, Meaning]]:
+    """A time under a name of its own, beside others, is of some part."""
+    times = [m for _, m in meant if m is not None and m.role.endswith("_s")]
+    for token, meaning in meant:
+        if meaning is not None and not (meaning.part and len(times) > 1):
+            yield token, meaning
+
+
+def _fields(meaning: Meaning, token: Token) -> Iterator[Field]:
+    assert token.value is not None
+    yield Field(meaning.role, token.value, meaning.scale)
     if token.whole is not None and meaning.role in ("step", "epoch"):
-        entries.append(Field(f"{meaning.role}_total", token.whole))
-    return entries
+        yield Field(f"{meaning.role}_total", token.whole)

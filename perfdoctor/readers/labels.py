@@ -76,7 +76,7 @@ def label_of(text: str) -> Label:
     """The name `text` in words; a unit in parentheses at its end is taken off."""
     unit = None
     match = _UNIT_IN_LABEL.search(text[-64:])
-    if match is not None and (unit := unit_of(match.group(1))) is not None:
+    if match is not None and (unit := _in_parentheses(match.group(1))) is not None:
         text = text[: len(text) - len(text[-64:]) + match.start()]
     elif (ratio := _RATIO_AT_END.search(text[-64:])) is not None:
         unit = unit_of(ratio.group(1))  # "examples/sec: 412", "ms/batch 287.6"
@@ -91,6 +91,11 @@ def label_of(text: str) -> Label:
         if lowered not in _LEVELS:
             names.append(lowered)
     return Label(tuple(words), "_".join(names), unit or _unit_in_name(text))
+
+
+def _in_parentheses(text: str) -> Unit | None:
+    """ "mem (G)" is in bytes, "Batch (t)" is not: a small letter is a name there."""
+    return unit_of(text) if len(text) > 1 or text in "sh" or not text.islower() else None
 
 
 def _unit_in_name(text: str) -> Unit | None:

@@ -38,13 +38,15 @@ _TOKENS = re.compile(
             "dmy": rf"(?<![\w./])[0-9]{{1,2}}[-/.][0-9]{{1,2}}[-/.](?:[0-9]{{4}}|[0-9]{{2}})"
             rf"[T ,]{{1,2}}{_HMS}(?: ?[AP]M)?",
             "version": r"(?<![\w.])v?[0-9]{1,5}(?:\.[0-9]{1,9}){2,5}(?:[+\w.]{1,20})?(?![\w:])",
-            "yearless": r"(?<![\w./])[0-9]{1,2}[-/.][0-9]{1,2}[ _T][0-9]{1,2}:[0-9]{2}:[0-9]{2}"
+            "yearless": r"(?<![\w./])[0-9]{1,2}[-/.][0-9]{1,2}[ _T][0-9]{1,2}:[0-9]{1,2}:[0-9]{1,2}"
             r"(?:[.,][0-9]{1,9})?(?: ?[AP]M(?![A-Za-z]))?",
             "english": rf"(?<![A-Za-z])(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]{{0,6}},? {{1,2}})?"
             rf"(?:{_MONTHS})[a-z]{{0,6}}\.? {{1,2}}[0-9]{{1,2}}(?:, ?[0-9]{{4}})?,? {{1,2}}"
             rf"[0-9]{{1,2}}:[0-9]{{2}}:[0-9]{{2}}(?: ?[AP]M)?(?: [A-Z]{{2,5}})?(?: [0-9]{{4}})?",
             "day_month": rf"(?<![\w])[0-9]{{1,2}}[- ](?:{_MONTHS})[a-z]{{0,6}}[-, ]{{1,2}}"
             rf"[0-9]{{4}}[ ,T]{{1,2}}{_HMS}",
+            "day_and_month": rf"(?<![\w])[0-9]{{1,2}}[- ](?:{_MONTHS})[a-z]{{0,6}}[, ]{{1,2}}"
+            rf"[0-9]{{1,2}}:[0-9]{{2}}(?::[0-9]{{2}}(?:[.,][0-9]{{1,9}})?)?(?![\w:])",
             "glog": r"(?<![\w])[IWEFDC][0-9]{4} {1,2}[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{1,9}"
             r"(?: {1,9}[0-9]{1,20} {1,2}[\w.\-]{1,80}:[0-9]{1,6}\])?",
             "compact": r"(?<![\w])[0-9]{8}[-_ T][0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,9})?",
@@ -61,7 +63,7 @@ _TOKENS = re.compile(
             "attached": r"(?<![A-Za-z])(?:[Ee]poch|EPOCH|[Ss]tep|[Ii]ter|[Bb]atch|[Rr]ank|RANK"
             r"|[Ee]p)(?=_?[0-9]{1,12}(?![\w.]*[A-Za-z_]))_?",
             "number": r"(?<![A-Za-z0-9_.])[-+]?"
-            r"(?:(?:[0-9]{1,3}(?:,[0-9]{3}){1,6}(?![0-9,])|[0-9]{1,40})"
+            r"(?:(?:[0-9]{1,3}(?:,[0-9]{3}){1,6}(?!,?[0-9])|[0-9]{1,40})"
             r"(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE][-+]?[0-9]{1,4}(?![\w]))?",
             "missing": r"(?<![\w])[-+]?"
             r"(?:nan|NaN|NAN|inf|Inf|INF|[Ii]nfinity|None|null|N/A)(?![\w])",
@@ -254,6 +256,9 @@ def _moment(name: str, text: str, found: tuple[int, ...], dialect: Dialect) -> M
     if name == "day_month":
         month = next(n for m, n in _MONTH_NUMBER.items() if m in text)
         return Moment(found[1], None, found[0], found[2:6], month_number=month)
+    if name == "day_and_month":
+        month = next(n for m, n in _MONTH_NUMBER.items() if m in text)
+        return Moment(None, None, found[0], found[1:5], month_number=month)
     day, month_run = (found[0], found[1]) if dialect.day_first else (found[1], found[0])
     if name == "yearless":
         return Moment(None, month_run, day, found[2:6], twelve=twelve, afternoon=afternoon)

@@ -10,7 +10,7 @@ from itertools import islice, pairwise
 from perfdoctor.readers.labels import Label, Meaning, label_of
 from perfdoctor.readers.lexer import Dialect, Kind, Token, tokens
 from perfdoctor.readers.roles import Field
-from perfdoctor.readers.units import COUNT, INVERSE, RATE, TIME, Unit, unit_at
+from perfdoctor.readers.units import COUNT, INVERSE, RATE, TIME, Unit, unit_at, unit_of
 from perfdoctor.readers.values import Value
 
 #: What ends a name: a new clause. What may stand between a name and its value is `_JOIN`.
@@ -39,6 +39,11 @@ _MOST_VALUES = 400
 _NAMED_BEHIND = re.compile(r"\s?(elapsed|since start|so far)(?![A-Za-z0-9_:=])(?! ?[:=])")
 
 
+#: "checkpoint_500.pth", "video-1.mp4": the number is of a file.
+_FILE = re.compile(
+    r"\.(?:pth?|pkl|ckpt|bin|onnx|pb|h5|hdf5|keras|model|safetensors|npz|npy|zip|tar|gz|lmdb|json|yaml"
+    r"|csv|txt|log|mp4|gif|png|jpe?g|wav|flac)(?![A-Za-z0-9_])"
+)
 _NUMBER_NEXT = re.compile(r"\s{1,8}[0-9]")
 
 
@@ -57,6 +62,10 @@ def values_of(line: str, dialect: Dialect) -> Iterator[Seen]:
         if behind is not None:
             raw, position = behind.group(1), behind.end()
         paren = _PAREN_OPENS.search(gap) is not None
+        if token.value is not None and _FILE.match(
+            line, token.end - line.endswith(".", 0, token.end)
+        ):
+            token = replace(token, kind=Kind.OPAQUE)
         digits = len(line[token.start : token.end].partition(".")[0])
         yield Seen(token, label_of(raw), raw, unit, paren, digits)
 
@@ -73,6 +82,35 @@ def _last_clause(gap: str) -> str:
         opened = max(tail.rfind("("), tail.rfind("["))
         return tail[start:] if opened >= start else ""
     return tail[start:]
+
+
+_PAIR_OF_NAMES = re.compile(r"^(.{1,60}\S)\s?[(（]([A-Za-z][A-Za-z_ ]{1,23})[)）]$")
+
+
+def share_names(seen: Sequence[Seen]) -> None:
+    """ "time (data): 0.776 (0.020)": the name in parentheses is of the value in parentheses."""
+    for first, second in pairwise(seen):
+        match = _PAIR_OF_NAMES.match(first.raw.strip())
+        if match is None or not second.paren or second.label.words or unit_of(match[2]) is not None:
+            continue
+        first.raw, second.raw = match[1], match[2]
+        first.label, second.label = label_of(match[1]), label_of(match[2])
+
+
+_WINDOW = re.compile(r"\s?(?:s|secs?|seconds?|m|mins?|minutes?|h|hours?):\s{1,4}")
+
+
+def unname_windows(line: str, seen: Sequence[Seen]) -> None:
+    """ "Fps is (10 sec: 4096, 60 sec: 3891)": a rate over each of several windows."""
+    inside = False
+    for window, value in pairwise(seen):
+        inside = window.paren or inside
+        number = inside and window.token.kind == Kind.NUMBER and window.token.integer
+        between = line[window.token.end : value.token.start]
+        if number and _WINDOW.fullmatch(between) is not None:
+            value.label, value.raw, value.unit = window.label, window.raw, None
+            window.label, window.unit = label_of(""), None
+            window.token = replace(window.token, kind=Kind.OPAQUE)
 
 
 _UNIT_OF_LINE = re.compile(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from perfdoctor.readers.records import TRAIN, Records
-from perfdoctor.record import Bools
+from perfdoctor.readers.records import TRAIN, VALIDATION, Records
+from perfdoctor.record import Bools, Floats
 
 #: Where so many lines of steps name their epoch, the others are of another loop.
 _NAMED = 0.7
@@ -30,6 +30,53 @@ def of_another_loop(records: Records, usable: Bools) -> Bools:
     np.maximum.accumulate(last, out=last)
     found: Bools = nameless & (last >= 0) & (step <= step[np.maximum(last, 0)])
     return found
+
+
+def with_validation(records: Records) -> Records:
+    """Loops of another length that follow in the same epoch when the first has come to its end
+    are validation, which is printed in the same form and does not say so; and the lines after."""
+    total, epoch, step = (records.column(role) for role in ("step_total", "epoch", "step"))
+    train = records.column("phase") == TRAIN
+    rows = np.flatnonzero(train & np.isfinite(total) & np.isfinite(epoch) & np.isfinite(step))
+    if rows.size < 2 or "rank" in records:
+        return records
+    begins, changes = _loops(total[rows], epoch[rows], step[rows])
+    if not begins.any():
+        return records
+    first = np.flatnonzero(changes)
+    loop = np.searchsorted(rows[first], np.arange(len(records)), side="right") - 1
+    judged = (loop >= 0) & begins[first][np.maximum(loop, 0)] & train
+    columns = dict(records.columns)
+    columns["phase"] = np.where(judged, VALIDATION, records.column("phase"))
+    return Records(records.line, columns)
+
+
+def _loops(total: Floats, epoch: Floats, step: Floats) -> tuple[Bools, Bools]:
+    """Where a loop begins that is the second of its epoch; and where any does."""
+    same_epoch = np.append(False, np.diff(epoch) == 0)
+    ended = np.append(False, step[:-1] >= total[:-1] - 1)
+    longer = np.append(False, np.diff(total) != 0)
+    fell = np.append(False, np.diff(step) < 0)
+    changes = np.append(True, (np.diff(epoch) != 0) | (np.diff(total) != 0))
+    return same_epoch & ended & longer & fell, changes
+
+
+def goes_on(records: Records, before: int, after: int) -> bool:
+    """Whether a sum of seconds goes on from the rows before to those after as the clock does: the
+    same process, whatever its counter does."""
+    if "time" not in records:
+        return False
+    time = records.column("time")
+    for role in ("elapsed_s", "unclear_s"):
+        rows = np.flatnonzero(np.isfinite(records.column(role)) & np.isfinite(time))
+        place = int(np.searchsorted(rows, before, side="right"))
+        if not 0 < place < rows.size or rows[place] > after + _LOOKED_AT:
+            continue
+        a, b = rows[place - 1], rows[place]
+        clock = float(time[b] - time[a])
+        if clock > 0 and abs(float(np.diff(records.column(role)[[a, b]])[0]) - clock) <= 1.5:
+            return True
+    return False
 
 
 def without_copies(records: Records) -> Records:

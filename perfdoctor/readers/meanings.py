@@ -15,6 +15,8 @@ from perfdoctor.readers.vocabulary import meaning_of
 from perfdoctor.readers.word_sets import word_set
 
 _STATISTICS = word_set("avg average mean max min std median smoothed global ema smooth")
+_RATES = ("samples_per_s", "tokens_per_s", "steps_per_s")
+_WHOLE = word_set("total overall all whole")
 #: Seconds since 1970 have ten digits from 2001 to 2286, milliseconds thirteen.
 _MOMENT_DIGITS = {10: 1.0, 13: 1e-3}
 
@@ -60,8 +62,32 @@ def drop_parts(seen: Sequence[Seen]) -> None:
     """ "update: 0.1 s, feature time: 3.2 s": a time under a name of its own, beside others, is of
     some part."""
     times = [v for v in seen if v.meaning is not None and _TELLS_TIME.match(v.meaning.role)]
+    own = [v for v in times if v.meaning is not None and v.meaning.role != "validation_s"]
     for value in times:
-        if value.meaning is not None and value.meaning.part and len(times) > 1:
+        if value.meaning is not None and value.meaning.part and len(own) > 1:
+            value.meaning = None
+
+
+def prefer_spelt_out(seen: Sequence[Seen]) -> None:
+    """ "S: 1.997 | T: 21.134 || timer: 0.290": beside a time that says so, letters are no times."""
+    times = [v for v in seen if v.meaning is not None and v.meaning.role == "unclear_s"]
+    letters = [v for v in times if v.unit is None and _is_letter(v)]
+    if len(letters) < len(times):
+        for value in letters:
+            value.meaning = None
+
+
+def _is_letter(value: Seen) -> bool:
+    return len(value.label.words) == 1 and len(value.label.words[0]) == 1
+
+
+def prefer_whole_rate(seen: Sequence[Seen]) -> None:
+    """ "fps step: 700 | fps total: 260": of several rates the one of everything counts."""
+    rates = [v for v in seen if v.meaning is not None and v.meaning.role in _RATES]
+    whole = {v.meaning.role for v in rates if v.meaning is not None and v.label.any(_WHOLE)}
+    for value in rates:
+        of_all = value.label.any(_WHOLE)
+        if value.meaning is not None and value.meaning.role in whole and not of_all:
             value.meaning = None
 
 

@@ -15,7 +15,7 @@ from perfdoctor.readers.rows import Steps
 #: A run that goes on longer than was planned has these changed, and is the same run.
 _LENGTHS = ("epochs", "max_steps", "log_interval")
 #: Where one of these differs, the times of steps are not of the same thing.
-_WORK = ("batch_size", "gradient_accumulation", "world_size")
+WORK = ("batch_size", "gradient_accumulation", "world_size")
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def parts_of(reading: Reading, records: Records, steps: Steps, *, comparable: bo
     if not changed:
         return Parts(told[-1][1], warning=_lengths_differ(records, steps, begins))
     said = "; ".join(f"{name} {', then '.join(map(str, differing[name]))}" for name in changed)
-    work = [name for name in changed if name in _WORK]
+    work = [name for name in changed if name in WORK]
     if work and not comparable:
         first_line = _last_alike(told, work)
         return Parts(

@@ -8,12 +8,52 @@ import numpy as np
 
 from perfdoctor.readers.records import METRIC, TRAIN, Reading, Records
 
+#: So many lines at least, and so many of their differences.
+_FEWEST, _MOST = 3, 0.9
 _JUDGED = re.compile(r"(?i)(?:^|[:/_.])(?:val|valid|validation|test|eval|metrics|map)")
 
 
 def recast(reading: Reading) -> Records:
     """The records, with epochs and samples called what they are."""
-    return _bars_of_samples(_epochs_as_steps(reading))
+    return _plain_bars(_bars_of_samples(_running_counts(_epochs_as_steps(reading))))
+
+
+def _running_counts(records: Records) -> Records:
+    """ "updates: 19, total_updates: 75": a total that grows by what stands beside it counts the
+    steps, and the other those of the interval."""
+    if "step" not in records or "step_total" not in records:
+        return records
+    step, total = records.column("step"), records.column("step_total")
+    rows = np.flatnonzero(np.isfinite(step) & np.isfinite(total))
+    if rows.size < _FEWEST:
+        return records
+    grows = np.diff(total[rows])
+    if not ((grows > 0) & (grows == step[rows[1:]])).mean() >= _MOST:
+        return records
+    columns = dict(records.columns)
+    columns["step"] = np.where(np.isfinite(total), total, step)
+    del columns["step_total"]
+    return Records(records.line, columns)
+
+
+def _plain_bars(records: Records) -> Records:
+    """The bars of Keras before 2.0.9, which print no time per step, count samples or steps: only
+    one that goes on by ones is known to count steps."""
+    if "bar_plain_s" not in records:
+        return records
+    columns = dict(records.columns)
+    elapsed = columns.pop("bar_plain_s")
+    plain = np.isfinite(elapsed)
+    step, total = records.column("step"), records.column("step_total")
+    lengths = np.unique(total[plain & np.isfinite(total)])
+    own = np.isin(total, lengths)
+    one_by_one = (np.diff(step[own]) == 1).mean() > 0.5 if own.sum() > 1 else False
+    role = "bar_elapsed_s" if one_by_one else "epoch_s"
+    columns[role] = np.where(plain, elapsed, records.column(role))
+    if not one_by_one:
+        for counter in ("step", "step_total"):
+            columns[counter] = np.where(own, np.nan, records.column(counter))
+    return Records(records.line, columns)
 
 
 def _epochs_as_steps(reading: Reading) -> Records:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from perfdoctor.readers.loops import of_another_loop
+from perfdoctor.readers.loops import goes_on, of_another_loop
 from perfdoctor.readers.records import TRAIN, Records
 from perfdoctor.record import Bools, Floats
 
@@ -184,7 +184,8 @@ def _summaries(records: Records) -> Bools:
     """Rows about whole epochs or episodes."""
     epochs = (known(records, "epoch") & ~known(records, "step")) | known(records, "episode")
     plain = (known(records, "unclear_s") | known(records, "train_s")) & ~known(records, "step_s")
-    return (epochs & plain) | known(records, "epoch_s")
+    also_steps = known(records, "step_s") & (records.column("step_s") > 0)
+    return (epochs & plain) | (known(records, "epoch_s") & ~also_steps)
 
 
 def _of_the_training_bar(records: Records, usable: Bools) -> Bools:
@@ -271,6 +272,7 @@ def _ordered(records: Records, rows: Indices, ranks: int) -> Steps:
     step = _mended(step, epoch)
     per_epoch = _steps_per_epoch(records, rows, epoch, step)
     position, stretch, starts = _positions(epoch, step, per_epoch)
+    stretch = _unbroken(records, rows, stretch)
     covers = np.diff(position, prepend=np.nan)
     covers[~same_stretch(stretch)] = np.nan
     covers[covers <= 0] = np.nan
@@ -294,6 +296,8 @@ def _ordered(records: Records, rows: Indices, ranks: int) -> Steps:
     )
 
 
+#: A log with more restarts than this has some other counter.
+_MOST_BREAKS = 50
 #: Lines with a broken counter: so many at most.
 _MOST_BROKEN = 0.05
 
@@ -394,6 +398,17 @@ def _positions(
         starts = np.append(True, fell[1:])
     position = number * per_epoch + step
     return position, _stretches(back), starts
+
+
+def _unbroken(records: Records, rows: Indices, stretch: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Without the restarts that were none: the log's own sum of seconds goes on over them."""
+    breaks = np.flatnonzero(np.diff(stretch))
+    if not 0 < breaks.size <= _MOST_BREAKS:
+        return stretch
+    kept = np.zeros(stretch.size, dtype=np.bool_)
+    for i in breaks.tolist():
+        kept[i + 1] = not goes_on(records, int(rows[i]), int(rows[i + 1]))
+    return _stretches(kept)
 
 
 def _stretches(breaks: Bools) -> NDArray[np.int64]:

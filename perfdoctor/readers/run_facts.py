@@ -12,6 +12,8 @@ from perfdoctor.record import EpochSeries, Run, Span
 from perfdoctor.stages import STAGES
 
 _RUN = "run:"
+#: A Chrome trace counts events; its facts are `Run.counters`.
+TRACE_FORMAT = "pytorch_chrome_trace"
 
 
 def with_run_facts(reading: Reading) -> Reading:
@@ -37,6 +39,8 @@ def with_facts(run: Run, reading: Reading) -> Run:
     wall_s = run.wall_s if run.wall_s is not None else facts.get("wall_s")
     run = replace(run, wall_s=wall_s, epochs=run.epochs or _epochs(reading))
     run = replace(run, finished="finished" in facts)
+    if reading.format == TRACE_FORMAT:
+        run = replace(run, counters=dict(facts))
     if not run.spans and wall_s is not None:
         run = replace(run, spans=_spans(reading, wall_s))
     if (run.step_s.size and np.isfinite(run.step_s).any()) or run.rates:

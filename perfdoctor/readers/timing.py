@@ -7,8 +7,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from perfdoctor.readers.means import (
+    are_means_by_the_clock,
+    out_of_later_means,
+    out_of_running_means,
+    windows,
+)
 from perfdoctor.readers.records import VALIDATION, Records
-from perfdoctor.readers.rows import Steps, same_stretch
+from perfdoctor.readers.row_values import column, differences, enough, grain_of, over_rows
+from perfdoctor.readers.rows import Steps
 from perfdoctor.record import Bools, Floats
 
 #: Values that grow in so many of their differences are sums.
@@ -17,19 +24,14 @@ _GROWING = 0.9
 #: nearer to this. The logs of 85 projects have their median steps between 1 ms and 130 s, half of
 #: them between 0.1 and 0.8 s.
 _USUAL_STEP_S = 0.25
-#: Readings that differ less than this from the clock agree with it (log of the ratio).
-_AGREES = 0.35
 _FEWEST = 3
-#: Printed averages are known to this part, and so their sums.
-_ROUNDING = 0.002
+_OUT_OF_MEANS = "Step times, taken out of the running means that are printed."
 _CREEPS_S = 600.0
 #: Bars shorter than this are printed too coarsely to divide their time by their steps.
 _LONG_BAR_S = 60.0
-#: Running means: so many rows at least, over so many steps at most, the first so far above.
-_FEWEST_MEANS, _LONGEST_MEAN, _FAR = 5, 100, 3.0
 #: Of a difference, what one grain of the printed sum may be before the lines' times are
 #: better, before several rows are taken together, and how many grains these should hold.
-_COARSE, _VERY_COARSE, _ROUNDING = 0.05, 0.15, 20.0
+_COARSE, _VERY_COARSE, _GRAINS = 0.05, 0.15, 20.0
 
 
 @dataclass(frozen=True)
@@ -58,33 +60,6 @@ def step_times(records: Records, steps: Steps) -> StepTimes | None:
     return None
 
 
-def column(records: Records, steps: Steps, role: str) -> Floats | None:
-    """A column at the rows of steps, None where it is empty there."""
-    if role not in records:
-        return None
-    values = records.columns[role][steps.rows]
-    if not np.isfinite(values).any():
-        return None
-    if role in ("unclear_s", "elapsed_s") and _is_index(records.columns[role]):
-        return None
-    return values
-
-
-def _is_index(values: Floats) -> bool:
-    """0, 1, 2, …: an index, whatever it is called."""
-    values = values[np.isfinite(values)]
-    if values.size < 5 or float(values.min()) >= 2:
-        return False
-    return bool((np.diff(values) == 1.0).all())
-
-
-def _enough(values: Floats | None) -> bool:
-    if values is None:
-        return False
-    count = int(np.isfinite(values).sum())
-    return count >= min(_FEWEST, values.size) and count >= 0.3 * values.size
-
-
 def _whole_bars(records: Records, steps: Steps) -> StepTimes | None:
     """Where only the ends of bars are left: their time over their steps. The printed rate is an
     average that forgets (tqdm's `smoothing`), and at the end tells of the last steps only."""
@@ -102,7 +77,7 @@ def _whole_bars(records: Records, steps: Steps) -> StepTimes | None:
 def _from_samples(records: Records, steps: Steps) -> StepTimes | None:
     """Seconds per sample times the samples of a step."""
     sample_s, size = column(records, steps, "sample_s"), column(records, steps, "batch_size")
-    if sample_s is None or size is None or not _enough(sample_s * size):
+    if sample_s is None or size is None or not enough(sample_s * size):
         return None
     return StepTimes(sample_s * size, "Step times are the printed times of a sample × batch size.")
 
@@ -110,58 +85,42 @@ def _from_samples(records: Records, steps: Steps) -> StepTimes | None:
 def _printed(records: Records, steps: Steps) -> StepTimes | None:
     step_s = column(records, steps, "step_s")
     rate = column(records, steps, "steps_per_s")
+    if rate is not None and _too_coarse(records, steps, rate):
+        rate = None
     if rate is not None:
         inverse = np.divide(1.0, rate, out=np.full(rate.size, np.nan), where=rate > 0)
         step_s = inverse if step_s is None else np.where(np.isfinite(step_s), step_s, inverse)
     means = column(records, steps, "step_s_mean")
-    if step_s is None or not _enough(step_s):
-        if means is None or not _enough(means):
+    if step_s is None or not enough(step_s):
+        if means is None or not enough(means):
             return None
         return StepTimes(means, "Step times are the log's own averages.")
     if rate is None and is_cumulative(step_s, steps) and _clock_says_sum(records, step_s, steps):
         return None
     step_s = np.where(step_s > 0, step_s, np.nan)
-    single = _out_of_running_means(step_s, steps) if means is None else None
+    single = out_of_running_means(step_s, steps) if means is None else None
     if single is not None:
-        return StepTimes(single, "Step times, taken out of the running means that are printed.")
+        return StepTimes(single, _OUT_OF_MEANS)
+    if means is None and are_means_by_the_clock(records, steps, step_s):
+        return None
     return StepTimes(step_s, "Step times as printed.", windows(means, steps, step_s))
-
-
-def _out_of_running_means(values: Floats, steps: Steps) -> Floats | None:
-    """Times of single steps, where the printed ones are means of all steps so far.
-
-    After a slow first step such means fall as 1/n for long. They are taken for that only if the
-    first is far above the rest, every value is below the one before it, and n·m − (n−1)·m' has
-    no sign of it any more.
-    """
-    n = steps.step + (1.0 if steps.step.size and steps.step[0] == 0 else 0.0)
-    if values.size < _FEWEST_MEANS or n[0] != 1 or not (np.diff(n) == 1).all():
-        return None
-    head = values[:_LONGEST_MEAN]
-    if not np.isfinite(head).all() or not (np.diff(head) < 0).mean() >= _GROWING:
-        return None
-    sums = n[: head.size] * head
-    single = np.diff(sums, prepend=0.0)
-    rest = single[1:]
-    middle = float(np.median(rest))
-    falls = float(head[0]) > _FAR * middle and float(np.median(head[1:])) > 2 * middle
-    if middle <= 0 or not falls or float(np.median(np.abs(rest - middle))) > middle:
-        return None
-    found = np.full(values.size, np.nan)
-    found[: head.size] = np.where(single > 0, single, np.nan)
-    return found
 
 
 def _unclear(records: Records, steps: Steps) -> StepTimes | None:
     for role in ("unclear_s", "elapsed_s", "train_s", "compute_s"):
         values = column(records, steps, role)
         named = role == "elapsed_s"
-        if values is None or not _enough(values) or (named and not steps.counted):
+        if values is None or not enough(values) or (named and not steps.counted):
             continue
         if int(np.isfinite(values).sum()) == 1 and _one_is_no_step(records, role, steps):
             continue
         if _is_sum(records, values, steps, named=named):
             continue
+        single = out_of_later_means(values, steps)
+        if single is not None:
+            return StepTimes(single, _OUT_OF_MEANS)
+        if are_means_by_the_clock(records, steps, values):
+            return None
         per = _per(records, steps, values)
         how = "Step times as printed."
         if per is not None:
@@ -191,13 +150,13 @@ def _is_sum(records: Records, values: Floats, steps: Steps, *, named: bool = Fal
 def _clock_says_sum(records: Records, values: Floats, steps: Steps) -> bool | None:
     """Whether values or their differences are what passed between the lines; None: no clock."""
     gaps = column(records, steps, "time")
-    gaps = None if gaps is None else _differences(gaps, steps)
+    gaps = None if gaps is None else differences(gaps, steps)
     if gaps is None or (gaps > 1).sum() < 2:
         return None
     with np.errstate(invalid="ignore", divide="ignore"):
         alone = np.nanmedian(np.abs(np.log(values / gaps)))
         per_step = np.nanmedian(np.abs(np.log(values * steps.covers / gaps)))
-        as_sum = np.nanmedian(np.abs(np.log(_differences(values, steps) / gaps)))
+        as_sum = np.nanmedian(np.abs(np.log(differences(values, steps) / gaps)))
     return bool(as_sum <= min(alone, per_step))
 
 
@@ -274,9 +233,9 @@ def _by_the_clock(records: Records, steps: Steps) -> float | None:
         values = column(records, steps, role)
         if values is None or (role == "elapsed_s" and not is_cumulative(values, steps)):
             continue
-        differences = _differences(values, steps) / steps.covers
-        positive = differences[np.isfinite(differences) & (differences > 0)]
-        if positive.size >= _FEWEST:
+        apart = differences(values, steps) / steps.covers
+        positive = apart[np.isfinite(apart) & (apart > 0)]
+        if positive.size >= min(_FEWEST, max(1, steps.rows.size - 1)):
             return float(np.median(positive))
     return None
 
@@ -293,7 +252,7 @@ def _from_elapsed(records: Records, steps: Steps) -> StepTimes | None:
     for role in ("elapsed_s", "unclear_s", "step_s", "train_s", "epoch_s"):
         values = column(records, steps, role)
         named = role == "elapsed_s"
-        if values is None or not _enough(values):
+        if values is None or not enough(values):
             continue
         sums = _is_sum(records, values, steps, named=named)
         if role == "step_s" and not _clock_says_sum(records, values, steps):
@@ -310,39 +269,30 @@ def _from_elapsed(records: Records, steps: Steps) -> StepTimes | None:
 def _clock_is_finer(records: Records, steps: Steps, values: Floats) -> bool:
     """A sum in whole seconds beside lines with moments to the millisecond."""
     time = column(records, steps, "time")
-    if time is None or not _enough(time):
+    if time is None or not enough(time):
         return False
-    apart = float(np.nanmedian(_differences(values, steps)))
-    return _grain(values) > _COARSE * apart and _grain(time) < 0.1 * _grain(values)
+    apart = float(np.nanmedian(differences(values, steps)))
+    return grain_of(values) > _COARSE * apart and grain_of(time) < 0.1 * grain_of(values)
 
 
-def _grain(values: Floats) -> float:
-    """How finely values are printed: 1, 0.1 or 0.01 s; 0 where finer."""
-    known = values[np.isfinite(values)][:1000]
-    for grain in (1.0, 0.1, 0.01):
-        if np.allclose(known / grain, np.round(known / grain), rtol=0, atol=1e-4):
-            return grain
-    return 0.0
+def _too_coarse(records: Records, steps: Steps, rate: Floats) -> bool:
+    """A rate that is printed with one digit, beside lines whose times tell it better."""
+    middle = float(np.nanmedian(rate)) if np.isfinite(rate).any() else 0.0
+    if middle <= 0 or grain_of(rate) <= _VERY_COARSE * middle:
+        return False
+    return _by_the_clock(records, steps) is not None
 
 
 def _per_step(values: Floats, steps: Steps) -> Floats:
     """Differences of a sum over the steps between; over several rows where it is printed so
     coarsely that from one row to the next it moves by a few grains only."""
-    found = _differences(values, steps)
+    found = differences(values, steps)
     apart = float(np.nanmedian(found)) if np.isfinite(found).any() else 0.0
-    grain = _grain(values)
-    rows = int(np.ceil(_ROUNDING / 2 * grain / max(apart, grain / 4)))
+    grain = grain_of(values)
+    rows = int(np.ceil(_GRAINS / 2 * grain / max(apart, grain / 4)))
     if grain <= _VERY_COARSE * apart or rows < 2 or rows > found.size // 3:
         return found / steps.covers
-    return _over_rows(found, rows) / _over_rows(steps.covers, rows)
-
-
-def _over_rows(values: Floats, rows: int) -> Floats:
-    """Sums of so many values up to each; NaN counts as nothing, and where all are NaN."""
-    sums = np.cumsum(np.nan_to_num(values))
-    found: Floats = sums - np.concatenate([np.zeros(rows), sums[:-rows]])
-    found[~np.isfinite(values)] = np.nan
-    return found
+    return over_rows(found, rows) / over_rows(steps.covers, rows)
 
 
 def _from_bar(records: Records, steps: Steps) -> StepTimes | None:
@@ -363,7 +313,7 @@ def _from_bar(records: Records, steps: Steps) -> StepTimes | None:
 
 def _from_time(records: Records, steps: Steps) -> StepTimes | None:
     time = column(records, steps, "time")
-    if time is None or not _enough(time):
+    if time is None or not enough(time):
         return None
     step_s = _per_step(time, steps)
     step_s = _without_validation(records, steps, time, step_s)
@@ -386,66 +336,3 @@ def _without_validation(records: Records, steps: Steps, time: Floats, step_s: Fl
     between = (last < steps.rows) & (last > np.append(steps.rows[0], steps.rows[:-1]))
     since = (time - moments[last]) / steps.covers
     return np.where(between & (since > 0) & np.isfinite(step_s), since, step_s)
-
-
-def _differences(values: Floats, steps: Steps) -> Floats:
-    """To the row before; NaN across restarts, and where a sum began anew."""
-    found = np.diff(values, prepend=np.nan)
-    found[~same_stretch(steps.stretch)] = np.nan
-    found[found < 0] = np.nan
-    return found
-
-
-def _need_no_means(means: Floats, single: Floats, fresh: Bools, between: Floats) -> bool:
-    """Whether averages are not of the epoch, since the first step's average is not its own time;
-    or each step is printed, and the times of all steps agree with their average: differences of
-    averages would only add what these were rounded by."""
-    begun = np.flatnonzero(fresh & (between == 1) & np.isfinite(means) & np.isfinite(single))
-    if begun.size:
-        apart = np.abs(means[begun] - single[begun]) > _AGREES * np.maximum(single[begun], 1e-9)
-        filled = means[begun] > 0  # some print 0.000 before the first update
-        if (apart & filled).sum() > 0.5 * max(1, begun.size):
-            return True
-    known = np.isfinite(single) & np.isfinite(means)
-    if not known.any() or (between[known] != 1).mean() > 1 - _GROWING:
-        return False
-    ends = np.flatnonzero(np.append(fresh[1:], True) & known)
-    starts = np.flatnonzero(fresh)
-    if not ends.size or ends.size != starts.size:
-        return False
-    counts = ends - starts + 1.0
-    sums = np.add.reduceat(np.nan_to_num(single), starts)
-    whole = float((means[ends] * counts).sum())
-    return bool(abs(float(sums.sum()) - whole) < (1 - _GROWING) * whole)
-
-
-def windows(means: Floats | None, steps: Steps, single: Floats | None = None) -> Floats | None:
-    """Averages over the steps since the row before, out of averages since the epoch began.
-
-    n steps of mean m and n' later ones of mean m' leave (n'm' − nm) ÷ (n' − n) for those between.
-    `means` is used up. `single` are the current values beside them: None is given back where these
-    contradict, or tell every step themselves.
-    """
-    if means is None or not _enough(means):
-        return None
-    first = 1.0 if steps.step.size and float(np.nanmin(steps.step)) == 0 else 0.0
-    fresh = steps.epoch_start | ~same_stretch(steps.stretch)
-    between = np.diff(steps.step, prepend=0.0)
-    between[fresh] = steps.step[fresh] + first
-    if single is not None and _need_no_means(means, single, fresh, between):
-        return None
-    # in place, because a log of ten million lines has arrays of 80 MB
-    total = means
-    total *= steps.step + first
-    found = np.diff(total, prepend=0.0)
-    found[fresh] = total[fresh]
-    total *= -_ROUNDING
-    total -= 1e-3 * between
-    known = np.isfinite(found) & (between > 0)
-    plausible = (found >= total)[known].mean() if known.any() else 0.0
-    if plausible < _GROWING:
-        return None  # not averages since the epoch began: a window, or a mean over everything
-    np.divide(found, between, out=found, where=known)
-    np.maximum(found, 0.0, out=found)
-    found[~known] = np.nan
-    return found

@@ -10,6 +10,7 @@ import numpy as np
 
 from perfdoctor.errors import PerfdoctorError
 from perfdoctor.readers.records import Reading, Records, empty
+from perfdoctor.readers.trace_counters import trace_counters
 from perfdoctor.readers.trace_events import (
     GPU_SYNC,
     KERNEL,
@@ -49,8 +50,9 @@ def read(path: str, data: bytes) -> Reading:
     Facts: wall_s from the first to the last thing recorded, active_s without the profiler's own
     rows; gpu_busy_share of active_s with a kernel running (mean over the devices that ran any),
     kernel_s their sum, which may exceed it; sync_count and sync_s of calls in which the CPU waits
-    for the device; launch_count; cuda_sync_count of the device's own rows for synchronisation;
-    STAGE_s totals where there are no steps; peak_bytes where memory was recorded.
+    for the device; launch_count; what `trace_counters` adds; cuda_sync_count of the device's own
+    rows for synchronisation; STAGE_s totals where there are no steps; peak_bytes where memory was
+    recorded.
 
     Raises:
         PerfdoctorError: `trace-unreadable`, where there is not one event to read.
@@ -152,6 +154,7 @@ def _facts(
         facts["launch_count"] = float((calls & events.named(_LAUNCH.match)).sum())
     if events.of(GPU_SYNC).any():
         facts["cuda_sync_count"] = float(events.of(GPU_SYNC).sum())
+    facts |= trace_counters(events)
     if collector.peak_bytes:
         facts["peak_bytes"] = float(collector.peak_bytes)
     if not has_steps and span.length > 0:

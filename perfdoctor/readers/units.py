@@ -69,7 +69,7 @@ _WORD = re.compile(rf"\s?(?P<word>{_W}{{1,14}})(?![A-Za-z0-9_=:]|/(?![0-9]))")
 _SIZE = re.compile(r"\s?(?P<scale>[KMGTkmgt])?(?:i?[Bb](?:ytes?)?)?(?![A-Za-z0-9_/=])")
 #: "epoch 5 step 10": the word belongs to the value behind it.
 _NAMES_NEXT_VALUE = re.compile(r"\s*[:=]\s*[-+]?[0-9.nN]")
-_NAMES_NEXT = re.compile(r"[\s:=#\[(]{0,12}[0-9]")
+_NAMES_NEXT = re.compile(r"[\s:=#\[(]{0,12}[0-9]|\s?\([A-Za-z]{1,8}\)\s?[:=]")
 _PERCENT = re.compile(r"\s?[%％]")
 
 

@@ -38,7 +38,9 @@ _STAGES: tuple[tuple[frozenset[str], str], ...] = (
     (word_set("logging logger plot visualize visualization"), "logging"),
 )
 _TRAIN = word_set("train training")
-_FILLERS = word_set("per log print current cur this last one each used interval process it")
+_FILLERS = word_set(
+    "per log print current cur this last one each used interval process it exec execution"
+)
 _NOT_TRAINING = word_set("latency preprocess postprocess nms pid")
 #: Composer counts batches and samples as "time/batch", perhaps with the phase before it.
 _COUNTED_TIME = {"time_batch": "step", "time_epoch": "epoch", "time_iteration": ""}

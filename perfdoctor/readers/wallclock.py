@@ -18,6 +18,8 @@ _APART = 50.0
 _LONG_S = 600.0
 #: Epochs that take longer than the lines' times tell began before the first of these.
 _ROUNDED = 1.02
+#: A validation takes so many times as long as the others at most, if that is more than an hour.
+_PAUSE, _PAUSE_S = 10.0, 3600.0
 #: A sum of seconds grows from line to line in so many of them, and there are so many at least.
 _GROWING, _FEWEST = 0.9, 3
 #: Before this (1985) lie the moments of logs that name no year.
@@ -86,7 +88,7 @@ def _by_time(
     gaps = np.where(apart, 0.0, gaps)
     judges = records.column("phase")[rows] == VALIDATION
     parts = _parts(gaps, at, judges, steps, step_s, printed)
-    spans = tuple(Span(name=n, seconds=s) for n, s in parts.items() if s > 0)
+    spans = tuple(part for part in parts if part.seconds > 0)
     return WallClock(float(gaps.sum()), spans, _started(moments))
 
 
@@ -109,7 +111,7 @@ def _parts(
     steps: Steps,
     step_s: Floats | None,
     printed: Printed | None,
-) -> dict[str, float]:
+) -> tuple[Span, ...]:
     """Every gap between two lines goes to a part.
 
     Between two lines of steps lies the training of these steps: the gap before the line itself,
@@ -119,6 +121,7 @@ def _parts(
     ends = np.flatnonzero(at >= 0)  # the lines of steps
     row = at[ends]
     validation = judges[1:] | (judges[:-1] & (at[1:] >= 0))
+    validation &= ~_paused(gaps, validation)
     spent = np.concatenate([[0.0], np.cumsum(gaps)])
     judging = np.concatenate([[0.0], np.cumsum(np.where(validation, gaps, 0.0))])
     usual = _usual(step_s)
@@ -137,12 +140,25 @@ def _parts(
     tail = float(spent[-1] - spent[ends[-1]])
     tail_judged = float(judging[-1] - judging[ends[-1]])
     tail_train = min(tail - tail_judged, _after_last(steps) * usual)
-    return {
-        "start_up": float(rest[0]),
-        "train": float(train.sum()) + tail_train,
-        "validation": float(left.sum()) + tail_judged,
-        "unexplained": float(rest[1:].sum()) + tail - tail_judged - tail_train,
-    }
+    times = int((judged > 0).sum()) + (tail_judged > 0)
+    return (
+        Span(name="start_up", seconds=float(rest[0])),
+        Span(name="train", seconds=float(train.sum()) + tail_train),
+        Span(name="validation", seconds=float(left.sum()) + tail_judged, count=max(1, times)),
+        Span(
+            name="unexplained",
+            seconds=float(rest[1:].sum()) + tail - tail_judged - tail_train,
+        ),
+    )
+
+
+def _paused(gaps: Floats, validation: Bools) -> Bools:
+    """Gaps beside lines of validation that are far too long for one, as the others show."""
+    usual = gaps[validation & (gaps > 0)]
+    if usual.size < _FEWEST:
+        return np.zeros(gaps.size, dtype=np.bool_)
+    found: Bools = validation & (gaps > max(_PAUSE_S, _PAUSE * float(np.median(usual))))
+    return found
 
 
 def _told(direct: Floats, printed: Printed, covers: Floats, row: Indices) -> Floats:
@@ -247,7 +263,8 @@ def _by_epochs(epochs: EpochSeries, records: Records) -> WallClock | None:
     if plain:
         spans.append(Span(name="arch_step", seconds=plain))
     if epochs.validation_s is not None:
-        spans.append(Span(name="validation", seconds=validation))
+        times = int(np.isfinite(epochs.validation_s).sum())
+        spans.append(Span(name="validation", seconds=validation, count=max(1, times)))
     return WallClock(total, tuple(spans))
 
 

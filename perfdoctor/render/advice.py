@@ -52,6 +52,8 @@ def recommendations(report: Report) -> Iterator[RenderableType]:
     if not urgent:
         yield Text(words.nothing(report))
     yield from _listed(report, urgent)
+    if report.together is not None:
+        yield Padding(Text(words.together(report.together), "bold"), (1, 0, 0, 0))
     if optional:
         yield heading("Headroom (optional)")
         yield from _listed(report, optional)
@@ -71,7 +73,8 @@ def _listed(report: Report, ranked: Sequence[Recommendation]) -> Iterator[Render
 
 def _recommendation(report: Report, recommendation: Recommendation) -> RenderableType:
     body: list[RenderableType] = [Text(clean(recommendation.title), "bold")]
-    if recommendation.change or recommendation.predicted or recommendation.verified:
+    told = recommendation.predicted or recommendation.verified
+    if told or recommendation.change or recommendation.snippet.strip():
         body += [_gain(recommendation), Text(_price(recommendation))]
     body += [_evidence(report, recommendation.evidence), Text(clean(recommendation.advice))]
     if recommendation.snippet.strip():
@@ -89,6 +92,8 @@ def _recommendation(report: Report, recommendation: Recommendation) -> Renderabl
 def _gain(recommendation: Recommendation) -> Text:
     guess, trial = recommendation.predicted, recommendation.verified
     predicted = (words.predicted(guess), "dim" if guess is None else "green")
+    if guess is None and recommendation.unpredicted:
+        predicted = (f"{predicted[0]}: {clean(recommendation.unpredicted)}", "dim")
     if trial is None:
         return Text.assemble(predicted)
     verified = (words.verified(trial), _OUTCOME_STYLES.get(trial.outcome, "yellow"))

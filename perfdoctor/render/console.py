@@ -21,6 +21,7 @@ from perfdoctor.render.ranks import rank_table
 from perfdoctor.render.run_console import observed, run_parts
 from perfdoctor.render.tables import comparison_table, stage_table
 from perfdoctor.render.text import clean, counted, number
+from perfdoctor.render.trials import trials
 from perfdoctor.report import Comparison, Report
 
 _SKIPPED_SHOWN = 5
@@ -52,6 +53,7 @@ def _parts(report: Report, width: int, files: Sequence[Path]) -> Iterator[Render
         yield heading("Diagnosis")
         yield verdict(report, report.diagnosis)
         yield from recommendations(report)
+    yield from trials(report)
     if report.comparison is not None:
         yield heading("Comparison")
         yield _comparison(report, report.comparison, width)

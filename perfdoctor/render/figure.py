@@ -61,7 +61,7 @@ _STYLE: dict[str, Any] = {
     "legend.fontsize": 8.5,
     "legend.frameon": False,
 }
-_BADGES = {"healthy": GREEN, "inconclusive": ORANGE}
+_BADGES = {"healthy": GREEN, "pass": GREEN, "pass, improved": GREEN, "inconclusive": ORANGE}
 _NAME_CELLS, _NAME_LINES = 84, 2
 _FACTS_CELLS, _SENTENCE_CELLS, _SENTENCE_LINES = 150, 128, 4
 _NAME_IN, _BADGE_IN, _LINE_IN, _MARGIN_IN = 0.30, 0.36, 0.20, 0.14

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from perfdoctor.render import bars, log_pictures, over_time, words
+from perfdoctor.render import bars, log_pictures, over_time, trials_panel, words
 from perfdoctor.render.figure import DPI, WIDTH_IN, Heading, heading, style, to_png
 from perfdoctor.report import Report
 
@@ -50,6 +50,8 @@ def draw(report: Report) -> Figure:
     heights = [head.height_in, sum(grid)]
     if report.comparison is not None:
         heights.append(bars.comparison_height(report.comparison))
+    if report.verification is not None:
+        heights.append(trials_panel.height(report))
     layout = ConstrainedLayoutEngine(w_pad=0.13, h_pad=0.09)
     figure = Figure(figsize=(WIDTH_IN, sum(heights)), dpi=DPI, layout=layout)
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
@@ -57,6 +59,8 @@ def draw(report: Report) -> Figure:
     _draw_grid(parts[1], report, grid)
     if report.comparison is not None:
         bars.draw_comparison(parts[2], report.comparison)
+    if report.verification is not None:
+        trials_panel.draw(parts[-1], report)
     return figure
 
 

@@ -20,7 +20,16 @@ from perfdoctor.render.text import (
     speedup,
     speedup_interval,
 )
-from perfdoctor.report import Evidence, Prediction, Recommendation, Report, Steps, Trial, Usage
+from perfdoctor.report import (
+    Evidence,
+    Prediction,
+    Recommendation,
+    Report,
+    Steps,
+    Together,
+    Trial,
+    Usage,
+)
 from perfdoctor.stats import relative_half_width
 
 EFFORT = {"flag": "one setting", "lines": "a few lines", "redesign": "a redesign"}
@@ -247,6 +256,16 @@ def predicted(prediction: Prediction | None) -> str:
         return f"predicted {up_to(prediction)}, possibly nothing"
     gain = speedup_interval(prediction.speedup, prediction.low, prediction.high)
     return f"predicted {gain}"
+
+
+def together(found: Together) -> str:
+    """What several changes bring at once: "all together: predicted 2.30× (…), not 3.10×"."""
+    gain = speedup_interval(found.speedup, found.low, found.high)
+    how_many = "both" if len(found.rules) == 2 else f"all {len(found.rules)}"
+    which = ", ".join(clean(rule) for rule in found.rules)
+    product = speedup(found.product)
+    unlike = "" if product == speedup(found.speedup) else f", not {product}"
+    return f"{how_many} together ({which}): predicted {gain}{unlike}"
 
 
 def up_to(prediction: Prediction) -> str:

@@ -108,6 +108,46 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "perfdoctor.rules.run_waiting:IteratorRemade",
         "The DataLoader's iterator is made anew after a few steps.",
     ),
+    "PD113": (
+        "perfdoctor.rules.worker_processes:SlowWorkerStart",
+        "Workers are started as new interpreters, which takes a visible part of the training.",
+    ),
+    "PD114": (
+        "perfdoctor.rules.worker_processes:CpuQuotaIgnored",
+        "Threads or workers are as many as the machine has cores, but a quota allows fewer.",
+    ),
+    "PD115": (
+        "perfdoctor.rules.handover:InOrderBlocking",
+        "Finished batches wait behind a slow one, since batches are handed over in order.",
+    ),
+    "PD116": (
+        "perfdoctor.rules.sample_storage:SmallReads",
+        "Samples are read in pieces too small for the disk.",
+    ),
+    "PD117": (
+        "perfdoctor.rules.sample_storage:RandomAccess",
+        "Reading samples in random order takes much longer than reading neighbours.",
+    ),
+    "PD118": (
+        "perfdoctor.rules.handover:SlowHandover",
+        "Handing batches from the workers to the training takes a visible part of making them.",
+    ),
+    "PD119": (
+        "perfdoctor.rules.sample_storage:SamplesMadeAnew",
+        "Samples that never change are made anew in every epoch, and would fit into memory.",
+    ),
+    "PD120": (
+        "perfdoctor.rules.worker_processes:ThreadsInWorkers",
+        "Each worker computes with several threads, and together they are more than the cores.",
+    ),
+    "PD121": (
+        "perfdoctor.rules.worker_processes:SamplesDuplicatedByWorkers",
+        "An IterableDataset gives every sample once from each worker.",
+    ),
+    "PD122": (
+        "perfdoctor.rules.sample_storage:DatasetBeyondMemory",
+        "The dataset does not fit into memory, so that each epoch reads it from the disk again.",
+    ),
     "PD201": (
         "perfdoctor.rules.transfer:PageableHostCopies",
         "Batches are copied to the GPU from pageable memory.",
@@ -138,7 +178,7 @@ BUILTIN: dict[str, tuple[str, str]] = {
     ),
     "PD208": (
         "perfdoctor.rules.compiling:ModelNotCompiled",
-        "The log says that a model on a GPU was not compiled.",
+        "The model runs operation by operation, where compiling it could help.",
     ),
     "PD209": (
         "perfdoctor.rules.run_compute:AnomalyDetectionOn",
@@ -172,6 +212,66 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "perfdoctor.rules.run_operations:ManyTinyOperations",
         "The model is made of very many operations, each too small to keep the device busy.",
     ),
+    "PD217": (
+        "perfdoctor.rules.copies:ExposedHostCopies",
+        "Copying batches to the GPU takes a visible part of each step, though from pinned memory.",
+    ),
+    "PD218": (
+        "perfdoctor.rules.copies:SlowHostCopies",
+        "Batches are copied to the GPU at a fraction of the speed that this machine reaches.",
+    ),
+    "PD219": (
+        "perfdoctor.rules.copies:FatBatches",
+        "Batches hold 32-bit numbers for what 8 bits would hold, and are copied to the GPU.",
+    ),
+    "PD220": (
+        "perfdoctor.rules.copies:ManySmallCopies",
+        "Each step copies dozens of tensors to the GPU.",
+    ),
+    "PD221": (
+        "perfdoctor.rules.synchronising:ImplicitSynchronisation",
+        "The CPU waits for the GPU within the step, which then has nothing to do next.",
+    ),
+    "PD222": (
+        "perfdoctor.rules.layout:ChannelsLastOff",
+        "Convolutions run faster here with channels last, and the model has them first.",
+    ),
+    "PD223": (
+        "perfdoctor.rules.layout:MisalignedDimensions",
+        "Matrix products in 16 bits have sides that 8 does not divide.",
+    ),
+    "PD224": (
+        "perfdoctor.rules.roofline:LowArithmeticUse",
+        "The arithmetic of the model reaches a small part of what this machine can do.",
+    ),
+    "PD225": (
+        "perfdoctor.rules.roofline:MemoryBoundPointwise",
+        "Much of the GPU's time goes into operations on single elements, which memory limits.",
+    ),
+    "PD226": (
+        "perfdoctor.rules.roofline:UnfusedAttention",
+        "Attention is computed step by step, with its whole matrix of weights in memory.",
+    ),
+    "PD227": (
+        "perfdoctor.rules.compiled:GraphBreaks",
+        "The compiled model is cut into pieces by code that cannot be compiled.",
+    ),
+    "PD228": (
+        "perfdoctor.rules.compiled:Recompilations",
+        "The model is compiled again and again while it trains.",
+    ),
+    "PD229": (
+        "perfdoctor.rules.compiled:CompilingNotPaidBack",
+        "Compiling the model took longer than it can have saved in this run.",
+    ),
+    "PD230": (
+        "perfdoctor.rules.pauses:CollectionPauses",
+        "Python's garbage collector stops the training for a visible part of its time.",
+    ),
+    "PD231": (
+        "perfdoctor.rules.synchronising:LaunchBlocking",
+        "`CUDA_LAUNCH_BLOCKING=1` is set: each kernel is waited for.",
+    ),
     "PD301": (
         "perfdoctor.rules.memory:MemoryNearLimit",
         "Training uses nearly all memory of the device.",
@@ -192,6 +292,22 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "perfdoctor.rules.run_growth:MemoryGrows",
         "The process's memory grows with every step.",
     ),
+    "PD306": (
+        "perfdoctor.rules.allocator:AllocatorRetries",
+        "The CUDA allocator ran out of memory, emptied its cache and tried again.",
+    ),
+    "PD307": (
+        "perfdoctor.rules.allocator:FragmentedMemory",
+        "The CUDA allocator holds far more memory than tensors use.",
+    ),
+    "PD308": (
+        "perfdoctor.rules.memory_for_time:NeedlessCheckpointing",
+        "Activations are computed twice to save memory that is not short.",
+    ),
+    "PD309": (
+        "perfdoctor.rules.memory_for_time:WorkersMemoryGrows",
+        "The memory of the workers grows as they read the dataset.",
+    ),
     "PD401": (
         "perfdoctor.rules.optimizer:OptimizerNotFused",
         "The optimizer updates parameters one by one where it could update them together.",
@@ -207,6 +323,14 @@ BUILTIN: dict[str, tuple[str, str]] = {
     "PD404": (
         "perfdoctor.rules.run_optimizer:OptimizerInPython",
         "The optimizer is the script's own and updates parameters one by one in Python.",
+    ),
+    "PD405": (
+        "perfdoctor.rules.gradients:SlowGradientHandling",
+        "Clearing, clipping or measuring gradients takes a visible part of the training.",
+    ),
+    "PD406": (
+        "perfdoctor.rules.gradients:SearchWithoutWarmUp",
+        "The architecture is searched from the first epoch on.",
     ),
     "PD501": (
         "perfdoctor.rules.frequency:ValidationTooFrequent",
@@ -231,6 +355,10 @@ BUILTIN: dict[str, tuple[str, str]] = {
     "PD506": (
         "perfdoctor.rules.run_reporting:FiguresTooFrequent",
         "Figures and images are drawn so often that it takes a visible part of the training.",
+    ),
+    "PD507": (
+        "perfdoctor.rules.past_target:TrainedPastTarget",
+        "The training went on after the value that it was meant to reach.",
     ),
     "PD601": (
         "perfdoctor.rules.ranks:StragglerRank",
@@ -287,5 +415,13 @@ BUILTIN: dict[str, tuple[str, str]] = {
     "PD901": (
         "perfdoctor.rules.measurement:NoisyMeasurement",
         "Something else used the machine while this was measured.",
+    ),
+    "PD902": (
+        "perfdoctor.rules.unsteady_machine:DeviceThrottled",
+        "The GPU lowered its clock while it was busy: it is too hot, or limited in power.",
+    ),
+    "PD903": (
+        "perfdoctor.rules.unsteady_machine:ColdCacheMeasured",
+        "The first part of the measurement read the dataset from the disk, the rest from memory.",
     ),
 }

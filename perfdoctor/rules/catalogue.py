@@ -36,9 +36,14 @@ class Catalogue:
     problems: tuple[str, ...] = ()
 
 
+def builtin() -> tuple[Rule, ...]:
+    """The rules of this package, in the order of their codes."""
+    return tuple(_builtin(where) for where, _ in BUILTIN.values())
+
+
 def load() -> Catalogue:
     """The built-in rules, then those of the entry point group `perfdoctor.rules`."""
-    rules: dict[str, Rule] = {code: _builtin(where) for code, (where, _) in BUILTIN.items()}
+    rules: dict[str, Rule] = {rule.code: rule for rule in builtin()}
     found = plugins.load(plugins.RULES)
     problems = list(found.problems)
     for thing in found.objects:
@@ -70,9 +75,41 @@ def explanation(rule: Rule) -> str:
     return f"# {rule.code} {rule.name}\n\n{inspect.getdoc(type(rule)) or ''}\n"
 
 
+def attributes(rule: Rule) -> str:
+    """What a rule says besides its docstring: family, cause, needs, experiment, in one line."""
+    told = [f"family {family(rule)}", f"cause `{rule.cause}`"]
+    if rule.needs:
+        told.append("needs " + ", ".join(f"`{path}`" for path in rule.needs))
+    if rule.verify_with:
+        told.append(f"tried by the experiment `{rule.verify_with}`")
+    return "; ".join(told)
+
+
 def one_line(rule: Rule) -> str:
     """The first line of the rule's docstring."""
     return (inspect.getdoc(type(rule)) or "").split("\n", 1)[0]
+
+
+def section(rule: Rule, heading: str) -> str:
+    """What the rule's docstring says under a heading, without it; empty where it has none."""
+    text = inspect.getdoc(type(rule)) or ""
+    _, _, rest = text.partition(f"## {heading}\n")
+    return rest.split("\n## ", 1)[0].strip()
+
+
+def why_unpredicted(rule: Rule) -> str:
+    """The sentence that says why the gain is not predicted: the docstring's, if it has one."""
+    text = " ".join(section(rule, "How the gain is predicted").split())
+    sentences = [s.strip().rstrip(".") for s in text.replace(": ", "\x00").split(". ")]
+    for sentence in sentences:
+        before, _, reason = sentence.partition("\x00")
+        if reason and before.endswith(_NOT_PREDICTED):
+            return reason.replace("\x00", ": ")
+    return "this was not measured here"
+
+
+#: How the docstrings begin the sentence that gives the reason.
+_NOT_PREDICTED = ("It is not", "There is none", "it is not", "Not as a speed-up", "else it is not")
 
 
 def family(rule: Rule) -> str:

@@ -10,7 +10,7 @@ from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.gains import free_cores, from_probe, probe, probe_evidence, whole_cores
 from perfdoctor.rules.observed import is_run
 from perfdoctor.rules.run_threads import more_threads
-from perfdoctor.rules.wording import count, loader_snippet, on_cuda, percent
+from perfdoctor.rules.wording import count, loader_snippet, on_cuda, percent, size
 
 _THREADS = "configuration.threads"
 _BATCH_SIZE = "configuration.batch_size"
@@ -95,8 +95,8 @@ class SmallBatch:
     batch spreads that over more samples and fills the device better.
 
     ## Evidence and threshold
-    A probe: samples per second of the computation with twice the batch ÷ as it is, in pairs; and
-    the memory that twice the batch took.
+    A probe: samples per second of the computation with twice and four times the batch ÷ as it is,
+    in pairs; and the memory that those took.
     - `probe_low` = 1.05 (source: above what the 2.1 % by which the median of identical blocks
       varied on a loaded two-core machine can feign; the probe's lower end must pass it)
     - `fault_speedup` = 1.25 (source: our own choice; then 40 % of the computation does not depend
@@ -105,9 +105,9 @@ class SmallBatch:
       PD301)
 
     ## What to change
-    `batch_size`, doubled. The learning rate has to follow: doubled for SGD, with a few epochs of
-    warm-up (Goyal et al., arXiv:1706.02677), times √2 for Adam and its kin (Malladi et al.,
-    arXiv:2205.10287).
+    `batch_size`, doubled, or four times as large where that gains `probe_low` more. The learning
+    rate has to follow: as many times as large for SGD, with a few epochs of warm-up (Goyal et al.,
+    arXiv:1706.02677), the root of that for Adam and its kin (Malladi et al., arXiv:2205.10287).
 
     ## How the gain is predicted
     Amdahl's law over the exposed shares of forward, loss, backward and optimizer, with the
@@ -122,7 +122,7 @@ class SmallBatch:
     code: ClassVar[str] = "PD205"
     name: ClassVar[str] = "small-batch"
     needs: ClassVar[tuple[str, ...]] = (_BATCH_SIZE,)
-    verify_with: ClassVar[str | None] = "batch_size"
+    verify_with: ClassVar[str | None] = "batch-size"
     cause: ClassVar[str] = "batch-size"
     thresholds: ClassVar[Mapping[str, float]] = {
         "probe_low": 1.05,
@@ -132,29 +132,29 @@ class SmallBatch:
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if a batch twice the size gained and fits."""
-        measured = probe(facts, "batch_x2")
-        now = int(facts.number(_BATCH_SIZE))
-        if measured.low <= facts.threshold("probe_low") or _beyond_dataset(facts, 2 * now):
+        now, times = int(facts.number(_BATCH_SIZE)), _times(facts)
+        measured = probe(facts, f"batch_x{times}")
+        if measured.low <= facts.threshold("probe_low") or _beyond_dataset(facts, times * now):
             return None
-        memory = facts.number("probes.batch_x2.details.peak_bytes") / facts.number(
-            "memory.total_bytes"
-        )
+        memory = _memory_of(facts, times)
         if memory >= facts.threshold("memory_share"):
             return None
         predicted = from_probe(facts, measured)
         return Finding(
             stage=measured.stage,
             title=f"A batch of {now} leaves the device underused",
-            advice=f"Try batch_size={2 * now}, which took {percent(memory)} of the memory, and "
-            "scale the learning rate with it.",
-            change={"batch_size": 2 * now},
-            snippet=_batch_snippet(facts, now),
+            advice=f"Try batch_size={times * now}, which took {percent(memory)} of the memory, "
+            f"and scale the learning rate with it.{_curve(facts, now)}",
+            change={"batch_size": times * now},
+            snippet=_batch_snippet(facts, now, times),
             evidence=(
                 probe_evidence(
-                    facts, measured, f"samples/s of the computation with {2 * now} ÷ {now} a batch"
+                    facts,
+                    measured,
+                    f"samples/s of the computation with {times * now} ÷ {now} a batch",
                 ),
                 Evidence(
-                    metric="memory with twice the batch",
+                    metric=f"memory with {'twice' if times == 2 else 'four times'} the batch",
                     value=memory,
                     unit="share of memory",
                     threshold=facts.threshold("memory_share"),
@@ -188,16 +188,44 @@ def _beyond_dataset(facts: Facts, batch_size: int) -> bool:
     return facts.has(path) and batch_size > facts.number(path)
 
 
-def _batch_snippet(facts: Facts, now: int) -> str:
-    changes: dict[str, Any] = {"batch_size": 2 * now}
+def _times(facts: Facts) -> int:
+    """Four times the batch where that was measured to gain more than twice, and fits."""
+    path = "probes.batch_x4"
+    if not all(facts.has(f"{path}.{n}") for n in ("low", "details.peak_bytes")):
+        return 2
+    more = facts.number(f"{path}.speedup") / facts.number("probes.batch_x2.speedup")
+    fits = _memory_of(facts, 4) < facts.threshold("memory_share")
+    small = _beyond_dataset(facts, 4 * int(facts.number(_BATCH_SIZE)))
+    return 4 if more > facts.threshold("probe_low") and fits and not small else 2
+
+
+def _memory_of(facts: Facts, times: int) -> float:
+    peak = facts.number(f"probes.batch_x{times}.details.peak_bytes")
+    return peak / facts.number("memory.total_bytes")
+
+
+def _curve(facts: Facts, now: int) -> str:
+    """Throughput and memory by batch size, as far as it was measured."""
+    points = []
+    for times in (2, 4):
+        path = f"probes.batch_x{times}"
+        speedup, peak = (facts.known(f"{path}.{n}") for n in ("speedup", "details.peak_bytes"))
+        if speedup is not None and peak is not None:
+            points.append(f"{times * now}: {speedup:.2f}× samples/s, {size(peak)}")
+    return f" Measured beside {now}: {'; '.join(points)}." if len(points) > 1 else ""
+
+
+def _batch_snippet(facts: Facts, now: int, times: int) -> str:
+    changes: dict[str, Any] = {"batch_size": times * now}
     return (
         loader_snippet(facts, **changes)
         + "\nfor group in optimizer.param_groups:  # before the first step; then tune it"
-        + f'\n    group["lr"] *= {_rate_factor(facts)}'
+        + f'\n    group["lr"] *= {round(_rate_factor(facts, times), 2)}'
     )
 
 
-def _rate_factor(facts: Facts) -> float:
+def _rate_factor(facts: Facts, times: int) -> float:
     """Linear for SGD (arXiv:1706.02677), square root for adaptive ones (arXiv:2205.10287)."""
     path = "configuration.optimizer"
-    return 2.0 if facts.has(path) and facts.text(path) == "SGD" else 1.41
+    linear = facts.has(path) and facts.text(path) == "SGD"
+    return float(times) if linear else float(times**0.5)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from perfdoctor.errors import first_line
-from perfdoctor.report import Abstained, Diagnosis, Finding, Report
+from perfdoctor.report import Abstained, Diagnosis, Finding, Recommendation, Report
 from perfdoctor.rules import Rule, catalogue
+from perfdoctor.rules.consistency import consistent
 from perfdoctor.rules.enough import require
 from perfdoctor.rules.facts import Facts, Missing
 from perfdoctor.rules.judging import inconclusive
 from perfdoctor.rules.logs import BENCH, RUN
 from perfdoctor.rules.ranking import MIN_SPEEDUP, Found, recommend, worthwhile
+from perfdoctor.rules.together import together
 from perfdoctor.rules.verdict import verdict
 from perfdoctor.schema import to_dict
 from perfdoctor.settings import Settings
@@ -48,15 +51,35 @@ def diagnose(report: Report, settings: Settings, rules: Sequence[Rule] | None = 
     min_speedup = settings.thresholds.get(_MIN_SPEEDUP_SETTING, MIN_SPEEDUP)
     trust = _trust(outcome.found)
     found = [_trusted(f, trust) for f in worthwhile(outcome.found, min_speedup)]
+    found = consistent(facts, found)
     diagnosis = judged_verdict(facts, [f.finding for f in found])
+    if diagnosis.verdict == "healthy":
+        found = [_headroom(f) for f in found]
     notes = [*known.problems, *_misspelt(settings, known.rules), *outcome.warnings]
+    recommendations = tuple(_with_reason(r, known.rules) for r in recommend(found))
     return replace(
         report,
         diagnosis=replace(diagnosis, confidence=diagnosis.confidence * trust),
-        recommendations=recommend(found),
+        recommendations=recommendations,
+        together=together(facts, recommendations),
         abstained=tuple(outcome.abstained),
         warnings=report.warnings + tuple(n for n in notes if n not in report.warnings),
     )
+
+
+def _headroom(found: Found) -> Found:
+    """What a healthy training could still gain is an option; a danger to it stays a fault."""
+    if found.finding.predicted is None:
+        return found
+    return replace(found, finding=replace(found.finding, optional=True))
+
+
+def _with_reason(recommendation: Recommendation, rules: Iterable[Rule]) -> Recommendation:
+    """One whose gain is not predicted says why: as its rule's own text has it."""
+    if recommendation.predicted is not None:
+        return recommendation
+    rule = next(rule for rule in rules if rule.code == recommendation.rule)
+    return replace(recommendation, unpredicted=catalogue.why_unpredicted(rule))
 
 
 def judged_verdict(facts: Facts, findings: Sequence[Finding]) -> Diagnosis:
@@ -123,11 +146,17 @@ def _misspelt(settings: Settings, rules: Iterable[Rule]) -> Iterator[str]:
     """A warning for each setting that names nothing; a typing error would go unnoticed."""
     owners = {owner: rule for rule in rules for owner in (rule.code, rule.name)}
     known = {f"{owner}.{name}" for owner, rule in owners.items() for name in rule.thresholds}
+    known.add(_MIN_SPEEDUP_SETTING)
     place = f"{settings.path}: " if settings.path else ""
-    for name in sorted(set(settings.thresholds) - known - {_MIN_SPEEDUP_SETTING}):
-        yield f"{place}no rule has a threshold {name!r}; it changes nothing"
+    for name in sorted(set(settings.thresholds) - known):
+        yield f"{place}no rule has a threshold {name!r}; it changes nothing{_like(name, known)}"
     for name in sorted(settings.disable - set(owners)):
-        yield f"{place}no rule {name!r} to disable; it changes nothing"
+        yield f"{place}no rule {name!r} to disable; it changes nothing{_like(name, owners)}"
+
+
+def _like(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def _trust(found: Iterable[Found]) -> float:

@@ -30,10 +30,12 @@ class Facts:
     Attributes:
         report: `perfdoctor.schema.to_dict(report)`.
         thresholds: those of the rule that asks, settings applied.
+        memo: what was worked out of the report and need not be again; all rules share it.
     """
 
     report: Mapping[str, Any] = field(repr=False)
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    memo: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def has(self, path: str) -> bool:
         """Whether `path` was measured."""

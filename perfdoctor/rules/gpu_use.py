@@ -60,7 +60,7 @@ class GpuUnderused:
     code: ClassVar[str] = "PD206"
     name: ClassVar[str] = "gpu-underused"
     needs: ClassVar[tuple[str, ...]] = (_MEAN,)
-    verify_with: ClassVar[str | None] = None
+    verify_with: ClassVar[str | None] = "free-loading"
     cause: ClassVar[str] = "batch-size"
     thresholds: ClassVar[Mapping[str, float]] = {
         "low_percent": 80.0,

@@ -73,7 +73,7 @@ class SynchronousDataLoading:
     code: ClassVar[str] = "PD101"
     name: ClassVar[str] = "synchronous-data-loading"
     needs: ClassVar[tuple[str, ...]] = (WORKERS,)
-    verify_with: ClassVar[str | None] = "loader"
+    verify_with: ClassVar[str | None] = "workers"
     cause: ClassVar[str] = LOADER_CAUSE
     thresholds: ClassVar[Mapping[str, float]] = {"exposed_share": 0.10, "workers_per_core": 1.0}
 
@@ -149,7 +149,7 @@ class TooFewWorkers:
     code: ClassVar[str] = "PD102"
     name: ClassVar[str] = "too-few-workers"
     needs: ClassVar[tuple[str, ...]] = (WORKERS, WAIT_SHARE)
-    verify_with: ClassVar[str | None] = "loader"
+    verify_with: ClassVar[str | None] = "workers"
     cause: ClassVar[str] = LOADER_CAUSE
     thresholds: ClassVar[Mapping[str, float]] = {
         "exposed_share": 0.10,
@@ -162,6 +162,8 @@ class TooFewWorkers:
         now, share = int(facts.number(WORKERS)), facts.number(WAIT_SHARE)
         if now < 1 or share < facts.threshold("exposed_share") or now >= most_workers(facts):
             return None
+        if is_run(facts) and io_bound(facts):
+            return None  # PD108 knows better
         model, ahead = loader_model(facts), prefetch_factor(facts)
         more = range(now + 1, most_workers(facts) + 1)
         workers = best_workers(model, more, ahead, persistent(facts))

@@ -74,7 +74,7 @@ class TrainingWaitsForData:
     code: ClassVar[str] = "PD106"
     name: ClassVar[str] = "training-waits-for-data"
     needs: ClassVar[tuple[str, ...]] = ()
-    verify_with: ClassVar[str | None] = "loader"
+    verify_with: ClassVar[str | None] = "free-loading"
     cause: ClassVar[str] = LOADER_CAUSE
     thresholds: ClassVar[Mapping[str, float]] = {"warn_share": 0.10, "high_share": 0.20}
     sources: ClassVar[tuple[str, ...]] = WHOLE_RUNS

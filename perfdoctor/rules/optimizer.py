@@ -51,7 +51,7 @@ class OptimizerNotFused:
     code: ClassVar[str] = "PD401"
     name: ClassVar[str] = "optimizer-not-fused"
     needs: ClassVar[tuple[str, ...]] = ("configuration.optimizer",)
-    verify_with: ClassVar[str | None] = "optimizer"
+    verify_with: ClassVar[str | None] = "optimizer-fused"
     cause: ClassVar[str] = "optimizer-kernels"
     thresholds: ClassVar[Mapping[str, float]] = {"gain": 1.03}
 

@@ -8,13 +8,15 @@ from typing import ClassVar
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.gains import ProbeFacts, from_probe, probe, probe_evidence
-from perfdoctor.rules.logs import TRY_IT
+from perfdoctor.rules.logs import BENCH, TRY_IT
+from perfdoctor.rules.observed import is_run
 from perfdoctor.rules.wording import on_cuda, percent
 from perfdoctor.stages import FORWARD
 
 _PRECISION = "configuration.precision"
 _CAPABILITY = "environment.gpu.0.capability"
 _CAUSE = "float32-arithmetic"
+_TRY = f"What it gains only a trial tells; `{BENCH}` measures it."
 _BF16 = """with torch.autocast("{kind}", dtype=torch.bfloat16):
     loss = loss_fn(model(inputs), target)
 loss.backward()
@@ -69,7 +71,7 @@ class MixedPrecisionOff:
         """Fires if a 16-bit probe gained; as an option if a log of a GPU run says float32."""
         if facts.text(_PRECISION) not in ("fp32", "tf32"):
             return None
-        if facts.from_log and not facts.get("probes") and on_cuda(facts):
+        if (facts.from_log or is_run(facts)) and not facts.has("probes.bf16") and on_cuda(facts):
             return _untried(facts)
         found = _faster(facts)
         if found is None:
@@ -123,7 +125,7 @@ class Tf32Off:
     code: ClassVar[str] = "PD203"
     name: ClassVar[str] = "tf32-off"
     needs: ClassVar[tuple[str, ...]] = (_PRECISION, "environment.device")
-    verify_with: ClassVar[str | None] = "precision"
+    verify_with: ClassVar[str | None] = "tf32"
     cause: ClassVar[str] = _CAUSE
     thresholds: ClassVar[Mapping[str, float]] = {"probe_low": 1.05}
 
@@ -155,8 +157,10 @@ def _untried(facts: Facts) -> Finding:
     precision, snippet = ("fp16", _FP16) if old else ("bf16", _BF16)
     return Finding(
         stage=FORWARD,
-        title=f"The log says {facts.text(_PRECISION)}: 16-bit arithmetic was not used",
-        advice=f"Try torch.autocast, and compare the loss curves. {TRY_IT}",
+        title=f"{'The log says' if facts.from_log else 'The model computes in'} "
+        f"{facts.text(_PRECISION)}: 16-bit arithmetic was not used",
+        advice="Try torch.autocast, and compare the loss curves. "
+        + (TRY_IT if facts.from_log else _TRY),
         change={"precision": precision},
         snippet=snippet.format(kind="cuda"),
         evidence=(),

@@ -52,7 +52,7 @@ class ShallowPrefetch:
     code: ClassVar[str] = "PD105"
     name: ClassVar[str] = "shallow-prefetch"
     needs: ClassVar[tuple[str, ...]] = (WORKERS, WAIT_SHARE)
-    verify_with: ClassVar[str | None] = "loader"
+    verify_with: ClassVar[str | None] = "prefetch"
     cause: ClassVar[str] = LOADER_CAUSE
     thresholds: ClassVar[Mapping[str, float]] = {
         "slow_wait_s": 0.030,

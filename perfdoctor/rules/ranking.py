@@ -93,6 +93,8 @@ def _log_gain(advice: Finding | Recommendation) -> float | None:
 def _merged(group: Sequence[Found]) -> Recommendation:
     best, *others = group
     finding = best.finding
+    # the same change found by another rule is no other choice
+    others = [o for o in others if not o.finding.change or o.finding.change != finding.change]
     return Recommendation(
         rank=0,
         rule=best.rule.code,

@@ -5,19 +5,24 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from perfdoctor.pipeline_model import best_workers, predict
+from perfdoctor.pipeline_model import Setting, best_workers
 from perfdoctor.report import Prediction
-from perfdoctor.rules.facts import Facts, Missing
-from perfdoctor.rules.gains import free_cores, loader_model, persistent, prefetch_factor
+from perfdoctor.rules.facts import Facts
+from perfdoctor.rules.gains import (
+    PIPELINE,
+    free_cores,
+    from_settings,
+    loader_model,
+    prefetch_factor,
+    setting_now,
+)
 from perfdoctor.rules.loader_advice import WAIT_SHARE, WORKERS
 from perfdoctor.rules.observed import (
     MAIN,
     WORKER,
     HotLine,
-    beside_steps,
     hot_lines,
     is_run,
-    of_training,
 )
 from perfdoctor.rules.waits import Wait, waiting
 from perfdoctor.stages import DATA_LOADING
@@ -25,6 +30,8 @@ from perfdoctor.stages import DATA_LOADING
 #: Below this share of processor time making a batch is waiting; then cores are not what it lacks.
 WAITING = 0.25
 MOST_WAITING_WORKERS = 32
+#: No gain above a hundredfold is worth saying.
+_MOST_GAIN = 100.0
 #: Lines that only take a batch from a loader: what is slow lies behind them.
 _TAKES = r"DataLoader|__next__|_next_data|default_collate|\bnext\b"
 #: What lies in a DataLoader worker's hands and is none of the user's code.
@@ -102,34 +109,16 @@ def cheaper_batches(facts: Facts, low: float, likely: float, high: float) -> Pre
     From the pipeline model, since workers hide a part of that time; without workers it is exact.
     """
     model = loader_model(facts)
-    setting = (model.workers, prefetch_factor(facts), persistent(facts))
-    now_s = predict(model, *setting).estimate_s
-    if now_s <= 0:
-        raise Missing("series.step_s", "the steps take no time")
-
-    def gain(gone: float) -> float:
-        left = max(0.0, 1 - gone)
-        cheaper = replace(model, batch_s=model.batch_s * left, batch_cpu_s=model.batch_cpu_s * left)
-        then_s = predict(cheaper, *setting).estimate_s
-        return min(100.0, now_s / then_s) if then_s > 0 else 100.0
-
-    gains = sorted((gain(low), gain(likely), gain(high)))
-    predicted = Prediction(speedup=gains[1], low=gains[0], high=gains[2], model="pipeline")
-    return of_training(predicted, beside_steps(facts))
+    now = setting_now(facts, model)
+    parts = [replace(now, load=max(0.0, 1 - gone)) for gone in (low, likely, high)]
+    found = from_settings(facts, model, parts)
+    speedups = sorted(min(_MOST_GAIN, one.speedup) for one in found)
+    return Prediction(speedup=speedups[1], low=speedups[0], high=speedups[2], model=PIPELINE)
 
 
 def in_background(facts: Facts, workers: int) -> Prediction:
     """The training's gain where so many workers or threads make the batches meanwhile."""
-    model = loader_model(facts)
-    now_s = predict(model, model.workers, prefetch_factor(facts), persistent(facts)).estimate_s
-    then = predict(model, max(1, workers))
-    found = Prediction(
-        speedup=now_s / then.estimate_s,
-        low=now_s / then.pessimistic_s,
-        high=now_s / then.optimistic_s,
-        model="pipeline",
-    )
-    return of_training(found, beside_steps(facts))
+    return from_settings(facts, loader_model(facts), [Setting(max(1, workers))])[0]
 
 
 def epoch_steps(facts: Facts) -> float | None:

@@ -275,7 +275,7 @@ class CollectsEachStep:
     code: ClassVar[str] = "PD215"
     name: ClassVar[str] = "collects-each-step"
     needs: ClassVar[tuple[str, ...]] = ("hotspots",)
-    verify_with: ClassVar[str | None] = None
+    verify_with: ClassVar[str | None] = "gc-frozen"
     cause: ClassVar[str] = "garbage-collection"
     thresholds: ClassVar[Mapping[str, float]] = {"share": 0.03}
     sources: ClassVar[tuple[str, ...]] = RUNS

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
-from perfdoctor.rules.observed import RUNS, faster, stage_share
+from perfdoctor.rules.gains import from_probe, probe, probe_evidence
+from perfdoctor.rules.observed import RUNS, faster, is_run, stage_share
 from perfdoctor.rules.wording import on_cuda, percent
 from perfdoctor.stages import BACKWARD, FORWARD, LOSS
 
@@ -46,7 +47,7 @@ class AnomalyDetectionOn:
     code: ClassVar[str] = "PD209"
     name: ClassVar[str] = "anomaly-detection-on"
     needs: ClassVar[tuple[str, ...]] = ("configuration.anomaly_detection", "stages")
-    verify_with: ClassVar[str | None] = None
+    verify_with: ClassVar[str | None] = "anomaly-off"
     cause: ClassVar[str] = "anomaly-detection"
     thresholds: ClassVar[Mapping[str, float]] = {"share": 0.05}
     sources: ClassVar[tuple[str, ...]] = RUNS
@@ -105,7 +106,7 @@ class DeterministicAlgorithms:
     code: ClassVar[str] = "PD210"
     name: ClassVar[str] = "deterministic-algorithms"
     needs: ClassVar[tuple[str, ...]] = ("configuration.deterministic", "configuration.device")
-    verify_with: ClassVar[str | None] = None
+    verify_with: ClassVar[str | None] = "deterministic-off"
     cause: ClassVar[str] = "deterministic-algorithms"
     thresholds: ClassVar[Mapping[str, float]] = {}
     sources: ClassVar[tuple[str, ...]] = RUNS
@@ -140,13 +141,17 @@ class CudnnBenchmarkOff:
     on it tries them at the first batch of each shape and keeps the fastest.
 
     ## Evidence and threshold
-    The switch itself, in a model with two-dimensional convolutions; there is no threshold.
+    The switch itself, in a model with two-dimensional convolutions; in a benchmark a probe, in
+    pairs, whose lower end must pass the threshold.
+    - `probe_low` = 1.05 (source: above what the 2.1 % by which the median of identical blocks
+      varied on a loaded two-core machine can feign; the probe's lower end must pass it)
 
     ## What to change
     `torch.backends.cudnn.benchmark = True` before the first batch.
 
     ## How the gain is predicted
-    It is not: it depends on the shapes. Try it.
+    With a probe Amdahl's law over the exposed shares of forward, loss and backward; else it is
+    not: it depends on the shapes. Try it.
 
     ## When not to
     With images of many sizes: each new shape is tried anew. Results may differ in the last digits
@@ -155,19 +160,21 @@ class CudnnBenchmarkOff:
 
     code: ClassVar[str] = "PD211"
     name: ClassVar[str] = "cudnn-benchmark-off"
-    needs: ClassVar[tuple[str, ...]] = ("configuration.cudnn_benchmark", "configuration.device")
-    verify_with: ClassVar[str | None] = None
+    needs: ClassVar[tuple[str, ...]] = ()
+    verify_with: ClassVar[str | None] = "cudnn-benchmark"
     cause: ClassVar[str] = "cudnn-benchmark"
-    thresholds: ClassVar[Mapping[str, float]] = {}
-    sources: ClassVar[tuple[str, ...]] = RUNS
+    thresholds: ClassVar[Mapping[str, float]] = {"probe_low": 1.05}
+    sources: ClassVar[tuple[str, ...]] = (*RUNS, "bench")
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires on CUDA with convolutions, unless determinism is wanted."""
-        if facts.flag(self.needs[0]) or not on_cuda(facts):
+        if not on_cuda(facts) or facts.flag("configuration.cudnn_benchmark"):
             return None
         wanted = "configuration.deterministic"
         if facts.has(wanted) and facts.flag(wanted):
             return None
+        if not is_run(facts):
+            return _cudnn_measured(facts, self.cause)
         if not facts.has("configuration.channels_last"):  # told of models with convolutions only
             return None
         return Finding(
@@ -182,3 +189,22 @@ class CudnnBenchmarkOff:
             safety="numerics",
             optional=True,
         )
+
+
+def _cudnn_measured(facts: Facts, cause: str) -> Finding | None:
+    """PD211 of a benchmark, which tried it."""
+    measured = probe(facts, "cudnn_benchmark")
+    if measured.low <= facts.threshold("probe_low"):
+        return None
+    return Finding(
+        stage=FORWARD,
+        title=f"cuDNN's fastest convolutions are {measured.speedup:.2f}× as fast here",
+        advice="If all batches have the same shape, let it try which are the fastest.",
+        change={"cudnn_benchmark": True},
+        snippet="torch.backends.cudnn.benchmark = True",
+        evidence=(probe_evidence(facts, measured, "convolutions chosen by trying"),),
+        cause=cause,
+        predicted=from_probe(facts, measured),
+        confidence=0.8,
+        safety="numerics",
+    )

@@ -9,13 +9,15 @@ from typing import ClassVar
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.observed import RUNS, at, hot_lines, is_run, line_evidence, without
-from perfdoctor.rules.trends import grown_stage, growth, lost_share
+from perfdoctor.rules.trends import first_tenth, grown_stage, growth, lost_share
 from perfdoctor.rules.wording import size, stage_words
 from perfdoctor.stages import DATA_LOADING, OTHER
 
 SLOW_DOWN = "slow-down"
 #: So much of the growth is in one stage where the script is the cause (our own choice).
 _IN_ONE_PLACE = 0.7
+#: And the other stages grew by less than this part of what it grew by, each for its own length.
+_ALIKE = 0.5
 #: Others take so much of a core on a busy machine, as PD901 has it.
 _BUSY_PERCENT = 25.0
 _SLOPE = "memory.trend_bytes_per_step"
@@ -89,9 +91,25 @@ def by_machine(facts: Facts) -> bool:
 
     What grows in a script is in one place; a busy machine slows every stage down.
     """
-    grown = [seconds for seconds in growth(facts).values() if seconds > 0]
-    in_one_place = bool(grown) and max(grown) >= _IN_ONE_PLACE * sum(grown)
-    return not in_one_place and machine_was_busy(facts)
+    return not _in_one_place(facts) and machine_was_busy(facts)
+
+
+def _in_one_place(facts: Facts) -> bool:
+    """Whether one stage grew and the others did not.
+
+    A stage that is most of the step is most of what grows, too, when a busy machine slows all of
+    them: so the others must have grown far less for their own length.
+    """
+    grown, begun = growth(facts), first_tenth(facts)
+    more = [seconds for seconds in grown.values() if seconds > 0]
+    if not more or max(more) < _IN_ONE_PLACE * sum(more):
+        return False
+    place = max(grown, key=lambda stage: grown[stage])
+    others_s = sum(seconds for stage, seconds in begun.items() if stage != place)
+    others = sum(seconds for stage, seconds in grown.items() if stage != place)
+    if others_s <= 0 or begun.get(place, 0.0) <= 0:
+        return True
+    return others / others_s < _ALIKE * grown[place] / begun[place]
 
 
 def machine_was_busy(facts: Facts) -> bool:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from perfdoctor.report import Evidence, Finding
+from perfdoctor.report import Evidence, Finding, Prediction
 from perfdoctor.rules.facts import Facts
-from perfdoctor.rules.gains import from_loader, loader_model, prefetch_factor, whole_cores
+from perfdoctor.rules.gains import (
+    from_loader,
+    loader_model,
+    persistent,
+    prefetch_factor,
+    whole_cores,
+)
 from perfdoctor.rules.loader_advice import LOADER_CAUSE, WAIT_SHARE, WORKERS, loader_evidence
 from perfdoctor.rules.observed import RUNS, HotLine, line_evidence
 from perfdoctor.rules.run_batches import (
@@ -23,6 +30,17 @@ from perfdoctor.rules.wording import count, loader_snippet, percent
 from perfdoctor.stages import DATA_LOADING
 
 _TENSOR_DATASET = "TensorDataset"
+_READ_AT_ONCE = (
+    "read the samples of a batch in several threads, or keep them in memory or on a local disk "
+    "after the first epoch"
+)
+_READS = """\
+from concurrent.futures import ThreadPoolExecutor
+
+def __getitems__(self, indices):  # called with a whole batch of indices
+    if self.pool is None:  # made in the worker, not before it is started
+        self.pool = ThreadPoolExecutor({number})
+    return list(self.pool.map(self.__getitem__, indices))"""
 
 
 class SlowSample:
@@ -59,7 +77,7 @@ class SlowSample:
     code: ClassVar[str] = "PD107"
     name: ClassVar[str] = "slow-sample"
     needs: ClassVar[tuple[str, ...]] = (WORKERS, WAIT_SHARE)
-    verify_with: ClassVar[str | None] = None
+    verify_with: ClassVar[str | None] = "cached-dataset"
     cause: ClassVar[str] = LOADER_CAUSE
     thresholds: ClassVar[Mapping[str, float]] = {"exposed_share": 0.10, "line_share": 0.30}
     sources: ClassVar[tuple[str, ...]] = RUNS
@@ -98,13 +116,14 @@ class LoadingWaitsForStorage:
       loaded two-core machine, rounded up; another process must pay for its memory)
 
     ## What to change
-    `num_workers`, to the fewest within 3 % of the best, here also more than there are cores. Or
-    read the files of a batch in several threads, or keep them in memory or on a local disk after
-    the first epoch.
+    `num_workers`, to the fewest within 3 % of the best, but no more than usable cores. The advice
+    says what more of them would bring, since waiting needs no core. Where there are as many as
+    cores already: read the files of a batch in several threads, or keep them in memory or on a
+    local disk after the first epoch.
 
     ## How the gain is predicted
     A simulation of the DataLoader with the measured times of batches and steps, in which waiting
-    needs no core.
+    needs no core. Threads that read at the same time count as that many workers.
 
     ## When not to
     Where the storage is shared and already at its limit, more readers only lengthen its queue.
@@ -114,42 +133,38 @@ class LoadingWaitsForStorage:
     code: ClassVar[str] = "PD108"
     name: ClassVar[str] = "loading-waits-for-storage"
     needs: ClassVar[tuple[str, ...]] = (WORKERS, WAIT_SHARE, "loader.batch_cpu_s")
-    verify_with: ClassVar[str | None] = "loader"
+    verify_with: ClassVar[str | None] = "workers"
     cause: ClassVar[str] = LOADER_CAUSE
     thresholds: ClassVar[Mapping[str, float]] = {"exposed_share": 0.10, "gain": 1.05}
     sources: ClassVar[tuple[str, ...]] = RUNS
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if the loop waits, the loader waits too, and more readers would help."""
-        now, wait = int(facts.number(WORKERS)), wait_of(facts)
+        wait, least = wait_of(facts), facts.threshold("gain")
         if wait.usual < facts.threshold("exposed_share") or not io_bound(facts):
             return None
-        workers = many_workers(facts)
-        predicted = from_loader(facts, loader_model(facts), workers, prefetch_factor(facts))
-        if workers <= now or predicted.speedup < facts.threshold("gain"):
+        way = _more_readers(facts, least)
+        if way is None:
             return None
         waiting = 1 - facts.number("loader.batch_cpu_s") / facts.number("loader.batch.p50_s")
-        cores, change = whole_cores(facts), {"num_workers": workers, "persistent_workers": True}
-        more = f", more than the {count(cores, 'core')}: waiting needs none" * (workers > cores)
         lines = loading_lines(facts)
         where = f" in {lines[0].words}" if lines else ""
         return Finding(
             stage=DATA_LOADING,
             title=f"Making a batch is {percent(waiting)} waiting{where}, and training waits with "
             f"it: {percent(wait.share)} of each step",
-            advice=f"Let {count(workers, 'worker')} wait at the same time (num_workers={workers}"
-            f"{more}), or read a batch's files in several threads, or keep them in memory or on a "
-            "local disk after the first epoch.",
-            change=change,
-            snippet=loader_snippet(facts, **change),
+            advice=way.advice,
+            change=way.change,
+            snippet=way.snippet,
             evidence=(
                 *loader_evidence(facts),
                 Evidence(metric="waiting, of the time for a batch", value=waiting, unit="share"),
                 *line_evidence(lines),
             ),
             cause=self.cause,
-            predicted=predicted,
+            predicted=way.predicted,
             confidence=0.85,
+            effort="flag" if "num_workers" in way.change else "lines",
         )
 
 
@@ -157,7 +172,7 @@ class SlowCollate:
     """Putting samples together into a batch takes a large part of making it.
 
     ## What it does
-    Looks at the collating part of each batch, in an observed script that waits for data.
+    Looks at the collating part of each batch, in a training that waits for data.
 
     ## Why it is slow
     A `collate_fn` that fills tensors element by element, or converts lists of Python numbers,
@@ -185,10 +200,10 @@ class SlowCollate:
     code: ClassVar[str] = "PD109"
     name: ClassVar[str] = "slow-collate"
     needs: ClassVar[tuple[str, ...]] = (WORKERS, WAIT_SHARE, "loader.collate.mean_s")
-    verify_with: ClassVar[str | None] = None
+    verify_with: ClassVar[str | None] = "free-loading"
     cause: ClassVar[str] = LOADER_CAUSE
     thresholds: ClassVar[Mapping[str, float]] = {"exposed_share": 0.10, "collate_share": 0.20}
-    sources: ClassVar[tuple[str, ...]] = RUNS
+    sources: ClassVar[tuple[str, ...]] = (*RUNS, "bench")
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if the loop waits for batches and collating is a large part of them."""
@@ -227,6 +242,46 @@ class SlowCollate:
             confidence=0.8,
             effort="lines",
         )
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How to wait for several batches at a time."""
+
+    advice: str
+    change: dict[str, Any]
+    snippet: str
+    predicted: Prediction
+
+
+def _more_readers(facts: Facts, least: float) -> _Way | None:
+    """More workers if the cores allow them, else more reads in each; None if neither helps."""
+    now, cores, many = int(facts.number(WORKERS)), whole_cores(facts), many_workers(facts)
+    model, ahead = loader_model(facts), prefetch_factor(facts)
+    allowed = max(1, min(many, cores))
+    by_cores, by_waiting = (from_loader(facts, model, n, ahead) for n in (allowed, many))
+    if many <= now or by_waiting.speedup < least:
+        return None
+    if allowed > now and by_cores.speedup >= least:
+        change: dict[str, Any] = {"num_workers": allowed}
+        if now == 0 and not persistent(facts):
+            change["persistent_workers"] = True
+        advice = (
+            f"Let {count(allowed, 'worker')} wait at the same time (num_workers={allowed}), or "
+            f"{_READ_AT_ONCE}."
+        )
+        if by_waiting.speedup > by_cores.speedup * least:
+            advice += (
+                f" Waiting needs no core, so more workers than the {count(cores, 'core')} would "
+                f"bring more here: {by_waiting.speedup:.1f}× with num_workers={many}."
+            )
+        return _Way(advice, change, loader_snippet(facts, **change), by_cores)
+    advice = (
+        f"{_READ_AT_ONCE.capitalize()}: {count(many, 'read')} at a time keep up. Waiting needs no "
+        f"core, so more workers than the {count(cores, 'core')} would do the same "
+        f"(num_workers={many})."
+    )
+    return _Way(advice, {"reads_at_once": many}, _READS.format(number=many), by_waiting)
 
 
 def _indexed_by_one(facts: Facts) -> bool:

@@ -7,7 +7,9 @@ from typing import ClassVar
 
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
+from perfdoctor.rules.measured import is_trace
 from perfdoctor.rules.observed import RUNS, at, faster, hot_lines, stage_share
+from perfdoctor.rules.run_gains import up_to
 from perfdoctor.rules.wording import grouped, seconds
 from perfdoctor.stages import BACKWARD, FORWARD, LOSS
 
@@ -34,6 +36,13 @@ class ManyTinyOperations:
       convolution 2 ms)
     - `operations` = 300 (source: our own choice; fewer are a small model rather than a loop)
 
+    In a profiler's trace as many kernels a step, their mean length, and a GPU that is idle
+    between them.
+    - `kernel_s` = 1e-05 (source: launching one takes the CPU five to ten microseconds; HTA counts
+      kernels that are shorter than their launch)
+    - `busy` = 0.5 (source: PyTorch's TensorBoard plug-in and nsys call a GPU that is busy for less
+      than half of the time underused)
+
     ## What to change
     One operation for many: `nn.LSTM` or `nn.GRU` for the whole sequence, one batched matrix
     product for many small ones; `torch.compile`, which fuses them; on a GPU its mode
@@ -41,7 +50,8 @@ class ManyTinyOperations:
 
     ## How the gain is predicted
     A range over the share of forward, loss and backward: from nothing, over 1.6 times as fast
-    (own measurement, an LSTMCell against nn.LSTM), to 4 times.
+    (own measurement, an LSTMCell against nn.LSTM), to 4 times. From a trace a bound: no more than
+    if the GPU were never idle.
 
     ## When not to
     Where the loop depends on what it has just computed in a way that no fused operation knows.
@@ -49,15 +59,26 @@ class ManyTinyOperations:
 
     code: ClassVar[str] = "PD216"
     name: ClassVar[str] = "many-tiny-operations"
-    needs: ClassVar[tuple[str, ...]] = (_NODES, "stages.backward.p50_s", "stages.forward.p50_s")
+    needs: ClassVar[tuple[str, ...]] = ()
     verify_with: ClassVar[str | None] = "compile"
     cause: ClassVar[str] = "tiny-operations"
-    thresholds: ClassVar[Mapping[str, float]] = {"operation_s": 3e-5, "operations": 300.0}
-    sources: ClassVar[tuple[str, ...]] = RUNS
+    thresholds: ClassVar[Mapping[str, float]] = {
+        "operation_s": 3e-5,
+        "operations": 300.0,
+        "kernel_s": 1e-5,
+        "busy": 0.5,
+    }
+    sources: ClassVar[tuple[str, ...]] = (*RUNS, "log", "trace")
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if there are many operations and each takes next to no time."""
+        if is_trace(facts):
+            return launch_bound(facts, self.cause)
+        if facts.from_log:
+            return None
         count = facts.number(_NODES)
+        for stage in (BACKWARD, FORWARD):
+            facts.number(f"stages.{stage}.p50_s")
         each_s = sum(facts.known(f"stages.{s}.p50_s") or 0.0 for s in _COMPUTING) / max(1.0, count)
         if count < facts.threshold("operations") or each_s > facts.threshold("operation_s"):
             return None
@@ -96,3 +117,39 @@ class ManyTinyOperations:
             effort="lines",
             safety="numerics",
         )
+
+
+def launch_bound(facts: Facts, cause: str) -> Finding | None:
+    """PD216 from a trace: kernels so short that launching them takes longer."""
+    kernels = facts.number("counters.kernel_count")
+    steps = max(1.0, facts.known("counters.trace_steps") or 1.0)
+    each_s = facts.number("counters.kernel_s") / max(1.0, kernels)
+    busy, count = facts.number("counters.gpu_busy_share"), kernels / steps
+    short = each_s <= facts.threshold("kernel_s") and count >= facts.threshold("operations")
+    if not short or busy >= facts.threshold("busy"):
+        return None
+    return Finding(
+        stage=FORWARD,
+        title=f"{grouped(count)} kernels a step of {seconds(each_s)} each: the GPU waits for "
+        "their launches",
+        advice="Let one operation do the work of many, make the batch larger, or compile the "
+        'model with mode="reduce-overhead", which launches them all at once.',
+        change={"compile": "reduce-overhead"},
+        snippet='model = torch.compile(model, mode="reduce-overhead")',
+        evidence=(
+            Evidence(
+                metric="a kernel", value=each_s, unit="s", threshold=facts.threshold("kernel_s")
+            ),
+            Evidence(
+                metric="GPU busy",
+                value=busy,
+                unit="share of time",
+                threshold=facts.threshold("busy"),
+            ),
+        ),
+        cause=cause,
+        predicted=up_to(1 - busy),
+        confidence=0.6,
+        effort="lines",
+        safety="numerics",
+    )

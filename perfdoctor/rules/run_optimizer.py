@@ -68,7 +68,7 @@ class OptimizerInPython:
     code: ClassVar[str] = "PD404"
     name: ClassVar[str] = "optimizer-in-python"
     needs: ClassVar[tuple[str, ...]] = (_HOME, "stages")
-    verify_with: ClassVar[str | None] = None
+    verify_with: ClassVar[str | None] = "optimizer-fused"
     cause: ClassVar[str] = "optimizer-kernels"
     thresholds: ClassVar[Mapping[str, float]] = {"share": 0.10, "tensors": 20.0}
     sources: ClassVar[tuple[str, ...]] = RUNS

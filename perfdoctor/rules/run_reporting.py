@@ -66,7 +66,7 @@ class MetricsTooFrequent:
     code: ClassVar[str] = "PD505"
     name: ClassVar[str] = "metrics-too-frequent"
     needs: ClassVar[tuple[str, ...]] = ("wall.total_s",)
-    verify_with: ClassVar[str | None] = None
+    verify_with: ClassVar[str | None] = "log-less"
     cause: ClassVar[str] = "metrics"
     thresholds: ClassVar[Mapping[str, float]] = {"share": 0.05}
     sources: ClassVar[tuple[str, ...]] = RUNS
@@ -123,7 +123,7 @@ class FiguresTooFrequent:
     code: ClassVar[str] = "PD506"
     name: ClassVar[str] = "figures-too-frequent"
     needs: ClassVar[tuple[str, ...]] = ("wall.total_s", "hotspots")
-    verify_with: ClassVar[str | None] = None
+    verify_with: ClassVar[str | None] = "log-less"
     cause: ClassVar[str] = "figures"
     thresholds: ClassVar[Mapping[str, float]] = {"share": 0.05}
     sources: ClassVar[tuple[str, ...]] = RUNS

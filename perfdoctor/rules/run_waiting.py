@@ -101,7 +101,7 @@ class BatchesMadeInLoop:
     code: ClassVar[str] = "PD110"
     name: ClassVar[str] = "batches-made-in-loop"
     needs: ClassVar[tuple[str, ...]] = (WAIT_SHARE,)
-    verify_with: ClassVar[str | None] = None
+    verify_with: ClassVar[str | None] = "free-loading"
     cause: ClassVar[str] = LOADER_CAUSE
     thresholds: ClassVar[Mapping[str, float]] = {"exposed_share": 0.10}
     sources: ClassVar[tuple[str, ...]] = RUNS
@@ -166,7 +166,7 @@ class ShardStalls:
     code: ClassVar[str] = "PD111"
     name: ClassVar[str] = "shard-stalls"
     needs: ClassVar[tuple[str, ...]] = (WAIT_SHARE,)
-    verify_with: ClassVar[str | None] = None
+    verify_with: ClassVar[str | None] = "free-loading"
     cause: ClassVar[str] = STALLS_CAUSE
     thresholds: ClassVar[Mapping[str, float]] = {"share": 0.05}
     sources: ClassVar[tuple[str, ...]] = RUNS
@@ -238,7 +238,7 @@ class IteratorRemade:
     code: ClassVar[str] = "PD112"
     name: ClassVar[str] = "iterator-remade"
     needs: ClassVar[tuple[str, ...]] = ("epochs.steps_per_epoch", "epochs.start.p50_s")
-    verify_with: ClassVar[str | None] = None
+    verify_with: ClassVar[str | None] = "free-loading"
     cause: ClassVar[str] = "worker-restart"
     thresholds: ClassVar[Mapping[str, float]] = {"share": 0.05}
     sources: ClassVar[tuple[str, ...]] = RUNS
@@ -318,11 +318,14 @@ def _ahead_or_cheaper(facts: Facts, share: float) -> Prediction:
     ahead = in_background(facts, workers)
     lines = loading_lines(facts)
     part = part_of_loading(facts, lines[0]) if lines else 0.0
-    cheaper = cheaper_batches(facts, 0.0, _CHEAPER * part, part)
+    cheaper = cheaper_batches(facts, 0.5 * _CHEAPER * part, _CHEAPER * part, part)
     most = without(share).speedup
     best = max(ahead.speedup, cheaper.speedup)
     return replace(
-        ahead, speedup=min(best, max(most, ahead.high)), high=max(most, ahead.high, best)
+        ahead,
+        speedup=min(best, max(most, ahead.high)),
+        low=min(best, max(ahead.low, cheaper.low)),
+        high=max(most, ahead.high, best),
     )
 
 

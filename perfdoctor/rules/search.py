@@ -55,7 +55,7 @@ class ArchitectureStepTooFrequent:
     code: ClassVar[str] = "PD402"
     name: ClassVar[str] = "architecture-step-too-frequent"
     needs: ClassVar[tuple[str, ...]] = ("stages",)
-    verify_with: ClassVar[str | None] = "arch_step"
+    verify_with: ClassVar[str | None] = "arch-every"
     cause: ClassVar[str] = _CAUSE
     thresholds: ClassVar[Mapping[str, float]] = {"share": 0.10}
 
@@ -127,7 +127,7 @@ class SecondOrderArchitectureStep:
     code: ClassVar[str] = "PD403"
     name: ClassVar[str] = "second-order-architecture-step"
     needs: ClassVar[tuple[str, ...]] = ("stages",)
-    verify_with: ClassVar[str | None] = "arch_step"
+    verify_with: ClassVar[str | None] = "arch-order"
     cause: ClassVar[str] = _CAUSE
     thresholds: ClassVar[Mapping[str, float]] = {"share": 0.10, "probe_low": 1.05}
 

@@ -173,6 +173,12 @@ def growth(facts: Facts) -> dict[str, float]:
     return grown
 
 
+def first_tenth(facts: Facts) -> dict[str, float]:
+    """Stage → its mean seconds in the first tenth."""
+    columns = stage_columns(facts)
+    return {stage: float(tenths(column)[0].mean()) for stage, column in columns.items()}
+
+
 def loading_grew(facts: Facts) -> bool | None:
     """Whether waiting for data is what made the steps longer; None where it is not known."""
     grown = growth(facts)

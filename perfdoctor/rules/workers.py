@@ -49,7 +49,7 @@ class MoreWorkersThanCores:
     code: ClassVar[str] = "PD103"
     name: ClassVar[str] = "more-workers-than-cores"
     needs: ClassVar[tuple[str, ...]] = (_WORKERS, "environment.cores_usable")
-    verify_with: ClassVar[str | None] = "loader"
+    verify_with: ClassVar[str | None] = "workers"
     cause: ClassVar[str] = "too-many-workers"
     thresholds: ClassVar[Mapping[str, float]] = {"cores_busy": 0.80}
 
@@ -114,7 +114,7 @@ class WorkersRestartedEachEpoch:
     code: ClassVar[str] = "PD104"
     name: ClassVar[str] = "workers-restarted-each-epoch"
     needs: ClassVar[tuple[str, ...]] = ()
-    verify_with: ClassVar[str | None] = "loader"
+    verify_with: ClassVar[str | None] = "persistent-workers"
     cause: ClassVar[str] = "worker-restart"
     thresholds: ClassVar[Mapping[str, float]] = {"epoch_share": 0.05}
 

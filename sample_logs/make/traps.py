@@ -164,7 +164,7 @@ def log_interval_changes() -> None:
 @sample
 def two_runs() -> None:
     """Two runs appended to one file, the second with a larger batch."""
-    sheet = Sheet("traps/two_runs.log", "generic", restarts=0)
+    sheet = Sheet("traps/two_runs.log", "generic", restarts=0, runs=2)
     for start, batch in (("2024-03-04 09:00:00", 32), ("2024-03-05 17:30:00", 64)):
         loop = Loop(clock=FastClock(start), epochs=1, batches=400, batch_size=batch, data=0.02)
         loop.compute = 0.25

@@ -62,6 +62,12 @@ def test_a_probe_that_would_take_too_long_is_not_made(clock):
     assert interleaved("x", arms(clock, 5, 5), CPU, budget_s=1) is None
 
 
+def test_a_way_that_is_far_faster_does_not_make_the_other_one_repeat(clock):
+    probe = interleaved("x", arms(clock, 0.1, 0.00001), CPU, budget_s=1)
+    assert probe.speedup == pytest.approx(10_000)
+    assert clock.time_s < 2
+
+
 @pytest.fixture
 def loop() -> TrainingLoop:
     made = TrainingLoop(toys.searched_workload_second_order, BenchOptions(device="cpu"))

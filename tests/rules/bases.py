@@ -134,6 +134,12 @@ def uneven_loader() -> Run:
     return training(batch_s=batch_s, parts_s=CPU_PARTS, workers=2, cores=8)
 
 
+def blocked_in_order() -> Run:
+    """One batch in sixteen takes half a second, longer than what is ready bridges."""
+    batch_s = np.where(np.arange(STEPS) % 16 == 5, 0.500, 0.030) * _noisy(1.0, 7)
+    return training(batch_s=batch_s, parts_s=CPU_PARTS, workers=4, cores=8)
+
+
 def short_epochs() -> Run:
     """Workers that take 1.5 s to start, anew after every 20 steps of 50 ms."""
     run = training(
@@ -250,6 +256,7 @@ BASES: dict[str, Callable[[], Run]] = {
         starved_workers,
         saturated_cores,
         uneven_loader,
+        blocked_in_order,
         short_epochs,
         crowded_workers,
         healthy_cpu,

@@ -30,7 +30,12 @@ def test_rules_as_json() -> None:
         "name": "synchronous-data-loading",
         "family": "data loading",
         "summary": BUILTIN["PD101"][1],
+        "needs": ["configuration.num_workers"],
+        "verify_with": "workers",
+        "cause": "loader-throughput",
+        "thresholds": rows[0]["thresholds"],
     }
+    assert rows[0]["thresholds"]["exposed_share"] == 0.1
 
 
 @pytest.mark.parametrize("word", ["PD104", "pd104", "workers-restarted-each-epoch"])
@@ -38,6 +43,14 @@ def test_explain_takes_a_code_or_a_name(word: str) -> None:
     shown = CliRunner().invoke(explain.command, [word]).stdout
     assert shown.startswith("# PD104 workers-restarted-each-epoch\n")
     assert all(f"\n## {heading}\n" in shown for heading in HEADINGS)
+
+
+def test_explain_tells_what_is_not_in_the_text() -> None:
+    shown = CliRunner().invoke(explain.command, ["PD404"]).stdout
+    assert shown.endswith(
+        "*family optimizer and architecture search; cause `optimizer-kernels`; needs "
+        "`configuration.optimizer_home`, `stages`; tried by the experiment `optimizer-fused`*\n"
+    )
 
 
 def test_explain_formats_for_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -91,6 +91,7 @@ def test_a_setting_that_names_nothing_is_a_warning() -> None:
     result = diagnosed(rule("PD801", thresholds={"share": 0.1}), settings=settings)
     assert any("'PD801.shar'" in warning for warning in result.warnings)
     assert any("'PD999'" in warning for warning in result.warnings)
+    assert any("did you mean PD801.share?" in warning for warning in result.warnings)
 
 
 @pytest.mark.parametrize("key", ["PD801.share", "rule-pd801.share"])
@@ -158,8 +159,8 @@ def test_advice_that_may_gain_nothing_is_trusted_less() -> None:
 def test_of_two_that_set_one_key_differently_the_better_stays() -> None:
     result = diagnosed(
         rule("PD801", finding(1.2, cause="a", change={"num_workers": 2})),
-        rule("PD802", finding(1.9, cause="b", change={"num_workers": 4, "pin_memory": True})),
-        rule("PD803", finding(1.1, cause="c", change={"pin_memory": True})),
+        rule("PD802", finding(1.9, cause="b", change={"num_workers": 4, "drop_last": True})),
+        rule("PD803", finding(1.1, cause="c", change={"drop_last": True})),
     )
     assert [r.rule for r in result.recommendations] == ["PD802", "PD803"]
 
@@ -203,3 +204,12 @@ def test_a_code_that_is_taken_is_not_overwritten(monkeypatch: pytest.MonkeyPatch
     result = diagnose(report("healthy_cpu"), Settings())
     assert "PD101" not in [r.rule for r in result.recommendations]
     assert any("the code is taken" in warning for warning in result.warnings)
+
+
+def test_what_a_healthy_training_could_gain_is_an_option_and_a_danger_stays_a_fault() -> None:
+    gain = rule("PD801", finding(1.07, cause="a", stage="validation"))
+    danger = rule("PD802", finding(None, cause="b"))
+    result = diagnosed(gain, danger)
+    assert result.diagnosis is not None
+    assert result.diagnosis.verdict == "healthy"
+    assert {r.rule: r.optional for r in result.recommendations} == {"PD801": True, "PD802": False}

@@ -7,6 +7,7 @@ import json
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -104,3 +105,23 @@ def test_validation_between_the_steps_is_no_faster_with_workers() -> None:
     facts["stages"]["validation"] = {**facts["stages"]["forward"], "share": 0.5, "between": True}
     beside = schema.from_json(json.dumps(facts).encode())
     assert speedup(beside) < 2.0 < speedup(report)
+
+
+@pytest.mark.parametrize(("others", "verdict"), [(1.0, "healthy"), (0.0, "degrading")])
+def test_a_stage_that_is_most_of_the_step_is_not_blamed_for_a_busy_machine(
+    others: float, verdict: str
+) -> None:
+    """All stages twice as long in the second half: the machine. Only the largest: the script."""
+    from run_bases import STEPS, script
+
+    late = np.arange(STEPS) >= STEPS // 2
+    seconds = {"forward": 0.010, "backward": 0.080, "optimizer": 0.005}
+    parts = {
+        name: value * (1 + late * (1.0 if name == "backward" else others))
+        for name, value in seconds.items()
+    }
+    facts = schema.to_dict(script(parts_s=parts))
+    facts["utilisation"]["cpu_foreign"] = {"mean": 120.0, "p50": 120.0, "p95": 150.0}
+    result = diagnose(schema.from_json(json.dumps(facts).encode()), Settings())
+    assert result.diagnosis is not None
+    assert result.diagnosis.verdict == verdict

@@ -43,7 +43,7 @@ class Mode:
     """Some changes, on or off. Both in the script's thread."""
 
     def __init__(self, rerun: Rerun, changes: Mapping[str, Any]) -> None:
-        unknown = set(changes) - set(CHANGES) - set(_LOADING)
+        unknown = set(changes) - SUPPORTED
         if unknown:
             raise PerfdoctorError(
                 f"{min(unknown)!r} cannot be changed in a script from outside",
@@ -228,15 +228,18 @@ CHANGES: dict[str, Callable[[Rerun, Any], Context]] = {
     "deterministic": lambda rerun, value: process.deterministic(value),
     "cudnn_benchmark": lambda rerun, value: process.cudnn_benchmark(value),
     "gc_frozen": lambda rerun, value: process.frozen(),
-    "collects": lambda rerun, value: process.collecting(value),
+    "collect_each_step": lambda rerun, value: process.collecting(value),
     "precision": _precision,
     "compile": _compile,
     "channels_last": _channels_last,
     "gradient_checkpointing": _checkpointing,
     "optimizer_fused": _flags(fused=..., foreach=None),
     "optimizer_foreach": _flags(foreach=..., fused=None),
-    "saves_every": _saves_less_often,
+    "checkpoint_every_times": _saves_less_often,
 }
+
+
+SUPPORTED = frozenset({*CHANGES, *_LOADING})
 
 
 def close(mode: Mode | None) -> None:

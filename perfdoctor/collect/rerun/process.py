@@ -34,7 +34,7 @@ def main(read_fd: int, write_fd: int, life_fd: int) -> None:
         os._exit(0)
     from perfdoctor.collect.rerun.training import ScriptTraining
 
-    training = ScriptTraining(request["modes"], request["options"].get("changes", {}))
+    training = ScriptTraining(request["modes"], request["options"])
     training.install()
     for job in (lambda: _die_with_parent(life_fd), lambda: _serve(channel, training)):
         threading.Thread(target=job, daemon=True).start()

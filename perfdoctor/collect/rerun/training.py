@@ -11,7 +11,7 @@ from typing import Any
 
 from perfdoctor.collect.rerun.gate import StepGate
 from perfdoctor.collect.rerun.loaders import Switches, length_of
-from perfdoctor.collect.rerun.modes import Mode, Rerun, close
+from perfdoctor.collect.rerun.modes import SUPPORTED, Mode, Rerun, close
 from perfdoctor.collect.script.imports import after_import
 from perfdoctor.collect.script.observer import Observer
 from perfdoctor.collect.script.optimizers import Optimizers
@@ -214,6 +214,7 @@ class ScriptTraining(Rerun):
         conv = any(isinstance(m, torch.nn.Conv2d) for t in self.trained() for m in t.modules())
         traits = [name for name, on in (("conv", conv),) if on]
         return {
+            "changes": list(SUPPORTED),
             "traits": traits,
             "cores": usable_cores(),
             "turn": max(1, int(used.get("num_workers") or 1)),

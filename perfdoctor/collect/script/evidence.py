@@ -136,6 +136,7 @@ def loader_record(facts: LoaderFacts, seen: LoaderObserved) -> LoaderRecord | No
         idle_share=seen.idle_total_s / seen.alive_s if seen.workers and seen.alive_s else None,
         start_s=seen.start_s if seen.workers else None,
         iterators=seen.epochs,
+        create_s=seen.create_s if seen.workers and seen.create_s.size else None,
     )
 
 

@@ -25,6 +25,7 @@ from perfdoctor.ending import Ending
 __all__ = ["Ending", "Script", "StopScript", "execute", "stop_script"]
 
 _observed: Closing | None = None
+_signals: Watch | None = None
 
 
 class _Leave(BaseException):
@@ -77,12 +78,19 @@ def stop_script() -> None:
         raise StopScript(0)
 
 
+def look_for_signals() -> None:
+    """In another thread, now and then: answers a deadly signal that the main thread does not."""
+    if _signals is not None:
+        _signals.look()
+
+
 def _watch(closing: Closing) -> Callable[[], None]:
     """Sees to it that every way to end closes; returns what undoes it."""
     global _observed
     _observed = closing
     frames.hide_from_traceback_module()
-    signals = Watch(closing)
+    global _signals
+    _signals = signals = Watch(closing)
     signals.install()
     restore_exit = close_before_os_exit(closing)
 

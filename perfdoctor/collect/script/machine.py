@@ -30,6 +30,7 @@ class MachineWatch:
     steps: Callable[[], int]
     worker_pids: Callable[[], Sequence[int]]
     resident: list[tuple[int, int]] = field(default_factory=list)
+    workers: list[tuple[int, int]] = field(default_factory=list)
     _sampler: HardwareSampler | None = None
     _every: int = 1
     _ticks: int = 0
@@ -48,8 +49,10 @@ class MachineWatch:
 
         self._sampler.sample()
         self.resident.append((self.steps(), int(psutil.Process().memory_info().rss)))
+        if self._sampler.workers_now_bytes:
+            self.workers.append((self.steps(), self._sampler.workers_now_bytes))
         if len(self.resident) >= _MOST_SAMPLES:
-            del self.resident[::2]
+            del self.resident[::2], self.workers[::2]
             for values in self._sampler.columns.values():
                 del values[::2]
             self._every *= 2
@@ -67,6 +70,10 @@ class MachineWatch:
         if self._sampler.workers_pss_bytes:
             found["workers_bytes"] = float(self._sampler.workers_pss_bytes)
         return found
+
+    def workers_growth(self) -> float | None:
+        """Bytes per step that the workers' own memory grows; None where there are none."""
+        return growth(self.workers) if self.workers else None
 
     def memory(self) -> Memory:
         """Peaks and the growth per step."""

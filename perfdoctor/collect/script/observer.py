@@ -6,13 +6,15 @@ training from validation, and recognises architecture steps. All in the main thr
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 from perfdoctor.collect.script import recorder as r
+from perfdoctor.collect.script.gradients import Searches
 from perfdoctor.collect.script.loaders_seen import LoaderFacts, LoadersSeen
-from perfdoctor.collect.script.optimizers import ARCHITECTURE, MAIN, Optimizers
+from perfdoctor.collect.script.optimizers import ARCHITECTURE, MAIN, Known, Optimizers
 from perfdoctor.collect.script.recorder import Moment, Recorder
 
 #: What an outermost module is to the training.
@@ -66,41 +68,54 @@ class Modules:
 class Observer:
     """The state of the observed training.
 
-    `on_step` is called after each step with its number.
+    `on_step` is called after a step with its number, and tells the next one to be called after.
+    `steady` is the loader of a training whose next step may be taken to go like the last one, else
+    None: then what follows where `patches` says so needs not be looked into.
     """
 
     def __init__(
         self,
         recorder: Recorder,
         optimizers: Optimizers,
-        on_step: Callable[[int], None] = lambda count: None,
+        on_step: Callable[[int], int] = lambda count: sys.maxsize,
     ) -> None:
         self.recorder = recorder
         self.optimizers = optimizers
         self.modules = Modules(optimizers)
         self.loaders = LoadersSeen(recorder)
+        self.searches = Searches(optimizers)
         self._on_step = on_step
         self.autocast: str | None = None
         self.autograd_nodes: int | None = None
+        self.recomputes = False
         self._last: LoaderFacts | None = None
-        self._steady: LoaderFacts | None = None
-        self._steady_module = 0
+        self.steady: LoaderFacts | None = None
+        self.steady_module = 0
+        self._again: dict[int, weakref.ref[Any]] = {}
+        self.silent_module: Callable[[], Any] = lambda: None
+        self._only: Known | None = None
+        self.due = 1
         self._outside, self._settled = r.OTHER, False
         self._closure_depth: int | None = None
         self._updated: Moment | None = None
         self._computing: Moment | None = None
         self._backwards = 0
         self._forward_samples = 0
-        self._counted = self._validated = 0  # samples of the last batch
+        self.counted = self._validated = 0  # samples of the last batch
         self._untrained_forward = False
         self._used_loader = False
+
+    @property
+    def in_closure(self) -> bool:
+        """Whether an optimizer's step is running that calls for its losses."""
+        return self._closure_depth is not None
 
     # -- data ------------------------------------------------------------------------------
 
     def iterator_begins(self, loader: Any) -> LoaderFacts:
         """`iter(loader)` was called."""
         self._resolve(r.OTHER)
-        self._steady = None
+        self.steady = None
         facts = self.loaders.of(loader)
         self._enter_phase_of(facts)
         self.recorder.enter(facts.label)
@@ -115,10 +130,7 @@ class Observer:
 
     def next_begins(self, facts: LoaderFacts) -> None:
         """The training asks for a batch."""
-        if facts is self._steady and self.recorder.current == r.OTHER:
-            self.recorder.enter(facts.label)
-            return
-        self._steady = None
+        self.steady = None
         if self.recorder.current == r.OPTIMIZER:  # its step raised, and the script went on
             self.recorder.leave()
         self._resolve(r.OTHER)
@@ -139,11 +151,11 @@ class Observer:
             if len(facts.first_batch_ns) < _MOST_FIRST:
                 facts.first_batch_ns.append(self.recorder.clock() - facts.began_ns)
             facts.began_ns = None
-        self._counted, self._validated = 0, samples
+        self.counted, self._validated = 0, samples
         if facts.role != "validation":
             self._used_loader = True
-            self._counted, self._validated = samples, 0
-            self.recorder.spent[r.SAMPLES] += samples
+            self.counted, self._validated = samples, 0
+            self.recorder.samples += samples
 
     def worker_pids(self) -> list[int]:
         """The processes that load for the training now."""
@@ -151,6 +163,7 @@ class Observer:
         return [w.pid for it in used for w in getattr(it, "_workers", ()) if w.pid]
 
     def _enter_phase_of(self, facts: LoaderFacts) -> None:
+        self._again.clear()
         if facts.role == "validation":
             self._outside_is(r.VALIDATION)
         elif facts.role == "train":
@@ -161,10 +174,6 @@ class Observer:
     def forward_begins(self, module: Any, grad: bool, samples: Callable[[], int]) -> bool:
         """An outermost module is called; whether to tell when it ends."""
         current = self.recorder.current
-        steady = current == r.OTHER and grad and self._steady is not None
-        if steady and id(module) == self._steady_module and module.training:
-            self.recorder.enter(r.FORWARD)
-            return True
         if current in _INSIDE or self._in_loader(current):
             return False
         label = self._forward_label(module, grad, samples)
@@ -177,10 +186,17 @@ class Observer:
     def forward_ends(self, grad: bool) -> None:
         """It has returned."""
         recorder = self.recorder
-        was = recorder.current
-        recorder.leave()
-        if was == r.FORWARD and grad:
-            recorder.enter(r.AFTER_FORWARD)
+        if recorder.current == r.FORWARD and grad:
+            recorder.switch(r.AFTER_FORWARD)
+        else:
+            recorder.leave()
+
+    def is_again(self, module: Any) -> bool:
+        """Whether this module, called right after another one, was found to train just before: a
+        cell that is called in a loop, say."""
+        known = self._again.get(id(module))
+        same = known is not None and known() is module
+        return same and bool(module.training)
 
     def _forward_label(self, module: Any, grad: bool, samples: Callable[[], int]) -> int | None:
         role = self.modules.role(module)
@@ -188,6 +204,7 @@ class Observer:
             self._resolve(r.OTHER)
             return r.METRICS
         if role == WITHOUT_PARAMETERS:  # a loss; what follows a forward is taken for one anyway
+            self.silent_module = weakref.ref(module)
             return None
         self._resolve(r.LOSS if grad else r.OTHER)
         if not grad and (role == FIXED or self._last_trains(module)):
@@ -204,11 +221,12 @@ class Observer:
         return bool(module.training and self._last is not None and self._last.role == "train")
 
     def _validates(self) -> None:
-        self._steady = None
+        self.steady = None
+        self._again.clear()
         if self._last is not None and not self._last.training:
             self._last.validation += 1
-        self.recorder.spent[r.SAMPLES] -= self._counted
-        self._counted, self._validated = 0, self._validated + self._counted
+        self.recorder.samples -= self.counted
+        self.counted, self._validated = 0, self._validated + self.counted
         self._outside_is(r.VALIDATION)
 
     def _trains_or_forgot(self, module: Any, samples: Callable[[], int]) -> None:
@@ -216,10 +234,14 @@ class Observer:
         a backward will tell that it trains."""
         role = "train" if self._last is None else self._last.role
         self._untrained_forward = role != "train" or not module.training
-        if not self._untrained_forward:
+        if self._untrained_forward:
+            self.steady = None
+        else:
+            if not self.recorder.on_device:
+                self._again[id(module)] = weakref.ref(module)
             self._step_without_optimizer()
             self._outside_is(r.OTHER)
-            self._steady_module = id(module)
+            self.steady_module = id(module)
         if not self._used_loader:
             self._forward_samples = max(self._forward_samples, samples())
 
@@ -233,9 +255,9 @@ class Observer:
 
     def model_evaluates(self, module: Any) -> None:
         """`module.eval()` was called outside of everything."""
-        if self.modules.role(module) == TRAINED and self.recorder.steps.steps:
+        if self.modules.role(module) == TRAINED and self.recorder.count:
             self._resolve(r.OTHER)
-            self._steady = None
+            self.steady = None
             self._outside_is(r.VALIDATION)
 
     # -- gradients and updates ---------------------------------------------------------------
@@ -247,14 +269,14 @@ class Observer:
         self._resolve(r.LOSS)
         self._computes()
         self._backwards += 1
-        self.recorder.spent[r.SAMPLES] += self._validated  # it is trained on all the same
+        self.recorder.samples += self._validated  # it is trained on all the same
         self._validated = 0
         self._untrained_forward = False
         self._outside_is(r.OTHER)
         if self._last is not None:
             self._last.training += 1
             if self._last.fresh and self._is_main(self._last):
-                self.recorder.spent[r.EPOCH] += 1
+                self.recorder.epochs += 1
             self._last.fresh = False
         self.recorder.enter(r.BACKWARD)
         return True
@@ -262,8 +284,16 @@ class Observer:
     def backward_ends(self) -> None:
         """They are there."""
         self.recorder.leave()
-        if self._closure_depth is not None and self.recorder.depth == self._closure_depth:
+        if self.in_closure and self.recorder.depth == self._closure_depth:
             self.recorder.switch(r.OPTIMIZER)
+
+    def gradients_taken(self, inputs: Any) -> bool:
+        """`torch.autograd.grad` gave those of `inputs`; whether for an architecture step, as the
+        like of it were before."""
+        if not self.searches.taken(inputs):
+            return False
+        self.steady = None
+        return self.searches.count > 0
 
     def optimizer_begins(self, closure: bool) -> None:
         """An optimizer's step begins; its closure, if it has one, computes the loss inside."""
@@ -287,12 +317,13 @@ class Observer:
         self._computing = None
         return kind
 
-    def update_begins(self) -> bool:
-        """Part of the update outside of the optimizer's step: zero_grad, clipping, a scaler."""
-        if self.recorder.current in (r.OPTIMIZER, r.BACKWARD, r.FORWARD):
-            return False
-        self.recorder.enter(r.OPTIMIZER)
-        return True
+    def is_only(self, optimizer: Any) -> bool:
+        """Whether there is no optimizer but this one."""
+        return self._only is not None and self._only.reference() is optimizer
+
+    def is_due(self) -> None:
+        """Something may be due after this step."""
+        self.due = self._on_step(self.recorder.count)
 
     def block_begins(self, label: int) -> None:
         """A part with a label of its own: saving, copying, communicating, the user's stage."""
@@ -301,11 +332,14 @@ class Observer:
 
     def block_ends(self) -> None:
         """It ends."""
-        self.recorder.leave()
+        recorder = self.recorder
+        if recorder.current == r.AFTER_FORWARD and recorder.stack:  # what follows a forward in it
+            self._resolve(recorder.stack[-1])
+        recorder.leave()
 
     def _computes(self) -> None:
         """Remembers where the first computation since the last update began."""
-        if self._computing is None and len(self.optimizers) > 1:
+        if self._computing is None and (len(self.optimizers) > 1 or self.searches.count):
             self._computing = self.recorder.now()
 
     def _was_architecture_step(self) -> None:
@@ -320,17 +354,22 @@ class Observer:
             self._end_step()
 
     def _end_step(self) -> None:
-        spent = self.recorder.spent
-        if not spent[r.SAMPLES] and not self._used_loader:
-            spent[r.SAMPLES] = self._forward_samples
-        if not self.recorder.steps.steps:  # start-up ended when the first step began
+        recorder = self.recorder
+        if not recorder.samples and not self._used_loader:
+            recorder.samples = self._forward_samples
+        if not recorder.count:  # start-up ended when the first step began
             self._outside_is(r.OTHER)
-        self.recorder.end_step()
+        recorder.end_step()
+        self.searches.forget()
         self._updated = None
-        self._backwards = self._forward_samples = self._counted = self._validated = 0
-        if self._steady is not self._last or self._steady is None:
-            self._steady = self._last if self._goes_steadily() else None
-        self._on_step(self.recorder.steps.steps)
+        self._backwards = self._forward_samples = self.counted = self._validated = 0
+        if self.steady is not self._last or self.steady is None:
+            self._only = self.optimizers.only()
+            self.steady = self._last if self._goes_steadily() else None
+        if self.steady is None:
+            self._again.clear()
+        if recorder.count >= self.due:
+            self.is_due()
 
     def _goes_steadily(self) -> bool:
         """Whether the next step may be taken to begin like this one: with a batch of the same
@@ -338,7 +377,9 @@ class Observer:
         last = self._last
         plain = last is not None and last.role == "train" and self._used_loader
         phase = self._outside == r.OTHER and self._settled and not self._untrained_forward
-        return plain and phase and len(self.optimizers) == 1
+        on_host = not self.recorder.on_device  # its marks are made elsewhere
+        alone = self._only is not None and not self.searches.count
+        return plain and phase and on_host and alone
 
     # -- phases ------------------------------------------------------------------------------
 
@@ -348,6 +389,9 @@ class Observer:
         if recorder.current == r.AFTER_FORWARD:
             recorder.leave()
             recorder.relabel(r.AFTER_FORWARD, label)
+        if self.searches.waiting and self.searches.updated():
+            self._was_architecture_step()
+            self._updated, self._computing = recorder.now(), None
 
     def _outside_is(self, label: int) -> None:
         if self._outside == label and self._settled:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,9 @@ MAIN, ARCHITECTURE, ANOTHER = "main", "architecture", "another"
 _FEW = 0.1
 #: Steps after which an optimizer that looked like neither kind is not looked at again.
 _SETTLED = 10
+#: So many steps of others in a row, and the main optimizer is not in use (any more): more than a
+#: critic or an architecture search makes in one turn.
+_NEVER_USED, _IDLE = 10, 200
 
 
 @dataclass
@@ -24,6 +27,7 @@ class Known:
     elements: int = 0
     tensors: set[int] = field(default_factory=set)
     steps: int = 0
+    idle: bool = False
 
 
 class Optimizers:
@@ -38,6 +42,7 @@ class Optimizers:
         self._share_a_module = share_a_module
         self._kinds: dict[int, str] = {}
         self.version = 0
+        self._without_main = 0
 
     def __len__(self) -> int:
         return len(self._known)
@@ -54,10 +59,23 @@ class Optimizers:
         self._kinds.clear()
         self.version += 1
 
+    def only(self) -> Known | None:
+        """The only one that there is."""
+        return next(iter(self._known.values())) if len(self._known) == 1 else None
+
     def optimises_any(self, parameters: Iterable[Any]) -> bool:
         """Whether one of these is updated by any optimizer."""
         ids = {id(p) for p in parameters}
         return any(ids & known.tensors for known in self._alive())
+
+    def leave_out_a_few(self, parameters: Sequence[Any]) -> bool:
+        """Whether these are few, trained by none of the optimizers, and of the same module as what
+        the main one trains."""
+        main = self._main()
+        if main is None or self.optimises_any(parameters):
+            return False
+        few = sum(int(p.numel()) for p in parameters) <= _FEW * main.elements
+        return few and self._share_a_module({id(p) for p in parameters}, main.tensors)
 
     def stepped(self, optimizer: Any) -> str:
         """Counts a step, and tells the optimizer's kind."""
@@ -66,6 +84,7 @@ class Optimizers:
                 self.add_group(optimizer, group["params"])
         known = self._known[id(optimizer)]
         known.steps += 1
+        self._note_idle(known)
         kind = self._kinds.get(id(optimizer)) or self._kind(known)
         if kind != ANOTHER or known.steps > _SETTLED:  # the model may not have been seen yet
             self._kinds[id(optimizer)] = kind
@@ -86,7 +105,28 @@ class Optimizers:
         return sum(known.steps for known in self._alive() if self._kind(known) == kind)
 
     def _main(self) -> Known | None:
-        return max(self._alive(), key=lambda known: known.elements, default=None)
+        alive = self._alive()
+        used = [known for known in alive if not known.idle] or alive
+        return max(used, key=lambda known: known.elements, default=None)
+
+    def _changed(self) -> None:
+        self._without_main = 0
+        self._kinds.clear()
+        self.version += 1
+
+    def _note_idle(self, stepped: Known) -> None:
+        """The main one may be left over: from pretraining, or from before the model was moved."""
+        main = self._main()
+        if stepped is main or main is None:
+            self._without_main = 0
+            return
+        self._without_main += 1
+        if self._without_main > (_IDLE if main.steps else _NEVER_USED):
+            main.idle = True
+            self._changed()
+        elif stepped.idle:  # in use again
+            stepped.idle = False
+            self._changed()
 
     def _alive(self) -> list[Known]:
         return [known for known in self._known.values() if known.reference() is not None]

@@ -13,59 +13,34 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from types import FrameType
+from functools import partial
 from typing import Any
 
 from perfdoctor import stages
-from perfdoctor.collect.script import frames
+from perfdoctor.collect.script import copies, frames, steps
 from perfdoctor.collect.script import recorder as r
-from perfdoctor.collect.script.loop_finder import BACKWARD, FORWARD, OPTIMIZER, LoopFinder
-from perfdoctor.collect.script.observer import Observer
-from perfdoctor.collect.script.optimizers import ARCHITECTURE
+from perfdoctor.collect.script.copies import (
+    Copies,
+    copying,
+    goes_to,
+    goes_to_cuda,
+    is_copied_over,
+)
+from perfdoctor.collect.script.imports import after_import
 from perfdoctor.collect.script.settings_used import loader_settings
+from perfdoctor.collect.script.state import State, guarded
+from perfdoctor.collect.script.steps import (
+    advancing,
+    differentiating,
+    outermost,
+    step_hooks,
+    updating,
+)
+from perfdoctor.collect.script.untraced import leave_untraced
 
 _MISSING = object()
-_MOST_SEARCHES = 16
-#: The step whose operations are counted, once; and so many at most, about 20 ms.
-_COUNTED_STEP, _MOST_NODES = 2, 20_000
+_OURS = (__file__, steps.__file__, copies.__file__)
 NoteIterator = Callable[[Any, int, float], None]
-
-
-@dataclass
-class State:
-    """What the wrappers ask on each call.
-
-    `inside`: within a call that is observed as a whole, where nothing else is looked at.
-    `noting`: in this step the lines that call the model and so on are noted in `loop`, and the
-    functions that make architecture steps in `searches`, by file and first line.
-    """
-
-    observer: Observer
-    thread: int = field(default_factory=threading.get_ident)
-    active: bool = True
-    inside: bool = False
-    noting: bool = True
-    loop: LoopFinder = field(default_factory=LoopFinder)
-    searches: set[tuple[str, int]] = field(default_factory=set)
-    on_failure: Callable[[Exception], None] = lambda error: None
-
-    def here(self) -> bool:
-        """Whether this call is to be observed."""
-        return self.active and threading.get_ident() == self.thread
-
-    def note_search(self, frame: FrameType | None) -> None:
-        """The script's function that made an architecture step."""
-        while frame is not None and "/torch/" in frame.f_code.co_filename:
-            frame = frame.f_back
-        if frame is not None and len(self.searches) < _MOST_SEARCHES:
-            self.searches.add((frame.f_code.co_filename, frame.f_code.co_firstlineno))
-
-    def failed(self, error: Exception) -> None:
-        """Ends the observation."""
-        if self.active:
-            self.active = False
-            self.on_failure(error)
 
 
 class UserStages:
@@ -77,11 +52,11 @@ class UserStages:
     def enter(self, stage: str) -> None:
         """`stage` begins."""
         observer = self._state.observer
-        _guarded(self._state, observer.block_begins, observer.recorder.label(stage))
+        guarded(self._state, observer.block_begins, observer.recorder.label(stage))
 
     def leave(self) -> None:
         """It ends."""
-        _guarded(self._state, self._state.observer.block_ends)
+        guarded(self._state, self._state.observer.block_ends)
 
     def is_current(self) -> bool:
         """Whether the caller is observed."""
@@ -95,6 +70,7 @@ class Patches:
         self.state = state
         self._replaced: list[tuple[Any, str, Any, Any]] = []
         self._hooks: list[Any] = []
+        self.copies = Copies()
 
     def install(self, note_iterator: NoteIterator = lambda iterator, loader, took_s: None) -> None:
         """Puts every wrapper in place. Needs torch to be imported.
@@ -110,7 +86,17 @@ class Patches:
         self._optimizers(torch)
         self._loaders(note_iterator)
         self._saving(torch)
+        after_import(_CHECKPOINT, self._checkpointing)
+        leave_untraced(torch, *[ours for _, _, ours, _ in self._replaced])
         self._communication(torch)
+
+    def watch_copies(self) -> None:
+        """Copies to a device are a stage from now on."""
+        import torch
+
+        state, seen = self.state, self.copies
+        for name, goes in _COPYING:
+            self.replace(torch.Tensor, name, partial(copying, state=state, goes=goes, seen=seen))
 
     def remove(self) -> None:
         """From here on the training runs as if nothing had been there."""
@@ -138,7 +124,7 @@ class Patches:
         if original is None:
             return
         ours = make(original)
-        if ours.__code__.co_filename == __file__:
+        if ours.__code__.co_filename in _OURS:
             ours.__code__ = frames.unnoticed(ours.__code__)
         with suppress(AttributeError, TypeError):
             functools.update_wrapper(ours, original)
@@ -158,31 +144,42 @@ class Patches:
         module = torch.nn.Module
         state, observer = self.state, self.state.observer
 
-        def make(original: Callable[..., Any]) -> Callable[..., Any]:
-            return _outermost(original, state, torch)
-
-        self.replace(module, "__call__", make)
+        self.replace(module, "__call__", lambda original: outermost(original, state, torch))
 
         def make_eval(original: Callable[..., Any]) -> Callable[..., Any]:
             def eval(self: Any) -> Any:
                 if not state.inside and state.here():
-                    _guarded(state, observer.model_evaluates, self)
+                    guarded(state, observer.model_evaluates, self)
                 return original(self)
 
             return eval
 
         self.replace(module, "eval", make_eval)
 
-    def _gradients(self, torch: Any) -> None:
+    def _checkpointing(self) -> None:
+        """Tells whether parts of the model run again in the backward pass. `checkpoint` itself has
+        to stay what it is: torch.compile knows it by identity. The other of its two ways leaves a
+        trace in the graph, see `note_graph`."""
         observer = self.state.observer
 
         def make(original: Callable[..., Any]) -> Callable[..., Any]:
-            return self._around(
-                original, observer.backward_begins, observer.backward_ends, BACKWARD
-            )
+            def recomputed(*args: Any, **kwargs: Any) -> Any:
+                observer.recomputes = True
+                return original(*args, **kwargs)
 
-        self.replace(torch.autograd, "backward", make)
-        self.replace(torch.autograd, "grad", make)
+            return recomputed
+
+        if self.state.active:
+            name = "_checkpoint_without_reentrant_generator"
+            self.replace(sys.modules[_CHECKPOINT], name, make)
+
+    def _gradients(self, torch: Any) -> None:
+        for name in ("backward", "grad"):
+            self.replace(
+                torch.autograd,
+                name,
+                partial(differentiating, state=self.state, named=name == "grad"),
+            )
 
     # -- updates -----------------------------------------------------------------------------
 
@@ -195,7 +192,7 @@ class Patches:
             def add_param_group(self: Any, param_group: Any) -> Any:
                 result = original(self, param_group)
                 if state.active and self.param_groups:
-                    _guarded(
+                    guarded(
                         state,
                         observer.optimizers.add_group,
                         self,
@@ -207,24 +204,12 @@ class Patches:
 
         self.replace(module.Optimizer, "add_param_group", make)
 
-        def before(optimizer: Any, args: Any, kwargs: Any) -> None:
-            if state.here():
-                if state.noting:
-                    _guarded(state, state.loop.note, sys._getframe(1), OPTIMIZER)
-                closure = args[1] if len(args) > 1 else kwargs.get("closure")
-                _guarded(state, observer.optimizer_begins, closure is not None)
-
-        def after(optimizer: Any, args: Any, kwargs: Any) -> None:
-            if state.here():
-                kind = _guarded(state, observer.optimizer_ends, optimizer)
-                if kind == ARCHITECTURE and state.noting:
-                    _guarded(state, state.note_search, sys._getframe(1))
-
+        before, after = step_hooks(state)
         self._hooks.append(module.register_optimizer_step_pre_hook(before))
         self._hooks.append(module.register_optimizer_step_post_hook(after))
 
         def update(original: Callable[..., Any]) -> Callable[..., Any]:
-            return self._around(original, observer.update_begins, observer.block_ends)
+            return updating(original, state)
 
         self.replace(module.Optimizer, "zero_grad", update)
         self.replace(torch.nn.utils, "clip_grad_norm_", update)
@@ -238,13 +223,13 @@ class Patches:
         from torch.utils.data import dataloader as module
 
         state, observer = self.state, self.state.observer
-        recorder, clock, get_ident = observer.recorder, observer.recorder.clock, threading.get_ident
+        clock = observer.recorder.clock
 
         def make_iter(original: Callable[..., Any]) -> Callable[..., Any]:
             def iterate(self: Any) -> Any:
                 if state.inside or not state.here():
                     return original(self)
-                facts = _guarded(state, observer.iterator_begins, self)
+                facts = guarded(state, observer.iterator_begins, self)
                 if facts is None:
                     return original(self)
                 began, depth = clock(), observer.recorder.depth
@@ -252,11 +237,11 @@ class Patches:
                     iterator = original(self)
                 finally:
                     observer.recorder.unwind(depth)
-                    _guarded(state, observer.iterator_ends, facts)
+                    guarded(state, observer.iterator_ends, facts)
                 took_s = (clock() - began) * 1e-9
                 if facts.settings is None:  # it may be gone when they are wanted
-                    facts.settings = _guarded(state, loader_settings, self)
-                _guarded(state, note_iterator, iterator, facts.number, took_s)
+                    facts.settings = guarded(state, loader_settings, self)
+                guarded(state, note_iterator, iterator, facts.number, took_s)
                 with suppress(AttributeError, TypeError):
                     iterator._perfdoctor_facts = facts
                     facts.iterator = weakref.ref(iterator)
@@ -264,30 +249,10 @@ class Patches:
 
             return iterate
 
-        def make_next(original: Callable[..., Any]) -> Callable[..., Any]:
-            def advance(self: Any) -> Any:
-                facts = self.__dict__.get("_perfdoctor_facts")
-                if facts is None or state.inside or not state.active:
-                    return original(self)
-                if get_ident() != state.thread:
-                    return original(self)
-                _guarded(state, observer.next_begins, facts)
-                depth, samples = len(recorder.stack), None
-                state.inside = True
-                try:
-                    batch = original(self)
-                    samples = _guarded(state, samples_in, batch)
-                    return batch
-                finally:
-                    state.inside = False
-                    if len(recorder.stack) > depth:
-                        recorder.unwind(depth)
-                    _guarded(state, observer.next_ends, facts, samples)
-
-            return advance
-
         self.replace(module.DataLoader, "__iter__", make_iter)
-        self.replace(module._BaseDataLoaderIter, "__next__", make_next)
+        self.replace(
+            module._BaseDataLoaderIter, "__next__", lambda original: advancing(original, state)
+        )
 
     # -- the rest ----------------------------------------------------------------------------
 
@@ -323,19 +288,14 @@ class Patches:
         original: Callable[..., Any],
         begins: Callable[[], bool],
         ends: Callable[[], None],
-        event: str | None = None,
     ) -> Callable[..., Any]:
         """`original` between `begins` and `ends`; not observed where `begins` says no."""
         state, get_ident = self.state, threading.get_ident
         recorder = state.observer.recorder
 
         def wrapper(*args: Any, **kwargs: Any) -> Any:
-            if not state.active or get_ident() != state.thread or not _guarded(state, begins):
+            if not state.active or get_ident() != state.thread or not guarded(state, begins):
                 return original(*args, **kwargs)
-            if event is not None and state.noting:
-                _guarded(state, state.loop.note, sys._getframe(1), event)
-                if event == BACKWARD and recorder.steps.steps == _COUNTED_STEP:
-                    state.observer.autograd_nodes = _guarded(state, autograd_nodes, args)
             depth, inside = len(recorder.stack), state.inside
             state.inside = True
             try:
@@ -349,52 +309,8 @@ class Patches:
         return wrapper
 
 
-def _outermost(original: Callable[..., Any], state: State, torch: Any) -> Callable[..., Any]:
-    """`Module.__call__`, which tells of calls from outside of any module.
-
-    A module inside another one costs one look at a flag. Tracing never gets here: torch.compile
-    enters a module at its forward.
-    """
-    observer, recorder = state.observer, state.observer.recorder
-    grad_enabled, get_ident = torch.is_grad_enabled, threading.get_ident
-    tracing = torch._C._get_tracing_state  # of torch.jit.trace, which must not see what we ask
-
-    # The first five lines stand, indented alike, where torch's do: tracebacks show torch's.
-    def _wrapped_call_impl(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if self._compiled_call_impl is not None and (state.inside or not state.here()):
-            return self._compiled_call_impl(*args, **kwargs)
-        if state.inside or not state.active or get_ident() != state.thread:
-            return self._call_impl(*args, **kwargs)
-        grad = grad_enabled()
-        try:
-            told = tracing() is None and observer.forward_begins(
-                self, grad, lambda: samples_in((args, kwargs))
-            )
-        except Exception as error:
-            state.failed(error)
-            told = False
-        if not told:
-            return original(self, *args, **kwargs)
-        depth = len(recorder.stack)
-        if state.noting and grad:
-            observer.autocast = autocast_dtype(torch)
-            _guarded(state, state.loop.note, sys._getframe(1), FORWARD)
-        state.inside = True
-        try:
-            return original(self, *args, **kwargs)
-        finally:
-            state.inside = False
-            if len(recorder.stack) > depth:
-                recorder.unwind(depth)
-            _guarded(state, observer.forward_ends, grad)
-
-    # torch.compile does not trace frames of this file of torch's
-    _wrapped_call_impl.__code__ = frames.disguised(
-        _wrapped_call_impl.__code__, original.__code__, lines=5
-    )
-    return _wrapped_call_impl
-
-
+_CHECKPOINT = "torch.utils.checkpoint"
+_COPYING = (("to", goes_to), ("cuda", goes_to_cuda), ("copy_", is_copied_over))
 #: What waits for other processes.
 _COLLECTIVES = (
     "all_reduce",
@@ -413,53 +329,3 @@ _COLLECTIVES = (
     "scatter",
     "monitored_barrier",
 )
-
-
-def _guarded(state: State, call: Callable[..., Any], *args: Any) -> Any:
-    """The call's result; None, and the end of the observation, where it fails."""
-    try:
-        return call(*args)
-    except Exception as error:
-        state.failed(error)
-        return None
-
-
-def autograd_nodes(outputs: Any) -> int | None:
-    """Operations that a backward pass from these tensors goes through; None where there is none."""
-    tensors = outputs if isinstance(outputs, list | tuple) else (outputs,)
-    waiting = [tensor.grad_fn for tensor in tensors if getattr(tensor, "grad_fn", None) is not None]
-    seen = set(waiting)
-    while waiting and len(seen) < _MOST_NODES:
-        for function, _ in waiting.pop().next_functions:
-            if function is not None and function not in seen:
-                seen.add(function)
-                waiting.append(function)
-    return sum(type(function).__name__ != "AccumulateGrad" for function in seen) or None
-
-
-def autocast_dtype(torch: Any) -> str | None:
-    """The precision that autocast gives to what runs now; None where it is off."""
-    for device in ("cuda", "cpu"):
-        if torch.is_autocast_enabled(device):
-            name = str(torch.get_autocast_dtype(device)).removeprefix("torch.")
-            return {"bfloat16": "bf16", "float16": "fp16"}.get(name, name)
-    return None
-
-
-def samples_in(batch: Any, depth: int = 0) -> int:
-    """The length of the first tensor in a batch; 0 where there is none.
-
-    Only plain numbers: to ask a symbolic one for its value binds whoever traces to that value.
-    """
-    shape = getattr(batch, "shape", None)
-    if isinstance(shape, tuple):
-        return (shape[0] if type(shape[0]) is int else 0) if shape else 1
-    if depth < 4:
-        if isinstance(batch, dict) or hasattr(batch, "values"):
-            batch = list(batch.values())
-        if isinstance(batch, list | tuple):
-            for part in batch:
-                found = samples_in(part, depth + 1)
-                if found:
-                    return found
-    return 0

@@ -33,7 +33,7 @@ _POLL_S = 0.02
 _OLD_S = 7 * 86400.0
 #: Clocks of file servers and starts of ranks differ by no more.
 _APART_S = 60.0
-_LOCK = "merging"
+_LOCK, _ALONE = "merging", "report-of-one"
 #: What a rank writes before its part: it has left, or it is there until all is merged.
 _LEFT, _HERE = b"left", b"here"
 
@@ -205,6 +205,16 @@ class Meeting:
         """What there is so far: it counts if this rank dies without handing in its part."""
         with suppress(OSError):
             self._write(self._partial(self.place.rank), part)
+
+    def note_report(self, path: Path) -> None:
+        """A report of this rank alone lies there until all is merged."""
+        with suppress(OSError):
+            self._write(self.home / _ALONE, os.fsencode(path))
+
+    def remove_report(self) -> None:
+        """All is merged: the report of one rank alone, if there is one, has had its day."""
+        with suppress(OSError):
+            Path(os.fsdecode((self.home / _ALONE).read_bytes())).unlink(missing_ok=True)
 
     def close(self) -> None:
         """If this rank has merged: nothing is left behind."""

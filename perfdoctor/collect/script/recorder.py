@@ -1,9 +1,9 @@
 """Where the main thread's time goes: every nanosecond belongs to exactly one label.
 
-A label is a small number, `names` tells which. At each mark the time since the last one is added
-to the label that was running. Nothing else happens on the way of the training: no list grows, no
-device is waited for. At the end of each step the sums become a row of `StepRows`, whose memory is
-bounded however long the training runs.
+A label is a small number, `names` tells which. Each mark notes which label begins, and when.
+Nothing else happens on the way of the training; no device is waited for. Now and then, when a step
+has ended, the notes are added up: each step becomes a row of `StepRows`, whose memory is bounded
+however long the training runs.
 """
 
 from __future__ import annotations
@@ -57,6 +57,12 @@ SAMPLES, EPOCH = MOST_LABELS, MOST_LABELS + 1
 WIDTH = MOST_LABELS + 2
 #: Rows kept; a power of two, as thinning halves them. 2^14 rows are 4.5 MB, twice that if thinned.
 MOST_ROWS = 1 << 14
+#: Among the labels noted: what is not a label.
+_STEP, RELABEL, _SAMPLES, _EPOCHS = -1, -2, -3, -4
+#: Notes are added up at the first end of a step after so long: 20 short steps at once.
+_SETTLE_NS = 5_000_000
+#: Notes that may wait, for what has no steps.
+_MOST_NOTED = 4096
 
 
 @dataclass(frozen=True)
@@ -192,9 +198,15 @@ class DeviceLane:
 class Recorder:
     """The main thread's labels; used by that thread alone.
 
+    What happens is only noted: a label, then a time. Adding them up comes later, many at once,
+    since code that has just run is several times as fast as code that a step of the training has
+    driven out of the processor's caches.
+
     Attributes:
-        current: the label that is running. stack: those that it interrupts.
-        spent: nanoseconds of the unfinished step per label, then its samples and epochs begun.
+        current: the label that is running. stack: those that it interrupts. note: takes a label
+            and then the time from which on it runs; for those who keep `current` and `stack` right.
+        samples, epochs: of the unfinished step. count: steps that have ended.
+        steps: those that are added up; the last ones may be missing until `settle`.
         after_s: seconds of `other` after the last step, once all has ended.
     """
 
@@ -202,13 +214,18 @@ class Recorder:
         self.clock = clock
         self.names = list(_FIXED)
         self.current = START_UP
-        self.spent = [0] * WIDTH
-        self._beyond = [0] * WIDTH  # after the last step
+        self.stack: list[int] = []
+        self.samples = self.epochs = self.count = 0
         self.steps = StepRows()
         self.after_s = 0.0
+        self._notes: list[int] = []
+        self.note = self._notes.append
+        self._spent = [0] * WIDTH
+        self._beyond = [0] * WIDTH  # after the last step
+        self._at = START_UP  # what ran when the lists begin
         self._lane: DeviceLane | None = None
-        self.stack: list[int] = []
         self._since = self.began = clock()
+        self._settle_ns = self.began
 
     def label(self, name: str) -> int:
         """The label of that name, added if it is new; `other` where there are too many."""
@@ -221,9 +238,8 @@ class Recorder:
 
     def enter(self, label: int) -> None:
         """`label` begins; what ran until now is interrupted."""
-        now = self.clock()
-        self.spent[self.current] += now - self._since
-        self._since = now
+        self.note(label)
+        self.note(self.clock())
         self.stack.append(self.current)
         self.current = label
         if self._lane is not None:
@@ -231,19 +247,19 @@ class Recorder:
 
     def leave(self) -> None:
         """The innermost label ends; the one around it goes on."""
-        now = self.clock()
-        self.spent[self.current] += now - self._since
-        self._since = now
         if self.stack:
             self.current = self.stack.pop()
+        self.note(self.current)
+        self.note(self.clock())
         if self._lane is not None:
             self._lane.mark(self.current)
+        if len(self._notes) > _MOST_NOTED:
+            self.settle()
 
     def switch(self, label: int) -> None:
         """From now on it is `label` in place of the innermost one."""
-        now = self.clock()
-        self.spent[self.current] += now - self._since
-        self._since = now
+        self.note(label)
+        self.note(self.clock())
         self.current = label
         if self._lane is not None:
             self._lane.mark(label)
@@ -271,37 +287,50 @@ class Recorder:
             self.leave()
 
     def relabel(self, old: int, new: int) -> None:
-        """What `old` has taken in this step was `new`."""
-        self.spent[new] += self.spent[old]
-        self.spent[old] = 0
+        """What `old` has taken in this step was `new`; it must not be running."""
+        self.note(RELABEL)
+        self.note(old << 8 | new)
         if self._lane is not None:
             self._lane.relabel((old,), new)
 
     def now(self) -> Moment:
         """This moment of the step."""
-        self.account()
-        return Moment(tuple(self.spent), 0 if self._lane is None else len(self._lane.marks))
+        spent = tuple(self.spent)
+        return Moment(spent, 0 if self._lane is None else len(self._lane.marks))
 
     def reassign(self, since: Moment | None, old: Collection[int], new: int) -> None:
         """What these labels have taken since then (None: in this step) was `new`."""
-        self.account()
+        spent = self.spent
         for label in old:
-            taken = self.spent[label] - (0 if since is None else since.spent[label])
-            self.spent[label] -= taken
-            self.spent[new] += taken
+            taken = spent[label] - (0 if since is None else since.spent[label])
+            spent[label] -= taken
+            spent[new] += taken
         if self._lane is not None:
             self._lane.relabel(old, new, 0 if since is None else since.marks)
 
-    def account(self) -> None:
-        """Adds the time until now to the running label."""
-        now = self.clock()
-        self.spent[self.current] += now - self._since
-        self._since = now
+    @property
+    def spent(self) -> list[int]:
+        """Nanoseconds of the unfinished step per label until now."""
+        self.note(self.current)
+        self.note(self.clock())
+        self.settle()
+        return self._spent
 
     def unfinished(self) -> list[int]:
-        """The row of the unfinished step until now, for another thread: it changes nothing."""
-        row, label, since = list(self.spent), self.current, self._since
+        """What is not in `totals` yet, until now; for another thread: it changes nothing."""
+        row, label, since = list(self._spent), self._at, self._since
+        notes = self._notes[:]
+        for what, value in zip(notes[::2], notes[1::2], strict=False):
+            if what >= 0:
+                row[label] += value - since
+                label, since = what, value
+            elif what == _SAMPLES:
+                row[SAMPLES] += value
+            elif what == _EPOCHS:
+                row[EPOCH] += value
         row[label] += max(0, self.clock() - since)
+        row[SAMPLES] += self.samples
+        row[EPOCH] += self.epochs
         return row
 
     @property
@@ -311,27 +340,61 @@ class Recorder:
 
     def use_device(self, clock: Clock) -> None:
         """From the next step on the device's clock counts. To be called as a step has ended."""
+        self.settle()
         self._lane = DeviceLane(clock)
         self._lane.mark(self.current)
 
-    def end_step(self) -> None:
-        """A step ends here."""
-        self.account()
-        row, self.spent = self.spent, [0] * WIDTH
+    def end_step(self) -> int:
+        """A step ends here, and what runs from now on is `current`; the number of steps."""
+        now = self.clock()
+        self._notes += (self.current, now, _SAMPLES, self.samples, _EPOCHS, self.epochs, _STEP, 0)
+        self.samples = self.epochs = 0
+        self.count += 1
+        if now >= self._settle_ns or self._lane is not None:
+            self.settle()
+            self._settle_ns = now + _SETTLE_NS
+        return self.count
+
+    def end(self) -> None:
+        """What came after the last step is in `totals` alone."""
+        spent = self.spent
+        if self._lane is not None:
+            self._add_resolved(self._lane)
+        self.after_s = spent[OTHER] * 1e-9 if self.steps.steps else 0.0
+        spent[SAMPLES] += self.samples
+        spent[EPOCH] += self.epochs
+        self.samples = self.epochs = 0
+        self._beyond = [a + b for a, b in zip(self._beyond, spent, strict=True)]
+        self._spent = [0] * WIDTH
+
+    def settle(self) -> None:
+        """Adds up what is noted."""
+        notes = self._notes[:]
+        del self._notes[: len(notes)]
+        spent, at, since = self._spent, self._at, self._since
+        for what, value in zip(notes[::2], notes[1::2], strict=True):
+            if what >= 0:
+                spent[at] += value - since
+                at, since = what, value
+            elif what == RELABEL:
+                old, new = value >> 8, value & 0xFF
+                spent[new] += spent[old]
+                spent[old] = 0
+            elif what == _SAMPLES:
+                spent[SAMPLES] += value
+            elif what == _EPOCHS:
+                spent[EPOCH] += value
+            else:
+                self._add(spent)
+                spent = [0] * WIDTH
+        self._spent, self._at, self._since = spent, at, since
+
+    def _add(self, row: list[int]) -> None:
         if self._lane is None:
             self.steps.add(row)
             return
         self._lane.end_step(row)
         self._add_resolved(self._lane)
-
-    def end(self) -> None:
-        """What came after the last step is in `totals` alone."""
-        self.account()
-        if self._lane is not None:
-            self._add_resolved(self._lane)
-        self.after_s = self.spent[OTHER] * 1e-9 if self.steps.steps else 0.0
-        self._beyond = [a + b for a, b in zip(self._beyond, self.spent, strict=True)]
-        self.spent = [0] * WIDTH
 
     def _add_resolved(self, lane: DeviceLane) -> None:
         for row in lane.resolved():

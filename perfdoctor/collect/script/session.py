@@ -6,20 +6,23 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perfdoctor.collect.pauses import CollectionWatch
 from perfdoctor.collect.script.ddp import DdpWatch
 from perfdoctor.collect.script.imports import after_import
+from perfdoctor.collect.script.launch import look_for_signals
 from perfdoctor.collect.script.live import PERIOD_S as LIVE_PERIOD_S
 from perfdoctor.collect.script.live import Live, LiveWatch
 from perfdoctor.collect.script.machine import PERIOD_S, MachineWatch
 from perfdoctor.collect.script.observer import Observer
 from perfdoctor.collect.script.optimizers import Optimizers
-from perfdoctor.collect.script.patches import Patches, State
+from perfdoctor.collect.script.patches import Patches
 from perfdoctor.collect.script.recorder import Recorder
 from perfdoctor.collect.script.sampler import StackSampler
+from perfdoctor.collect.script.state import State
 from perfdoctor.collect.script.worker_records import COLLATING, FETCHING
 from perfdoctor.ending import Ending
 from perfdoctor.errors import first_line, tell
@@ -37,8 +40,14 @@ _PARTIAL_S, _PARTIAL_EVERY = 3.0, 5
 #: Time between looks at the training's line. One costs the training about 0.4 ms on two cores,
 #: since it has to give up the interpreter's lock and get it back: 1 %, and 20 looks a second.
 _LOOK_S = 0.05
+#: How often a signal is looked for that the main thread does not answer.
+_SIGNALS_S = 0.25
 #: Steps in which the lines of the loop are noted: the first, and then one now and then.
 _NOTED_FIRST, _NOTED_EVERY = 30, 1000
+#: Python looks for threads when a process is forked.
+_WARNS_OF_THREADS = sys.version_info >= (3, 12)
+#: Later something may be due after every so many steps, and after the step that follows (`ddp`).
+_LOOKED_EVERY = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +87,7 @@ class Session:
         self._watch: WorkerWatch | None = None
         self._settings: dict[str, Any] = {}
         self._ddp = DdpWatch()
+        self._pauses = CollectionWatch()
         self._device: Any = None
         self._cpu_from: tuple[int, float] | None = None
         self._cpu_to: float | None = None
@@ -85,7 +95,7 @@ class Session:
         self._moments = 0
         self._environment: Environment | None = None
         self._loaders: dict[int, LoaderObserved] = {}
-        self._machine = MachineWatch(lambda: self.recorder.steps.steps, self.observer.worker_pids)
+        self._machine = MachineWatch(lambda: self.recorder.count, self.observer.worker_pids)
         self._sampler = StackSampler(
             lambda: self.recorder.current,
             self.state.thread,
@@ -109,7 +119,10 @@ class Session:
             self._show_on(live)
         if on_partial is not None:
             self._sampler.add_tick(_PARTIAL_S, lambda: self._partial(on_partial))
+        self._sampler.add_tick(_SIGNALS_S, look_for_signals)
         os.register_at_fork(after_in_child=self._forget)
+        if _WARNS_OF_THREADS:
+            os.register_at_fork(before=self._forks)
         after_import("torch", self._torch_is_there)
         self._sampler.start()
 
@@ -147,12 +160,13 @@ class Session:
         from perfdoctor.collect.script.assembly import Observed, assemble, stages_of
         from perfdoctor.record import Source
 
-        used = (self._settings or self._settings_now()) | self._ddp.settings()
+        used = self._settings or self._settings_now()
+        used = used | self._ddp.settings() | self.patches.copies.settings()
         if self._environment is None:
             from perfdoctor.collect.environment import describe_environment
 
             self._environment = describe_environment(torch.device(used.get("device", "cpu")))
-        return assemble(
+        run = assemble(
             self.recorder,
             stages_of(self.observer),
             Observed(
@@ -171,6 +185,15 @@ class Session:
                 warnings=tuple(self.problems),
             ),
         )
+        return replace(run, counters=self._counters(torch.device(used.get("device", "cpu"))))
+
+    def _counters(self, device: Any) -> dict[str, float]:
+        from perfdoctor.collect.counters import disk_counters, torch_counters
+
+        found = self._pauses.counters() | torch_counters(device)
+        found |= disk_counters(self._machine.utilisation())
+        growth = self._machine.workers_growth()
+        return found if growth is None else found | {"workers_bytes_per_step": growth}
 
     def _loader(self) -> tuple[LoaderRecord | None, tuple[Hotspot, ...]]:
         """The training's loader from inside, and the lines of its workers."""
@@ -223,27 +246,42 @@ class Session:
         except Exception as error:
             self.state.failed(error)
 
-    def _on_step(self, count: int) -> None:
+    def _on_step(self, count: int) -> int:
+        """After step `count`; the next step to be asked after."""
+        self._sampler.go_on()
         self.state.noting = count < _NOTED_FIRST or count % _NOTED_EVERY == 0
         if self._live_watch is not None:
             self._live_watch.stepped()
+            self.recorder.settle()
         self._ddp.step(count, self.observer.modules.trained)
         if count in _SETTLED_STEPS:
             self._settings = self._settings_now()
             self._cpu_from = (count, time.process_time())
             self._use_the_device_s_clock()
+        if count == 1:
+            self._pauses.start()
         if count == 1 and self.limits.max_seconds is not None:
             self._deadline = time.monotonic() + self.limits.max_seconds
         full = self.limits.steps is not None and count >= self.limits.steps
         late = self._deadline is not None and time.monotonic() >= self._deadline
         if full or late:
             self._observed_enough()
+        return self._due_after(count)
+
+    def _due_after(self, count: int) -> int:
+        """Most steps need nothing, and asking each of them costs more than noting its end."""
+        watched = self._live_watch is not None or self._deadline is not None
+        if watched or count < _NOTED_FIRST or count % _LOOKED_EVERY == 0:
+            return count + 1
+        due = count + _LOOKED_EVERY - count % _LOOKED_EVERY
+        return due if self.limits.steps is None else min(due, self.limits.steps)
 
     def _end_observation(self) -> None:
         """From here on nothing is observed; what was is kept. Asked twice it does it once."""
         if self._ended:
             return
         self._ended = True
+        self._pauses.stop()
         self._cpu_to = time.process_time()
         self.patches.remove()
         self._sampler.stop()
@@ -253,6 +291,11 @@ class Session:
             self._loaders = self._watch.collect()
             self._watch.close()
         self.recorder.end()
+
+    def _forks(self) -> None:
+        """The process is about to be forked. The looks go on when the next step has ended."""
+        self._sampler.before_fork()
+        self.observer.due = 0
 
     def _observed_enough(self) -> None:
         self._end_observation()
@@ -280,6 +323,8 @@ class Session:
 
             self._device = torch.device(device)
             self.recorder.use_device(clock_for(self._device))
+            self.observer.steady = None
+            self.patches.watch_copies()
 
     def _step_cpu_s(self, loader: LoaderRecord | None, used: Mapping[str, Any]) -> float | None:
         """Processor seconds of this process per step, loading in this process taken out."""

@@ -37,6 +37,7 @@ def _process() -> dict[str, Any]:
         "cudnn_benchmark": torch.backends.cudnn.benchmark if cuda else None,
         "matmul_precision": torch.get_float32_matmul_precision(),
         "autograd_profiler": torch.autograd.profiler._is_profiler_enabled or None,
+        "launch_blocking": os.environ.get("CUDA_LAUNCH_BLOCKING") == "1" if cuda else None,
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
         "allocator_settings": os.environ.get("PYTORCH_CUDA_ALLOC_CONF"),
         "world_size": _world_size(torch),
@@ -72,11 +73,27 @@ def _model(observer: Observer) -> dict[str, Any]:
         "fsdp": any("FSDP" in name or "FullySharded" in name for name in names) or None,
         "data_parallel": "DataParallel" in names or None,
         "ddp": "DistributedDataParallel" in names or None,
-        "gradient_checkpointing": any(
-            getattr(module, "gradient_checkpointing", False) is True for module in largest.modules()
-        )
+        "gradient_checkpointing": observer.recomputes
+        or any(getattr(m, "gradient_checkpointing", False) is True for m in largest.modules())
         or None,
+        "attention": _attention(largest),
+        "misaligned_share": _misaligned(largest),
     }
+
+
+def _attention(model: Any) -> str | None:
+    """How attention is computed, where the model says so itself, as those of transformers do."""
+    chosen = getattr(getattr(model, "config", None), "_attn_implementation", None)
+    return chosen if isinstance(chosen, str) else None
+
+
+def _misaligned(model: Any) -> float | None:
+    """The part of the weights of linear layers with a side that 8 does not divide."""
+    torch = sys.modules["torch"]
+    linear = [m for m in model.modules() if isinstance(m, torch.nn.Linear)]
+    sizes = [(m.in_features, m.out_features) for m in linear]
+    whole = sum(a * b for a, b in sizes)
+    return sum(a * b for a, b in sizes if a % 8 or b % 8) / whole if whole else None
 
 
 def _compiled(modules: list[Any]) -> bool:
@@ -107,9 +124,9 @@ def _optimizer(observer: Observer) -> dict[str, Any]:
         "optimizer_foreach": defaults.get("foreach"),
         "optimizer_fused": defaults.get("fused"),
     }
-    if observer.optimizers.of_kind(ARCHITECTURE):
-        steps = observer.optimizers.steps_of(ARCHITECTURE)
-        found["arch_every"] = max(1, round(observer.recorder.steps.steps / max(1, steps)))
+    steps = observer.optimizers.steps_of(ARCHITECTURE) + observer.searches.count
+    if steps:
+        found["arch_every"] = max(1, round(observer.recorder.count / max(1, steps)))
     return found
 
 

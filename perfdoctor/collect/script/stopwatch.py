@@ -31,6 +31,7 @@ class Stopwatch:
         self.off = False
         self.collating_ns = 0
         self.waited = False
+        self.left_out = 0  # of the next batches
         self._tally = tally
         self._dataset = dataset
         self._iterable = iterable
@@ -39,7 +40,7 @@ class Stopwatch:
         self._begun_ns = self._begun_cpu_ns = self._idle_ns = self._busy_ns = 0
         self._done_ns = self._sent_ns = 0
         self._first, self._failed = True, False
-        self._samples = self._asked = 0
+        self._samples = 0
         self._stamps: list[int] = []
 
     def doing(self) -> int:
@@ -57,13 +58,6 @@ class Stopwatch:
     def enough(self) -> bool:
         """Whether so many batches were observed that more would tell nothing new."""
         return self._tally.batches >= _ENOUGH
-
-    def passes(self) -> bool:
-        """Whether to leave the next batch out: in the training process itself it all adds up, and
-        a part of the batches tells as much."""
-        self._asked += 1
-        seen = self._tally.batches
-        return seen >= _ENOUGH or (seen >= _ALL_FIRST and self._asked % _EVERY != 0)
 
     def received(self, message: Any) -> Any:
         """What came out of the queue of indices, for the loop."""
@@ -129,8 +123,14 @@ class Stopwatch:
             self._tally.sent(self._sent_ns, self._sent_ns - self._done_ns)
 
     def kept(self) -> None:
-        """The batch is in the hands of who asked for it: there is no queue, and no waiting."""
+        """The batch is in the hands of who asked for it: there is no queue, and no waiting.
+
+        In the training process itself the time for timing adds up, and of many batches a part
+        tells as much.
+        """
         self._tally.sent(self._done_ns, 0)
+        if self._tally.batches >= _ALL_FIRST:
+            self.left_out = _EVERY - 1
 
     def close(self) -> None:
         """The worker ends."""

@@ -12,7 +12,6 @@ import inspect
 import os
 import shutil
 import sys
-import tempfile
 import time
 import weakref
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from typing import Any, TypeVar
 
 from perfdoctor.collect.script import worker_side
 from perfdoctor.collect.script.in_process import observe_fetcher, restore_fetcher
+from perfdoctor.collect.script.scratch import is_alive, make_scratch
 from perfdoctor.collect.script.stacks import Sampled
 from perfdoctor.collect.script.worker_records import SIZE_BYTES, Tally
 from perfdoctor.collect.script.worker_side import Site
@@ -118,7 +118,7 @@ class WorkerWatch:
             return False
         try:
             if self._scratch is None:
-                self._scratch = Path(tempfile.mkdtemp(prefix="perfdoctor-", dir=self._place))
+                self._scratch = make_scratch(self._place)
         except OSError as error:
             self._warn(f"DataLoader workers are not observed: no scratch folder ({error})")
             return False
@@ -222,7 +222,7 @@ class WorkerWatch:
         for path in self._files():
             found = _read(path)
             finished = found is not None and found.header["finished"]
-            if not (last or finished) and _is_alive(int(path.name.partition("-")[0])):
+            if not (last or finished) and is_alive(int(path.name.partition("-")[0])):
                 continue
             if self._add(path, found, self._loaders, self._folded_stacks):
                 _delete(path)
@@ -278,16 +278,6 @@ def _delete(path: Path) -> None:
     for file in (path, path.with_suffix(worker_side.STACKS)):
         with suppress(OSError):
             file.unlink()
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _to_stderr(text: str) -> None:

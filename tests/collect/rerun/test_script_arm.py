@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from perfdoctor.collect.rerun.arm import ScriptArm, spec_of
+from perfdoctor.collect.rerun.arm import spec_of
 from perfdoctor.collect.sandbox import scratch_folder
 from perfdoctor.collect.script.main_module import Script
 from perfdoctor.errors import PerfdoctorError
@@ -45,9 +45,9 @@ def script(tmp_path: Path, text: str = TRAIN, epochs: int = 1000) -> Script:
     return Script(str(path), ())
 
 
-def started(spec) -> ScriptArm:
+def started(spec):
     try:
-        return ScriptArm(spec)
+        return spec.start()
     except PerfdoctorError as error:
         if error.slug == "no-sandbox":
             pytest.skip("this machine does not allow user namespaces")
@@ -60,9 +60,9 @@ CHANGES = [
     {"optimizer_fused": True},
     {"optimizer_foreach": True},
     {"anomaly_detection": True},
-    {"saves_every": 10},
+    {"checkpoint_every_times": 10},
     {"gc_frozen": True},
-    {"collects": False},
+    {"collect_each_step": False},
     {"num_workers": 1},
     {"batch_size": 8},
     {"cache_samples": True},
@@ -122,4 +122,4 @@ def test_a_script_that_is_too_short_says_so(tmp_path, scratch):
 def test_a_script_that_fails_tells_why(tmp_path, scratch):
     failing = script(tmp_path, "import torch\nraise ValueError('no data here')\n")
     with pytest.raises(PerfdoctorError, match=r"no data here|user namespaces"):
-        ScriptArm(spec_of(failing, scratch, cwd=tmp_path))
+        spec_of(failing, scratch, cwd=tmp_path).start()

@@ -20,9 +20,11 @@ from perfdoctor.collect.script import recorder as r
 from perfdoctor.collect.script.assembly import stages_of
 from perfdoctor.collect.script.observer import Observer
 from perfdoctor.collect.script.optimizers import Optimizers
-from perfdoctor.collect.script.patches import Patches, State
+from perfdoctor.collect.script.patches import Patches
 from perfdoctor.collect.script.recorder import Recorder
 from perfdoctor.collect.script.session import holds
+from perfdoctor.collect.script.settings_used import settings_used
+from perfdoctor.collect.script.state import State
 
 
 class Clock:
@@ -463,3 +465,96 @@ def test_losses_are_the_same_to_the_last_bit(clock: Clock) -> None:
     with Watched(clock):
         observed = _train()
     assert observed == plain
+
+
+def test_an_optimizer_that_is_left_over_is_not_the_one_that_trains(clock: Clock) -> None:
+    with Watched(clock) as seen:
+        model, left_over, loader = _parts(clock)
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+        for x, y in (batch for _ in range(10) for batch in loader):
+            _mse(clock, model(x), y).backward()
+            optimizer.step()
+    assert left_over.param_groups
+    assert seen.steps == 20 - 10
+
+
+def test_a_second_phase_of_the_training_with_an_optimizer_of_its_own_has_steps(
+    clock: Clock,
+) -> None:
+    with Watched(clock) as seen:
+        model, optimizer, loader = _parts(clock)
+        finetuning = torch.optim.SGD(list(model.parameters())[:1], lr=1e-3)
+        for which, epochs in ((optimizer, 2), (finetuning, 150), (optimizer, 2)):
+            for x, y in (batch for _ in range(epochs) for batch in loader):
+                _mse(clock, model(x), y).backward()
+                which.step()
+    assert seen.steps == 4 + 300 - 200 + 4
+
+
+@pytest.mark.parametrize("way", ["no_grad", "data", "replaced"])
+def test_an_architecture_step_by_hand_is_one_too(clock: Clock, way: str) -> None:
+    with Watched(clock) as seen:
+        model = Search(clock, registered=False)
+        optimizer = torch.optim.SGD(model.weights(), lr=1e-3)
+        validation = iter(DataLoader(Samples(clock, count=64), batch_size=4))
+        for x, y in DataLoader(Samples(clock, count=16), batch_size=4):
+            vx, vy = next(validation)
+            loss = _mse(clock, model(vx), vy)
+            (gradient,) = torch.autograd.grad(loss, [model.alphas])
+            clock.spend(9)
+            if way == "no_grad":
+                with torch.no_grad():
+                    model.alphas -= gradient
+            elif way == "data":
+                model.alphas.data.sub_(gradient)
+            else:
+                model.alphas.data = model.alphas.data - gradient
+            clock.spend(1)
+            optimizer.zero_grad()
+            _mse(clock, model(x), y).backward()
+            optimizer.step()
+    assert seen.steps == 4
+    assert seen.observer.searches.count == 4
+    assert seen.per_step()[1:] == 3 * [
+        {
+            "data_loading": 2 * 12,
+            "arch_step": 20 + 2 + 9 + 1,  # that far no gradient flows through the paths
+            "forward": 20,
+            "loss": 2,
+            "backward": 40,
+        }
+    ]
+
+
+def test_gradients_that_change_nothing_are_no_architecture_step(clock: Clock) -> None:
+    with Watched(clock) as seen:
+        model = Search(clock, registered=False)
+        optimizer = torch.optim.SGD(model.weights(), lr=1e-3)
+        for x, y in DataLoader(Samples(clock, count=16), batch_size=4):
+            x.requires_grad_()
+            out = model(x)
+            torch.autograd.grad(out.sum(), model.alphas, retain_graph=True)
+            torch.autograd.grad(out.sum(), x, retain_graph=True)
+            _mse(clock, out, y).backward()
+            optimizer.step()
+    assert seen.steps == 4
+    assert "arch_step" not in seen.totals()
+
+
+@pytest.mark.parametrize("reentrant", [True, False, None])
+def test_gradient_checkpointing_is_seen_however_it_is_done(
+    clock: Clock, reentrant: bool | None
+) -> None:
+    from torch.utils.checkpoint import checkpoint
+
+    with Watched(clock) as seen:
+        model, optimizer, loader = _parts(clock)
+        for x, y in (batch for _ in range(3) for batch in loader):
+            out = model(x)
+            if reentrant is not None:
+                out = checkpoint(torch.sin, out, use_reentrant=reentrant)
+            _mse(clock, out, y).backward()
+            optimizer.step()
+    assert settings_used(seen.observer).get("gradient_checkpointing") == (
+        None if reentrant is None else True
+    )

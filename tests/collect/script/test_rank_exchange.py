@@ -349,3 +349,16 @@ def test_to_meet_takes_neither_numpy_nor_torch(tmp_path: Path) -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_the_report_of_one_rank_goes_when_another_one_has_merged(tmp_path: Path) -> None:
+    report = tmp_path / "performance_report_ä.json"
+    report.write_text("{}")
+    first, second = (Meeting(Place(rank, 2, "group"), tmp_path) for rank in (0, 1))
+    first.begin()
+    second.begin()
+    second.remove_report()
+    assert report.exists()
+    first.note_report(report)
+    second.remove_report()
+    assert not report.exists()

@@ -42,7 +42,6 @@ def test_time_belongs_to_the_innermost_label(clock: Clock) -> None:
     clock.now += 1
     recorder.leave()
     clock.now += 2
-    recorder.account()
     assert recorder.spent[r.OPTIMIZER] == 6
     assert recorder.spent[r.BACKWARD] == 7
     assert recorder.spent[r.OTHER] == 2
@@ -131,7 +130,7 @@ def test_on_a_device_its_queue_counts_and_is_never_waited_for(clock: Clock) -> N
         device.queue(0.5)
         recorder.leave()
         recorder.relabel(r.AFTER_FORWARD, r.LOSS)
-        recorder.spent[r.SAMPLES] = 4
+        recorder.samples = 4
         recorder.end_step()
     assert recorder.steps.steps == 1  # the device has not got there yet
     device.host = 3.0

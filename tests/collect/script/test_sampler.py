@@ -295,3 +295,47 @@ def test_a_switch_interval_that_the_script_sets_stays():
         assert sys.getswitchinterval() == pytest.approx(0.003)
     finally:
         sys.setswitchinterval(before)
+
+
+def test_around_a_fork_there_is_no_thread_and_afterwards_it_looks_again(monkeypatch) -> None:
+    monkeypatch.setattr("perfdoctor.collect.script.sampler._FORK_PATIENCE_S", 60.0)
+    sampler = StackSampler(lambda: 0, threading.get_ident(), interval_s=0.001, short_turns=False)
+    sampler.start()
+    try:
+        for _ in range(3):
+            sampler.before_fork()
+            sampler.before_fork()
+            assert NAME not in [thread.name for thread in threading.enumerate()]
+            sampler.go_on()
+            sampler.go_on()
+            assert [thread.name for thread in threading.enumerate()].count(NAME) == 1
+    finally:
+        sampler.stop()
+    assert NAME not in [thread.name for thread in threading.enumerate()]
+
+
+def test_a_thread_that_is_busy_when_the_process_forks_goes_on(monkeypatch) -> None:
+    monkeypatch.setattr("perfdoctor.collect.script.sampler._FORK_PATIENCE_S", 0.0)
+    working, done = threading.Event(), threading.Event()
+
+    def work() -> None:
+        working.set()
+        done.wait(10)
+
+    sampler = StackSampler(
+        lambda: 0,
+        threading.get_ident(),
+        interval_s=0.001,
+        on_tick=[(0.0, work)],
+        short_turns=False,
+    )
+    sampler.start()
+    assert working.wait(10)
+    before = [thread for thread in threading.enumerate() if thread.name == NAME]
+    sampler.before_fork()
+    sampler.go_on()
+    after = [thread for thread in threading.enumerate() if thread.name == NAME]
+    done.set()
+    sampler.stop()
+    assert before == after
+    assert not after[0].is_alive()

@@ -158,3 +158,75 @@ def test_a_forked_child_dies_at_once_by_the_default_action(tmp_path):
     os.kill(int(process.stdout.readline()), signal.SIGTERM)
     assert process.communicate(timeout=60) == (b"-15\n", b"")
     assert endings(ended) == ["finished||0"]
+
+
+STUCK = """
+import ctypes, torch
+model = torch.nn.Linear(4, 4)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for _ in range(3):
+    model(torch.ones(2, 4)).sum().backward()
+    optimizer.step()
+print("ready", flush=True)
+lock, libc = (ctypes.c_char * 64)(), ctypes.CDLL(None)
+for call in (libc.pthread_mutex_init, libc.pthread_mutex_lock, libc.pthread_mutex_lock):
+    call(lock, None)
+"""
+
+
+def test_a_script_that_is_stuck_in_c_dies_of_the_signal_and_leaves_a_report(tmp_path):
+    (tmp_path / "script.py").write_text(STUCK)
+    words = [sys.executable, "-m", "perfdoctor", "run", "--no-plots", "script.py"]
+    _, err, code = hit(start(words, tmp_path), signal.SIGTERM)
+    assert code == -signal.SIGTERM, err
+    assert len(list(tmp_path.glob("performance_report_*.json"))) == 1
+
+
+def test_a_signal_that_the_main_thread_answers_is_not_answered_for_it(watch, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(watch, "_clock", lambda: now[0])
+    monkeypatch.setattr(watch, "_on_signal", lambda number, frame: None)
+    watch.look()
+    now[0] += 100
+    watch.look()
+    assert watch._unanswered is None
+    assert watch._closing.busy is False
+
+
+def test_nobody_is_told_where_signals_are_written_to(watch):
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    try:
+        assert signal.set_wakeup_fd(writer) == -1
+        assert signal.set_wakeup_fd(-1) == writer
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def test_a_pipe_that_the_script_has_closed_is_left_alone(watch, tmp_path):
+    for end in watch._pipe:
+        os.close(end)
+    with (tmp_path / "theirs").open("w+") as first, (tmp_path / "also").open("w+") as second:
+        first.write("mine")
+        first.seek(0)
+        second.write("mine")
+        second.seek(0)
+        watch.look()
+        assert os.lseek(watch._pipe[0], 0, os.SEEK_CUR) == 0
+        watch.undo()
+        assert first.read() == second.read() == "mine"
+
+
+def test_whoever_listens_already_goes_on_listening():
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer)
+    watch = Watch(Closing(lambda ending: None))
+    try:
+        watch.install()
+        watch.undo()
+        assert signal.set_wakeup_fd(-1) == writer
+    finally:
+        os.close(reader)
+        os.close(writer)

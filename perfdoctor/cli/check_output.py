@@ -1,0 +1,84 @@
+"""Where the result of a check goes: people, files for CI systems, a picture."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from perfdoctor.checks import CheckResult
+
+_OPTIONS = (
+    click.option("--json", "json_file", metavar="FILE|-", help="Everything, as JSON."),
+    click.option("--junit", metavar="FILE", help="JUnit XML: one test case a criterion."),
+    click.option("--markdown", metavar="FILE", help="A summary in Markdown."),
+    click.option("--gitlab", metavar="FILE", help="A GitLab code quality report."),
+    click.option("--metrics", metavar="FILE", help="OpenMetrics text, as GitLab's metrics report."),
+    click.option("--picture", metavar="FILE", help="A picture of what was measured (PNG)."),
+    click.option("--quiet", "-q", is_flag=True, help="Print errors only."),
+)
+_FILES = ("json_file", "junit", "markdown", "gitlab", "metrics", "picture")
+
+
+def check_output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds them."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def writable(given: Mapping[str, Any]) -> None:
+    """Looks before anything is measured.
+
+    Raises:
+        PerfdoctorError: a file cannot be written.
+    """
+    from perfdoctor.errors import PerfdoctorError
+
+    for name in _FILES:
+        if given[name] in (None, "-"):
+            continue
+        folder = Path(given[name]).absolute().parent
+        while not folder.exists():
+            folder = folder.parent
+        if not os.access(folder, os.W_OK | os.X_OK) or Path(given[name]).is_dir():
+            raise PerfdoctorError(
+                f"cannot write {given[name]}; choose another place", slug="output-unwritable"
+            )
+
+
+def deliver(given: Mapping[str, Any], result: CheckResult) -> None:
+    """Writes the files, tells GitHub Actions if it is there, and prints."""
+    from perfdoctor.output import write_document
+    from perfdoctor.render import github, gitlab, junit, markdown, sides_picture
+    from perfdoctor.schema import to_json_document
+
+    made: dict[str, Callable[[], bytes]] = {
+        "json_file": lambda: to_json_document(result),
+        "junit": lambda: junit.of_check(result),
+        "markdown": lambda: markdown.check(result).encode(),
+        "gitlab": lambda: gitlab.code_quality(result),
+        "metrics": lambda: gitlab.metrics(result),
+        "picture": lambda: sides_picture.of_check(result),
+    }
+    files = [write_document(given[name], make) for name, make in made.items()]
+    to_stdout = given["json_file"] == "-"
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        github.tell(result, os.environ, commands=not to_stdout)
+    if not given["quiet"] and not to_stdout:
+        _print(result, [file for file in files if file is not None])
+
+
+def _print(result: CheckResult, files: list[Path]) -> None:
+    from rich.console import Console
+
+    from perfdoctor.render.check_console import print_check
+
+    try:
+        print_check(result, Console(), files)
+    except SystemExit:  # rich's answer to a reader that has gone, as `| head` does
+        raise BrokenPipeError from None

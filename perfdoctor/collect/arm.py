@@ -1,0 +1,338 @@
+"""An arm: one warm process that trains when it is asked to, and waits otherwise.
+
+Two arms (or two modes of one arm) that take turns are how anything is compared here. This side
+never imports torch; `arm_worker.py` is the other side.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+
+from perfdoctor.collect.channel import Channel
+from perfdoctor.errors import PerfdoctorError, UserCodeError
+from perfdoctor.record import Bools, Floats
+
+#: Threads that spin while they wait for work take the cores from the other arm's workers: one
+#: epoch of an observed training took 30.8 s, and 6.1 s without (GNU OpenMP, OMP_WAIT_POLICY).
+QUIET_THREADS = {"OMP_WAIT_POLICY": "passive"}
+#: What the arm trains where it is not told: a `Workload`, stepped by perfdoctor's own loop.
+BENCH_TRAINING = "perfdoctor.collect.arm_training:BenchTraining"
+_START = (
+    "import sys; from importlib import import_module as load; "
+    "root = sys.argv[1]; sys.path.insert(0, root); main = load(sys.argv[2]).main; "
+    "sys.path.remove(root); sys.path.append(root); main(*map(int, sys.argv[3:6]))"
+)
+_ROOT = str(Path(__file__).resolve().parents[2])
+_ASK_S = 0.5
+_CLOSE_S = 5.0
+_SHOWN_LINES = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmSpec:
+    """What one arm is. All of it can be written as JSON.
+
+    Attributes:
+        workload: what to train, as `bench` takes it: one of {"workload": SPEC},
+            {"data_dir": DIR}, {"demo": NAME}, or {"model": SPEC, "dataset": SPEC} with
+            "model_args" and "dataset_args".
+        options: fields of `BenchOptions` that differ from their defaults.
+        modes: name → changes (see `collect/modes.py`). A chunk runs in one of these modes, or in
+            none; all share one process and one model.
+        python: the interpreter; perfdoctor itself is this one's, whatever is installed there.
+        cwd: where it runs; first on its path.
+        environment: variables to add; None removes one.
+        log: what the process prints goes there; None: kept for errors, then forgotten.
+        training: "module:Class" of what trains in the process.
+        process: the module whose `main` is the process.
+    """
+
+    workload: Mapping[str, Any]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    modes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    python: str = sys.executable
+    cwd: str | Path = "."
+    environment: Mapping[str, str | None] = field(default_factory=dict)
+    log: str | Path | None = None
+    training: str = BENCH_TRAINING
+    process: str = "perfdoctor.collect.arm_worker"
+
+    def start(self) -> Arm:
+        """A process of it, see `Arm.start`."""
+        return Arm.start(self)
+
+    def changed(self, changes: Mapping[str, Any]) -> ArmSpec:
+        """The same arm with options, or variables under "environment", changed."""
+        options = {k: v for k, v in changes.items() if k != "environment"}
+        environment = {**self.environment, **changes.get("environment", {})}
+        return replace(self, options={**self.options, **options}, environment=environment)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunk:
+    """Some consecutive steps of one arm.
+
+    Attributes:
+        step_s: seconds of each. stages_s: stage → seconds in each step (NaN where it did not run).
+        samples: in each. starts: whether an epoch began with it.
+        wall_s: of all of them. cpu_s: CPU time of this process, loader workers not counted.
+        run_queue_s: time its threads were ready to run and had no core; None where not told.
+        steady_s: seconds per step that the loader can keep up for ever, where these steps lived
+            partly on batches that it had prepared during the pause; None where they did not.
+    """
+
+    step_s: Floats
+    stages_s: Mapping[str, Floats]
+    samples: Floats
+    starts: Bools
+    wall_s: float
+    cpu_s: float
+    run_queue_s: float | None = None
+    steady_s: float | None = None
+
+    @classmethod
+    def from_message(cls, message: Mapping[str, Any]) -> Chunk:
+        """From what the process sent."""
+        stages = {k: np.array(v, dtype=np.float64) for k, v in message["stages_s"].items()}
+        return cls(
+            step_s=np.array(message["step_s"], dtype=np.float64),
+            stages_s=stages,
+            samples=np.array(message["samples"], dtype=np.float64),
+            starts=np.array(message["starts"], dtype=np.bool_),
+            wall_s=message["wall_s"],
+            cpu_s=message["cpu_s"],
+            run_queue_s=message.get("run_queue_s"),
+            steady_s=message.get("steady_s"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmFacts:
+    """What an arm is really doing.
+
+    Attributes:
+        configuration: the settings in effect. device: where it computes.
+        peak_bytes: peak memory since it was warmed in this mode (of the device, or of the process).
+        total_bytes: memory of that device.
+        modules: name → file of the modules that are neither installed packages nor perfdoctor.
+        losses, gradient_norms: of the first steps after the start; None in place of NaN and
+            infinity.
+        extra: what else the training tells, such as whether the model can checkpoint gradients.
+    """
+
+    configuration: Mapping[str, Any]
+    device: str
+    peak_bytes: int | None
+    total_bytes: int | None
+    modules: Mapping[str, str]
+    losses: tuple[float | None, ...]
+    gradient_norms: tuple[float | None, ...]
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Arm:
+    """A running process. A context manager: it ends with the block, whatever happens."""
+
+    def __init__(self, spec: ArmSpec) -> None:
+        self.spec = spec
+        self._output = _open_log(spec.log)
+        process, channel, life = _spawn(spec, self._output)
+        self._process, self._channel = process, channel
+        self._life: int | None = life
+
+    @classmethod
+    def start(cls, spec: ArmSpec) -> Arm:
+        """Starts the process and sets the training up; no step is made yet.
+
+        Raises:
+            PerfdoctorError: it cannot be started, or the user's code fails (`UserCodeError`, with
+                the traceback in `details`).
+        """
+        arm = cls(spec)
+        try:
+            arm.ask("set_up", **arm.description())
+        except BaseException:
+            arm.close()
+            raise
+        return arm
+
+    def __enter__(self) -> Arm:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process is still there."""
+        return self._process.poll() is None
+
+    def description(self) -> dict[str, Any]:
+        """What the process has to know."""
+        return {
+            "training": self.spec.training,
+            "workload": dict(self.spec.workload),
+            "options": dict(self.spec.options),
+            "modes": {name: dict(changes) for name, changes in self.spec.modes.items()},
+        }
+
+    def warm(self, steps: int, mode: str | None = None) -> Floats:
+        """Makes these steps and gives their seconds; the first one compiles and starts workers."""
+        return np.array(self.ask("warm", steps=steps, mode=mode)["step_s"], dtype=np.float64)
+
+    def chunk(self, steps: int, mode: str | None = None) -> Chunk:
+        """Makes some unrecorded steps (see `arm_training.py`), then these."""
+        return Chunk.from_message(self.ask("chunk", steps=steps, mode=mode))
+
+    def facts(self, mode: str | None = None) -> ArmFacts:
+        """What is really trained, and how, in this mode."""
+        found = self.ask("facts", mode=mode)
+        for name in ("losses", "gradient_norms"):
+            found[name] = tuple(found[name])
+        return ArmFacts(**found)
+
+    def first_losses(
+        self, steps: int, mode: str | None = None
+    ) -> tuple[tuple[float | None, ...], tuple[float | None, ...]]:
+        """(losses, gradient norms) of the first steps of a training made anew in this mode."""
+        found = self.ask("first_losses", steps=steps, mode=mode)
+        return tuple(found["losses"]), tuple(found["gradient_norms"])
+
+    def add_mode(self, name: str, changes: Mapping[str, Any]) -> None:
+        """One mode more."""
+        self.ask("add_mode", name=name, changes=dict(changes))
+
+    def forget(self, mode: str) -> None:
+        """Ends the workers of a mode that is not needed any more."""
+        self.ask("forget", mode=mode)
+
+    def ask(self, what: str, **arguments: Any) -> dict[str, Any]:
+        """Sends a request and waits for the answer.
+
+        Raises:
+            PerfdoctorError: what the process answered with, or that it has ended.
+        """
+        try:
+            self._channel.send({"do": what, **arguments})
+        except OSError:
+            raise self._ended() from None
+        while not self._channel.ready(_ASK_S):
+            if self._process.poll() is not None and not self._channel.ready(0):
+                raise self._ended()  # its loader workers may hold the pipe's other end
+        answer = self._channel.receive()
+        if answer is None:
+            raise self._ended()
+        if "error" in answer:
+            raise _error(answer["error"])
+        result: dict[str, Any] = answer["result"]
+        return result
+
+    def close(self) -> None:
+        """Ends the process and all it has started. May be called again."""
+        if self._life is None:
+            return
+        try:
+            if self._process.poll() is None:
+                with suppress(OSError):
+                    self._channel.send({"do": "close"})
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(_CLOSE_S)
+        finally:  # a second Ctrl-C must not leave it behind
+            with suppress(OSError):  # it leads a group, to which its loader workers belong
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._channel.close()
+            os.close(self._life)
+            self._life = None
+            self._output.close()
+
+    def _ended(self) -> PerfdoctorError:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_CLOSE_S)
+        code = self._process.poll()
+        how = f"by signal {-code}" if code is not None and code < 0 else f"with code {code}"
+        hint = "; it may have run out of memory" if code == -signal.SIGKILL else ""
+        last = _last_lines(self._output)
+        message = f"a trial's process ended {how}{hint}"
+        if last:
+            return UserCodeError(message, slug="arm-ended", details=last)
+        return PerfdoctorError(message, slug="arm-ended")
+
+
+def _spawn(spec: ArmSpec, output: IO[bytes]) -> tuple[subprocess.Popen[bytes], Channel, int]:
+    """The process, the channel to it, and the pipe whose end tells it that we are gone."""
+    if os.name != "posix":
+        raise PerfdoctorError(
+            "trials need a POSIX system: their processes are joined by inherited pipes",
+            slug="arms-need-posix",
+        )
+    ours_in, theirs_out = os.pipe()
+    theirs_in, ours_out = os.pipe()
+    theirs_life, ours_life = os.pipe()
+    theirs = (theirs_in, theirs_out, theirs_life)
+    try:
+        process = subprocess.Popen(
+            [spec.python, "-c", _START, _ROOT, spec.process, *map(str, theirs)],
+            cwd=spec.cwd,
+            env=_environment(spec.environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            pass_fds=theirs,
+            start_new_session=True,  # Ctrl-C is ours: we end it, with all it has started
+        )
+    except OSError as error:
+        for fd in (ours_in, ours_out, ours_life):
+            os.close(fd)
+        output.close()
+        raise PerfdoctorError(
+            f"cannot start {spec.python} in {spec.cwd}: {error.strerror}", slug="arm-not-started"
+        ) from None
+    finally:
+        for fd in theirs:
+            os.close(fd)
+    return process, Channel(ours_in, ours_out), ours_life
+
+
+def _environment(added: Mapping[str, str | None]) -> dict[str, str]:
+    found: dict[str, str | None] = {**QUIET_THREADS, **os.environ, **added}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _open_log(path: str | Path | None) -> IO[bytes]:
+    # read back for the error message of a process that dies
+    return tempfile.TemporaryFile() if path is None else Path(path).open("a+b")
+
+
+def _last_lines(output: IO[bytes]) -> str:
+    output.seek(0)
+    lines = output.read().decode(errors="replace").splitlines()
+    return "\n".join(lines[-_SHOWN_LINES:])
+
+
+def _error(found: Mapping[str, Any]) -> PerfdoctorError:
+    if found.get("details"):
+        return UserCodeError(found["message"], slug=found["slug"], details=found["details"])
+    return PerfdoctorError(found["message"], slug=found["slug"])

@@ -1,0 +1,64 @@
+"""Whether the machine is fit for trials: what other programs use of its cores."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import psutil
+
+
+@dataclass
+class Fitness:
+    """CPU time since `begin`, that of these processes and their children taken off.
+
+    `pids` are the processes of the trials; this one is always counted among them.
+    """
+
+    pids: Iterable[int]
+
+    def begin(self) -> None:
+        """Counts from here."""
+        self._start = (time.perf_counter(), _busy_s(), _own_s(self.pids))
+
+    def foreign_share(self) -> float | None:
+        """Share of all cores that others used; None where too little time has passed to tell."""
+        started, busy, own = self._start
+        elapsed = time.perf_counter() - started
+        if elapsed < _SHORT_S:
+            return None
+        foreign = (_busy_s() - busy) - (_own_s(self.pids) - own)
+        return min(1.0, max(0.0, foreign / elapsed / (psutil.cpu_count() or 1)))
+
+
+#: The system counts in ticks of 10 ms, on every core.
+_SHORT_S = 0.5
+
+
+def _busy_s() -> float:
+    """CPU seconds of everything since the machine started, time of guests counted once."""
+    now = psutil.cpu_times()
+    idle = now.idle + getattr(now, "iowait", 0.0)
+    return float(sum(now)) - idle - getattr(now, "guest", 0.0) - getattr(now, "guest_nice", 0.0)
+
+
+def _own_s(pids: Iterable[int]) -> float:
+    total = 0.0
+    for pid in (None, *pids):
+        try:
+            process = psutil.Process(pid)
+            members = [process, *process.children(recursive=True)] if pid else [process]
+        except psutil.Error:  # it has ended
+            continue
+        total += sum(_cpu_s(member) for member in members)
+    return total
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+    except psutil.Error:
+        return 0.0
+    ended = getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
+    return float(times.user + times.system + ended)

@@ -1,0 +1,115 @@
+"""What the wrappers share: what is going on, and looks into what they are given."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+from perfdoctor.collect.script.loop_finder import LoopFinder
+from perfdoctor.collect.script.observer import Observer
+
+_MOST_SEARCHES = 16
+#: So many operations are counted at most, about 20 ms.
+_MOST_NODES = 20_000
+
+
+@dataclass
+class State:
+    """What the wrappers ask on each call.
+
+    `inside`: within a call that is observed as a whole, where nothing else is looked at.
+    `noting`: in this step the lines that call the model and so on are noted in `loop`, and the
+    functions that make architecture steps in `searches`, by file and first line.
+    """
+
+    observer: Observer
+    thread: int = field(default_factory=threading.get_ident)
+    active: bool = True
+    inside: bool = False
+    noting: bool = True
+    loop: LoopFinder = field(default_factory=LoopFinder)
+    searches: set[tuple[str, int]] = field(default_factory=set)
+    on_failure: Callable[[Exception], None] = lambda error: None
+
+    def here(self) -> bool:
+        """Whether this call is to be observed."""
+        return self.active and threading.get_ident() == self.thread
+
+    def note_search(self, frame: FrameType | None) -> None:
+        """The script's function that made an architecture step."""
+        while frame is not None and "/torch/" in frame.f_code.co_filename:
+            frame = frame.f_back
+        if frame is not None and len(self.searches) < _MOST_SEARCHES:
+            self.searches.add((frame.f_code.co_filename, frame.f_code.co_firstlineno))
+
+    def failed(self, error: Exception) -> None:
+        """Ends the observation."""
+        if self.active:
+            self.active = False
+            self.on_failure(error)
+
+
+def guarded(state: State, call: Callable[..., Any], *args: Any) -> Any:
+    """The call's result; None, and the end of the observation, where it fails."""
+    try:
+        return call(*args)
+    except Exception as error:
+        state.failed(error)
+        return None
+
+
+def note_graph(observer: Observer, outputs: Any) -> None:
+    """How many operations a backward pass from these tensors goes through (None where there is
+    none), and whether parts of the forward are run again for it."""
+    functions = _graph(outputs)
+    names = [type(function).__name__ for function in functions]
+    observer.autograd_nodes = sum(name != "AccumulateGrad" for name in names) or None
+    if "CheckpointFunctionBackward" in names:
+        observer.recomputes = True
+
+
+def _graph(outputs: Any) -> set[Any]:
+    tensors = outputs if isinstance(outputs, list | tuple) else (outputs,)
+    waiting = [tensor.grad_fn for tensor in tensors if getattr(tensor, "grad_fn", None) is not None]
+    seen = set(waiting)
+    while waiting and len(seen) < _MOST_NODES:
+        for function, _ in waiting.pop().next_functions:
+            if function is not None and function not in seen:
+                seen.add(function)
+                waiting.append(function)
+    return seen
+
+
+def autocast_dtype(torch: Any) -> str | None:
+    """The precision that autocast gives to what runs now; None where it is off."""
+    for device in ("cuda", "cpu"):
+        if torch.is_autocast_enabled(device):
+            name = str(torch.get_autocast_dtype(device)).removeprefix("torch.")
+            return {"bfloat16": "bf16", "float16": "fp16"}.get(name, name)
+    return None
+
+
+def samples_in(batch: Any, depth: int = 0) -> int:
+    """The length of the first tensor in a batch; 0 where there is none.
+
+    Only plain numbers: to ask a symbolic one for its value binds whoever traces to that value.
+    """
+    if type(batch) is list and batch:  # what most loaders give
+        shape = getattr(batch[0], "shape", None)
+        if shape and isinstance(shape, tuple) and type(shape[0]) is int and shape[0]:
+            return shape[0]
+    shape = getattr(batch, "shape", None)
+    if isinstance(shape, tuple):
+        return (shape[0] if type(shape[0]) is int else 0) if shape else 1
+    if depth < 4:
+        if isinstance(batch, dict) or hasattr(batch, "values"):
+            batch = list(batch.values())
+        if isinstance(batch, list | tuple):
+            for part in batch:
+                found = samples_in(part, depth + 1)
+                if found:
+                    return found
+    return 0

@@ -1,0 +1,265 @@
+"""The wrappers that every training step goes through several times: next, forward, backward, step.
+
+Each has two ways. In a training that goes steadily (`Observer.steady`), what happens is what
+happened in the step before, and all there is to do is to note that it does: those few lines are
+written out here, since a call into the observer costs more than they do. Everything else is told to
+the observer, who finds out.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from perfdoctor.collect.script import frames
+from perfdoctor.collect.script import recorder as r
+from perfdoctor.collect.script.loop_finder import BACKWARD, FORWARD, OPTIMIZER
+from perfdoctor.collect.script.optimizers import ARCHITECTURE
+from perfdoctor.collect.script.state import (
+    State,
+    autocast_dtype,
+    guarded,
+    note_graph,
+    samples_in,
+)
+
+#: The step whose operations are counted, once.
+_COUNTED_STEP = 2
+_LOSS_FOLLOWED = r.AFTER_FORWARD << 8 | r.LOSS
+_SETTLE_EVERY = 1024
+_UPDATING = (r.OPTIMIZER, r.BACKWARD, r.FORWARD)
+Call = Callable[..., Any]
+
+
+def advancing(original: Call, state: State) -> Call:
+    """`__next__` of a loader's iterator."""
+    observer, recorder = state.observer, state.observer.recorder
+    stack, note, clock = recorder.stack, recorder.note, recorder.clock
+    get_ident = threading.get_ident
+
+    def advance(self: Any) -> Any:
+        facts = self.__dict__.get("_perfdoctor_facts")
+        if facts is None or state.inside or not state.active or get_ident() != state.thread:
+            return original(self)
+        steady, samples = facts is observer.steady and not recorder.current, None
+        if steady:
+            depth = len(stack)
+            note(facts.label)
+            note(clock())
+            stack.append(r.OTHER)
+            recorder.current = facts.label
+        else:
+            guarded(state, observer.next_begins, facts)
+            depth = len(stack)
+        state.inside = True
+        try:
+            batch = original(self)
+            samples = guarded(state, samples_in, batch)
+            return batch
+        finally:
+            state.inside = False
+            if not steady:
+                recorder.unwind(depth)
+                guarded(state, observer.next_ends, facts, samples)
+            else:
+                del stack[depth:]
+                recorder.current = r.OTHER
+                note(r.OTHER)
+                note(clock())
+                if samples is not None:
+                    facts.batches += 1
+                    observer.counted = samples
+                    recorder.samples += samples
+                    if not facts.batches % _SETTLE_EVERY:  # there may be batches and no steps
+                        recorder.settle()
+
+    return advance
+
+
+def outermost(original: Call, state: State, torch: Any) -> Call:
+    """`Module.__call__`, which tells of calls from outside of any module.
+
+    A module inside another one costs one look at a flag. Tracing never gets here: torch.compile
+    enters a module at its forward.
+    """
+    observer, recorder = state.observer, state.observer.recorder
+    stack, note, clock = recorder.stack, recorder.note, recorder.clock
+    grad_enabled, get_ident = torch.is_grad_enabled, threading.get_ident
+    tracing = torch._C._get_tracing_state  # of torch.jit.trace, which must not see what we ask
+
+    # The first five lines stand, indented alike, where torch's do: tracebacks show torch's.
+    def _wrapped_call_impl(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._compiled_call_impl is not None and (state.inside or not state.here()):
+            return self._compiled_call_impl(*args, **kwargs)
+        if state.inside or not state.active or get_ident() != state.thread:
+            return self._call_impl(*args, **kwargs)
+        grad, current, depth = grad_enabled(), recorder.current, len(stack) + 1
+        steady = grad and observer.steady is not None
+        if steady and not current and id(self) == observer.steady_module and self.training:
+            note(r.FORWARD)
+            note(clock())
+            stack.append(r.OTHER)
+            recorder.current = r.FORWARD
+        elif grad and current == r.AFTER_FORWARD and observer.is_again(self):
+            note(r.FORWARD)
+            note(clock())
+            note(r.RELABEL)
+            note(_LOSS_FOLLOWED)
+            recorder.current = r.FORWARD
+            steady, depth = True, depth - 1
+        elif steady and current == r.AFTER_FORWARD and observer.silent_module() is self:
+            return original(self, *args, **kwargs)
+        else:
+            steady = False
+            try:
+                told = tracing() is None and observer.forward_begins(
+                    self, grad, lambda: samples_in((args, kwargs))
+                )
+            except Exception as error:
+                state.failed(error)
+                told = False
+            if not told:
+                return original(self, *args, **kwargs)
+            depth = len(stack)
+        if state.noting and grad:
+            observer.autocast = autocast_dtype(torch)
+            guarded(state, state.loop.note, sys._getframe(1), FORWARD)
+        state.inside = True
+        try:
+            return original(self, *args, **kwargs)
+        finally:
+            state.inside = False
+            if steady:
+                del stack[depth:]
+                recorder.current = r.AFTER_FORWARD
+                note(r.AFTER_FORWARD)
+                note(clock())
+            else:
+                recorder.unwind(depth)
+                guarded(state, observer.forward_ends, grad)
+
+    # torch.compile does not trace frames of this file of torch's
+    _wrapped_call_impl.__code__ = frames.disguised(
+        _wrapped_call_impl.__code__, original.__code__, lines=5
+    )
+    return _wrapped_call_impl
+
+
+def differentiating(original: Call, state: State, *, named: bool) -> Call:
+    """`torch.autograd.backward`, or `grad`, which names what the gradients are of."""
+    observer, recorder = state.observer, state.observer.recorder
+    stack, note, clock = recorder.stack, recorder.note, recorder.clock
+    get_ident = threading.get_ident
+
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if not state.active or get_ident() != state.thread:
+            return original(*args, **kwargs)
+        steady, depth, inside = observer.steady, len(stack), state.inside
+        follows = recorder.current == r.AFTER_FORWARD and not named
+        if steady is not None and follows and not observer.in_closure:
+            note(r.BACKWARD)
+            note(clock())
+            note(r.RELABEL)
+            note(_LOSS_FOLLOWED)
+            recorder.current = r.BACKWARD
+            steady.training += 1
+        else:
+            steady = None
+            if not guarded(state, observer.backward_begins):
+                return original(*args, **kwargs)
+            depth = len(stack)
+        if state.noting:
+            guarded(state, state.loop.note, sys._getframe(1), BACKWARD)
+            if recorder.count == _COUNTED_STEP:
+                guarded(state, note_graph, observer, args)
+        state.inside = True
+        try:
+            return original(*args, **kwargs)
+        finally:
+            state.inside = inside
+            if steady is not None:
+                recorder.current = around = stack[depth - 1]
+                del stack[depth - 1 :]
+                note(around)
+                note(clock())
+            else:
+                recorder.unwind(depth)
+                guarded(state, observer.backward_ends)
+            if named:
+                inputs = args[1] if len(args) > 1 else kwargs.get("inputs")
+                if guarded(state, observer.gradients_taken, inputs) and state.noting:
+                    guarded(state, state.note_search, sys._getframe(1))
+
+    return wrapper
+
+
+def step_hooks(state: State) -> tuple[Call, Call]:
+    """What an optimizer calls before and after its step."""
+    observer, recorder = state.observer, state.observer.recorder
+    stack, note, clock = recorder.stack, recorder.note, recorder.clock
+    get_ident = threading.get_ident
+
+    def before(optimizer: Any, args: Any, kwargs: Any) -> None:
+        if not state.active or get_ident() != state.thread:
+            return
+        if state.noting:
+            guarded(state, state.loop.note, sys._getframe(1), OPTIMIZER)
+        closure = args[1] if len(args) > 1 else kwargs.get("closure")
+        if closure is None and observer.steady is not None and not recorder.current:
+            note(r.OPTIMIZER)
+            note(clock())
+            stack.append(r.OTHER)
+            recorder.current = r.OPTIMIZER
+        else:
+            guarded(state, observer.optimizer_begins, closure is not None)
+
+    def after(optimizer: Any, args: Any, kwargs: Any) -> None:
+        if not state.active or get_ident() != state.thread:
+            return
+        steady = observer.steady is not None and recorder.current == r.OPTIMIZER
+        if steady and observer.is_only(optimizer) and not observer.in_closure:
+            recorder.current = stack.pop()
+            if recorder.end_step() >= observer.due:
+                guarded(state, observer.is_due)
+            return
+        kind = guarded(state, observer.optimizer_ends, optimizer)
+        if kind == ARCHITECTURE and state.noting:
+            guarded(state, state.note_search, sys._getframe(1))
+
+    return before, after
+
+
+def updating(original: Call, state: State) -> Call:
+    """Part of the update outside of the optimizer's step: zero_grad, clipping, a scaler."""
+    observer, recorder = state.observer, state.observer.recorder
+    stack, note, clock = recorder.stack, recorder.note, recorder.clock
+    get_ident = threading.get_ident
+
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        current = recorder.current
+        if not state.active or current in _UPDATING or get_ident() != state.thread:
+            return original(*args, **kwargs)
+        steady, depth, inside = observer.steady is not None, len(stack), state.inside
+        if steady:
+            note(r.OPTIMIZER)
+            note(clock())
+            stack.append(current)
+            recorder.current = r.OPTIMIZER
+        else:
+            recorder.enter(r.OPTIMIZER)
+        state.inside = True
+        try:
+            return original(*args, **kwargs)
+        finally:
+            state.inside = inside
+            if steady:
+                recorder.current = around = stack[depth]
+                del stack[depth:]
+                note(around)
+                note(clock())
+            else:
+                recorder.unwind(depth)
+
+    return wrapper

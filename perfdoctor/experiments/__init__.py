@@ -1,0 +1,175 @@
+"""Experiments: one change each, made and measured both ways.
+
+To add one: a class in its family's file, a line in the table. It says what it changes; how that is
+measured is the same for all (`trials.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+
+@dataclass(frozen=True, kw_only=True)
+class Situation:
+    """The training as it is, for an experiment to look at.
+
+    Attributes:
+        configuration: the settings in effect, as in a report. device: "cpu", "cuda", ….
+        cores: usable ones. wanted: the change that a recommendation asks for; may be empty.
+        traits: what the model can do, such as `conv`, `checkpointing`, `search`.
+        capability: of a CUDA device, (major, minor).
+        loading_share: part of the step that waits for data; None where not measured.
+        supported: the changes that can be made in this script; None for a workload.
+    """
+
+    configuration: Mapping[str, Any]
+    device: str = "cpu"
+    cores: float = 1.0
+    wanted: Mapping[str, Any] = field(default_factory=dict)
+    traits: frozenset[str] = frozenset()
+    capability: tuple[int, int] | None = None
+    loading_share: float | None = None
+    supported: frozenset[str] | None = None
+
+    @property
+    def on_cuda(self) -> bool:
+        """Whether it computes on an NVIDIA (or ROCm) device."""
+        return self.device.startswith("cuda")
+
+    @property
+    def workers(self) -> int:
+        """Loader workers in use."""
+        return int(self.configuration.get("num_workers") or 0)
+
+
+class Experiment(Protocol):
+    """One change of a training.
+
+    Attributes:
+        name: as recommendations call it. keys: those of a recommendation's change that it makes,
+            first the one that it is about.
+        safety: exact (the same numbers), numerics, semantics (another training), or random (the
+            same training with other random numbers).
+        restart: whether only a new process can make the change; else one process goes to and fro.
+        ceiling: shows what could be gained at most, and is no advice by itself.
+    """
+
+    name: ClassVar[str]
+    keys: ClassVar[tuple[str, ...]]
+    safety: ClassVar[str]
+    restart: ClassVar[bool]
+    ceiling: ClassVar[bool]
+
+    def why_not(self, situation: Situation) -> str | None:
+        """Why it cannot be tried here; None: it can."""
+
+    def changes(self, situation: Situation) -> dict[str, Any]:
+        """What to change, by the names of `collect/modes.py` or, with a restart, of
+        `BenchOptions` and `environment`."""
+
+
+#: Name → where the experiment lives, and its line of help.
+EXPERIMENTS: dict[str, tuple[str, str]] = {
+    "workers": (
+        "perfdoctor.experiments.loader:Workers",
+        "More (or fewer) loader workers.",
+    ),
+    "prefetch": (
+        "perfdoctor.experiments.loader:Prefetch",
+        "More batches prepared ahead by each worker.",
+    ),
+    "persistent-workers": (
+        "perfdoctor.experiments.loader:PersistentWorkers",
+        "Workers kept from one epoch to the next.",
+    ),
+    "pin-memory": (
+        "perfdoctor.experiments.loader:PinMemory",
+        "Batches in page-locked memory.",
+    ),
+    "cached-dataset": (
+        "perfdoctor.experiments.loader:CachedDataset",
+        "Samples made once and replayed: what any caching could bring at most.",
+    ),
+    "free-loading": (
+        "perfdoctor.experiments.loader:FreeLoading",
+        "Batches replayed: what any work on the loader could bring at most.",
+    ),
+    "precision": (
+        "perfdoctor.experiments.compute:Precision",
+        "Compute in 16 bits.",
+    ),
+    "tf32": (
+        "perfdoctor.experiments.compute:Tf32",
+        "Matrix products in TF32.",
+    ),
+    "compile": (
+        "perfdoctor.experiments.compute:Compile",
+        "torch.compile, and after how many steps it pays back.",
+    ),
+    "channels-last": (
+        "perfdoctor.experiments.compute:ChannelsLast",
+        "Images in channels-last layout.",
+    ),
+    "threads": (
+        "perfdoctor.experiments.compute:Threads",
+        "Another number of threads.",
+    ),
+    "anomaly-off": (
+        "perfdoctor.experiments.compute:AnomalyOff",
+        "Autograd's anomaly detection off.",
+    ),
+    "deterministic-off": (
+        "perfdoctor.experiments.compute:DeterministicOff",
+        "Deterministic algorithms not asked for.",
+    ),
+    "cudnn-benchmark": (
+        "perfdoctor.experiments.compute:CudnnBenchmark",
+        "cuDNN tries which of its convolutions is fastest.",
+    ),
+    "non-blocking": (
+        "perfdoctor.experiments.compute:NonBlocking",
+        "Asynchronous copies to the device.",
+    ),
+    "gc-frozen": (
+        "perfdoctor.experiments.compute:GcFrozen",
+        "Objects made before the training left out of garbage collection.",
+    ),
+    "optimizer-fused": (
+        "perfdoctor.experiments.optimizer:Fused",
+        "One kernel updates all parameters.",
+    ),
+    "optimizer-foreach": (
+        "perfdoctor.experiments.optimizer:Foreach",
+        "The optimizer updates parameters together.",
+    ),
+    "arch-every": (
+        "perfdoctor.experiments.search:ArchEvery",
+        "An architecture step every few training steps.",
+    ),
+    "arch-order": (
+        "perfdoctor.experiments.search:ArchOrder",
+        "A first-order architecture step.",
+    ),
+    "batch-size": (
+        "perfdoctor.experiments.memory:BatchSize",
+        "Larger batches, with throughput and memory of each size.",
+    ),
+    "gradient-checkpointing": (
+        "perfdoctor.experiments.memory:GradientCheckpointing",
+        "Gradient checkpointing on or off.",
+    ),
+    "checkpoint-less": (
+        "perfdoctor.experiments.scripts:CheckpointLess",
+        "Checkpoints saved less often.",
+    ),
+    "collects-off": (
+        "perfdoctor.experiments.scripts:CollectsOff",
+        "Calls of gc.collect() that do nothing.",
+    ),
+    "allocator": (
+        "perfdoctor.experiments.memory:Allocator",
+        "The CUDA allocator with expandable segments.",
+    ),
+}

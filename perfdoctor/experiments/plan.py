@@ -1,0 +1,150 @@
+"""What to try, in which order, and why the rest cannot be tried."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from typing import Any
+
+from perfdoctor.experiments import EXPERIMENTS, Experiment, Situation
+from perfdoctor.report import Prediction, Recommendation, Report, Trial
+from perfdoctor.rules import catalogue
+from perfdoctor.stages import DATA_LOADING
+
+#: Ceilings of the loader are measured where the step waits for it at least so long: MLPerf Storage
+#: passes a system whose accelerator is busy for 90 % of the time.
+_CEILINGS_FROM = 0.10
+CEILINGS = ("free-loading", "cached-dataset")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One thing to try.
+
+    Attributes:
+        label: a rule's code, or the experiment's name for a ceiling.
+        changes: what the experiment changes. weight: predicted gain × confidence.
+    """
+
+    label: str
+    experiment: Experiment
+    changes: Mapping[str, Any]
+    predicted: Prediction | None = None
+    weight: float = 0.0
+    title: str = ""
+
+    @property
+    def predicted_low(self) -> float | None:
+        """Logarithm of the least that was predicted; of an upper bound alone, nothing was."""
+        if self.predicted is None or self.predicted.is_bound:
+            return None
+        return math.log(max(1e-3, self.predicted.low))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be tried, most promising first, and the trials that cannot be, by label."""
+
+    candidates: tuple[Candidate, ...] = ()
+    not_testable: Mapping[str, Trial] = field(default_factory=dict)
+
+
+def load(name: str) -> Experiment:
+    """The experiment of this name; `KeyError` where there is none."""
+    module, _, kind = EXPERIMENTS[name][0].partition(":")
+    made: Experiment = getattr(import_module(module), kind)()
+    return made
+
+
+def situation_of(report: Report, extra: Mapping[str, Any]) -> Situation:
+    """The training as reported; `extra` as `ArmFacts` has it."""
+    capability = extra.get("capability")
+    share = report.stages[DATA_LOADING].share if DATA_LOADING in report.stages else None
+    return Situation(
+        configuration=report.configuration,
+        device=str(report.configuration.get("device") or report.environment.device),
+        cores=float(extra.get("cores") or 1.0),
+        traits=frozenset(extra.get("traits", ())),
+        capability=None if capability is None else (capability[0], capability[1]),
+        loading_share=share,
+        supported=frozenset(extra["changes"]) if "changes" in extra else None,
+    )
+
+
+def plan(report: Report, situation: Situation) -> Plan:
+    """Every recommendation is either a candidate or has the reason why it is none."""
+    candidates, not_testable = [], {}
+    for recommendation in report.recommendations:
+        experiment = experiment_for(recommendation)
+        if experiment is None and not recommendation.change:
+            continue  # there is nothing to try
+        if experiment is None:
+            not_testable[recommendation.rule] = _untested("no experiment makes this change")
+            continue
+        here = replace(situation, wanted=recommendation.change)
+        reason = experiment.why_not(here) or _unsupported(experiment, here)
+        if reason is not None:
+            not_testable[recommendation.rule] = _untested(reason, experiment.name)
+            continue
+        candidates.append(_candidate(recommendation, experiment, here))
+    ordered = sorted(candidates, key=lambda one: -one.weight)
+    return Plan((*ordered, *_ceilings(situation, ordered)), not_testable)
+
+
+def experiment_for(recommendation: Recommendation) -> Experiment | None:
+    """The experiment that makes its change; else the one that its rule names."""
+    named = _named_by_rule(recommendation.rule)
+    wanted = set(recommendation.change)
+    by_change = [e for e in map(load, EXPERIMENTS) if e.keys[0] in wanted]
+    for experiment in by_change:
+        if experiment.name == named:
+            return experiment
+    if by_change:
+        return by_change[0]
+    return load(named) if named in EXPERIMENTS else None
+
+
+def _named_by_rule(code: str) -> str | None:
+    found = [rule.verify_with for rule in catalogue.load().rules if rule.code == code]
+    return found[0] if found else None
+
+
+def _candidate(
+    recommendation: Recommendation, experiment: Experiment, situation: Situation
+) -> Candidate:
+    guess = recommendation.predicted
+    gain = 0.0 if guess is None else math.log(max(1.0, guess.speedup))
+    return Candidate(
+        label=recommendation.rule,
+        experiment=experiment,
+        changes=experiment.changes(situation),
+        predicted=guess,
+        weight=gain * recommendation.confidence,
+        title=recommendation.name,
+    )
+
+
+def _ceilings(situation: Situation, others: list[Candidate]) -> list[Candidate]:
+    if (situation.loading_share or 0.0) < _CEILINGS_FROM:
+        return []
+    known = {one.experiment.name for one in others}
+    experiments = [load(name) for name in CEILINGS if name not in known]
+    return [
+        Candidate(label=e.name, experiment=e, changes=e.changes(situation), title=e.name)
+        for e in experiments
+        if e.why_not(situation) is None and _unsupported(e, situation) is None
+    ]
+
+
+def _unsupported(experiment: Experiment, situation: Situation) -> str | None:
+    """Why a script cannot be changed that way; None: it can, or it is no script."""
+    if situation.supported is None:
+        return None
+    others = set(experiment.changes(situation)) - situation.supported
+    return f"a script's {min(others)} cannot be changed from outside" if others else None
+
+
+def _untested(reason: str, experiment: str | None = None) -> Trial:
+    return Trial(outcome="not_testable", reason=reason, experiment=experiment)

@@ -1,0 +1,83 @@
+"""Changes that only a new process can make: pairs of processes, started anew for each pair."""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from perfdoctor.collect.arm import Arm
+from perfdoctor.experiments.parity import Parity, parity
+from perfdoctor.experiments.plan import Candidate
+from perfdoctor.experiments.turns import PAIR_CHUNKS, ChunkPlan, Decision, pair_difference
+from perfdoctor.report import Trial
+from perfdoctor.sequential import LOOKS, Claim
+
+if TYPE_CHECKING:
+    from perfdoctor.experiments.trials import Laboratory
+
+_FEWEST_PAIRS = LOOKS[0]
+_WARM_STEPS = 5
+_FEWEST_STEPS = 2
+#: Of a pair's time, what is left for steps after both processes have started.
+_LEAST_STEPS_SHARE = 0.3
+
+
+def attempt(laboratory: Laboratory, candidate: Candidate, allotted_s: float) -> Trial:
+    """Pairs until it is decided or the time is up; none where not even the fewest would fit."""
+    from perfdoctor.experiments.trials import concluded, named
+
+    pair_s = 2 * laboratory.setup_s * (1 + _LEAST_STEPS_SHARE)
+    needed_s = _FEWEST_PAIRS * pair_s
+    if needed_s > allotted_s:
+        budget = laboratory.budget_s + needed_s - allotted_s
+        return Trial(
+            outcome="inconclusive",
+            reason=f"each pair takes two new processes, five pairs about {needed_s:.0f} s: "
+            f"use --budget {budget:.0f}s",
+        )
+    decision, same = Decision(Claim(predicted_low=candidate.predicted_low)), Parity("not measured")
+    deadline = time.perf_counter() + allotted_s
+    peaks: tuple[int | None, int | None] = (None, None)
+    while not decision.over:
+        left = deadline - time.perf_counter()
+        if decision.differences and left < pair_s:
+            break
+        steps_s = max(1.0, left / max(1, _FEWEST_PAIRS - len(decision.differences)) - pair_s)
+        difference, same, peaks = _pair(laboratory, candidate, steps_s, len(decision.differences))
+        decision.add(difference)
+        laboratory.tell(named(candidate))
+    trial = concluded(decision, same, laboratory)
+    return replace(trial, peak_bytes_before=peaks[0], peak_bytes_after=peaks[1])
+
+
+def _pair(
+    laboratory: Laboratory, candidate: Candidate, steps_s: float, seed: int
+) -> tuple[float, Parity, tuple[int | None, int | None]]:
+    """The difference of two new processes, their losses compared, and the peaks of both."""
+    specs = [laboratory.spec, laboratory.spec.changed(candidate.changes)]
+    first = int(np.random.default_rng(seed).integers(2))
+    arms: dict[int, Arm] = {}
+    with ExitStack() as stack:
+        for side in (first, 1 - first):
+            arms[side] = stack.enter_context(specs[side].start())
+            arms[side].warm(_WARM_STEPS)
+        extra = laboratory.facts.extra
+        chunk_s = steps_s / (2 * PAIR_CHUNKS)
+        steps = max(_FEWEST_STEPS, round(chunk_s / laboratory.step_s) - int(extra.get("queue", 0)))
+        turn = int(extra.get("turn", 1))
+        chunks = ChunkPlan(turn * math.ceil(steps / turn))
+        difference = pair_difference(arms[0], arms[1], chunks, seed)
+        facts = [arms[side].facts() for side in (0, 1)]
+    same = parity(
+        facts[0].losses[:_WARM_STEPS],
+        facts[1].losses[:_WARM_STEPS],
+        facts[1].gradient_norms[:_WARM_STEPS],
+        safety=candidate.experiment.safety,
+        change=candidate.changes,
+    )
+    return difference, same, (facts[0].peak_bytes, facts[1].peak_bytes)

@@ -1,0 +1,303 @@
+"""All trials of a report: a control first, then the most promising, at the end all together."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from perfdoctor.collect.arm import Arm, ArmFacts, ArmSpec
+from perfdoctor.collect.fitness import Fitness
+from perfdoctor.collect.lock_step import InMode
+from perfdoctor.collect.options import Progress
+from perfdoctor.errors import PerfdoctorError
+from perfdoctor.experiments import curve, restarts
+from perfdoctor.experiments.parity import Parity, parity
+from perfdoctor.experiments.plan import Candidate
+from perfdoctor.experiments.turns import ChunkPlan, Decision, by_blocks, chunk_plan
+from perfdoctor.report import Trial
+from perfdoctor.sequential import LOOKS, Claim, smallest_seen
+
+#: Steps before anything is compared: caches fill, kernels are chosen (benchmarks of the gate's
+#: protocol used as many).
+WARM_STEPS = 20
+#: A slow training is warm after fewer: so much of the budget and no more.
+_WARM_SHARE = 0.08
+#: Steps of a mode before it is measured: compiling may take the first few.
+_MODE_STEPS = 5
+PARITY_STEPS = 8
+#: Pairs of the control, and the part of the budget it may take.
+CONTROL_PAIRS = 7
+_CONTROL_SHARE = 0.15
+#: Above this share of all cores used by others, what stays inconclusive is blamed on them: a
+#: stored baseline is not compared then either (benchmarks of the gate's protocol).
+UNFIT_SHARE = 0.25
+#: More of the device's memory than this leaves no room for a longer batch or fragmentation.
+_FULL_SHARE = 0.95
+
+#: Steps of the shortest block: four chunks of one, and one before each that is not counted.
+_BLOCK_STEPS = 8
+_LEAST_S = 3.0
+
+CONTROL, MODE = "control", "trial"
+#: Settings on which the start of an epoch depends.
+_STARTS = ("num_workers", "persistent_workers")
+
+
+@dataclass
+class Laboratory:
+    """One process in which changes are made and undone, and what is known of the training as it is.
+
+    A context manager; the process is ended with it, and started anew after a change that killed it.
+
+    Attributes:
+        control: nothing changed, once it was measured. interrupted: the trial that Ctrl-C ended.
+    """
+
+    spec: ArmSpec
+    budget_s: float
+    progress: Progress
+    started_s: float = field(default_factory=lambda: time.perf_counter())
+    control: Trial | None = None
+    interrupted: Trial | None = None
+
+    def __enter__(self) -> Laboratory:
+        self.progress("verify: setting up", 0.0, self.budget_s)
+        self._begin()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.arm.close()
+
+    def _begin(self) -> None:
+        begun = time.perf_counter()
+        self.arm: Arm = self.spec.start()
+        try:
+            first_s = float(self.arm.warm(2)[-1])
+            limit = max(1, int(_WARM_SHARE * self.budget_s / max(1e-6, first_s)))
+            self.step_s = float(np.median(self.arm.warm(min(WARM_STEPS, limit))[-5:]))
+            self.facts: ArmFacts = self.arm.facts()
+        except BaseException:
+            self.arm.close()
+            raise
+        self.setup_s = time.perf_counter() - begun
+        self._fitness = Fitness([self.arm.pid])
+        self._fitness.begin()
+
+    # -- time ------------------------------------------------------------------------------
+
+    @property
+    def spent_s(self) -> float:
+        """Seconds of the budget that are gone."""
+        return time.perf_counter() - self.started_s
+
+    @property
+    def left_s(self) -> float:
+        """Seconds of the budget that are left."""
+        return max(0.0, self.budget_s - self.spent_s)
+
+    @property
+    def least_s(self) -> float:
+        """What the shortest trial takes: below, none is begun."""
+        steps = _MODE_STEPS + PARITY_STEPS + LOOKS[0] * _BLOCK_STEPS
+        return max(_LEAST_S, steps * self.step_s)
+
+    def tell(self, label: str) -> None:
+        """Shows what is being tried, on a bar that counts the budget down."""
+        self.progress(f"verify: {label}", min(self.budget_s, self.spent_s), self.budget_s)
+
+    # -- machine ---------------------------------------------------------------------------
+
+    def foreign_share(self) -> float | None:
+        """What other programs have used of all cores since the start of this process."""
+        return self._fitness.foreign_share()
+
+    def unfit(self) -> str | None:
+        """Why nothing that was measured here can be believed; None: it can."""
+        if self.control is not None and self.control.outcome != "inconclusive":
+            assert self.control.speedup is not None
+            return (
+                "the machine is unfit: the same training, measured twice in turns, differed by "
+                f"{abs(100 * (self.control.speedup - 1)):.1f} %"
+            )
+        return None
+
+    # -- trials ----------------------------------------------------------------------------
+
+    def measure_control(self) -> Trial:
+        """Nothing changed, measured like a change: how far equal trainings differ here."""
+        decision = Decision(Claim())
+        self.arm.add_mode(CONTROL, {})
+        self.arm.warm(1, CONTROL)
+        allotted = _CONTROL_SHARE * self.budget_s
+        self._blocks("control, nothing changed", CONTROL, decision, allotted, most=CONTROL_PAIRS)
+        outcome = "inconclusive" if decision.verdict is None else decision.verdict
+        self.control = _told(decision, outcome, None)
+        return self.control
+
+    def attempt(self, candidate: Candidate, allotted_s: float) -> Trial:
+        """One trial, whatever becomes of it."""
+        begun = time.perf_counter()
+        try:
+            if candidate.experiment.restart:
+                trial = restarts.attempt(self, candidate, allotted_s)
+            else:
+                trial = self._in_process(candidate, allotted_s)
+        except PerfdoctorError as error:
+            trial = _failed(error)
+            self._recover(error)
+        finally:
+            seconds = time.perf_counter() - begun
+        return replace(
+            trial,
+            experiment=candidate.experiment.name,
+            change=dict(candidate.changes),
+            seconds=seconds,
+        )
+
+    def _recover(self, error: PerfdoctorError) -> None:
+        if error.slug == "arm-ended":
+            self.arm.close()
+            self._begin()
+        else:
+            self.arm.forget(MODE)
+
+    def _in_process(self, candidate: Candidate, allotted_s: float) -> Trial:
+        self.tell(named(candidate))
+        arm, claim = self.arm, Claim(predicted_low=candidate.predicted_low)
+        arm.add_mode(MODE, candidate.changes)
+        begun = time.perf_counter()
+        warm = arm.warm(_MODE_STEPS, MODE)
+        after = arm.facts(MODE)
+        same = None if candidate.experiment.ceiling else self._parity(candidate)
+        decision = Decision(claim)
+        try:
+            spent = time.perf_counter() - begun
+            self._blocks(named(candidate), MODE, decision, max(1.0, allotted_s - spent))
+            trial = concluded(decision, same, self)
+        except KeyboardInterrupt:
+            self.interrupted = replace(concluded(decision, same, self), reason="interrupted")
+            raise
+        trial = replace(
+            trial,
+            peak_bytes_before=self.facts.peak_bytes,
+            peak_bytes_after=after.peak_bytes,
+            curve=curve.measured(self, candidate) if "batch_size" in candidate.changes else (),
+        )
+        arm.forget(MODE)
+        return self._payback(trial, warm, candidate)
+
+    def _blocks(
+        self,
+        label: str,
+        mode: str,
+        decision: Decision,
+        allotted_s: float,
+        most: int = LOOKS[-1],
+    ) -> None:
+        chunks = self.chunks(mode, min(allotted_s, self.left_s) / most)
+        old, new = InMode(self.arm), InMode(self.arm, mode)
+        deadline = time.perf_counter() + min(allotted_s, self.left_s)
+
+        by_blocks(old, new, chunks, decision, deadline, lambda: self.tell(label), most)
+
+    def chunks(self, mode: str, block_s: float) -> ChunkPlan:
+        """Chunks that suit both sides; whole epochs where the start of one is what changes."""
+        mine, other = self.facts, self.arm.facts(mode)
+        turn = math.lcm(int(mine.extra.get("turn", 1)), int(other.extra.get("turn", 1)))
+        queue = max(int(mine.extra.get("queue", 0)), int(other.extra.get("queue", 0)))
+        epoch = mine.extra.get("steps_per_epoch")
+        loaders = [[f.configuration.get(key) for key in _STARTS] for f in (mine, other)]
+        matters = loaders[0] != loaders[1] and other.extra.get("steps_per_epoch") == epoch
+        return chunk_plan(
+            self.step_s, block_s, turn=turn, queue=queue, epoch=epoch if matters else None
+        )
+
+    def _parity(self, candidate: Candidate) -> Parity:
+        safety = candidate.experiment.safety
+        losses, norms = self.arm.first_losses(PARITY_STEPS, MODE)
+        return parity(self.facts.losses, losses, norms, safety=safety, change=candidate.changes)
+
+    def _payback(self, trial: Trial, warm: Any, candidate: Candidate) -> Trial:
+        if candidate.changes.get("compile", "off") == "off":
+            return trial
+        usual = float(np.median(warm[-2:]))
+        compile_s = float(np.maximum(0.0, warm - usual).sum())
+        saved_s = self.step_s * (1 - 1 / trial.speedup) if trial.speedup else 0.0
+        worth = trial.outcome == "verified" and saved_s > 0
+        steps = math.ceil(compile_s / saved_s) if worth else None
+        return replace(trial, compile_s=compile_s, pays_back_steps=steps)
+
+
+def concluded(decision: Decision, same: Parity | None, laboratory: Laboratory) -> Trial:
+    """What the differences and the losses amount to."""
+    unfit = laboratory.unfit()
+    if unfit is not None:
+        return _told(decision, "inconclusive", same, unfit)
+    if decision.verdict == "verified" and same is not None and not same.acceptable:
+        return _told(decision, "refuted", same, f"faster, but the losses are {same.label}")
+    if decision.verdict is not None:
+        return _told(decision, decision.verdict, same)
+    return _told(decision, "inconclusive", same, _why_unclear(decision, laboratory))
+
+
+def _why_unclear(decision: Decision, laboratory: Laboratory) -> str:
+    pairs = len(decision.differences)
+    foreign = laboratory.foreign_share()
+    if foreign is not None and foreign > UNFIT_SHARE:
+        return (
+            f"the machine is unfit: other programs used {100 * foreign:.0f} % of its cores; "
+            f"unclear after {pairs} pairs"
+        )
+    seen = smallest_seen(decision.values)
+    if not math.isfinite(seen):
+        return "the budget was spent before it could be measured"
+    if pairs >= decision.claim.most:
+        return f"a difference of {100 * seen:.1f} % would have been seen; there is none"
+    return (
+        f"the budget was spent after {pairs} pairs, which would show a difference of "
+        f"{100 * seen:.1f} %"
+    )
+
+
+def _told(
+    decision: Decision, outcome: str, same: Parity | None, reason: str | None = None
+) -> Trial:
+    found = decision.speedup()
+    speedup, low, high = (None, None, None) if found is None else found
+    return Trial(
+        outcome=outcome,
+        speedup=speedup,
+        low=low,
+        high=high,
+        pairs=len(decision.differences),
+        loss_parity=None if same is None else same.text,
+        reason=reason,
+    )
+
+
+def _failed(error: PerfdoctorError) -> Trial:
+    if error.slug == "out-of-memory":
+        return Trial(outcome="refuted", reason=f"it does not fit in memory: {error}")
+    return Trial(outcome="not_testable", reason=f"the change failed here: {error}")
+
+
+def named(candidate: Candidate) -> str:
+    """How it is called while it is tried."""
+    name = candidate.experiment.name
+    return name if candidate.label == name else f"{candidate.label} {name}"
+
+
+def memory_full(trial: Trial, total_bytes: int | None) -> bool:
+    """Whether the change leaves next to no memory."""
+    peak = trial.peak_bytes_after
+    return bool(peak and total_bytes and peak > _FULL_SHARE * total_bytes)

@@ -1,0 +1,132 @@
+"""The file of a stored baseline: sessions of earlier days, of one or more machines."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from perfdoctor import __version__, schema
+from perfdoctor.errors import PerfdoctorError
+from perfdoctor.gate.asked import Measured
+from perfdoctor.gate.calibration import Kernels
+
+VERSION = 1
+#: Older sessions are dropped: code and machines change.
+KEPT = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """One occasion on which some processes were measured one after the other.
+
+    Attributes:
+        fingerprint: what must be equal for a comparison. informational: what may differ.
+        before, after: the kernels. foreign_share: of the machine, taken by other programs.
+        processes: key ("step:p25") → value, one a process. chunks: of the steps, one list a
+            process, where they were measured in chunks.
+    """
+
+    created_at: str
+    commit: str | None
+    dirty: bool
+    fingerprint: dict[str, Any]
+    informational: dict[str, Any]
+    before: Kernels
+    after: Kernels
+    foreign_share: float
+    processes: tuple[dict[str, float], ...]
+    chunks: tuple[tuple[float, ...], ...] = ()
+    configuration: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def kernels_log(self) -> float:
+        """Logarithm of the kernels' time on this occasion."""
+        return (self.before.log + self.after.log) / 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """What is stored. `identity` tells whether the same thing was measured."""
+
+    schema_version: int = VERSION
+    kind: str = "baseline"
+    tool: dict[str, str] = field(
+        default_factory=lambda: {"name": "perfdoctor", "version": __version__}
+    )
+    measured: str
+    identity: str
+    sessions: tuple[Session, ...] = ()
+
+    def with_session(self, session: Session) -> Baseline:
+        """The newest last."""
+        return replace(self, sessions=(*self.sessions, session)[-KEPT:])
+
+
+def identity(measured: Measured) -> str:
+    """A hash of what is measured: the workload or command and its options."""
+    fields = {
+        "workload": dict(measured.workload or {}),
+        "options": dict(measured.options),
+        "script": measured.script,
+        "steps": measured.steps if measured.script else None,
+        "command": measured.command,
+        "report": measured.report,
+    }
+    return hashlib.sha256(msgspec.json.encode(fields, order="sorted")).hexdigest()[:16]
+
+
+def read(path: Path, measured: Measured) -> Baseline:
+    """The baseline in a file.
+
+    Raises:
+        PerfdoctorError: there is none, it cannot be read, or it is of something else.
+    """
+    try:
+        raw = msgspec.json.decode(path.read_bytes())
+    except FileNotFoundError:
+        raise PerfdoctorError(
+            f"there is no baseline {path}; make it with --update-baseline", slug="no-baseline"
+        ) from None
+    except OSError as error:
+        raise PerfdoctorError(
+            f"cannot read {path}: {error.strerror}", slug="baseline-unreadable"
+        ) from None
+    except msgspec.DecodeError as error:
+        raise _unreadable(path, f"it is not JSON ({error})") from None
+    if not isinstance(raw, dict) or raw.get("kind") != "baseline":
+        raise _unreadable(path, "it is no perfdoctor baseline")
+    version = raw.get("schema_version")
+    if not isinstance(version, int) or version > VERSION:
+        raise _unreadable(
+            path, f"its version {version} is newer than {VERSION}: upgrade perfdoctor"
+        )
+    try:
+        found = msgspec.convert(raw, Baseline)
+    except msgspec.ValidationError as error:
+        raise _unreadable(path, str(error)) from None
+    if found.identity != identity(measured):
+        raise PerfdoctorError(
+            f"{path} is the baseline of {found.measured!r} with other options, not of "
+            f"{measured.name!r} as asked for; use another file",
+            slug="other-baseline",
+        )
+    return found
+
+
+def write(path: Path, baseline: Baseline) -> None:
+    """Whole, or not at all.
+
+    Raises:
+        PerfdoctorError: it cannot be written.
+    """
+    schema.write_atomically(path, schema.to_json_document(baseline))
+
+
+def _unreadable(path: Path, why: str) -> PerfdoctorError:
+    return PerfdoctorError(
+        f"cannot use the baseline {path}: {why}; delete it, or restore it", slug="baseline-invalid"
+    )

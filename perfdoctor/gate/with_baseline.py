@@ -1,0 +1,275 @@
+"""`--baseline FILE`: this code now, against sessions of other days on the same kind of machine.
+
+Identical code drifts by 9.5 % within an hour. Dividing by two kernels that drift alike leaves so
+little that ten processes against five sessions gave 0.1 to 1.0 % false alarms at 10 %, and found
+99.8 % of the slowdowns of 10 %. So nothing smaller is promised, and nothing is said where the
+machine is another one, busy, or changed its speed meanwhile.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+
+from perfdoctor import __version__
+from perfdoctor.checks import (
+    IMPROVED,
+    INCONCLUSIVE,
+    PASS,
+    REGRESSION,
+    CheckedSide,
+    CheckResult,
+    Criterion,
+    Judged,
+    overall,
+)
+from perfdoctor.collect.options import Progress
+from perfdoctor.differences import Difference
+from perfdoctor.errors import PerfdoctorError
+from perfdoctor.gate import baseline_file, ending
+from perfdoctor.gate.asked import Asked
+from perfdoctor.gate.baseline_file import Baseline, Session
+from perfdoctor.gate.sessions import FEWEST, measure_session
+from perfdoctor.shifts import Shift
+from perfdoctor.stats import student_t
+
+#: The least slowdown of times that is promised to be found, and judged by.
+LEAST_MARGIN = 0.10
+#: With fewer sessions their spread is not known: five were calibrated.
+FEWEST_SESSIONS = 3
+#: Vetoes: a larger part of the machine taken by others, or kernels that differ by more between
+#: before and after, and a session says nothing.
+MOST_FOREIGN, MOST_DRIFT = 0.25, 0.05
+#: Sessions are taken to differ by so much at least: a few may agree by chance.
+_LEAST_SPREAD = 0.01
+_SLOWER, _EQUIVALENT = 0.995, 0.99
+
+
+def check(asked: Asked, path: Path, *, update: bool, progress: Progress) -> CheckResult:
+    """Measures, compares, and stores if asked to.
+
+    Raises:
+        PerfdoctorError: there is no such baseline, it cannot be read or is of something else, or
+            the code cannot run.
+    """
+    began = time.monotonic()
+    if update:
+        refuse_in_pull_requests(os.environ)
+    missing = update and not path.exists()
+    stored = None if missing else baseline_file.read(path, asked.measured)
+    if stored is None:
+        name = asked.measured.name
+        stored = Baseline(measured=name, identity=baseline_file.identity(asked.measured))
+    with ending.heard():
+        session = measure_session(asked, progress)
+    doubt = doubts(session)
+    if update and doubt is None:
+        baseline_file.write(path, stored.with_session(session))
+    result = judge(asked.criteria, stored, session, doubt)
+    return replace(
+        result,
+        measured=asked.measured.name,
+        seconds=time.monotonic() - began,
+        notes=(*result.notes, *_stored_note(path, stored, update, doubt)),
+        outcome=PASS if update and doubt is None else result.outcome,
+    )
+
+
+def refuse_in_pull_requests(environment: Mapping[str, str]) -> None:
+    """A baseline that the code under test may move is none.
+
+    Raises:
+        PerfdoctorError: this is a CI job of a pull or merge request.
+    """
+    event = environment.get("GITHUB_EVENT_NAME", "")
+    if event.startswith("pull_request") or environment.get("CI_MERGE_REQUEST_IID"):
+        raise PerfdoctorError(
+            "--update-baseline is not for pull requests: run it on the main branch",
+            slug="baseline-update-refused",
+        )
+
+
+def doubts(session: Session) -> str | None:
+    """Why this session says nothing, if so."""
+    if session.foreign_share > MOST_FOREIGN:
+        return (
+            f"other programs took {100 * session.foreign_share:.0f} % of the machine "
+            f"(at most {100 * MOST_FOREIGN:.0f} %)"
+        )
+    drift = math.expm1(abs(session.after.log - session.before.log))
+    if drift > MOST_DRIFT:
+        return (
+            f"the machine's own speed changed by {100 * drift:.1f} % meanwhile "
+            f"(at most {100 * MOST_DRIFT:.0f} %)"
+        )
+    if len(session.processes) < FEWEST:
+        return f"only {len(session.processes)} processes could be measured in time"
+    return None
+
+
+def _stored_note(path: Path, stored: Baseline, update: bool, doubt: str | None) -> tuple[str, ...]:
+    if not update:
+        return ()
+    if doubt is not None:
+        return (f"Nothing was stored: {doubt}.",)
+    count = min(baseline_file.KEPT, len(stored.sessions) + 1)
+    more = "" if count >= 5 else "; five, on different occasions, make a good baseline"
+    return (f"Stored in {path}: {count} session{'s' if count > 1 else ''} now{more}.",)
+
+
+def judge(
+    criteria: Sequence[Criterion], stored: Baseline, session: Session, doubt: str | None
+) -> CheckResult:
+    """What comes of comparing a session with those that are stored."""
+    alike = [s for s in stored.sessions if s.fingerprint == session.fingerprint]
+    usable = [s for s in alike if doubts(s) is None]
+    reason = doubt or _incomparable(stored, usable, session)
+    compared = [_Compared.of(c.key, usable, session) for c in criteria]
+    level = 1 - (1 - _SLOWER) / max(1, sum(c.fails for c in criteria))
+    judged = tuple(
+        _judged(c, found, reason, level) for c, found in zip(criteria, compared, strict=True)
+    )
+    keys = sorted({key for process in session.processes for key in process})
+    shifts = [_Compared.of(key, usable, session).shift(key) for key in keys]
+    small = any(c.margin < LEAST_MARGIN and c.metric != "memory" for c in criteria)
+    return CheckResult(
+        tool={"name": "perfdoctor", "version": __version__},
+        created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        outcome=overall(judged),
+        way="baseline",
+        measured=stored.measured,
+        before=_side("baseline", usable[-1] if usable else None),
+        after=_side("now", session),
+        judged=judged,
+        shifts=tuple(s for s in shifts if s is not None),
+        why=_settings(usable, session),
+        notes=(_SMALL,) if small else (),
+        pairs=len(session.processes),
+        protocol={"sessions": len(usable), "pairs": "one after the other"},
+        raw={key: tuple(p.get(key) for p in session.processes) for key in keys},
+    )
+
+
+_SMALL = (
+    "A stored baseline can tell slowdowns of 10 % and more, so that smaller margins count as 10 %; "
+    "--against REV tells 5 %."
+)
+
+
+def _side(name: str, session: Session | None) -> CheckedSide:
+    if session is None:
+        return CheckedSide(name=name)
+    return CheckedSide(name=name, commit=session.commit, dirty=session.dirty)
+
+
+def _incomparable(stored: Baseline, usable: Sequence[Session], session: Session) -> str | None:
+    if len(usable) >= FEWEST_SESSIONS:
+        return None
+    if stored.sessions and not usable:
+        last = stored.sessions[-1].fingerprint
+        names = [n for n, v in session.fingerprint.items() if last.get(n) != v]
+        told = "; ".join(f"{n} {last.get(n)} → {session.fingerprint[n]}" for n in names[:3])
+        return f"incomparable with the baseline: {told}" if told else "no usable session is stored"
+    return (
+        f"the baseline has {len(usable)} comparable session{'s' if len(usable) != 1 else ''}, and "
+        f"{FEWEST_SESSIONS} are needed: --update-baseline on other occasions adds them"
+    )
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """One quantity: log(now ÷ baseline) after both were divided by the kernels, and its error."""
+
+    before: float | None = None
+    after: float | None = None
+    difference: float | None = None
+    error: float = math.inf
+    freedom: int = 0
+
+    @classmethod
+    def of(cls, key: str, usable: Sequence[Session], session: Session) -> _Compared:
+        now = level_of(key, session)
+        past = np.array([v for s in usable if (v := level_of(key, s)) is not None])
+        scale = 0.0 if key.startswith("memory") else session.kernels_log
+        after = None if now is None else math.exp(now + scale)
+        if now is None or past.size == 0:
+            return cls(after=after)
+        before = math.exp(float(past.mean()) + scale)
+        spread = max(_LEAST_SPREAD, float(past.std(ddof=1))) if past.size > 1 else math.inf
+        error = spread * math.sqrt(1 + 1 / past.size)
+        return cls(before, after, now - float(past.mean()), error, past.size - 1)
+
+    def reach(self, one_sided: float) -> float:
+        if self.freedom < 1:
+            return math.inf
+        return student_t(self.freedom, one_sided) * self.error
+
+    def shift(self, key: str) -> Shift | None:
+        name, statistic = key.split(":")
+        unit = "bytes" if name == "memory" else "s"
+        bare = Shift(
+            name=name, statistic=statistic, unit=unit, before=self.before, after=self.after
+        )
+        if self.difference is None or self.freedom < 1:
+            return bare
+        low, high = (self.difference + sign * self.reach(_SLOWER) for sign in (-1, 1))
+        words = ("more", "less") if unit == "bytes" else ("slower", "faster")
+        return replace(
+            bare,
+            ratio=math.exp(self.difference),
+            ratio_ci=(math.exp(low), math.exp(high)),
+            direction=words[0] if low > 0 else words[1] if high < 0 else "unclear",
+        )
+
+
+def level_of(key: str, session: Session) -> float | None:
+    """Mean logarithm over the processes; of times, less that of the kernels."""
+    values = [p[key] for p in session.processes if p.get(key, 0.0) > 0]
+    if not values:
+        return None
+    level = float(np.log(values).mean())
+    return level if key.startswith("memory") else level - session.kernels_log
+
+
+def _judged(criterion: Criterion, found: _Compared, reason: str | None, level: float) -> Judged:
+    least = 0.0 if criterion.metric == "memory" else LEAST_MARGIN
+    criterion = replace(criterion, margin=max(criterion.margin, least))
+    margin = math.log1p(criterion.margin)
+    bare = Judged(criterion=criterion, outcome=INCONCLUSIVE, before=found.before, after=found.after)
+    if found.difference is None or found.freedom < 1 or reason is not None:
+        return replace(
+            bare, reason=reason or f"{criterion.name} was not measured on both occasions"
+        )
+    reach = found.reach(_EQUIVALENT)
+    told = replace(
+        bare,
+        change=math.expm1(found.difference),
+        interval=(math.expm1(found.difference - reach), math.expm1(found.difference + reach)),
+        confidence=2 * _EQUIVALENT - 1,
+        pairs=found.freedom + 1,
+        seen=math.expm1(found.reach(level) + student_t(found.freedom, 0.8) * found.error),
+    )
+    if found.difference > max(margin / 2, found.reach(level)):
+        return replace(told, outcome=REGRESSION)
+    if found.difference + reach < margin:
+        better = found.difference < -max(margin / 2, found.reach(level))
+        return replace(told, outcome=IMPROVED if better else PASS)
+    return replace(told, reason="the sessions differ too much among themselves to tell")
+
+
+def _settings(usable: Sequence[Session], session: Session) -> tuple[Difference, ...]:
+    if not usable:
+        return ()
+    old, new = usable[-1].configuration, session.configuration
+    return tuple(
+        Difference(kind="configuration", name=name, before=old.get(name), after=new.get(name))
+        for name in dict.fromkeys((*old, *new))
+        if old.get(name) != new.get(name)
+    )

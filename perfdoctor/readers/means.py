@@ -1,0 +1,153 @@
+"""Step times out of means: over all steps so far, or since the epoch began."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from perfdoctor.readers.records import Records
+from perfdoctor.readers.row_values import column, enough, grain_of
+from perfdoctor.readers.rows import Steps, same_stretch
+from perfdoctor.record import Bools, Floats
+
+#: Of what is looked at, so many must agree.
+_GROWING = 0.9
+#: Readings that differ less than this agree (log of the ratio, or part of the value).
+_AGREES = 0.35
+#: Printed averages are known to this part, and so their sums.
+_ROUNDING = 0.002
+#: Running means: so many rows at least, over so many steps at most, the first so far above.
+_FEWEST_MEANS, _LONGEST_MEAN, _FAR = 5, 100, 3.0
+#: Steps taken out of means are alike to this part.
+_ALIKE = 0.1
+#: Of the values, what rounding may be for them to tell anything.
+_COARSE = 0.05
+
+
+def out_of_running_means(values: Floats, steps: Steps) -> Floats | None:
+    """Times of single steps, where the printed ones are means of all steps so far.
+
+    After a slow first step such means fall as 1/n for long. They are taken for that only if the
+    first is far above the rest, every value is below the one before it, and n·m − (n−1)·m' has
+    no sign of it any more.
+    """
+    later = out_of_later_means(values, steps)
+    if later is not None:
+        return later
+    n = steps.step + (1.0 if steps.step.size and steps.step[0] == 0 else 0.0)
+    if values.size < _FEWEST_MEANS or n[0] != 1 or not (np.diff(n) == 1).all():
+        return None
+    head = values[:_LONGEST_MEAN]
+    if not np.isfinite(head).all() or not (np.diff(head) < 0).mean() >= _GROWING:
+        return None
+    sums = n[: head.size] * head
+    single = np.diff(sums, prepend=0.0)
+    rest = single[1:]
+    middle = float(np.median(rest))
+    falls = float(head[0]) > _FAR * middle and float(np.median(head[1:])) > 2 * middle
+    if middle <= 0 or not falls or float(np.median(np.abs(rest - middle))) > middle:
+        return None
+    found = np.full(values.size, np.nan)
+    found[: head.size] = np.where(single > 0, single, np.nan)
+    return found
+
+
+def out_of_later_means(values: Floats, steps: Steps) -> Floats | None:
+    """The same where every hundredth step prints its mean: (n·m − n'·m') ÷ (n − n') hardly differs
+    from row to row then, though the means themselves fall on and on."""
+    fresh = steps.epoch_start | ~same_stretch(steps.stretch)
+    rows = np.flatnonzero(~fresh)
+    n = steps.step
+    if rows.size < _FEWEST_MEANS - 1 or not np.isfinite(values).all() or not (n > 0).all():
+        return None
+    between = np.diff(n, prepend=0.0)
+    single = np.diff(n * values, prepend=0.0) / np.where(between > 0, between, np.nan)
+    inner, outer = single[rows], values[rows]
+    middle = float(np.median(inner))
+    rounded = float(np.median(grain_of(values) * n[rows] / between[rows]))
+    if middle <= 0 or rounded > _COARSE * middle or not (np.diff(values)[rows - 1] < 0).all():
+        return None
+    if _spread(inner) > _ALIKE * middle or _spread(outer) < 3 * _spread(inner):
+        return None
+    if float(outer.min()) < middle:
+        return None  # means lie above what is left when the slow beginning is taken out
+    return np.where(fresh, np.nan, single)
+
+
+def are_means_by_the_clock(records: Records, steps: Steps, values: Floats) -> bool:
+    """Whether printed times are means since the epoch began: they hardly ever rise, are not what
+    passes between the lines, and (n·m − n'·m') ÷ (n − n') is."""
+    fresh = steps.epoch_start | ~same_stretch(steps.stretch)
+    time, n = column(records, steps, "time"), steps.step
+    if time is None or fresh[1:].any() or values.size < _FEWEST_MEANS or not steps.counted:
+        return False
+    if not (np.isfinite(values).all() and np.isfinite(time).all() and n[-1] > n[0]):
+        return False
+    if (np.diff(values) > 0).mean() > 1 - _GROWING or values[-1] >= values[0]:
+        return False
+    clock = float(time[-1] - time[0]) / float(n[-1] - n[0])
+    begun = 1.0 if n[0] == 0 else 0.0
+    taken_out = float((n[-1] + begun) * values[-1] - (n[0] + begun) * values[0])
+    taken_out /= float(n[-1] - n[0])
+    if clock <= 0 or taken_out <= 0 or grain_of(time) > _COARSE * (time[-1] - time[0]):
+        return False
+    off = abs(np.log(float(np.median(values)) / clock))
+    return bool(abs(np.log(taken_out / clock)) < off / 3 and off > _COARSE)
+
+
+def _spread(values: Floats) -> float:
+    return float(values.max() - values.min())
+
+
+def windows(means: Floats | None, steps: Steps, single: Floats | None = None) -> Floats | None:
+    """Averages over the steps since the row before, out of averages since the epoch began.
+
+    n steps of mean m and n' later ones of mean m' leave (n'm' − nm) ÷ (n' − n) for those between.
+    `means` is used up. `single` are the current values beside them: None is given back where these
+    contradict, or tell every step themselves.
+    """
+    if means is None or not enough(means):
+        return None
+    first = 1.0 if steps.step.size and float(np.nanmin(steps.step)) == 0 else 0.0
+    fresh = steps.epoch_start | ~same_stretch(steps.stretch)
+    between = np.diff(steps.step, prepend=0.0)
+    between[fresh] = steps.step[fresh] + first
+    if single is not None and _need_no_means(means, single, fresh, between):
+        return None
+    # in place, because a log of ten million lines has arrays of 80 MB
+    total = means
+    total *= steps.step + first
+    found = np.diff(total, prepend=0.0)
+    found[fresh] = total[fresh]
+    total *= -_ROUNDING
+    total -= 1e-3 * between
+    known = np.isfinite(found) & (between > 0)
+    plausible = (found >= total)[known].mean() if known.any() else 0.0
+    if plausible < _GROWING:
+        return None  # not averages since the epoch began: a window, or a mean over everything
+    np.divide(found, between, out=found, where=known)
+    np.maximum(found, 0.0, out=found)
+    found[~known] = np.nan
+    return found
+
+
+def _need_no_means(means: Floats, single: Floats, fresh: Bools, between: Floats) -> bool:
+    """Whether averages are not of the epoch, since the first step's average is not its own time;
+    or each step is printed, and the times of all steps agree with their average: differences of
+    averages would only add what these were rounded by."""
+    begun = np.flatnonzero(fresh & (between == 1) & np.isfinite(means) & np.isfinite(single))
+    if begun.size:
+        apart = np.abs(means[begun] - single[begun]) > _AGREES * np.maximum(single[begun], 1e-9)
+        filled = means[begun] > 0  # some print 0.000 before the first update
+        if (apart & filled).sum() > 0.5 * max(1, begun.size):
+            return True
+    known = np.isfinite(single) & np.isfinite(means)
+    if not known.any() or (between[known] != 1).mean() > 1 - _GROWING:
+        return False
+    ends = np.flatnonzero(np.append(fresh[1:], True) & known)
+    starts = np.flatnonzero(fresh)
+    if not ends.size or ends.size != starts.size:
+        return False
+    counts = ends - starts + 1.0
+    sums = np.add.reduceat(np.nan_to_num(single), starts)
+    whole = float((means[ends] * counts).sum())
+    return bool(abs(float(sums.sum()) - whole) < (1 - _GROWING) * whole)

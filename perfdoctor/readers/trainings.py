@@ -1,0 +1,125 @@
+"""Several trainings that were appended to one file: each becomes a run of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from perfdoctor.readers.loops import with_validation, without_copies
+from perfdoctor.readers.moments import with_time
+from perfdoctor.readers.parts import WORK
+from perfdoctor.readers.recast import recast
+from perfdoctor.readers.records import Reading, Records
+from perfdoctor.readers.rows import Steps, joined, training_steps, whole_epochs
+from perfdoctor.readers.timing import step_times
+
+#: A training has so many lines of steps at least; a file with more trainings has another counter.
+_FEWEST, _MOST = 5, 20
+#: A training that came so far came to its end.
+_ENDED = 0.98
+
+
+def trainings(reading: Reading) -> tuple[Reading, ...]:
+    """The reading, or one for each training in it.
+
+    A training that begins anew from its first step is another one where what a step holds or the
+    length of its epochs is different, or the one before had come to its end. All else is the same
+    training, started again.
+    """
+    step = reading.records.column("step")
+    step = step[np.isfinite(step)]
+    if step.size < 2 * _FEWEST or not (np.diff(step) < 0).any():
+        return (reading,)
+    records = joined(without_copies(with_time(with_validation(recast(reading)))))
+    steps = next(training_steps(records))
+    begins = [i for i in _breaks(steps) if _is_another(reading, records, steps, i)]
+    edges = [0, *begins, steps.rows.size]
+    if not begins or len(begins) >= _MOST or min(b - a for a, b in pairwise(edges)) < _FEWEST:
+        return (reading,)
+    cuts = [_first_line(reading, records, steps, i) for i in begins]
+    return tuple(_cut(_settled(reading, records, steps), cuts))
+
+
+def _breaks(steps: Steps) -> list[int]:
+    found: list[int] = (np.flatnonzero(np.diff(steps.stretch) != 0) + 1).tolist()
+    return found[: _MOST + 1]
+
+
+def _is_another(reading: Reading, records: Records, steps: Steps, i: int) -> bool:
+    if steps.step[i] > steps.step[0] or steps.epoch[i] > steps.epoch[0]:
+        return False  # it goes on in the middle
+    total, epochs = records.column("step_total")[steps.rows], records.column("epoch_total")
+    last, first = total[i - 1], total[i]
+    if np.isfinite(last) and np.isfinite(first) and last != first:
+        return True
+    if _other_work(reading, _line(records, steps, i - 1), _line(records, steps, i)):
+        return True
+    if np.isfinite(last) and steps.step[i - 1] < _ENDED * last:
+        return False
+    planned = epochs[steps.rows[i - 1]]
+    if np.isfinite(planned) and np.isfinite(steps.epoch[i - 1]):
+        return bool(steps.epoch[i - 1] >= planned - 1)
+    return bool(np.isfinite(last) and not np.isfinite(steps.epoch[i - 1]))
+
+
+def _line(records: Records, steps: Steps, i: int) -> int:
+    return int(records.line[steps.rows[i]])
+
+
+def _other_work(reading: Reading, last: int, first: int) -> bool:
+    """Whether what is printed before the start tells another batch size or the like."""
+    before = dict(reading.configuration)
+    for line, told in reading.settings:
+        if line <= last:
+            before.update(told)
+    after = {
+        k: v for line, told in reading.settings if last < line <= first for k, v in told.items()
+    }
+    return any(name in before and before[name] != after[name] for name in WORK if name in after)
+
+
+def _first_line(reading: Reading, records: Records, steps: Steps, i: int) -> int:
+    """The settings before the first step, else where the epoch falls, else the step itself."""
+    last, first = _line(records, steps, i - 1), _line(records, steps, i)
+    printed = [line for line, _ in reading.settings if last < line <= first]
+    if printed:
+        return min(printed)
+    between = slice(int(steps.rows[i - 1]) + 1, int(steps.rows[i]))
+    fell = np.flatnonzero(whole_epochs(records)[between] < steps.epoch[i - 1])
+    return int(records.line[between.start + fell[0]]) if fell.size else first
+
+
+def _settled(reading: Reading, records: Records, steps: Steps) -> Reading:
+    """With step times in place of times whose meaning is told by all of the file only: each
+    training by itself might seem to tell another."""
+    raw = reading.records
+    times = step_times(records, steps) if "unclear_s" in raw and "step_s" not in raw else None
+    if times is None or not times.told or len(records) != len(raw):
+        return reading
+    columns = dict(raw.columns)
+    columns["step_s"] = np.full(len(raw), np.nan)
+    columns["step_s"][steps.rows] = times.step_s
+    columns["unclear_s"] = np.array(raw.column("unclear_s"))
+    columns["unclear_s"][steps.rows] = np.nan
+    return replace(reading, records=Records(raw.line, columns))
+
+
+def _cut(reading: Reading, cuts: Sequence[int]) -> Iterator[Reading]:
+    line = reading.records.line
+    settings: Mapping[str, Any] = reading.configuration
+    for begin, end in pairwise([0, *cuts, max(reading.lines, int(line[-1])) + 1]):
+        own = tuple((at, told) for at, told in reading.settings if begin <= at < end)
+        settings = dict(settings)
+        for _, told in own:
+            settings = {**settings, **told}
+        yield replace(
+            reading,
+            records=reading.records.take((line >= begin) & (line < end)),
+            settings=own,
+            configuration=settings,
+            notes=(*reading.notes, f"It is in the lines {max(begin, 1):,} to {end - 1:,}."),
+        )

@@ -1,0 +1,167 @@
+"""The trials on the console: what was predicted and what came of it, and how to use it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from perfdoctor.render import words
+from perfdoctor.render.facts import Fact, fact_grid, heading
+from perfdoctor.render.grid import cell, plain_table
+from perfdoctor.render.text import (
+    bytes_,
+    clean,
+    clean_block,
+    count_per_s,
+    counted,
+    number,
+    seconds,
+    share,
+    speedup_interval,
+)
+from perfdoctor.report import CurvePoint, Prediction, Report, Trial, Verification
+
+_STYLES = {"verified": "bold green", "refuted": "red", "inconclusive": "yellow"}
+
+
+def trials(report: Report) -> Iterator[RenderableType]:
+    """The table, what it rests on, and the verified configuration; nothing without trials."""
+    verification = report.verification
+    if verification is None:
+        return
+    yield heading("What was tried here")
+    yield trial_table(report, verification)
+    yield fact_grid([*_remarked(report, verification), *_facts(verification)])
+    yield from _applied(verification)
+
+
+def trial_table(report: Report, verification: Verification) -> Table:
+    """A row for each recommendation, in the report's order, then the ceilings and all together."""
+    table = plain_table()
+    table.add_column("change", overflow="fold", min_width=16)
+    for name in ("predicted", "measured"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("outcome", no_wrap=True)
+    for one in report.recommendations:
+        if one.verified is not None:
+            label = Text.assemble((clean(one.rule), "cyan"), f" {clean(one.name)}")
+            table.add_row(label, *_cells(one.predicted, one.verified))
+    for ceiling, trial in verification.ceilings.items():
+        table.add_row(Text(f"ceiling: {clean(ceiling)}", "dim"), *_cells(None, trial))
+    if verification.together is not None:
+        table.add_section()
+        table.add_row(Text("all together", "bold"), *_cells(None, verification.together))
+    return table
+
+
+def _cells(guess: Prediction | None, trial: Trial) -> tuple[Text, Text, Text]:
+    measured = None
+    if trial.speedup is not None:
+        measured = speedup_interval(trial.speedup, trial.low, trial.high)
+    outcome = Text(clean(trial.outcome).replace("_", " "), _STYLES.get(trial.outcome, "dim"))
+    return cell(_predicted(guess)), cell(measured), outcome
+
+
+def _remarked(report: Report, verification: Verification) -> Iterator[Fact]:
+    """What there is to say of each trial."""
+    for one in report.recommendations:
+        if one.verified is not None:
+            yield clean(one.rule), _remarks(one.verified)
+    for name, trial in verification.ceilings.items():
+        yield clean(name), _remarks(trial)
+    if verification.together is not None:
+        yield "together", _remarks(verification.together)
+
+
+def _predicted(guess: Prediction | None) -> str | None:
+    if guess is None:
+        return None
+    if guess.is_bound:
+        return words.up_to(guess)
+    return speedup_interval(guess.speedup, guess.low, guess.high)
+
+
+def _remarks(trial: Trial) -> str | None:
+    parts = [
+        clean(trial.reason) if trial.reason else None,
+        f"loss: {clean(trial.loss_parity)}" if trial.loss_parity else None,
+        _compiling(trial),
+        _memory(trial),
+    ]
+    lines = ["; ".join(part for part in parts if part), *map(curve_line, trial.curve)]
+    return "\n".join(line for line in lines if line) or None
+
+
+def _compiling(trial: Trial) -> str | None:
+    if trial.compile_s is None:
+        return None
+    taken = f"compiling takes {seconds(trial.compile_s)}"
+    if trial.pays_back_steps is None:
+        return taken
+    return f"{taken}, worth it after {counted(trial.pays_back_steps, 'step')}"
+
+
+def _memory(trial: Trial) -> str | None:
+    """Only where it changes: by more than what equal trainings differ by."""
+    before, after = trial.peak_bytes_before, trial.peak_bytes_after
+    if not before or not after or abs(after / before - 1) < 0.1:
+        return None
+    return f"peak memory {bytes_(before)} → {bytes_(after)}"
+
+
+def _facts(verification: Verification) -> Iterator[Fact]:
+    control = verification.control
+    if control is not None and control.speedup is not None:
+        gain = speedup_interval(control.speedup, control.low, control.high)
+        yield "control", f"nothing changed, measured the same way: {gain}"
+    if verification.foreign_cpu_share is not None:
+        yield "machine", f"other programs used {share(verification.foreign_cpu_share)} of its cores"
+    if verification.together is not None and verification.alone_product is not None:
+        product = number(round(verification.alone_product, 2))
+        gain = speedup_interval(verification.together.speedup, None, None)
+        yield "together", f"all of them bring {gain}, not {product}× as their gains multiplied"
+    if verification.scored and verification.error is not None:
+        inside = f"{verification.within_interval} of {verification.scored}"
+        error = share(verification.error)
+        yield "models", f"predictions were off by {error} (median); {inside} within their interval"
+    ended = ", interrupted" if verification.interrupted else ""
+    yield "time", f"{seconds(verification.spent_s)} of {seconds(verification.budget_s)}{ended}"
+
+
+def _applied(verification: Verification) -> Iterator[RenderableType]:
+    if not verification.patch and not verification.profile:
+        return
+    yield heading("The verified configuration")
+    if verification.patch:
+        yield _code(verification.patch, "python")
+    if verification.environment:
+        lines = "\n".join(f"export {k}={v}" for k, v in verification.environment.items())
+        yield _code(lines, "bash")
+    if verification.profile:
+        yield Text(
+            "In pyproject.toml, for `perfdoctor bench --profile verified`, with --verify again "
+            "for what is next:",
+            "dim",
+        )
+        yield _code(verification.profile, "toml")
+
+
+def _code(text: str, language: str) -> RenderableType:
+    code = Syntax(
+        clean_block(text).rstrip(), language, theme="ansi_dark", background_color="default",
+        word_wrap=True,
+    )  # fmt: skip
+    return Padding(code, (0, 0, 1, 4))
+
+
+def curve_line(point: CurvePoint) -> str:
+    """One batch size: its throughput and memory, or why there is neither."""
+    if point.error is not None:
+        return f"batch size {point.batch_size}: {clean(point.error)}"
+    rate, peak = count_per_s(point.samples_per_s), bytes_(point.peak_bytes)
+    return f"batch size {point.batch_size}: {rate}, peak {peak}"

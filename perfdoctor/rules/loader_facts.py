@@ -1,0 +1,227 @@
+"""The pipeline model of a report: what was measured of its loader and of its steps."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from perfdoctor.errors import PerfdoctorError
+from perfdoctor.pipeline_model import (
+    DEFAULT_PREFETCH,
+    UNKNOWN_GROWTH,
+    LoaderModel,
+    Setting,
+    handover_s,
+)
+from perfdoctor.record import Floats
+from perfdoctor.report import Report
+from perfdoctor.rules.facts import Facts, Missing
+from perfdoctor.rules.observed import is_run
+from perfdoctor.schema import to_dict
+from perfdoctor.whatif import Job
+
+_MEMO = "loader model"
+_WORKERS = "configuration.num_workers"
+#: The probe that trains on twice the batch size: samples per second ÷ those of the usual one.
+_TWICE = "batch_x2"
+#: Workers that make batches in this part of the time in which they are used keep up: then what is
+#: waited for most batches is the handing over (our own choice).
+_SLACK = 0.8
+#: Batches that differ by more differ in something else than the chance of their samples.
+_MOST_SPREAD = 0.5
+#: Less than half a core is never assumed, however busy others are: the scheduler is fair.
+_FEWEST_CORES = 0.5
+
+
+def loader_model(facts: Facts) -> LoaderModel:
+    """The pipeline model of this run. Raises `Missing` where the loader was not measured.
+
+    Of an observed script without workers, or without a DataLoader, the waits are the batches.
+    """
+    if _MEMO not in facts.memo:
+        facts.memo[_MEMO] = _loader_model(facts)
+    found: LoaderModel = facts.memo[_MEMO]
+    return found
+
+
+def _loader_model(facts: Facts) -> LoaderModel:
+    in_loop = is_run(facts) and not facts.known(_WORKERS)
+    workers = 0 if in_loop else int(facts.number(_WORKERS))
+    wait_s = np.nan_to_num(facts.series("data_loading_s"))
+    batch_s = wait_s if in_loop else _batch_s(facts)
+    consume_s = np.maximum(0.0, facts.series("step_s") - wait_s)
+    compute_cpu_s, cores = _compute_cpu_s(facts, float(consume_s.mean())), free_cores(facts)
+    if is_run(facts) and consume_s.mean() > 0:  # what it was seen to use, it has
+        seen = min(compute_cpu_s / float(consume_s.mean()), _usable(facts))
+        cores = max(cores, seen)
+    keeps_up = bool(workers > 0 and batch_s.mean() / workers < _SLACK * consume_s.mean())
+    return LoaderModel(
+        batch_s=batch_s,
+        consume_s=consume_s,
+        batch_cpu_s=_batch_cpu_s(facts, batch_s, in_loop),
+        compute_cpu_s=compute_cpu_s,
+        cores=cores,
+        workers=workers,
+        handover_s=_handover_s(facts, wait_s, workers, keeps_up=keeps_up),
+        handover_known=keeps_up,
+        steps_per_epoch=_steps_per_epoch(facts),
+        start_s=_worker_start_s(facts, float(np.median(batch_s))) if workers else None,
+        create_s=_create_s(facts, workers),
+        prefetch_factor=prefetch_factor(facts),
+        ranks=max(1, int(facts.known("ranks") or 1)) if is_run(facts) else 1,
+        sample_spread=_sample_spread(facts, batch_s),
+        growth=_growth(facts),
+    )
+
+
+def measured_job(report: Report, where: str) -> Job:
+    """The training of a report, for questions of what would be if.
+
+    Raises:
+        PerfdoctorError: its loader or its steps were not measured, or are not told step by step.
+    """
+    facts = Facts(to_dict(report))
+    try:
+        if facts.from_log:
+            raise Missing("loader")
+        model = loader_model(facts)
+        return Job(
+            name=report.name,
+            model=model,
+            now=Setting(model.workers, model.prefetch_factor, persistent(facts)),
+            step_s=facts.number("steps.time.mean_s"),
+            batch_size=_batch_size(facts),
+            dataset_size=int(facts.known("configuration.dataset_size") or 0) or None,
+            gpus=model.ranks,
+            cores=_usable(facts),
+            free_cores=min(_usable(facts), model.cores),
+            on_gpu=str(report.environment.device or "").startswith("cuda"),
+        )
+    except (Missing, TypeError) as missing:
+        raise PerfdoctorError(
+            f"{where} holds no measurements of a data loader ({missing}); make a report that does "
+            "with `perfdoctor run train.py` or `perfdoctor bench --workload FILE`",
+            slug="no-loader-measured",
+        ) from None
+
+
+def _batch_size(facts: Facts) -> int:
+    """As configured; else what the steps held."""
+    known = facts.known("configuration.batch_size")
+    if known:
+        return max(1, round(known))
+    samples = facts.series("samples")
+    return max(1, round(float(np.nanmedian(samples))))
+
+
+def prefetch_factor(facts: Facts) -> int:
+    """Batches that each worker makes ahead."""
+    path = "configuration.prefetch_factor"
+    return int(facts.number(path)) if facts.has(path) else DEFAULT_PREFETCH
+
+
+def persistent(facts: Facts) -> bool:
+    """Whether the workers outlive an epoch; torch's default is that they do not."""
+    path = "configuration.persistent_workers"
+    return facts.has(path) and facts.flag(path)
+
+
+def whole_cores(facts: Facts) -> int:
+    """Cores this training may use, whole ones, at least one."""
+    return max(1, math.floor(facts.number("environment.cores_usable")))
+
+
+def free_cores(facts: Facts) -> float:
+    """Usable cores less what other processes took of them while this was measured."""
+    taken = 0.0
+    if facts.has("utilisation.cpu_foreign.mean"):
+        taken = facts.number("utilisation.cpu_foreign.mean") / 100
+    return max(_FEWEST_CORES, facts.number("environment.cores_usable") - taken)
+
+
+def _usable(facts: Facts) -> float:
+    return facts.number("environment.cores_usable")
+
+
+def _batch_s(facts: Facts) -> Floats:
+    if not facts.has("series.loader_batch_s"):
+        return np.array([facts.number("loader.batch.p50_s")])
+    batch_s = facts.series("loader_batch_s")
+    return batch_s[np.isfinite(batch_s)]
+
+
+def _batch_cpu_s(facts: Facts, batch_s: Floats, in_loop: bool) -> float:
+    """Processor time of the mean batch; its own batches count as computed where that is unknown.
+
+    The part of the usual batch that is computing is taken for all of them where there is no more.
+    """
+    mean_s, cpu_s = float(batch_s.mean()), facts.known("loader.batch_cpu_s")
+    if not in_loop and facts.has("series.loader_batch_cpu_s"):
+        known = facts.series("loader_batch_cpu_s")
+        return float(known[np.isfinite(known)].mean())
+    if not in_loop:
+        return facts.number("loader.batch_cpu_s")
+    usual_s = facts.known("loader.batch.p50_s")
+    return mean_s if cpu_s is None or not usual_s else mean_s * min(1.0, cpu_s / usual_s)
+
+
+def _compute_cpu_s(facts: Facts, consume_s: float) -> float:
+    """Without what idle threads spin away while the loop waits for data.
+
+    Where an observed script's processor time is not known, all its threads count as busy.
+    """
+    if is_run(facts) and not facts.has("steps.cpu_s"):
+        return facts.number("configuration.threads") * consume_s
+    cpu_s = facts.number("steps.cpu_s")
+    if not facts.has("configuration.threads"):
+        return cpu_s
+    return min(cpu_s, facts.number("configuration.threads") * consume_s)
+
+
+def _handover_s(facts: Facts, wait_s: Floats, workers: int, *, keeps_up: bool) -> float:
+    """The shorter waits are for batches that were ready, unless every step has to wait."""
+    if keeps_up:
+        return float(np.percentile(wait_s, 25))
+    usual_s = handover_s(facts.known("loader.batch_bytes"))
+    return min(usual_s, float(np.percentile(wait_s, 5))) if workers else usual_s
+
+
+def _steps_per_epoch(facts: Facts) -> int | None:
+    path = "epochs.steps_per_epoch"
+    return max(1, int(facts.number(path))) if facts.has(path) else None
+
+
+def _worker_start_s(facts: Facts, batch_s: float) -> float | None:
+    """None where workers persist, or their start was not seen: then it is not known."""
+    if persistent(facts) or not facts.has("epochs.start.p50_s"):
+        return None
+    return max(0.0, facts.number("epochs.start.p50_s") - batch_s)
+
+
+def _create_s(facts: Facts, workers: int) -> float | None:
+    """For each worker."""
+    seen_s = facts.known("loader.create.p50_s")
+    return None if seen_s is None or not workers else seen_s / workers
+
+
+def _sample_spread(facts: Facts, batch_s: Floats) -> float:
+    """Standard deviation of the samples' mean over one batch ÷ the mean.
+
+    From the samples' own times; else the batches' spread is taken for theirs.
+    """
+    mean_s, std_s = (facts.known(f"loader.sample.{name}") for name in ("mean_s", "std_s"))
+    size = facts.known("configuration.batch_size")
+    if mean_s and std_s and size:
+        return min(_MOST_SPREAD, std_s / mean_s / math.sqrt(size))
+    mean = float(batch_s.mean())
+    return min(_MOST_SPREAD, float(batch_s.std()) / mean) if mean > 0 else 0.0
+
+
+def _growth(facts: Facts) -> tuple[float, float, float]:
+    """How the step grows with the batch, see `LoaderModel.growth`; from twice the batch size."""
+    ends = [facts.known(f"probes.{_TWICE}.{name}") for name in ("speedup", "low", "high")]
+    powers = [math.log2(2 / end) for end in ends if end is not None and end > 0]
+    if len(powers) < len(ends):
+        return UNKNOWN_GROWTH
+    return powers[0], min(powers), max(powers)

@@ -1,0 +1,209 @@
+"""`run --verify`: a script observed, and run again with the advice, without changing a file.
+
+This process only leads. The script runs in processes of its own, each in a sandbox: first one that
+is observed as by `run` and has the terminal, then those of the trials.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from perfdoctor.collect.channel import Channel
+from perfdoctor.collect.sandbox import enter, scratch_folder
+from perfdoctor.collect.script.launch import Script, execute
+from perfdoctor.collect.script.session import Limits, Session
+from perfdoctor.errors import PerfdoctorError
+
+if TYPE_CHECKING:
+    from perfdoctor.collect.options import Progress
+    from perfdoctor.ending import Ending
+    from perfdoctor.report import Report, Trial
+    from perfdoctor.settings import Settings
+
+#: Training that is observed before the trials, where nothing else is said: a few hundred steps of
+#: most scripts, and no more than a minute of waiting.
+OBSERVED_S = 60.0
+DEFAULT_BUDGET_S = 120.0
+_ROOT = str(Path(__file__).resolve().parents[1])
+_START = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from perfdoctor.verifying import main; "
+    "sys.path.remove(sys.argv[1]); sys.path.append(sys.argv[1]); main(*map(int, sys.argv[2:4]))"
+)
+#: What a script did before and after its steps. Trials are of its steps.
+_OUTSIDE = ("start_up", "shut_down")
+#: Endings after which the user does not wait for trials, or the script cannot make steps.
+_NO_TRIALS = ("interrupted", "signal", "exception", "os._exit")
+
+
+@dataclass(frozen=True)
+class VerifyScript:
+    """What `run --verify` is asked for."""
+
+    script: Script
+    limits: Limits
+    budget_s: float = DEFAULT_BUDGET_S
+    command: str | None = None
+
+
+def verify_script(
+    request: VerifyScript,
+    settings: Settings,
+    progress: Progress,
+    tell: Callable[[str], None],
+) -> tuple[Report | None, int]:
+    """The report of the script with its advice tried, and the script's exit code.
+
+    No report where there was nothing to observe.
+
+    Raises:
+        PerfdoctorError: there is no such script, or no sandbox here.
+    """
+    with scratch_folder() as scratch:
+        tell(
+            "verify: the script runs in a sandbox: what it writes is not kept, and its trackers "
+            "are silent"
+        )
+        report, code = _observed(request, scratch)
+        if report is None:
+            return None, code
+        if report.ending is not None and report.ending.how in _NO_TRIALS:
+            tell(f"verify: nothing is tried, since the script ended early ({report.ending.how})")
+            return report, code
+        return _tried(report, request, scratch, progress, tell), code
+
+
+def _tried(
+    report: Report,
+    request: VerifyScript,
+    scratch: Path,
+    progress: Progress,
+    tell: Callable[[str], None],
+) -> Report:
+    from perfdoctor.collect.rerun.arm import spec_of
+    from perfdoctor.experiments.verify import verify
+
+    whole = not request.limits.stop_after or _ran_to_its_end(report)
+    inside = _share_of_steps(report) if whole else 1.0
+    spec = spec_of(request.script, scratch)
+    return verify(
+        report, spec, request.budget_s, progress, tell, adjust=lambda t: of_whole_run(t, inside)
+    )
+
+
+def _ran_to_its_end(report: Report) -> bool:
+    return report.ending is None or report.ending.how != "stopped"
+
+
+def _share_of_steps(report: Report) -> float:
+    if report.wall is None:
+        return 1.0
+    outside = sum(part.share or 0.0 for part in report.wall.parts if part.name in _OUTSIDE)
+    return max(0.0, 1.0 - outside)
+
+
+def of_whole_run(trial: Trial, inside: float) -> Trial:
+    """A trial's gain in the steps as one of the whole run, of which they are a share (Amdahl)."""
+    from perfdoctor.stats import amdahl
+
+    def whole(speedup: float | None) -> float | None:
+        return None if speedup is None else amdahl(inside, speedup)
+
+    return replace(
+        trial, speedup=whole(trial.speedup), low=whole(trial.low), high=whole(trial.high)
+    )
+
+
+# -- the observed run --------------------------------------------------------------------------
+
+
+def _observed(request: VerifyScript, scratch: Path) -> tuple[Report | None, int]:
+    """The report of a process that has the terminal to itself, and its exit code."""
+    ours_in, theirs_out = os.pipe()
+    theirs_in, ours_out = os.pipe()
+    with _interrupts_are_the_scripts():
+        process = subprocess.Popen(
+            [sys.executable, "-c", _START, _ROOT, str(theirs_in), str(theirs_out)],
+            pass_fds=(theirs_in, theirs_out),
+        )
+        for fd in (theirs_in, theirs_out):
+            os.close(fd)
+        channel = Channel(ours_in, ours_out)
+        try:
+            channel.send(_description(request, scratch))
+            answer = channel.receive()
+            code = process.wait()
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+            channel.close()
+    return _reported(answer), 128 - code if code < 0 else code
+
+
+@contextmanager
+def _interrupts_are_the_scripts() -> Iterator[None]:
+    """Ctrl-C reaches the script by itself; here it must not end the waiting for its report."""
+    before = signal.signal(signal.SIGINT, lambda number, frame: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _description(request: VerifyScript, scratch: Path) -> dict[str, Any]:
+    return {
+        "script": [request.script.target, request.script.arguments, request.script.is_module],
+        "limits": asdict(request.limits),
+        "command": request.command,
+        "scratch": str(scratch),
+    }
+
+
+def _reported(answer: dict[str, Any] | None) -> Report | None:
+    if answer is None or answer.get("report") is None:
+        return None
+    if "error" in answer:
+        raise PerfdoctorError(answer["error"], slug=answer["slug"])
+    from perfdoctor import schema
+
+    return schema.from_json(answer["report"].encode())
+
+
+def main(read_fd: int, write_fd: int) -> None:
+    """The observed process. Ends as the script does."""
+    channel = Channel(read_fd, write_fd)
+    request = channel.receive()
+    if request is None:
+        return
+    target, arguments, is_module = request["script"]
+    try:
+        enter(Path(tempfile.mkdtemp(dir=request["scratch"])))
+        session = Session(target, Limits(**request["limits"]), command=request["command"])
+        session.start()
+        execute(
+            Script(target, tuple(arguments), is_module),
+            lambda ending: _send_report(channel, session, ending),
+        )
+    except PerfdoctorError as error:
+        channel.send({"report": "", "error": str(error), "slug": error.slug})
+        raise SystemExit(error.exit_code) from None
+
+
+def _send_report(channel: Channel, session: Session, ending: Ending) -> None:
+    run = session.finish(ending)
+    if run is None:
+        channel.send({"report": None})
+        return
+    from perfdoctor import pipeline, schema, settings
+
+    report = pipeline.conclude(run, settings.load(Path.cwd()))
+    channel.send({"report": schema.to_json(report).decode()})

@@ -1,0 +1,77 @@
+"""What an arm can train without torch: it counts, prints, fails and dies as it is told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from perfdoctor.errors import PerfdoctorError
+
+
+class Counting:
+    """Implements `arm_worker.Trains`; each step takes `step_s` of no time at all."""
+
+    def __init__(
+        self, workload: dict[str, Any], options: dict[str, Any], modes: dict[str, Any]
+    ) -> None:
+        self.workload, self.modes, self.made = workload, modes, 0
+        print("set up, on standard output")
+        if workload.get("fails") == "import":
+            raise ImportError("no module named 'theirs'")
+        if workload.get("fails") == "advice":
+            raise PerfdoctorError("the dataset is empty", slug="dataset-empty")
+
+    def warm(self, steps: int, mode: str | None) -> dict[str, Any]:
+        print("a line of the user's" * 100)
+        if self.workload.get("fails") == "step":
+            return {"step_s": [1 / 0]}
+        if self.workload.get("fails") == "killed":
+            print("the last words", flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.made += steps
+        return {"step_s": [0.5] * steps}
+
+    def chunk(self, steps: int, mode: str | None) -> dict[str, Any]:
+        self.made += steps
+        step_s = 0.5 if mode is None else self.modes[mode]["step_s"]
+        return {
+            "step_s": [step_s] * steps,
+            "stages_s": {"forward": [step_s, float("nan")]},
+            "samples": [8.0] * steps,
+            "starts": [False] * steps,
+            "wall_s": 1.0,
+            "cpu_s": 0.5,
+        }
+
+    def facts(self, mode: str | None) -> dict[str, Any]:
+        return {
+            "configuration": {
+                "made": self.made,
+                "environment": {k: os.environ.get(k) for k in ("OMP_WAIT_POLICY", "OWN", "GONE")},
+                "cwd": str(Path.cwd()),
+            },
+            "device": "cpu",
+            "peak_bytes": None,
+            "total_bytes": None,
+            "losses": [1.0, None],
+            "gradient_norms": [],
+        }
+
+    def first_losses(self, steps: int, mode: str | None) -> dict[str, Any]:
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        return {"losses": [float(child.pid)], "gradient_norms": []}
+
+    def add_mode(self, name: str, changes: dict[str, Any]) -> dict[str, Any]:
+        self.modes[name] = changes
+        return {}
+
+    def forget(self, mode: str) -> dict[str, Any]:
+        del self.modes[mode]
+        return {}
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,147 @@
+"""Arms as processes: what they are told, what they answer, and that none is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from perfdoctor.collect.arm import Arm, ArmSpec
+from perfdoctor.collect.lock_step import InMode, lock_step, orders
+from perfdoctor.errors import PerfdoctorError, UserCodeError
+
+HERE = Path(__file__).parent
+
+
+def spec(**changes):
+    fields = {"workload": {}, "cwd": HERE, "training": "counting:Counting"}
+    return ArmSpec(**(fields | changes))
+
+
+def gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def wait_until_gone(pid: int) -> bool:
+    try:
+        psutil.Process(pid).wait(10)
+    except psutil.TimeoutExpired:
+        return False
+    except psutil.NoSuchProcess:
+        return True
+    return True
+
+
+def test_an_arm_steps_when_asked_and_tells_what_it_did():
+    with Arm.start(spec(modes={"fast": {"step_s": 0.25}})) as arm:
+        assert list(arm.warm(3)) == [0.5, 0.5, 0.5]
+        assert list(arm.chunk(2).step_s) == [0.5, 0.5]
+        chunk = arm.chunk(2, "fast")
+        assert list(chunk.step_s) == [0.25, 0.25]
+        assert np.isnan(chunk.stages_s["forward"][1])
+        assert chunk.run_queue_s is None and chunk.steady_s is None
+        facts = arm.facts()
+        assert facts.configuration["made"] == 7
+        assert facts.losses == (1.0, None)
+
+
+def test_an_arm_lives_in_its_folder_and_environment_and_its_threads_do_not_spin():
+    environment = {"OWN": "yes", "GONE": None}
+    os.environ["GONE"] = "no"
+    try:
+        with Arm.start(spec(environment=environment)) as arm:
+            found = arm.facts().configuration
+    finally:
+        del os.environ["GONE"]
+    assert found["environment"] == {"OMP_WAIT_POLICY": "passive", "OWN": "yes", "GONE": None}
+    assert found["cwd"] == str(HERE)
+
+
+def test_an_arm_names_the_files_of_the_project_and_no_others():
+    with Arm.start(spec()) as arm:
+        assert arm.facts().modules == {"counting": str(HERE / "counting.py")}
+
+
+def test_what_the_user_prints_goes_to_the_log_and_disturbs_nothing(tmp_path):
+    log = tmp_path / "arm.log"
+    with Arm.start(spec(log=log)) as arm:
+        assert arm.warm(1).size == 1
+    assert "set up, on standard output" in log.read_text()
+
+
+def test_an_error_of_the_users_code_comes_with_its_traceback():
+    with pytest.raises(UserCodeError, match="ImportError: no module named 'theirs'") as raised:
+        Arm.start(spec(workload={"fails": "import"}))
+    assert "counting.py" in raised.value.details
+    with pytest.raises(PerfdoctorError, match="the dataset is empty") as told:
+        Arm.start(spec(workload={"fails": "advice"}))
+    assert told.value.slug == "dataset-empty"
+
+
+def test_an_arm_survives_a_step_that_fails():
+    with Arm.start(spec(workload={"fails": "step"})) as arm:
+        with pytest.raises(UserCodeError, match="ZeroDivisionError"):
+            arm.warm(1)
+        assert arm.chunk(1).step_s.size == 1
+
+
+def test_a_killed_arm_is_an_error_with_its_last_words():
+    with Arm.start(spec(workload={"fails": "killed"})) as arm:
+        with pytest.raises(UserCodeError, match=r"by signal 9; it may have run out") as raised:
+            arm.warm(1)
+        assert raised.value.slug == "arm-ended"
+        assert "the last words" in raised.value.details
+        assert not arm.alive
+
+
+def test_an_arm_that_cannot_be_started_says_so():
+    with pytest.raises(PerfdoctorError, match=r"cannot start .*/no/python") as raised:
+        Arm.start(spec(python="/no/python"))
+    assert raised.value.slug == "arm-not-started"
+
+
+def test_closing_ends_the_arm_and_all_that_it_has_started():
+    with Arm.start(spec()) as arm:
+        child = int(arm.first_losses(1)[0][0])
+        pid = arm.pid
+    assert gone(pid)
+    assert wait_until_gone(child)
+    arm.close()
+
+
+def test_an_arm_ends_with_the_process_that_started_it():
+    program = textwrap.dedent(f"""
+        import os, signal, sys
+        from perfdoctor.collect.arm import Arm, ArmSpec
+        arm = Arm.start(ArmSpec(workload={{}}, cwd={str(HERE)!r}, training="counting:Counting"))
+        print(arm.pid, int(arm.first_losses(1)[0][0]), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL
+    for pid in map(int, done.stdout.split()):
+        assert wait_until_gone(pid)
+
+
+def test_a_ctrl_c_of_the_terminal_does_not_reach_an_arm():
+    with Arm.start(spec()) as arm:
+        assert os.getsid(arm.pid) == arm.pid
+
+
+def test_lock_step_never_favours_a_side():
+    assert list(orders(3)) == [(0, 1), (1, 0), (0, 1)]
+    assert list(orders(2, swapped=True)) == [(1, 0), (0, 1)]
+    with Arm.start(spec(modes={"fast": {"step_s": 0.25}})) as arm:
+        pair = lock_step(InMode(arm), InMode(arm, "fast"), chunks=4, steps=3)
+    assert len(pair.first) == len(pair.second) == 4
+    assert pair.difference() == pytest.approx(np.log(0.5))

@@ -1,0 +1,28 @@
+"""fake_arm.py is importable from every test here."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from fake_arm import FakeArm, World
+
+
+@pytest.fixture
+def world(monkeypatch):
+    """Every arm is a fake one, and no time passes but theirs."""
+    from perfdoctor.experiments import restarts, trials, turns
+
+    made = World()
+    monkeypatch.setattr(FakeArm, "world", made, raising=False)
+    for module in (restarts, trials):
+        monkeypatch.setattr(module, "Arm", FakeArm)
+    for module in (restarts, trials, turns):
+        monkeypatch.setattr(module, "time", made.time)
+    monkeypatch.setattr(trials.Fitness, "begin", lambda self: None)
+    monkeypatch.setattr(trials.Fitness, "foreign_share", lambda self: made.foreign)
+    return made

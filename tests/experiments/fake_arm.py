@@ -1,0 +1,138 @@
+"""An arm whose speed is known, on a clock that only it moves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from perfdoctor.collect.arm import ArmFacts, Chunk
+from perfdoctor.errors import PerfdoctorError
+
+GIB = 2**30
+
+
+class FakeTime:
+    """Stands in for the module `time`."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def perf_counter(self) -> float:
+        return self.now_s
+
+
+class World:
+    """What all fake arms share: the clock, the noise, and what changes really bring.
+
+    Attributes:
+        gains: change → new ÷ old throughput; changes that are not named bring nothing.
+        failing: change → the error that it ends with. control_gain: what "nothing" brings, on an
+            unfit machine. interrupt_after: chunks until Ctrl-C.
+    """
+
+    def __init__(self, noise: float = 0.01, seed: int = 0) -> None:
+        self.time = FakeTime()
+        self.rng = np.random.default_rng(seed)
+        self.noise = noise
+        self.step_s = 0.01
+        self.gains: dict[str, float] = {}
+        self.failing: dict[str, PerfdoctorError] = {}
+        self.losses: dict[str, tuple[float | None, ...]] = {}
+        self.peaks: dict[str, int] = {}
+        self.control_gain = 1.0
+        self.interrupt_after: int | None = None
+        self.chunks = 0
+        self.started: list[FakeArm] = []
+        self.extra: dict[str, Any] = {"cores": 4.0, "traits": ["conv"], "steps_per_epoch": 500}
+        self.configuration: dict[str, Any] = {"num_workers": 0, "batch_size": 32}
+        self.foreign = 0.0
+
+
+class FakeArm:
+    """Implements `Arm` as far as trials use it."""
+
+    world: World
+
+    def __init__(self, spec: Any) -> None:
+        self.spec, self.modes, self.open = spec, dict[str, Mapping[str, Any]](), True
+        self.pid, self.alive = 1, True
+        self.world.started.append(self)
+        self.world.time.now_s += 2.0
+
+    @classmethod
+    def start(cls, spec: Any) -> FakeArm:
+        return cls(spec)
+
+    def __enter__(self) -> FakeArm:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.open = False
+
+    def _changes(self, mode: str | None) -> Mapping[str, Any]:
+        own = {k: v for k, v in self.spec.options.items() if k in self.world.gains}
+        return own | dict(self.modes[mode] if mode else {})
+
+    def _gain(self, mode: str | None) -> float:
+        gain = self.world.control_gain if mode == "control" else 1.0
+        for name in self._changes(mode):
+            if name in self.world.failing:
+                error = self.world.failing[name]
+                self.alive = error.slug != "arm-ended"
+                raise error
+            gain *= self.world.gains.get(name, 1.0)
+        return gain
+
+    def warm(self, steps: int, mode: str | None = None) -> Any:
+        return self.chunk(steps, mode).step_s
+
+    def chunk(self, steps: int, mode: str | None = None) -> Chunk:
+        world = self.world
+        world.chunks += 1
+        if world.interrupt_after is not None and world.chunks > world.interrupt_after:
+            raise KeyboardInterrupt
+        disturbed = np.exp(world.rng.normal(0, world.noise))
+        step_s = np.full(steps, world.step_s / self._gain(mode) * disturbed)
+        world.time.now_s += float(step_s.sum()) * (steps + 1) / steps
+        samples = np.full(steps, float(self._changes(mode).get("batch_size", 32)))
+        return Chunk(
+            step_s=step_s,
+            stages_s={},
+            samples=samples,
+            starts=np.zeros(steps, dtype=np.bool_),
+            wall_s=float(step_s.sum()),
+            cpu_s=float(step_s.sum()),
+        )
+
+    def facts(self, mode: str | None = None) -> ArmFacts:
+        changes = self._changes(mode)
+        peak = max([GIB, *(self.world.peaks.get(name, 0) for name in changes)])
+        losses = self._losses(changes)
+        return ArmFacts(
+            configuration={**self.world.configuration, **changes},
+            device="cpu",
+            peak_bytes=peak,
+            total_bytes=8 * GIB,
+            modules={},
+            losses=losses,
+            gradient_norms=(1.0,),
+            extra=self.world.extra,
+        )
+
+    def first_losses(self, steps: int, mode: str | None = None) -> Any:
+        return self._losses(self._changes(mode)), (1.0,)
+
+    def _losses(self, changes: Mapping[str, Any]) -> tuple[float | None, ...]:
+        found = [self.world.losses[name] for name in changes if name in self.world.losses]
+        return found[0] if found else (2.0, 1.9, 1.8)
+
+    def add_mode(self, name: str, changes: Mapping[str, Any]) -> None:
+        self.modes[name] = changes
+
+    def forget(self, mode: str) -> None:
+        self.modes.pop(mode, None)

@@ -1,0 +1,162 @@
+"""A series of results: what is stored, and which change of level is told."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_with_baseline import MEASURED, session
+
+from perfdoctor.checks import parse_all
+from perfdoctor.errors import PerfdoctorError
+from perfdoctor.gate import with_history
+from perfdoctor.gate.history_store import Store, url_of
+
+pytest.importorskip("sqlalchemy")
+CRITERIA = parse_all(("step:10%",), ())
+POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+
+
+def results(*levels_s: float):
+    """Results whose machine drifts, and whose code takes `levels_s`."""
+    rng = np.random.default_rng(4)
+    return [
+        session(s, machine=float(rng.uniform(0.8, 1.2)), seed=n, commit=f"{n:040d}")
+        for n, s in enumerate(levels_s)
+    ]
+
+
+def judged(*levels_s: float):
+    past = results(*levels_s)
+    return with_history.judge(CRITERIA, past, past[-1], None)
+
+
+def test_a_steady_series_passes():
+    assert judged(*[0.005] * 20).outcome == "pass"
+
+
+def test_a_new_level_is_a_regression_with_the_commits_between_which_it_came():
+    found = judged(*[0.005] * 15, *[0.0065] * 6)
+    assert found.outcome == "regression"
+    assert found.judged[0].change == pytest.approx(0.3, abs=0.04)
+    assert "between 0000000000" in found.notes[0]
+
+
+def test_one_bad_result_is_no_new_level():
+    assert judged(*[0.005] * 15, 0.009).outcome == "pass"
+
+
+def test_an_old_change_is_told_and_fails_no_more():
+    found = judged(*[0.005] * 15, *[0.0065] * 20)
+    assert found.outcome == "pass" and found.notes
+
+
+def test_a_gain_is_told():
+    assert judged(*[0.005] * 15, *[0.0035] * 6).judged[0].outcome == "improved"
+
+
+def test_a_short_series_is_inconclusive():
+    found = judged(*[0.005] * 9)
+    assert found.exit_code() == 3
+    assert "9 results, and 10 are needed" in str(found.judged[0].reason)
+
+
+def test_a_doubtful_result_is_not_judged():
+    past = results(*[0.005] * 20)
+    assert with_history.judge(CRITERIA, past, past[-1], "busy").outcome == "inconclusive"
+
+
+def test_series_of_other_machines_and_workloads_are_apart():
+    one, other = session(), session(fingerprint={"cpu": "Xeon"})
+    assert with_history.series_of(MEASURED, one) != with_history.series_of(MEASURED, other)
+
+
+def test_a_folder_a_file_and_a_url_name_a_database(tmp_path):
+    assert url_of(str(tmp_path)) == f"sqlite:///{tmp_path}/perfdoctor_history.sqlite"
+    assert url_of(str(tmp_path / "a.db")) == f"sqlite:///{tmp_path}/a.db"
+    assert url_of("postgresql://u@h/d") == "postgresql+psycopg://u@h/d"
+
+
+def kept_in(place: str) -> None:
+    store = Store(place)
+    for n in range(3):
+        store.add("a", "bench.py", session(commit=str(n)))
+    store.add("b", "bench.py", session(commit="other"))
+    store.close()
+    again = Store(place)
+    assert [s.commit for s in again.sessions("a", 2)] == ["1", "2"]
+    assert again.sessions("a", 9)[0] == session(commit="0")
+    again.close()
+
+
+def test_results_are_kept_in_a_file(tmp_path):
+    kept_in(str(tmp_path))
+    kept_in(f"{tmp_path}/new/folder/")
+    assert (tmp_path / "new" / "folder" / "perfdoctor_history.sqlite").is_file()
+
+
+def test_several_checks_may_write_at_once(tmp_path):
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[2]); from test_with_baseline import session; "
+        "from perfdoctor.gate.history_store import Store; s = Store(sys.argv[1]); "
+        "[s.add('a', 'b', session()) for _ in range(10)]"
+    )
+    place = str(tmp_path / "h.sqlite")
+    Store(place).close()
+    command = [sys.executable, "-c", program, place, str(Path(__file__).parent)]
+    both = [subprocess.Popen(command) for _ in range(2)]
+    assert [process.wait(60) for process in both] == [0, 0]
+    assert len(Store(place).sessions("a", 100)) == 20
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("/proc/none/history.sqlite", "cannot use the history"),
+        ("nonsense://user:secret@host/db", "cannot use the history nonsense://…@host/db"),
+        ("postgresql://user:secret@127.0.0.1:1/db", "cannot use the history postgresql://…@127"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_one_line_without_its_password(place, told):
+    with pytest.raises(PerfdoctorError, match=told) as caught:
+        Store(place)
+    assert "\n" not in str(caught.value) and "secret" not in str(caught.value)
+
+
+def test_a_file_that_is_no_database_is_one_line(tmp_path):
+    (tmp_path / "h.sqlite").write_text("no database" * 100)
+    with pytest.raises(PerfdoctorError, match="cannot use the history"):
+        Store(str(tmp_path / "h.sqlite"))
+
+
+@pytest.fixture
+def postgres(tmp_path):
+    """A server of its own, on a socket in a folder of its own."""
+    if not POSTGRES:
+        pytest.skip("no PostgreSQL server is installed")
+    pytest.importorskip("psycopg")
+    folder = Path("/tmp") / f"pg{os.getpid()}"
+    as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    folder.mkdir(mode=0o777)
+    folder.chmod(0o777)
+    data, bin_ = folder / "data", POSTGRES[-1]
+    options = f"-k {folder} -c listen_addresses= -c fsync=off"
+    start = [bin_ / "pg_ctl", "-D", data, "-o", options, "-l", folder / "log", "-w", "start"]
+    try:
+        for command in ([bin_ / "initdb", "-D", data, "-A", "trust", "-U", "me"], start):
+            subprocess.run([*as_user, *command], check=True, stdout=subprocess.DEVNULL, cwd="/")
+        yield f"postgresql://me@/postgres?host={folder}"
+    finally:
+        stop = [bin_ / "pg_ctl", "-D", data, "-m", "immediate", "stop"]
+        subprocess.run([*as_user, *stop], check=False, stdout=subprocess.DEVNULL, cwd="/")
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.slow
+def test_results_are_kept_by_a_real_postgresql_server(postgres):
+    kept_in(postgres)

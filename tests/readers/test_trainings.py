@@ -1,0 +1,65 @@
+"""Several trainings in one file become several runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from perfdoctor.readers.gathering import gather
+from perfdoctor.record import Run
+
+
+def training(batch_size: int, step_s: float, epochs: int = 2, every: int = 10) -> str:
+    text = f"Namespace(batch_size={batch_size}, lr=0.1, epochs={epochs})\n"
+    for epoch in range(1, epochs + 1):
+        for step in range(every, 201, every):
+            text += f"epoch {epoch}/{epochs} step {step}/200 loss 0.5 time {step_s:.4f} s\n"
+    return text
+
+
+def runs_of(tmp_path: Path, text: str) -> tuple[Run, ...]:
+    path = tmp_path / "train.log"
+    path.write_text(text)
+    return gather([str(path)], lambda *_: None).runs
+
+
+def step_s(run: Run) -> float:
+    return float(np.nanmedian(run.step_s))
+
+
+def test_trainings_with_other_batches_are_runs_of_their_own(tmp_path: Path) -> None:
+    first, second = runs_of(tmp_path, training(32, 0.25) + training(64, 0.41))
+    assert (first.name, second.name) == ("train.log, training 1", "train.log, training 2")
+    assert (first.configuration["batch_size"], second.configuration["batch_size"]) == (32, 64)
+    assert first.restarts == second.restarts == ()
+    assert step_s(first) == pytest.approx(0.25)
+    assert step_s(second) == pytest.approx(0.41)
+    assert any("lines 42 to 82" in note for note in second.notes)
+
+
+def test_a_time_means_the_same_in_all_trainings_of_a_file(tmp_path: Path) -> None:
+    text = training(32, 0.25) + training(64, 0.41) + training(128, 0.8)
+    assert [step_s(run) for run in runs_of(tmp_path, text)] == pytest.approx([0.25, 0.41, 0.8])
+
+
+def test_the_same_training_run_again_after_its_end_is_another_run(tmp_path: Path) -> None:
+    assert len(runs_of(tmp_path, 3 * training(32, 0.25))) == 3
+
+
+def test_a_training_that_broke_off_and_began_anew_is_one_run(tmp_path: Path) -> None:
+    broken = "".join(training(32, 0.25).splitlines(keepends=True)[:15])
+    (run,) = runs_of(tmp_path, broken + training(32, 0.25))
+    assert len(run.restarts) == 1
+
+
+def test_a_resumed_training_is_one_run(tmp_path: Path) -> None:
+    lines = training(32, 0.25).splitlines(keepends=True)
+    (run,) = runs_of(tmp_path, "".join(lines[:35] + lines[28:]))
+    assert len(run.restarts) == 1
+
+
+def test_counters_that_begin_anew_in_each_epoch_are_one_training(tmp_path: Path) -> None:
+    text = "".join(f"step {s}/50 step_time 0.25\n" for _ in range(30) for s in range(5, 51, 5))
+    assert len(runs_of(tmp_path, text)) == 1

@@ -1,0 +1,131 @@
+"""Two sides of reports: what changed, and how surely."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from builders import COMPUTE_BOUND_S, make_diagnosis, make_recommendation, make_report
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perfdoctor.record import Hotspot
+from perfdoctor.shifts import compare_sides
+
+LABELS = ("old", "new")
+
+
+def reports(*step_s: float, minute: int = 0, every: int = 2):
+    """One report a step time, made every `every` minutes."""
+    return [
+        make_report(
+            stage_s={"forward": s, "other": s / 100},
+            created_at=f"2026-01-02T03:{minute + every * n:02d}:00+00:00",
+        )
+        for n, s in enumerate(step_s)
+    ]
+
+
+def shift(sides, name: str, statistic: str = "p50"):
+    (found,) = [s for s in sides.shifts if (s.name, s.statistic) == (name, statistic)]
+    return found
+
+
+def test_one_report_a_side_tells_only_large_changes_and_says_that_runs_may_differ():
+    small = compare_sides(reports(0.100), reports(0.104), LABELS)
+    large = compare_sides(reports(0.100), reports(0.150), LABELS)
+    assert not small.between_runs
+    assert shift(small, "step").direction == "unclear"
+    assert shift(large, "step").direction == "slower"
+
+
+def test_with_one_report_a_side_nothing_is_called_the_same():
+    assert shift(compare_sides(reports(0.1), reports(0.1), LABELS), "step").direction == "unclear"
+
+
+def test_runs_that_took_turns_tell_small_changes():
+    old = reports(0.1000, 0.1001, 0.0999, 0.1002)
+    new = reports(0.1060, 0.1061, 0.1058, 0.1062, minute=1)
+    found = compare_sides(old, new, LABELS)
+    assert found.took_turns and found.between_runs
+    assert shift(found, "step").direction == "slower"
+    assert shift(found, "throughput", "mean").direction == "slower"
+    same = compare_sides(old, reports(0.1, 0.1002, 0.0998, 0.1, minute=1), LABELS)
+    assert shift(same, "step").direction == "same"
+
+
+def test_runs_of_one_side_after_all_of_the_other_may_have_drifted():
+    old, new = reports(0.1000, 0.1001, 0.0999), reports(0.1060, 0.1061, 0.1058, minute=30)
+    found = compare_sides(old, new, LABELS)
+    assert not found.took_turns
+    assert shift(found, "step").direction == "unclear"
+
+
+def test_a_busy_machine_tells_nothing_from_one_report_a_side():
+    noisy = make_recommendation(rule="PD901", name="noisy-measurement")
+    old = [replace(reports(0.1)[0], recommendations=(noisy,))]
+    found = compare_sides(old, reports(0.9), LABELS)
+    assert found.busy
+    assert shift(found, "step").direction == "unclear"
+
+
+def test_a_stage_that_only_one_side_has_is_shown_without_a_ratio():
+    new = make_report(stage_s={"forward": 0.1, "graph_build": 0.02, "other": 0.001})
+    found = shift(compare_sides(reports(0.1), [new], LABELS), "graph_build")
+    assert (found.before, found.ratio, found.direction) == (None, None, None)
+
+
+def test_another_batch_size_is_told_to_make_steps_incomparable():
+    new = [make_report(batch_size=64)]
+    notes = compare_sides([make_report()], new, LABELS).notes
+    assert any("batch size is 32 on one side and 64 on the other" in note for note in notes)
+
+
+def test_another_machine_is_told():
+    old = make_report()
+    new = replace(old, environment=replace(old.environment, cpu="another"))
+    assert any("machines differ" in n for n in compare_sides([old], [new], LABELS).notes)
+
+
+@given(st.floats(1e-6, 10), st.floats(0.2, 5))
+def test_swapping_the_sides_turns_every_ratio_around(step_s, factor):
+    forth = shift(compare_sides(reports(step_s), reports(step_s * factor), LABELS), "step")
+    back = shift(compare_sides(reports(step_s * factor), reports(step_s), LABELS), "step")
+    assert forth.ratio == pytest.approx(1 / back.ratio)
+    opposite = {"slower": "faster", "faster": "slower", "unclear": "unclear"}
+    assert opposite[forth.direction] == back.direction
+
+
+def test_settings_verdict_hot_lines_and_faults_that_differ_are_found():
+    spot = Hotspot(file="a/train.py", line=36, function="metric", share=0.3, library="ap_score")
+    cold = Hotspot(file="b/train.py", line=20, function="step", share=0.2, library="Adam.step")
+    old = make_report(
+        stage_s=COMPUTE_BOUND_S,
+        configuration={"batch_size": 32, "num_workers": 4},
+        diagnosis=make_diagnosis(verdict="healthy", bottleneck="none"),
+        hotspots=(cold,),
+    )
+    new = make_report(
+        configuration={"batch_size": 32, "num_workers": 0},
+        diagnosis=make_diagnosis(),
+        recommendations=(make_recommendation(),),
+        hotspots=(replace(cold, line=22), spot),
+    )
+    found = compare_sides([old], [new], LABELS).differences
+    told = {(d.kind, d.name): (d.before, d.after) for d in found}
+    assert told == {
+        ("verdict", "verdict"): ("healthy", "input-bound"),
+        ("bottleneck", "bottleneck"): ("none", "data_loading"),
+        ("configuration", "num_workers"): (4, 0),
+        ("hot_line", "train.py:36 ap_score"): (None, 0.3),
+        ("advice", "PD101 synchronous-data-loading"): (
+            None, "The training process loads every batch itself",
+        ),
+    }  # fmt: skip
+
+
+def test_what_a_log_does_not_tell_of_its_machine_is_no_difference():
+    old = make_report()
+    bare = replace(old, environment=replace(old.environment, cpu=None, torch=None, packages={}))
+    kinds = {d.kind for d in compare_sides([old], [bare], LABELS).differences}
+    assert "machine" not in kinds and "software" not in kinds
