@@ -132,7 +132,7 @@ def test_each_command_of_the_readme_runs(command, project, monkeypatch, tmp_path
 
     monkeypatch.setattr(limits, "_MATRIX_SIZES", {"cpu": (32,)})
     monkeypatch.chdir(project)
-    arguments = shlex.split(command)[1:]
+    arguments = ["3s" if word in ("60s", "5m") else word for word in shlex.split(command)[1:]]
     if arguments[0] == "run":  # the script takes the process over
         observes(arguments[1:], tmp_path)
         return
@@ -147,6 +147,8 @@ def observes(arguments, folder):
     options = ["--output-dir", str(folder), "--no-plots"]
     command = [sys.executable, "-m", "perfdoctor", "run", *options, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    if "[no-sandbox]" in done.stderr:
+        pytest.skip("this machine does not allow user namespaces")
     assert (done.returncode, done.stdout) == (0, "trained\n"), done.stderr
     assert list(folder.glob("performance_report_*.json")), done.stderr
 

@@ -19,8 +19,7 @@ def world(monkeypatch):
 
     made = World()
     monkeypatch.setattr(FakeArm, "world", made, raising=False)
-    for module in (restarts, trials):
-        monkeypatch.setattr(module, "Arm", FakeArm)
+    monkeypatch.setattr("perfdoctor.collect.arm.Arm.start", FakeArm.start)
     for module in (restarts, trials, turns):
         monkeypatch.setattr(module, "time", made.time)
     monkeypatch.setattr(trials.Fitness, "begin", lambda self: None)

@@ -340,8 +340,9 @@ def test_every_experiment_in_the_table_is_whole(name):
 def test_every_change_can_be_made():
     from perfdoctor.collect.modes import CHANGES, NEEDS_RESTART
     from perfdoctor.collect.options import BenchOptions
+    from perfdoctor.collect.rerun.modes import SUPPORTED
 
-    known = set(CHANGES) | NEEDS_RESTART | set(BenchOptions.__dataclass_fields__)
+    known = set(CHANGES) | NEEDS_RESTART | set(BenchOptions.__dataclass_fields__) | SUPPORTED
     for name in EXPERIMENTS:
         experiment = load(name)
         changes = set(experiment.changes(situation_of(make_report(), {})))

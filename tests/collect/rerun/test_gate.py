@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
+from typing import ClassVar
 
 import pytest
 
@@ -12,11 +14,14 @@ from perfdoctor.collect.rerun.gate import ScriptEndedError, StepGate
 class Script:
     """Makes steps of one second each by a clock that only it moves, until the gate says stop."""
 
+    made_here: ClassVar[list[Script]] = []
+
     def __init__(self, steps: int) -> None:
         self.now, self.made = 0.0, 0
         self.gate = StepGate(lambda: self.now)
         self.thread = threading.Thread(target=self._run, args=(steps,), daemon=True)
         self.thread.start()
+        self.made_here.append(self)
 
     def _run(self, steps: int) -> None:
         for count in range(1, steps + 1):
@@ -24,6 +29,16 @@ class Script:
             self.made = count
             self.gate.passed(count)
         self.gate.end("finished")
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left():
+    yield
+    for script in Script.made_here:
+        while script.thread.is_alive():
+            with suppress(ScriptEndedError):
+                script.gate.run(1)
+    Script.made_here.clear()
 
 
 def test_it_stands_still_after_its_first_step():

@@ -1,0 +1,144 @@
+"""`perfdoctor run --verify`: the advice for a script is tried, and no file of it changes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from perfdoctor.cli import run
+from perfdoctor.report import Trial
+from perfdoctor.verifying import of_whole_run
+
+#: Loading waits, so that a worker more brings what can be foretold; and it writes in many ways.
+TRAIN = """
+import sqlite3, sys, time
+from pathlib import Path
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+class Slow(Dataset):
+    def __len__(self):
+        return 64
+    def __getitem__(self, index):
+        time.sleep(0.004)
+        return torch.full((8,), float(index)), index % 2
+
+torch.manual_seed(0)
+elsewhere = Path(sys.argv[1])
+model = nn.Linear(8, 2)
+optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+database = sqlite3.connect("runs.db")
+database.execute("create table if not exists losses(value)")
+log = open("log.txt", "a")
+for epoch in range(60):
+    for x, y in DataLoader(Slow(), batch_size=8):
+        loss = nn.functional.cross_entropy(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        log.write(f"{loss.item()}\\n")
+    database.execute("insert into losses values (?)", (loss.item(),))
+    database.commit()
+    torch.save(model.state_dict(), elsewhere / "model.pt")
+print("trained")
+sys.exit(7)
+"""
+
+
+def contents(*folders: Path) -> dict[str, str]:
+    files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def verified(folder: Path, text: str, *arguments: str, budget: str = "25s"):
+    folder.mkdir(exist_ok=True)
+    (folder / "train.py").write_text(textwrap.dedent(text))
+    report = folder.parent / "report.json"
+    command = [sys.executable, "-m", "perfdoctor", "run", "--verify", "--budget", budget]
+    options = ["--output-dir", str(folder.parent / "out"), "--no-plots", "--json", str(report)]
+    environment = {**os.environ, "OMP_WAIT_POLICY": "passive"}
+    done = subprocess.run(
+        [*command, *options, "train.py", *arguments],
+        cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    if "[no-sandbox]" in done.stderr:
+        pytest.skip("this machine does not allow user namespaces")
+    return done, json.loads(report.read_text()) if report.exists() else None
+
+
+@pytest.mark.slow
+def test_the_advice_is_tried_and_every_file_stays_as_it_was(tmp_path):
+    folder, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir()
+    (elsewhere / "model.pt").write_bytes(b"the best one")
+    (folder / "log.txt").write_text("before\n")
+    (folder / "train.py").write_text(textwrap.dedent(TRAIN))
+    before = contents(folder, elsewhere)
+    done, report = verified(folder, TRAIN, str(elsewhere))
+    assert (done.returncode, done.stdout) == (7, "trained\n"), done.stderr
+    assert contents(folder, elsewhere) == before
+    trials = [one["verified"] for one in report["recommendations"] if one["verified"]]
+    assert "verified" in [trial["outcome"] for trial in trials], done.stderr
+    assert max(trial["speedup"] or 0 for trial in trials) > 1.2
+    assert report["verification"]["control"]["outcome"] == "inconclusive"
+    assert "the script runs in a sandbox" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_script_that_fails_is_reported_and_not_tried(tmp_path):
+    done, report = verified(tmp_path / "project", "import torch\nraise ValueError('no data')\n")
+    assert done.returncode == 1
+    assert "ValueError: no data" in done.stderr
+    assert "nothing is tried, since the script ended early (exception)" in done.stderr
+    assert report["verification"] is None
+
+
+def test_a_script_without_torch_says_so(tmp_path):
+    done, report = verified(tmp_path / "project", "print('hello')\n")
+    assert (done.returncode, done.stdout, report) == (0, "hello\n", None)
+    assert "did not import torch" in done.stderr
+
+
+def test_a_script_that_is_not_there_is_one_line(tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):  # the whole of it, in a child: so the code is the child's
+        sys.exit(run(["run", "--verify", "nowhere.py"]))
+    error = capfd.readouterr().err
+    assert "there is no file 'nowhere.py' to run" in error or "no-sandbox" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "told"),
+    [
+        (["--budget", "10s"], {}, "--budget is for --verify"),
+        (["--verify", "--live"], {}, "--live and --verify exclude each other"),
+        (["--verify"], {"WORLD_SIZE": "2"}, "start it without torchrun"),
+        (["--verify", "--budget", "soon"], {}, "soon"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(arguments, environment, told, monkeypatch, capsys):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert run(["run", *arguments, "train.py"]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_gain_in_the_steps_is_less_of_the_whole_run():
+    trial = Trial(outcome="verified", speedup=2.0, low=1.5, high=3.0)
+    whole = of_whole_run(trial, 0.5)
+    assert whole.speedup == pytest.approx(1 / 0.75)
+    assert whole.low < whole.speedup < whole.high
+    assert of_whole_run(trial, 1.0) == trial
+
+
+def test_what_was_not_measured_stays_so():
+    assert of_whole_run(Trial(outcome="not_testable"), 0.5).speedup is None
