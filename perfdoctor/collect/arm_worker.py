@@ -45,7 +45,7 @@ class Trains(Protocol):
 
 def main(read_fd: int, write_fd: int, life_fd: int) -> None:
     """Answers requests until told to close, or until the process that asks has gone."""
-    threading.Thread(target=_die_with_parent, args=(life_fd,), daemon=True).start()
+    threading.Thread(target=die_with_parent, args=(life_fd,), daemon=True).start()
     channel = Channel(read_fd, write_fd)
     training: Trains | None = None
     while (request := channel.receive()) is not None:
@@ -63,6 +63,8 @@ def main(read_fd: int, write_fd: int, life_fd: int) -> None:
             del error
         else:
             channel.send({"result": answer})
+    else:
+        end_all()
     if training is not None:
         training.close()
     sys.stdout.flush()
@@ -111,7 +113,12 @@ def described(error: BaseException) -> dict[str, str]:
     return {"message": message, "slug": "user-code", "details": user_traceback(error)}
 
 
-def _die_with_parent(life_fd: int) -> None:
-    """Ends this process and its loader workers when the other end of the pipe is closed."""
+def die_with_parent(life_fd: int) -> None:
+    """Ends this process when the other end of the pipe is closed."""
     os.read(life_fd, 1)
-    os.killpg(os.getpid(), signal.SIGKILL)  # it leads a group of its own
+    end_all()
+
+
+def end_all() -> None:
+    """Ends this process and all it has started: whoever asked has gone, and it leads a group."""
+    os.killpg(os.getpid(), signal.SIGKILL)

@@ -6,7 +6,6 @@ Nothing heavy is imported before the script's first line (see `perfdoctor.runnin
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import tempfile
 import threading
@@ -32,11 +31,12 @@ def main(read_fd: int, write_fd: int, life_fd: int) -> None:
     except PerfdoctorError as error:
         channel.send({"error": {"message": str(error), "slug": error.slug, "details": ""}})
         os._exit(0)
+    from perfdoctor.collect.arm_worker import die_with_parent
     from perfdoctor.collect.rerun.training import ScriptTraining
 
     training = ScriptTraining(request["modes"], request["options"])
     training.install()
-    for job in (lambda: _die_with_parent(life_fd), lambda: _serve(channel, training)):
+    for job in (lambda: die_with_parent(life_fd), lambda: _serve(channel, training)):
         threading.Thread(target=job, daemon=True).start()
     script = Script(workload["script"], tuple(workload["arguments"]), workload["is_module"])
     try:
@@ -48,7 +48,7 @@ def main(read_fd: int, write_fd: int, life_fd: int) -> None:
 
 def _serve(channel: Channel, training: Any) -> None:
     """Answers until told to close."""
-    from perfdoctor.collect.arm_worker import perform
+    from perfdoctor.collect.arm_worker import end_all, perform
 
     _answer(channel, lambda: training.ready() or {})
     while (request := channel.receive()) is not None:
@@ -56,6 +56,8 @@ def _serve(channel: Channel, training: Any) -> None:
         if what == "close":
             break
         _answer(channel, lambda what=what, request=request: perform(training, what, request))
+    else:
+        end_all()
     with suppress(Exception):
         training.close()
     sys.stdout.flush()
@@ -69,9 +71,3 @@ def _answer(channel: Channel, job: Any) -> None:
         channel.send({"error": {"message": str(error), "slug": error.slug, "details": ""}})
     except Exception as error:  # the user's objects may raise anything
         channel.send({"error": {"message": first_line(error), "slug": "user-code", "details": ""}})
-
-
-def _die_with_parent(life_fd: int) -> None:
-    """Ends this process and its loader workers when the other end of the pipe is closed."""
-    os.read(life_fd, 1)
-    os.killpg(os.getpid(), signal.SIGKILL)  # it leads a group of its own
