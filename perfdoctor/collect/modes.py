@@ -8,18 +8,16 @@ change and nothing else.
 
 from __future__ import annotations
 
-import gc
 import inspect
-import itertools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import fields, replace
-from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
+from perfdoctor.collect import switches
 from perfdoctor.collect.arm_loop import ArmLoop
 from perfdoctor.collect.cached import CachedDataset
 from perfdoctor.collect.loader import is_iterable, make_loader
@@ -28,7 +26,7 @@ from perfdoctor.collect.precision import gradient_scaler
 from perfdoctor.collect.setup import loader_arguments
 from perfdoctor.errors import PerfdoctorError
 
-Context = Callable[[], AbstractContextManager[Any]]
+Context = AbstractContextManager[Any]
 
 _OPTIONS = {f.name for f in fields(BenchOptions)}
 _LOADER = {"batch_size", "num_workers", "prefetch_factor", "pin_memory", "persistent_workers"}
@@ -43,7 +41,7 @@ class Mode:
     def __init__(self, loop: ArmLoop, changes: Mapping[str, Any]) -> None:
         self._loop = loop
         self._held: dict[str, Any] = {}
-        self._contexts: list[Context] = []
+        self._contexts: list[Callable[[], Context]] = []
         unknown = set(changes) - _OPTIONS - set(CHANGES)
         if unknown or NEEDS_RESTART & set(changes):
             name = min(unknown or NEEDS_RESTART & set(changes))
@@ -70,7 +68,7 @@ class Mode:
         """The loop's attribute `name` in this mode."""
         self._held[name] = value
 
-    def within(self, context: Context) -> None:
+    def within(self, context: Callable[[], Context]) -> None:
         """A context of this mode's steps."""
         self._contexts.append(context)
 
@@ -115,61 +113,14 @@ def _compiled(model: nn.Module, mode: str) -> nn.Module:
 # -- changes that are no options -------------------------------------------------------------
 
 
-@contextmanager
-def set_for_now(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """An attribute of something else, while the context lasts."""
-    before = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)
-
-
-@contextmanager
-def _called(change: Callable[[Any], Any], now: Callable[[], Any], value: Any) -> Iterator[None]:
-    before = now()
-    change(value)
-    try:
-        yield
-    finally:
-        change(before)
-
-
-def _threads(mode: Mode, loop: ArmLoop, value: int) -> None:
-    mode.within(lambda: _called(torch.set_num_threads, torch.get_num_threads, value))
-
-
-def _anomaly(mode: Mode, loop: ArmLoop, value: bool) -> None:
-    def change(on: bool) -> None:
-        torch.autograd.set_detect_anomaly(on)
-
-    mode.within(lambda: _called(change, torch.is_anomaly_enabled, value))
-
-
-def _deterministic(mode: Mode, loop: ArmLoop, value: bool) -> None:
-    now = torch.are_deterministic_algorithms_enabled
-    mode.within(lambda: _called(torch.use_deterministic_algorithms, now, value))
-    mode.within(lambda: set_for_now(torch.backends.cudnn, "deterministic", value))
-
-
-def _cudnn_benchmark(mode: Mode, loop: ArmLoop, value: bool) -> None:
-    mode.within(lambda: set_for_now(torch.backends.cudnn, "benchmark", value))
-
-
-@contextmanager
-def _frozen() -> Iterator[None]:
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
+def _process(change: Callable[[Any], Context]) -> Callable[[Mode, ArmLoop, Any], None]:
+    """A setting of the whole process, in the steps of this mode."""
+    return lambda mode, loop, value: mode.within(lambda: change(value))
 
 
 def _gc_frozen(mode: Mode, loop: ArmLoop, value: bool) -> None:
     if value:
-        mode.within(_frozen)
+        mode.within(switches.frozen)
 
 
 def _fused(mode: Mode, loop: ArmLoop, value: bool) -> None:
@@ -225,24 +176,10 @@ def _non_blocking(mode: Mode, loop: ArmLoop, value: bool) -> None:
 
 
 def _checkpointing(mode: Mode, loop: ArmLoop, value: bool) -> None:
-    """Models of transformers have methods for it, others often a flag on their blocks."""
-    model: Any = loop.eager_model
-    on = getattr(model, "gradient_checkpointing_enable", None)
-    off = getattr(model, "gradient_checkpointing_disable", None)
-    if callable(on) and callable(off):
-
-        def change(wanted: bool) -> None:
-            on() if wanted else off()
-
-        mode.within(lambda: _called(change, lambda: bool(model.is_gradient_checkpointing), value))
-        return
-    flagged = list(checkpointing_flags(model))
-    if not flagged:
-        raise PerfdoctorError(
-            "the model has no switch for gradient checkpointing", slug="no-checkpointing-switch"
-        )
-    for module, name in flagged:
-        mode.within(partial(set_for_now, module, name, value))
+    model = loop.eager_model
+    with switches.gradient_checkpointing(model, value):
+        pass  # an error now, if there is no switch for it
+    mode.within(lambda: switches.gradient_checkpointing(model, value))
 
 
 def checkpointing(model: nn.Module) -> bool | None:
@@ -251,24 +188,16 @@ def checkpointing(model: nn.Module) -> bool | None:
     if isinstance(whole, bool) and hasattr(model, "gradient_checkpointing_enable"):
         supported = getattr(model, "supports_gradient_checkpointing", True)
         return whole if supported else None
-    flags = [getattr(module, name) for module, name in checkpointing_flags(model)]
+    flags = [getattr(module, name) for module, name in switches.checkpointing_flags(model)]
     return any(flags) if flags else None
-
-
-def checkpointing_flags(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
-    """Modules with a switch for gradient checkpointing, and its name (as timm, torchtune, …)."""
-    names = ("gradient_checkpointing", "use_checkpoint", "grad_checkpointing")
-    for module, name in itertools.product(model.modules(), names):
-        if isinstance(getattr(module, name, None), bool):
-            yield module, name
 
 
 #: Change → what prepares it on a mode.
 CHANGES: dict[str, Callable[[Mode, ArmLoop, Any], None]] = {
-    "threads": _threads,
-    "anomaly_detection": _anomaly,
-    "deterministic": _deterministic,
-    "cudnn_benchmark": _cudnn_benchmark,
+    "threads": _process(switches.threads),
+    "anomaly_detection": _process(switches.anomaly_detection),
+    "deterministic": _process(switches.deterministic),
+    "cudnn_benchmark": _process(switches.cudnn_benchmark),
     "gc_frozen": _gc_frozen,
     "optimizer_fused": _fused,
     "optimizer_foreach": _foreach,

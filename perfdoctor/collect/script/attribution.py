@@ -167,7 +167,8 @@ class Attribution:
         maker = self._batches.maker(stack) if label == OTHER else None
         if maker is not None:
             return Work(DATA_LOADING, f"makes the batch for {maker.name}, line {maker.line}")
-        known = [w for w in (*near, *far, self._by_name(stack)) if w is not None]
+        named = (self._by_name(stack), self._by_purpose(stack))
+        known = [w for w in (*near, *far, *named) if w is not None]
         return known[0] if known else self._by_position(stack, label)
 
     def _by_library(self, stack: _Stack) -> list[Work | None]:
@@ -207,6 +208,16 @@ class Attribution:
         depth = self._batches.loop_depth(stack)
         users = (f for f in stack[:depth] if self._owner(f) == USER)
         return next((w for f in users if (w := work.of_name(f.function)) is not None), None)
+
+    def _by_purpose(self, stack: _Stack) -> Work | None:
+        """What is made for a call that logs, whose own frame is not there yet:
+        `logger.log(summary(model))`."""
+        depth = self._batches.loop_depth(stack)
+        if not depth:
+            return None
+        called = next(iter(calls_at(stack[depth].file, stack[depth].line)), "")
+        found = work.of_call(called) or work.of_name(called)
+        return found if found is not None and found.stage == work.LOGGING else None
 
     def _by_position(self, stack: _Stack, label: str) -> Work:
         position = self._batches.position(stack)

@@ -96,6 +96,7 @@ class StackSampler:
         self._looks = 0
         self._forking = False
         self._look_cpu_s: float | None = None
+        self._last_cost_s = 0.0
         self._cpu_mark_s = 0.0
 
     @property
@@ -188,9 +189,14 @@ class StackSampler:
             due.at_s = now_s + max(due.period_s, affordable_s)
 
     def account(self) -> None:
-        """Notes the processor time since `resume` (all of one look) in its mean cost."""
+        """Notes the processor time since `resume` (all of one look) in its mean cost.
+
+        The lower of the last two counts: a look into an import takes ten times what the next one
+        will, and in a short run the looks would stay rare for it.
+        """
         now_s = self._cpu_clock()
-        cost_s = now_s - self._cpu_mark_s
+        taken_s = now_s - self._cpu_mark_s
+        cost_s, self._last_cost_s = min(taken_s, self._last_cost_s), taken_s
         mean_s = self._look_cpu_s
         self._look_cpu_s = cost_s if mean_s is None else mean_s + _NEWEST * (cost_s - mean_s)
         self._cpu_mark_s = now_s

@@ -178,6 +178,15 @@ def test_names_of_functions_count_only_where_nothing_else_explains_the_time(trai
     assert hot_lines([seen(user("evaluate"), end, label=2)], NAMES)[0].stage == "forward"
 
 
+def test_what_is_made_for_a_call_that_logs_is_logging(training):
+    loops, names, _ = training
+    prints = at(names["main"].__code__, "print(out")
+    assert shares(seen(user("summarise"), prints), loops=loops) == {"logging": 1.0}
+    assert shares(seen(user("evaluate"), prints), loops=loops) == {"validation": 1.0}
+    end = at(names["main"].__code__, "    score(out)")
+    assert shares(seen(user("summarise"), end), loops=loops) == {"other": 1.0}
+
+
 def test_the_split_says_on_how_many_looks_it_rests():
     plot = library("matplotlib/figure.py", "Figure.savefig")
     samples = [seen(plot, user("main"), count=10), seen(user("main"), count=30, seconds=3.0)]

@@ -110,14 +110,24 @@ def test_looking_gets_rarer_where_it_costs_too_much():
     cpu = Clock()
     sampler = quiet(-1, cpu_clock=cpu, interval_s=0.02)
     sampler.resume()
-    for _ in range(3):
+    for _ in range(40):
         cpu.now_s += 0.0007
         sampler.account()
-    assert sampler.interval_s == pytest.approx(0.2)
+    assert sampler.interval_s == pytest.approx(0.2, rel=1e-3)
     for _ in range(300):
         cpu.now_s += 0.00001
         sampler.account()
     assert sampler.interval_s == 0.02
+
+
+def test_one_dear_look_between_cheap_ones_does_not_make_them_rarer():
+    cpu = Clock()
+    sampler = quiet(-1, cpu_clock=cpu, interval_s=0.1)
+    sampler.resume()
+    for cost_s in (0.0002, 0.011, 0.0002, 0.0002, 0.008, 0.0002):
+        cpu.now_s += cost_s
+        sampler.account()
+        assert sampler.interval_s == 0.1
 
 
 def test_random_numbers_of_the_script_stay_as_they_are(held):
