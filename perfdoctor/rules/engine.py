@@ -17,6 +17,7 @@ from perfdoctor.rules.logs import BENCH, RUN
 from perfdoctor.rules.ranking import MIN_SPEEDUP, Found, recommend, worthwhile
 from perfdoctor.rules.together import together
 from perfdoctor.rules.verdict import verdict
+from perfdoctor.rules.whole_run import of_whole_run, share_of_training, together_of_whole_run
 from perfdoctor.schema import to_dict
 from perfdoctor.settings import Settings
 
@@ -57,11 +58,13 @@ def diagnose(report: Report, settings: Settings, rules: Sequence[Rule] | None = 
         found = [_headroom(f) for f in found]
     notes = [*known.problems, *_misspelt(settings, known.rules), *outcome.warnings]
     recommendations = tuple(_with_reason(r, known.rules) for r in recommend(found))
+    share = share_of_training(facts)
+    whole = tuple(of_whole_run(r, share) for r in recommendations)
     return replace(
         report,
         diagnosis=replace(diagnosis, confidence=diagnosis.confidence * trust),
-        recommendations=recommendations,
-        together=together(facts, recommendations),
+        recommendations=whole,
+        together=together_of_whole_run(together(facts, recommendations), whole, share),
         abstained=tuple(outcome.abstained),
         warnings=report.warnings + tuple(n for n in notes if n not in report.warnings),
     )

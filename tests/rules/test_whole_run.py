@@ -1,0 +1,57 @@
+"""Gains of an observed script are of its whole run, start-up and end included."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from builders import make_recommendation, make_report
+
+from perfdoctor.ending import Ending
+from perfdoctor.record import Source
+from perfdoctor.report import Prediction, Together, Wall, WallPart
+from perfdoctor.rules.facts import Facts
+from perfdoctor.rules.whole_run import of_whole_run, share_of_training, together_of_whole_run
+from perfdoctor.schema import to_dict
+
+GUESS = Prediction(speedup=2.0, low=1.5, high=4.0, model="made up")
+
+
+def facts(kind: str = "run", how: str = "finished") -> Facts:
+    parts = [("start_up", 0.3), ("forward", 0.6), ("shut_down", 0.1)]
+    wall = Wall(
+        total_s=10.0, parts=tuple(WallPart(name=n, seconds=10 * s, share=s) for n, s in parts)
+    )
+    report = replace(make_report(), source=Source(kind=kind), ending=Ending(how), wall=wall)
+    return Facts(to_dict(report))
+
+
+def test_start_up_and_end_do_not_get_faster():
+    assert share_of_training(facts()) == pytest.approx(0.6)
+    whole = of_whole_run(make_recommendation(predicted=GUESS), 0.6).predicted
+    assert whole.speedup == pytest.approx(1 / 0.7)
+    assert whole.low < whole.speedup < whole.high
+
+
+@pytest.mark.parametrize(
+    ("kind", "how"), [("run", "stopped"), ("run", "interrupted"), ("bench", "finished")]
+)
+def test_where_the_whole_run_was_not_seen_gains_are_of_the_training(kind, how):
+    assert share_of_training(facts(kind, how)) == 1.0
+
+
+def test_what_is_not_predicted_stays_so():
+    one = make_recommendation(predicted=None)
+    assert of_whole_run(one, 0.5) == one
+
+
+def test_all_together_is_compared_with_the_product_of_the_same_kind():
+    both = [make_recommendation(rule=rule, predicted=GUESS) for rule in ("PD101", "PD401")]
+    whole = [of_whole_run(one, 0.5) for one in both]
+    guess = Together(
+        speedup=3.0, low=2.0, high=4.0, model="made up", rules=("PD101", "PD401"), product=4.0
+    )
+    found = together_of_whole_run(guess, whole, 0.5)
+    assert found.product == pytest.approx((1 / 0.75) ** 2)
+    assert found.speedup == pytest.approx(1 / (0.5 + 0.5 / 3))
+    assert together_of_whole_run(None, whole, 0.5) is None
