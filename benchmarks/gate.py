@@ -49,7 +49,7 @@ def workload():
     model = nn.Sequential(*layers, nn.Linear(96, 10))
     return perfdoctor.Workload(model=model, dataset=Data(), batch_size=32)
 """
-LAYERS = 60
+LAYERS = 40
 SLOWER = (1.0, 1.03, 1.05, 1.10)
 RESAMPLED = 4_000
 Side = list[list[float]]

@@ -24,9 +24,14 @@ from perfdoctor.collect.channel import Channel
 from perfdoctor.errors import PerfdoctorError, UserCodeError
 from perfdoctor.record import Bools, Floats
 
-#: Threads that spin while they wait for work take the cores from the other arm's workers: one
-#: epoch of an observed training took 30.8 s, and 6.1 s without (GNU OpenMP, OMP_WAIT_POLICY).
-QUIET_THREADS = {"OMP_WAIT_POLICY": "passive"}
+#: How long threads that wait for work spin. GNU OpenMP's own 300 000 turns take the cores from
+#: loader workers (an epoch took 30.8 s, and 6.1 s without any); none at all (OMP_WAIT_POLICY=passive)
+#: made the 2 ms steps of small layers 2 to 9 ms long, another length in each process. 20 000 turns
+#: are about half a millisecond: longer than the gaps within a step, shorter than a wait for data;
+#: equal processes then differed by 1 to 3 % in place of 17 %.
+SPIN = {"GOMP_SPINCOUNT": "20000"}
+#: Whoever sets one of these has chosen already.
+_SPIN_CHOICES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 #: What the arm trains where it is not told: a `Workload`, stepped by perfdoctor's own loop.
 BENCH_TRAINING = "perfdoctor.collect.arm_training:BenchTraining"
 _START = (
@@ -317,7 +322,9 @@ def _spawn(spec: ArmSpec, output: IO[bytes]) -> tuple[subprocess.Popen[bytes], C
 
 
 def _environment(added: Mapping[str, str | None]) -> dict[str, str]:
-    found: dict[str, str | None] = {**QUIET_THREADS, **os.environ, **added}
+    found: dict[str, str | None] = {**os.environ, **added}
+    if not any(found.get(name) for name in _SPIN_CHOICES):
+        found |= SPIN
     return {name: value for name, value in found.items() if value is not None}
 
 

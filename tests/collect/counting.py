@@ -51,7 +51,7 @@ class Counting:
         return {
             "configuration": {
                 "made": self.made,
-                "environment": {k: os.environ.get(k) for k in ("OMP_WAIT_POLICY", "OWN", "GONE")},
+                "environment": {k: os.environ.get(k) for k in ("GOMP_SPINCOUNT", "OWN", "GONE")},
                 "cwd": str(Path.cwd()),
             },
             "device": "cpu",

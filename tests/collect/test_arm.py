@@ -55,7 +55,7 @@ def test_an_arm_steps_when_asked_and_tells_what_it_did():
         assert facts.losses == (1.0, None)
 
 
-def test_an_arm_lives_in_its_folder_and_environment_and_its_threads_do_not_spin():
+def test_an_arm_lives_in_its_folder_and_environment_and_its_threads_spin_briefly():
     environment = {"OWN": "yes", "GONE": None}
     os.environ["GONE"] = "no"
     try:
@@ -63,8 +63,13 @@ def test_an_arm_lives_in_its_folder_and_environment_and_its_threads_do_not_spin(
             found = arm.facts().configuration
     finally:
         del os.environ["GONE"]
-    assert found["environment"] == {"OMP_WAIT_POLICY": "passive", "OWN": "yes", "GONE": None}
+    assert found["environment"] == {"GOMP_SPINCOUNT": "20000", "OWN": "yes", "GONE": None}
     assert found["cwd"] == str(HERE)
+
+
+def test_whoever_says_how_threads_wait_is_heard():
+    with Arm.start(spec(environment={"OMP_WAIT_POLICY": "active"})) as arm:
+        assert arm.facts().configuration["environment"]["GOMP_SPINCOUNT"] is None
 
 
 def test_an_arm_names_the_files_of_the_project_and_no_others():
