@@ -1,14 +1,16 @@
 """How often `--verify` is wrong, what it finds, and whether its intervals hold.
 
-    python benchmarks/verify.py                      # record if there is no record, then the table
-    python benchmarks/verify.py --record 20          # 20 processes, about a minute each
+    python benchmarks/verify.py                      # the table of what was recorded
+    python benchmarks/verify.py --record 20          # first records 20 processes, 2 minutes each
+    python benchmarks/verify.py --record 20 --busy   # the same beside a program that never rests
     python benchmarks/verify.py --live 30            # so many whole trials, start to end
 
 A step of 100 equal pieces (`verify_training.py`); leaving out 3 or 5 of them is a gain whose size
 is known, leaving out none is no change. Live blocks of each are recorded once, in turns, into
 `benchmarks/verify_blocks.json`, with what other programs used meanwhile. Trials are then drawn from
-it: a stretch of neighbouring blocks of one process, as a trial would have seen them. The truth is
-100 ÷ 95 (or 97) pieces, the step's other time counted: it is measured with no pieces at all.
+it: a stretch of neighbouring blocks of one process, as a trial would have seen them. Stretches may
+overlap, so the table also tells how many there are that do not. The truth is 100 ÷ 95 (or 97)
+pieces, the step's other time counted: it is measured with no pieces at all.
 
 "no change" uses no prediction, as with one "refuted" would be right. Powers are with the default
 claim. Only blocks of one process are drawn; `--live` starts new ones.
@@ -24,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from neighbour import neighbour
 
 from perfdoctor.collect.arm import Arm, ArmSpec
 from perfdoctor.collect.fitness import Fitness
@@ -56,14 +59,15 @@ def spec() -> ArmSpec:
     )
 
 
-def record(processes: int, blocks: int) -> None:
+def record(processes: int, blocks: int, *, busy: bool) -> None:
     """Adds the blocks of so many new processes to the record."""
     for number in range(processes):
         found = json.loads(RECORD.read_text()) if RECORD.exists() else []
-        found.append(recorded(number, blocks))
+        with neighbour(busy):
+            found.append(recorded(len(found), blocks))
         RECORD.write_text(json.dumps(found))
-        busy = found[-1]["foreign_share"]
-        print(f"process {number + 1} of {processes}: others used {busy:.0%} of the cores")
+        used = found[-1]["foreign_share"] or 0.0
+        print(f"process {number + 1} of {processes}: others used {used:.0%} of the cores")
 
 
 def recorded(seed: int, blocks: int) -> dict[str, Any]:
@@ -156,14 +160,18 @@ def table(trials: int) -> None:
     }
     print(f"{trials} trials of each kind, drawn from {len(sessions)} processes\n")
     print(
-        "| machine | processes | change | verified | refuted | interval holds the truth | pairs |"
+        "| machine | processes | stretches | change | verified | refuted | interval holds the truth"
+        " | pairs |"
     )
-    print("|---|---|---|---|---|---|---|")
+    print("|---" * 8 + "|")
     for name, group in groups.items():
         for label in CHANGES if group else ():
             found = resampled(group, label, trials)
             shares = " | ".join(f"{found[k]:.1%}" for k in ("verified", "refuted", "covered"))
-            print(f"| {name} | {len(group)} | {label} | {shares} | {found['pairs']:.1f} |")
+            apart = sum(len(s["blocks"][label]) // LOOKS[-1] for s in group)
+            print(
+                f"| {name} | {len(group)} | {apart} | {label} | {shares} | {found['pairs']:.1f} |"
+            )
 
 
 def main() -> None:
@@ -172,13 +180,14 @@ def main() -> None:
     parser.add_argument("--record", type=int, metavar="N", help="processes to record")
     parser.add_argument("--blocks", type=int, default=BLOCKS, help="blocks of each kind")
     parser.add_argument("--trials", type=int, default=1000, help="trials to draw of each kind")
+    parser.add_argument("--busy", action="store_true", help="record beside a busy program")
     parser.add_argument("--live", type=int, metavar="N", help="whole trials of each kind")
     given = parser.parse_args()
     if given.live:
         live(given.live)
         return
     if given.record or not RECORD.exists():
-        record(given.record or 10, given.blocks)
+        record(given.record or 10, given.blocks, busy=given.busy)
     table(given.trials)
 
 
