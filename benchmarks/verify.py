@@ -5,12 +5,13 @@
     python benchmarks/verify.py --record 20 --busy   # the same beside a program that never rests
     python benchmarks/verify.py --live 30            # so many whole trials, start to end
 
-A step of 100 equal pieces (`verify_training.py`); leaving out 3 or 5 of them is a gain whose size
+A step of 200 equal pieces (`verify_training.py`); leaving out 6 or 10 of them is a gain whose size
 is known, leaving out none is no change. Live blocks of each are recorded once, in turns, into
 `benchmarks/verify_blocks.json`, with what other programs used meanwhile. Trials are then drawn from
 it: a stretch of neighbouring blocks of one process, as a trial would have seen them. Stretches may
-overlap, so the table also tells how many there are that do not. The truth is 100 ÷ 95 (or 97)
-pieces, the step's other time counted: it is measured with no pieces at all.
+overlap, so the table also tells how many there are that do not. The truth is 200 ÷ 190 (or 194)
+pieces, the step's other time counted: its share is measured with no pieces at all, in turns with
+whole steps.
 
 "no change" uses no prediction, as with one "refuted" would be right. Powers are with the default
 claim. Only blocks of one process are drawn; `--live` starts new ones.
@@ -37,9 +38,9 @@ from perfdoctor.sequential import LOOKS, Claim
 
 HERE = Path(__file__).parent
 RECORD = HERE / "verify_blocks.json"
-PIECES = 100
+PIECES = 200
 #: Label → pieces that are left.
-CHANGES = {"no change": 100, "3 %": 97, "5 %": 95}
+CHANGES = {"no change": 200, "3 %": 194, "5 %": 190}
 #: A trial's share of the default budget where four changes are tried: a block is a thirtieth.
 ALLOTTED_S = 20.0
 BLOCKS = 60
@@ -79,21 +80,27 @@ def recorded(seed: int, blocks: int) -> dict[str, Any]:
         fitness = Fitness([arm.pid])
         fitness.begin()
         series: dict[str, list[float]] = {label: [] for label in CHANGES}
+        others = []
         for number in range(blocks):
+            others.append(other_share(arm, chunks.steps))
             for label in rng.permutation(list(CHANGES)):
                 sides = InMode(arm), InMode(arm, str(label))
                 series[label].append(block(*sides, chunks, swapped=bool(number % 2)))
         return {
-            "step_s": step_s,
-            "other_s": float(np.median(arm.chunk(WARM_STEPS, "none").step_s)),
+            "other_share": float(np.median(others)),
             "foreign_share": fitness.foreign_share(),
             "blocks": series,
         }
 
 
-def truth(session: dict[str, Any], label: str) -> float:
-    """log(new ÷ old throughput) that was planted."""
-    other = session["other_s"] / session["step_s"]
+def other_share(arm: Arm, steps: int) -> float:
+    """Share of a step that is left without any pieces."""
+    whole, rest = (arm.chunk(steps, mode).step_s for mode in (None, "none"))
+    return float(np.quantile(rest, 0.25) / np.quantile(whole, 0.25))
+
+
+def truth(other: float, label: str) -> float:
+    """log(new ÷ old throughput) that was planted, with this share of other time in the step."""
     return -math.log(other + (1 - other) * CHANGES[label] / PIECES)
 
 
@@ -121,7 +128,7 @@ def resampled(sessions: list[dict[str, Any]], label: str, trials: int) -> dict[s
         pairs += len(decision.differences)
         speedup = decision.speedup()
         assert speedup is not None
-        covered += math.log(speedup[1]) <= truth(session, label) <= math.log(speedup[2])
+        covered += math.log(speedup[1]) <= truth(session["other_share"], label) <= math.log(speedup[2])
     counts = {"verified": verified, "refuted": refuted, "covered": covered, "pairs": pairs}
     return {name: count / trials for name, count in counts.items()}
 
@@ -137,12 +144,13 @@ def live(trials: int) -> None:
                 step_s = float(np.median(arm.warm(WARM_STEPS)))
                 arm.warm(5, label)
                 chunks, decision = chunk_plan(step_s, ALLOTTED_S / LOOKS[-1]), Decision(Claim())
+                others = []
                 while not decision.over:
+                    others.append(other_share(arm, chunks.steps))
                     swapped = bool((number + len(decision.differences)) % 2)
                     decision.add(block(InMode(arm), InMode(arm, label), chunks, swapped=swapped))
-                other_s = float(np.median(arm.chunk(WARM_STEPS, "none").step_s))
             outcomes.append(decision.verdict)
-            right = truth({"step_s": step_s, "other_s": other_s}, label)
+            right = truth(float(np.median(others)), label)
             speedup = decision.speedup()
             covered += bool(speedup and math.log(speedup[1]) <= right <= math.log(speedup[2]))
         each_s = (time.perf_counter() - began) / trials

@@ -1,6 +1,6 @@
 """The training of `benchmarks/verify.py`: a step of equal pieces, some of which can be left out.
 
-Leaving out 5 of 100 is a planted gain whose size is known, made of the same work as the rest.
+Leaving out 10 of 200 is a planted gain whose size is known, made of the same work as the rest.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import perfdoctor
 from perfdoctor.collect import modes
 from perfdoctor.collect.arm_training import BenchTraining
 
-PIECES = 100
+PIECES = 200
 _NOW = {"pieces": PIECES}
 
 
