@@ -128,7 +128,9 @@ def resampled(sessions: list[dict[str, Any]], label: str, trials: int) -> dict[s
         pairs += len(decision.differences)
         speedup = decision.speedup()
         assert speedup is not None
-        covered += math.log(speedup[1]) <= truth(session["other_share"], label) <= math.log(speedup[2])
+        covered += (
+            math.log(speedup[1]) <= truth(session["other_share"], label) <= math.log(speedup[2])
+        )
     counts = {"verified": verified, "refuted": refuted, "covered": covered, "pairs": pairs}
     return {name: count / trials for name, count in counts.items()}
 
