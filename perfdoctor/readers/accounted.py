@@ -6,7 +6,7 @@ import numpy as np
 
 from perfdoctor.readers.records import Records
 from perfdoctor.readers.row_values import column
-from perfdoctor.readers.rows import Steps, same_stretch
+from perfdoctor.readers.steps import Steps, same_stretch
 from perfdoctor.readers.timing import StepTimes
 from perfdoctor.record import Bools, Floats
 

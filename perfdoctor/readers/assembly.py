@@ -9,17 +9,15 @@ import numpy as np
 
 from perfdoctor.readers.accounted import accounted_share, contradiction, per_step
 from perfdoctor.readers.epochs import epoch_series
-from perfdoctor.readers.loops import with_validation, without_copies
-from perfdoctor.readers.means import windows
 from perfdoctor.readers.memory import give_back_memory
-from perfdoctor.readers.moments import with_time
 from perfdoctor.readers.parts import Parts, parts_of
-from perfdoctor.readers.recast import recast
 from perfdoctor.readers.records import Reading, Records
 from perfdoctor.readers.reruns import every_time, superseded
-from perfdoctor.readers.row_values import column
-from perfdoctor.readers.rows import Steps, joined, training_steps
+from perfdoctor.readers.row_values import column, grain_of, over_rows
+from perfdoctor.readers.rows import prepared, training_steps
 from perfdoctor.readers.run_facts import with_facts, with_run_facts
+from perfdoctor.readers.step_stages import other_stage, step_stages, with_waiting
+from perfdoctor.readers.steps import Steps
 from perfdoctor.readers.timing import StepTimes, step_times
 from perfdoctor.readers.wallclock import Printed, split_training, wall_clock
 from perfdoctor.record import (
@@ -32,9 +30,12 @@ from perfdoctor.record import (
     StageSeries,
     Track,
 )
-from perfdoctor.stages import OTHER, STAGES
 
 _RATES = ("samples_per_s", "tokens_per_s")
+#: Rates, times and counts agree within this part; of fewer rows none can be told.
+_AGREES, _FEWEST = 0.05, 4
+#: Differences of sums are taken over so many times what these are rounded to.
+_GRAINS = 20.0
 _USE = (
     "gpu", "gpu_memory", "cpu", "cpu_foreign", "ram", "swap_bytes", "gpu_power_w",
     "gpu_temperature_c", "gpu_clock_mhz",
@@ -46,19 +47,19 @@ def assemble(
 ) -> Run:
     """The Run of one reading; `hardware` are samples from other files of the same run."""
     reading = with_run_facts(reading)
-    records = joined(without_copies(with_time(with_validation(recast(reading)))))
+    records = prepared(reading)
     steps, times = _steps_and_times(records)
     parts = parts_of(reading, records, steps, comparable=times is None)
     if parts.first_line:
         records = records.take(records.line >= parts.first_line)
         steps, times = _steps_and_times(records)
     reading = replace(reading, configuration=parts.configuration)
-    times = times or _from_rate(reading, records, steps)
+    times, beside = with_waiting(records, steps, times or _from_rate(reading, records, steps))
     give_back_memory()
     again = superseded(records, steps)
     epochs = epoch_series(records, steps, again)
     step_s = times.step_s if times is not None else np.full(steps.rows.size, np.nan)
-    stages = _stages(records, steps, times)
+    stages = step_stages(records, steps, times, left_out=("data_loading",) if beside else ())
     if times is None and stages:
         step_s = np.sum([np.nan_to_num(s.exposed_s) for s in stages], axis=0)
         times = StepTimes(step_s, "Step times are the sums of the printed stages.")
@@ -87,9 +88,9 @@ def assemble(
         configuration=dict(reading.configuration),
         step_s=step_s,
         samples=samples,
-        stages=(*stages, *_other(stages, step_s)),
+        stages=(*stages, *other_stage(stages, step_s)),
         epoch_start=steps.epoch_start,
-        notes=_notes(reading, steps, times, again=bool(again.any())),
+        notes=_notes(reading, steps, times, beside, again=bool(again.any())),
         steps_per_epoch=steps.steps_per_epoch,
         memory=_memory(records),
         utilisation=_utilisation(reading, records, hardware),
@@ -117,7 +118,7 @@ def _steps_and_times(records: Records) -> tuple[Steps, StepTimes | None]:
         times = step_times(records, steps)
         if times is not None or _rates(records, steps, np.full(steps.rows.size, np.nan)):
             return steps, times
-        if _stages(records, steps, None):
+        if step_stages(records, steps, None):
             return steps, None
     assert first is not None
     return first, None
@@ -166,47 +167,35 @@ def _none(steps: Steps) -> Steps:
     )
 
 
-def _stages(records: Records, steps: Steps, times: StepTimes | None) -> tuple[StageSeries, ...]:
-    found = []
-    for stage in STAGES:
-        if stage in (OTHER, "validation"):
-            continue
-        values = column(records, steps, f"{stage}_s")
-        if values is None:
-            values = column(records, steps, f"{stage}_s_mean")
-        if values is None:
-            continue
-        if times is not None:
-            if times.divisor is not None:
-                values = values / times.divisor
-            values = np.minimum(values, np.where(np.isfinite(times.step_s), times.step_s, np.inf))
-        single = column(records, steps, f"{stage}_s")
-        means = windows(column(records, steps, f"{stage}_s_mean"), steps, single)
-        found.append(StageSeries(name=stage, exposed_s=values, mean_s=means))
-    return tuple(found)
-
-
-def _other(stages: Sequence[StageSeries], step_s: Floats) -> tuple[StageSeries, ...]:
-    """What no printed stage explains."""
-    if not stages:
-        return ()
-    explained = np.sum([np.nan_to_num(s.exposed_s) for s in stages], axis=0)
-    rest = np.maximum(step_s - explained, 0.0)
-    return (StageSeries(name=OTHER, exposed_s=rest),) if np.isfinite(rest).any() else ()
-
-
 def _rates(records: Records, steps: Steps, step_s: Floats) -> dict[str, Floats]:
     found = {}
     for role in _RATES:
         values = column(records, steps, role)
         if values is None:
-            values = column(records, steps, f"{role}_mean")
+            values = _since_the_row_before(records, steps, column(records, steps, f"{role}_mean"))
         if values is not None:
             found[role] = np.where(values > 0, values, np.nan)
     sample_s = column(records, steps, "sample_s")
     if sample_s is not None and "samples_per_s" not in found:
         found["samples_per_s"] = 1 / np.where(sample_s > 0, sample_s, np.nan)
     return {role: values for role, values in found.items() if np.isfinite(values).any()}
+
+
+def _since_the_row_before(records: Records, steps: Steps, means: Floats | None) -> Floats | None:
+    """A rate that is a mean since the start hides what changes: where it is that of the steps of a
+    game that are printed with the seconds they took, those tell it from row to row."""
+    played, elapsed = column(records, steps, "env_steps"), column(records, steps, "elapsed_s")
+    if means is None or played is None or elapsed is None or means.size < _FEWEST:
+        return means
+    with np.errstate(invalid="ignore", divide="ignore"):
+        whole = np.abs(np.log(means * elapsed / played))
+    apart_s = np.diff(elapsed, prepend=0.0)
+    if not (np.isfinite(whole).all() and float(np.median(whole)) < _AGREES and (apart_s > 0).all()):
+        return means
+    rows = int(np.ceil(_GRAINS * grain_of(elapsed) / float(np.median(apart_s)))) or 1
+    if rows > means.size // 2:
+        return means
+    return over_rows(np.diff(played, prepend=0.0), rows) / over_rows(apart_s, rows)
 
 
 def _samples(
@@ -225,13 +214,15 @@ def _samples(
 
 
 def _notes(
-    reading: Reading, steps: Steps, times: StepTimes | None, *, again: bool
+    reading: Reading, steps: Steps, times: StepTimes | None, beside: str | None, *, again: bool
 ) -> tuple[str, ...]:
     notes = list(reading.notes)
     if again:
         notes.append("Of epochs that were trained again after a restart, the last time counts.")
     if times is not None:
         notes.append(times.how)
+    if beside is not None:
+        notes.append(beside)
     if steps.ranks > 1:
         notes.append(f"{steps.ranks} processes wrote it; the times are those of the first.")
     if reading.device_rates:

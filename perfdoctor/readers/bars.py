@@ -27,7 +27,7 @@ def progress_bar(line: str, seen: Sequence[Seen]) -> Iterator[Field]:
         if token.kind not in (Kind.MINUTES, Kind.CLOCK, Kind.DURATION) or token.value is None:
             continue
         remains = line[token.end : token.end + 2].lstrip().startswith("<")
-        opened = line[max(0, token.start - 20) : token.start].rstrip().endswith("[")
+        opened = line[max(0, token.start - 20) : token.start].rstrip(" *").endswith("[")
         counted = before is not None and before.token.kind in (Kind.FRACTION, Kind.NUMBER)
         if opened and counted and (remains or (after is not None and _is_rate(after.unit))):
             value.meaning = None

@@ -16,7 +16,7 @@ from perfdoctor.record import Bools, Floats
 
 _TIMESTAMPS = word_set(
     "timestamp _timestamp time_stamp wall_time walltime datetime date finishtime finish_time ts "
-    "logged_at created_at @timestamp asctime"
+    "logged_at created_at @timestamp asctime time unix_time"
 )
 #: Seconds since 1970 lie between these (2001 and 2096); or they are milli-, micro-, nanoseconds.
 _SINCE_1970 = (1e9, 4e9)

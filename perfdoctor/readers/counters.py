@@ -14,6 +14,8 @@ from perfdoctor.readers.roles import Field, Hints
 from perfdoctor.readers.units import COUNT, INVERSE, RATE, TIME
 from perfdoctor.readers.vocabulary import meaning_of
 
+#: `[1,0]<stdout>:` is what `mpirun --tag-output` writes: a job and a rank.
+_OF_RANK = re.compile(r"^\[[0-9]{1,9},[0-9]{1,9}\]<std(?:out|err)>:")
 _PAIR = re.compile(r"^\W{0,3}[\[(]\s*[0-9]{1,6}\s*,\s*[0-9]{1,9}\s*[\])]")
 
 
@@ -64,8 +66,10 @@ def _without_bar(line: str, seen: Sequence[Seen], hints: Hints) -> Iterator[Fiel
         ):
             unlabelled.append(value)
     unlabelled += [v for v in seen if "epoch" in labelled and _bracketed(v)]
-    if "epoch" not in labelled and "step" not in labelled and _PAIR.match(line):
-        pair = [v for v in seen if v.token.kind == Kind.NUMBER][:2]
+    pair = [v for v in seen if v.token.kind == Kind.NUMBER][:2]
+    if _OF_RANK.match(line) and len(pair) == 2 and pair[1].token.value is not None:
+        yield Field("rank", pair[1].token.value)
+    elif "epoch" not in labelled and "step" not in labelled and _PAIR.match(line):
         yield from _unlabelled(pair, labelled, Hints(fractions=("epoch", "step")))
     yield from _named_by_phase(seen, labelled, unlabelled)
     yield from _leading(line, seen, labelled | {"step"} if unlabelled else labelled)
@@ -176,6 +180,11 @@ def _unlabelled(values: Sequence[Seen], labelled: set[str], hints: Hints) -> Ite
         fractions = [v for v in values if v.token.kind == Kind.FRACTION]
         counted = "epoch" in labelled or "step" in labelled
         wanted = ("epoch", "step") if not counted and len(fractions) > 1 else ("step",)
+    if hints.pair is not None and not hints.pair[0]:
+        pairs = [v for v in values if v.token.kind == Kind.FRACTION]
+        for value in pairs[:1]:
+            labelled.update(hints.pair[1:])
+            yield from _counter_fields("step", value, hints)
     free = [role for role in wanted if role not in labelled]
     for role, value in zip(free, values, strict=False):
         if value.token.value is None or not role:

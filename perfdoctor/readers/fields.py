@@ -56,19 +56,20 @@ def analyse(line: str, dialect: Dialect, hints: Hints | None = None) -> Template
     fields += counters(line, seen, hints)
     _after_marks(line, seen)
     taken = {f.role for f in fields}
+    device = False
     for value in seen:
         if value.token.value is None or value.meaning is None:
             continue
         role = value.meaning.role
         if role not in taken:
             taken.add(role)
+            device |= value.meaning.device
             shared = "_mean" if role == "epoch_s" and value.per is not None else ""
             fields.append(Field(role + shared, value.token.value, value.meaning.scale, value.per))
     if not any(v.label.any(("step", "iter", "iteration", "batch")) for v in seen):
         fields = _of_epochs(fields)
     fields = list(of_environment(fields, seen))
     fields += _epoch_marks(line, fields)
-    device = any(v.meaning is not None and v.meaning.device for v in seen)
     return Template(tuple(fields), phase, device)
 
 
@@ -107,6 +108,10 @@ def _of_epochs(fields: list[Field]) -> list[Field]:
     return [replace(f, role=names.get(f.role, f.role)) for f in fields]
 
 
+#: Of seconds since 1970, from 2001 on; those with a fraction, as `time.time()` gives them.
+_EPOCH_DIGITS = 10
+
+
 def _moment(line: str, seen: Sequence[Seen]) -> Iterator[Field]:
     for value in seen:
         token = value.token
@@ -119,6 +124,13 @@ def _moment(line: str, seen: Sequence[Seen]) -> Iterator[Field]:
         if token.kind == Kind.CLOCK and not value.label.words and _leads(line, token):
             value.meaning = None
             yield Field("clock", token.value)
+            return
+    for value in seen:
+        plain = value.token.kind == Kind.NUMBER and not value.label.words and value.unit is None
+        if plain and value.digits == _EPOCH_DIGITS and not value.token.integer:
+            assert value.token.value is not None
+            value.meaning = None
+            yield Field("time", value.token.value)
             return
 
 

@@ -21,7 +21,7 @@ from perfdoctor.errors import PerfdoctorError
 STDIN = "-"
 HEAD_BYTES = 2**20
 TAIL_BYTES = 2**16
-_BLOCK = 8 * 2**20
+_BLOCK = 2**20
 #: Fewer zeros may be the upper bytes of UTF-16.
 _FIRST_ZEROS = bytes(16)
 #: Lines looked at to recognise the format.

@@ -1,11 +1,11 @@
-"""The table of formats. To add one: a `Form` in forms.py for lines of text, else a line here."""
+"""The table of formats. To add one: a `form` in forms.py for lines of text, else a line here."""
 
 from __future__ import annotations
 
 import re
 
 from perfdoctor.readers.boxes import Boxes
-from perfdoctor.readers.forms import Form
+from perfdoctor.readers.form import Form
 from perfdoctor.readers.kinds import Binary, Document, Format, MlPerf
 from perfdoctor.readers.table_kinds import CsvTable, JsonLines
 from perfdoctor.readers.text_kinds import TextFormat, text_formats

@@ -13,7 +13,7 @@ from perfdoctor.readers import files, formats
 from perfdoctor.readers.asked import PATTERN, Asked
 from perfdoctor.readers.assembly import assemble, log_file
 from perfdoctor.readers.kinds import Format
-from perfdoctor.readers.memory import give_back_memory
+from perfdoctor.readers.memory import give_back_memory, keep_memory
 from perfdoctor.readers.records import Reading, Records, empty
 from perfdoctor.readers.trainings import trainings
 from perfdoctor.record import LogFile, Run, SkippedFile
@@ -50,6 +50,7 @@ def gather(
     Raises:
         PerfdoctorError: nothing of it can be read, or nothing in the way that was asked for.
     """
+    keep_memory()
     asked = Asked(format_name, tuple(templates))
     missed: list[str] = []
     groups = [group for path in given for group in _groups(path)]
@@ -106,7 +107,16 @@ def _piece(reading: Reading, name: str, command: str | None, asked: Asked) -> _P
     if reading.report is not None:
         return _Piece(reading, None)
     hardware_only = reading.hardware is not None and not len(reading.records) and not reading.facts
-    run = assemble(reading, name, command)
+    try:
+        run = assemble(reading, name, command)
+    except PerfdoctorError:
+        raise
+    except Exception as error:  # what lines nobody foresaw make of it
+        raise PerfdoctorError(
+            f"{reading.path}: what its lines say, read as {reading.format}, does not fit together "
+            f"({error or type(error).__name__}); --format takes another",
+            slug="log-unreadable",
+        ) from error
     if asked.missed(reading):
         run = replace(run, warnings=(*run.warnings, asked.warning(reading)))
     give_back_memory()

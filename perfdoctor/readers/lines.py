@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 #: What is read of a longer line: no log prints more for a record.
 LONGEST_LINE = 16_384
-_CHUNK = 8 * 2**20
+_CHUNK = 4 * 2**20
 #: Colours, cursor movements, titles and links (ECMA-48 section 5.4).
 _ESCAPES = re.compile(
     rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)|\x1b[@-Z\\-_=>]"
@@ -19,6 +19,7 @@ _ESCAPES = re.compile(
 #: Carriage returns and backspaces overwrite the line: what follows is another record.
 _OVERWRITES = bytes.maketrans(b"\r\x08\x0b\x0c", b"\n\n\n\n")
 _OVERWRITING = (b"\r", b"\x08", b"\x0b", b"\x0c")
+_UNPLAIN = (b"\x1b", b"\0", *_OVERWRITING)
 _NEWLINE = 10
 Indices = NDArray[np.int64]
 
@@ -51,22 +52,28 @@ class Chunk:
 
 
 def chunks(blocks: Iterable[bytes]) -> Iterator[Chunk]:
-    """Whole lines, about 8 MiB at a time."""
+    """Whole lines, about 4 MiB at a time."""
     number, rest = 1, b""
     for block in _paced(blocks):
-        data = rest + block
-        end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
-        if end and data[end - 1 : end] == b"\r" and end == len(data):
-            end = max(data.rfind(b"\n", 0, end - 1), data.rfind(b"\r", 0, end - 1)) + 1
+        end = _end_of_lines(block)
         if not end:
-            rest = data if len(data) <= 4 * LONGEST_LINE else data[: 2 * LONGEST_LINE]
+            block, rest = rest + block, b""
+            end = _end_of_lines(block)
+        if not end:
+            rest = block if len(block) <= 4 * LONGEST_LINE else block[: 2 * LONGEST_LINE]
             continue
-        rest = data[end:]
-        chunk = _chunk(data[:end], number)
-        number = int(chunk.number[-1]) + data.endswith(b"\n", 0, end)
+        data = b"".join((rest, memoryview(block)[:end]))
+        rest = block[end:]
+        chunk = _chunk(data, number)
+        number = int(chunk.number[-1]) + data.endswith(b"\n")
         yield chunk
     if rest:
         yield _chunk(rest, number)
+
+
+def _end_of_lines(data: bytes) -> int:
+    """Where the last whole line ends."""
+    return max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
 
 
 def _paced(blocks: Iterable[bytes]) -> Iterator[bytes]:
@@ -84,12 +91,8 @@ def _paced(blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 def _chunk(data: bytes, number: int) -> Chunk:
     size = len(data)
-    if b"\x1b" in data:
-        data = _ESCAPES.sub(b"", data)
-    if b"\0" in data:
-        data = data.replace(b"\0", b"")
-    if b"\r\n" in data:
-        data = data.replace(b"\r\n", b"\n")
+    if any(c in data for c in _UNPLAIN):
+        data = _ESCAPES.sub(b"", data).replace(b"\0", b"").replace(b"\r\n", b"\n")
     split = data.translate(_OVERWRITES) if any(c in data for c in _OVERWRITING) else data
     starts, ends = _bounds(split)
     numbers = _numbers(data, split, ends, number)

@@ -39,6 +39,9 @@ def _named_meaning(value: Seen, hints: Hints) -> Meaning | None:
         if not hinted:
             return None
         found = meaning_of(value.label, value.unit, integer=token.integer, clock=False)
+        counts = found is not None and found.role in ("step", "epoch")
+        if counts and value.unit is None and hinted.endswith("_s"):
+            return found  # DeepSpeed's "step: 105.42" of a step's parts, and its "step=35"
         unit = value.unit or value.label.unit
         scale = unit.scale if unit is not None else found.scale if found is not None else 1.0
         return Meaning(hinted, scale if hinted.endswith("_s") and "per_s" not in hinted else 1.0)
@@ -113,7 +116,10 @@ def means_in_parentheses(seen: Sequence[Seen]) -> None:
             owner = _owner(value, owners, index)
             index += 1
             mean = not statistic or value.label.any(("avg", "average", "mean", "global"))
-            if statistic or not _speaks_for_itself(value, owner):
+            if statistic and _is_peak(value, owner):
+                assert owner is not None
+                value.meaning, owner.meaning = owner.meaning, None
+            elif statistic or not _speaks_for_itself(value, owner):
                 value.meaning = _mean_of(owner) if owner is not None and mean else None
         elif inside and not value.label.words and value.unit is not None:
             owner = _owner(value, owners, index)
@@ -127,6 +133,13 @@ def means_in_parentheses(seen: Sequence[Seen]) -> None:
                 owners = []
             if value.meaning is not None and value.token.kind != Kind.FRACTION:
                 owners.append(value)
+
+
+def _is_peak(value: Seen, owner: Seen | None) -> bool:
+    """ "Memory: 0.44 GB (Max: 15.47 GB)"."""
+    if owner is None or owner.meaning is None or not value.label.any(("max",)):
+        return False
+    return owner.meaning.role == "memory_bytes" and _kind_of(owner.unit) == _kind_of(value.unit)
 
 
 def _speaks_for_itself(value: Seen, owner: Seen | None) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 
 from perfdoctor.readers.records import Records
 from perfdoctor.readers.row_values import column, enough, grain_of
-from perfdoctor.readers.rows import Steps, same_stretch
+from perfdoctor.readers.steps import Steps, same_stretch
 from perfdoctor.record import Bools, Floats
 
 #: Of what is looked at, so many must agree.
@@ -92,6 +92,24 @@ def are_means_by_the_clock(records: Records, steps: Steps, values: Floats) -> bo
         return False
     off = abs(np.log(float(np.median(values)) / clock))
     return bool(abs(np.log(taken_out / clock)) < off / 3 and off > _COARSE)
+
+
+def are_means_of_the_run(records: Records, steps: Steps, values: Floats) -> bool:
+    """Whether printed times are means since the run began, that rise with every pause: times the
+    steps so far they are what has passed, and by themselves they are not what passes."""
+    time = column(records, steps, "time")
+    n = steps.step - steps.step[0] + 1
+    if time is None or not steps.counted or values.size < _FEWEST_MEANS:
+        return False
+    if not (np.isfinite(values).all() and np.isfinite(time).all() and (np.diff(n) > 0).all()):
+        return False
+    gaps, passed = np.diff(time), time - time[0]
+    if not (gaps > 0).all() or grain_of(time) > _COARSE * passed[-1]:
+        return False
+    later = slice(values.size // 2, None)
+    sums = (n * values - values[0])[later] / passed[later]
+    alone = values[1:] * np.diff(n) / gaps
+    return bool(np.median(np.abs(sums - 1)) < _ALIKE and np.median(np.abs(np.log(alone))) > _AGREES)
 
 
 def _spread(values: Floats) -> float:

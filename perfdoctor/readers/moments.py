@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from calendar import isleap
+from datetime import datetime, timezone
+
 import numpy as np
 from numpy.typing import NDArray
 
 from perfdoctor.readers.records import Records
-from perfdoctor.readers.values import DAY_S
+from perfdoctor.readers.values import DAY_S, UNKNOWN_YEAR
 from perfdoctor.record import Bools, Floats
 
 Indices = NDArray[np.int64]
 
 #: Time zones differ by quarters of an hour, and no two by more than 26 hours (IANA's tz database).
 _QUARTER_S, _WIDEST_S = 900.0, 26 * 3600.0
+#: Dates without a year are counted from 1972: before this moment (1973) lie only these.
+_YEARLESS_S = 4 * 366 * DAY_S
+#: 1 March of a leap year.
+_END_OF_FEBRUARY = 60 * DAY_S
 #: Lines of several processes may be so far out of order.
 _DISORDER_S = 600.0
 #: After a clock was set back the log goes on about as before: so many times the usual gap, or so
@@ -24,7 +31,7 @@ def with_time(records: Records) -> Records:
     """Times of day become moments: at midnight a day is added. Yearless dates go past New Year.
     A clock that is set back while the steps go on (the end of summer time, another time zone)
     makes no negative gap."""
-    columns = dict(records.columns)
+    columns = _of_one_kind(records)
     if "clock" in columns:
         clock = columns.pop("clock")
         known = np.isfinite(clock)
@@ -41,11 +48,35 @@ def with_time(records: Records) -> Records:
     return Records(records.line, columns)
 
 
+def _of_one_kind(records: Records) -> dict[str, Floats]:
+    """The columns with moments that can be put in order: dates that another program writes into
+    the log without a year are of the year of the others; what only has a time of day beside dates
+    is left out, or these where they are fewer."""
+    columns = dict(records.columns)
+    time, clock = records.column("time"), records.column("clock")
+    dated, yearless = time >= _YEARLESS_S, time < _YEARLESS_S
+    if dated.any() and yearless.any():
+        columns["time"] = np.where(yearless, _in_year_of(time[dated][0], time), time)
+    alone = np.isfinite(clock) & np.isnan(time)
+    if alone.any() and np.isfinite(time).any():
+        columns.pop("clock" if np.isfinite(time).sum() >= alone.sum() else "time")
+    return columns
+
+
+def _in_year_of(moment: float, time: Floats) -> Floats:
+    """Moments without a year (of 1972, which had a 29 February) in the year of another."""
+    year = datetime.fromtimestamp(moment, timezone.utc).year
+    begins = datetime(year, 1, 1, tzinfo=timezone.utc).timestamp()
+    since = time - datetime(UNKNOWN_YEAR, 1, 1, tzinfo=timezone.utc).timestamp()
+    leaps = (since >= _END_OF_FEBRUARY) & (not isleap(year))
+    return begins + since - DAY_S * leaps
+
+
 def _over_new_year(time: Floats) -> Floats:
     known = np.isfinite(time)
     jumps = np.diff(time[known], prepend=time[known][:1])
     years: Indices = np.cumsum(jumps < -300 * DAY_S) - np.cumsum(jumps > 30_000 * DAY_S)
-    yearless = bool((time[known] < 4 * 366 * DAY_S).all())
+    yearless = bool((time[known] < _YEARLESS_S).all())
     if not yearless or not bool((years != 0).any()):
         return time
     found: Floats = time.copy()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from perfdoctor.readers.records import Reading, Records
-from perfdoctor.readers.rows import Steps
+from perfdoctor.readers.steps import Steps
 
 #: A run that goes on longer than was planned has these changed, and is the same run.
 _LENGTHS = ("epochs", "max_steps", "log_interval")

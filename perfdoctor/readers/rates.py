@@ -58,7 +58,7 @@ def is_rate(label: Label) -> bool:
 def named_rate(label: Label, unit: Unit | None) -> Meaning | None:
     """ "samples_per_sec", "wps", "throughput", "tokens/s" as the name of the value."""
     scale = _MULTIPLE.get(unit.scale, 1.0) if unit is not None and unit.kind == BYTES else 1.0
-    if label.any(ETA) or label.any(("flops", "tflops")):
+    if label.any(ETA) or label.any(("flops", "tflops", "request", "requests")):
         return None
     match = _PER_SECOND.search(label.text)
     top = (match["top"] or match["bar"] or "") if match is not None else ""

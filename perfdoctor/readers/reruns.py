@@ -8,7 +8,8 @@ import numpy as np
 
 from perfdoctor.readers.epochs import epoch_series
 from perfdoctor.readers.records import TRAIN, Records
-from perfdoctor.readers.rows import Steps, known, whole_epochs
+from perfdoctor.readers.rows import known, whole_epochs
+from perfdoctor.readers.steps import Steps
 from perfdoctor.record import Bools, EpochSeries, Floats
 
 #: Lines about the epoch before come late at times; nothing falls further back without a restart.

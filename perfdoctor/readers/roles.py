@@ -42,7 +42,8 @@ class Hints:
     Attributes:
         roles: normalised label → role, or "" to leave the value alone.
         fractions: roles of unlabelled fractions, in order.
-        pair: the name of a fraction whose parts are not part and whole, and the two roles.
+        pair: the name of a fraction whose parts are not part and whole ("": it has none), and
+            the two roles.
     """
 
     roles: Mapping[str, str] = field(default_factory=dict)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from perfdoctor.readers.records import Records
-from perfdoctor.readers.rows import Steps, same_stretch
+from perfdoctor.readers.steps import Steps, same_stretch
 from perfdoctor.record import Floats
 
 #: A column tells something with so many values, or with all it has.

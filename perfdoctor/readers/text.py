@@ -65,15 +65,14 @@ def read_text(
         result.device_rates |= found.device_rates
         return found
 
-    reader = ShapeReader(find, lambda shape: _TIMED.search(shape) is not None)
+    reader = ShapeReader(find, lambda shape: _TIMED.search(shape) is not None, _SETTINGS)
     columns: list[tuple[int, dict[str, Floats]]] = []
     numbers: list[NDArray[np.int64]] = []
-    for chunk in chunks(blocks):
-        block = reader.read(chunk)
+    for chunk, block in reader.read_all(chunks(blocks)):
         numbers.append(chunk.number[block.rows])
         columns.append((block.rows.size, block.columns))
         _note(result, path, chunk, block.unread)
-        _note_settings(result, chunk)
+        _note_settings(result, chunk, block.noted)
         if progress is not None:
             progress(chunk.size)
     if columns:
@@ -90,16 +89,9 @@ def _note(result: TextRecords, path: str, chunk: Chunk, unread: list[int]) -> No
         result.unread_samples.append(UnreadLine(path=path, line=int(chunk.number[i]), text=text))
 
 
-def _note_settings(result: TextRecords, chunk: Chunk) -> None:
+def _note_settings(result: TextRecords, chunk: Chunk, rows: Iterable[int]) -> None:
     """A run that is started again, or another one in the same file, prints its settings anew."""
-    rows: set[int] = set()
-    for word in _SETTINGS:
-        place = chunk.data.find(word)
-        while place >= 0 and len(rows) + len(result.settings) < _MOST_SETTINGS:
-            row = int(np.searchsorted(chunk.ends, place))
-            rows.add(row)
-            place = chunk.data.find(word, int(chunk.ends[row]))
-    for row in sorted(rows):
+    for row in sorted(rows)[: _MOST_SETTINGS - len(result.settings)]:
         found = printed_settings(chunk[row][:_LONGEST].decode("utf-8", "replace"))
         if found:
             result.settings.append((int(chunk.number[row]), found))

@@ -10,7 +10,8 @@ from itertools import pairwise
 
 from perfdoctor.readers.endings import says_finished
 from perfdoctor.readers.files import Head, Source
-from perfdoctor.readers.forms import FORMS, Form
+from perfdoctor.readers.form import Form
+from perfdoctor.readers.forms import FORMS
 from perfdoctor.readers.kinds import Progress, Score
 from perfdoctor.readers.lexer import Dialect
 from perfdoctor.readers.records import Reading

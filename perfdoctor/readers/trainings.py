@@ -9,12 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from perfdoctor.readers.loops import with_validation, without_copies
-from perfdoctor.readers.moments import with_time
 from perfdoctor.readers.parts import WORK
-from perfdoctor.readers.recast import recast
-from perfdoctor.readers.records import Reading, Records
-from perfdoctor.readers.rows import Steps, joined, training_steps, whole_epochs
+from perfdoctor.readers.records import TRAIN, Reading, Records
+from perfdoctor.readers.rows import prepared, training_steps, whole_epochs
+from perfdoctor.readers.steps import Steps
 from perfdoctor.readers.timing import step_times
 
 #: A training has so many lines of steps at least; a file with more trainings has another counter.
@@ -32,9 +30,9 @@ def trainings(reading: Reading) -> tuple[Reading, ...]:
     """
     step = reading.records.column("step")
     step = step[np.isfinite(step)]
-    if step.size < 2 * _FEWEST or not (np.diff(step) < 0).any():
+    if step.size < 2 * _FEWEST or not (np.diff(step) < 0).any() or _only_goes_on(reading.records):
         return (reading,)
-    records = joined(without_copies(with_time(with_validation(recast(reading)))))
+    records = prepared(reading)
     steps = next(training_steps(records))
     begins = [i for i in _breaks(steps) if _is_another(reading, records, steps, i)]
     edges = [0, *begins, steps.rows.size]
@@ -42,6 +40,21 @@ def trainings(reading: Reading) -> tuple[Reading, ...]:
         return (reading,)
     cuts = [_first_line(reading, records, steps, i) for i in begins]
     return tuple(_cut(_settled(reading, records, steps), cuts))
+
+
+def _only_goes_on(records: Records) -> bool:
+    """Whether no epoch comes after a later one, and within the first one no step does: seen at a
+    glance, where finding the steps takes as long as the rest of what is made of a long log."""
+    if "phase" not in records:
+        return False
+    epoch, train = records.column("epoch"), records.column("phase") == TRAIN
+    named, stepped = np.isfinite(epoch), np.isfinite(records.column("step"))
+    if not named.any() or named.argmax() > stepped.argmax() or (np.diff(epoch[named]) < 0).any():
+        return False
+    later = epoch >= epoch[named.argmax()] + 1
+    first = slice(0, int(later.argmax()) if later.any() else None)
+    counters = [records.column(role)[first][train[first]] for role in ("step", "step_total")]
+    return all(bool((np.diff(c[np.isfinite(c)]) >= 0).all()) for c in counters)
 
 
 def _breaks(steps: Steps) -> list[int]:

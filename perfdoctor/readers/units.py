@@ -60,6 +60,11 @@ _RATES = {
     "ups": "step", "hz": "step", "sps": "sample", "itps": "step", "qps": "sample",
 }  # fmt: skip
 
+#: "39.15K wps"
+_MANY_A_SECOND = re.compile(
+    rf"\s?(?P<many>[kKM])\s?(?P<word>(?i:{'|'.join(_RATES)}))(?![A-Za-z0-9_=:/])"
+)
+
 _W = r"[A-Za-zµμ\u4e00-\u9fff]"
 _RATIO = re.compile(
     rf"(?P<many>[kKM](?=\s|{_W}{{2}}))?\s?(?P<top>{_W}{{0,14}})(?:[_ ](?:steps?|images?))?\s?"
@@ -92,6 +97,9 @@ def unit_at(line: str, start: int) -> Unit | None:
     percent = _PERCENT.match(line, start)
     if percent is not None:
         return Unit(PERCENT, 1.0, percent.end())
+    many = _MANY_A_SECOND.match(line, start)
+    if many is not None:
+        return Unit(RATE, _MULTIPLES[many["many"]], many.end(), _RATES[many["word"].lower()])
     return _ratio(line, start) or _word(line, start) or _size(line, start)
 
 

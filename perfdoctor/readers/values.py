@@ -19,7 +19,9 @@ MINUTE_S, HOUR_S, DAY_S = 60.0, 3600.0, 86400.0
 UNKNOWN_YEAR = 1972
 
 Ints = NDArray[np.int64]
-_EXACT_DIGITS = 18
+_ZERO = ord("0")
+#: What fits into 32 bits, into 64.
+_SHORT_DIGITS, _EXACT_DIGITS = 9, 18
 _MOST_DIGITS = 300
 
 
@@ -44,9 +46,13 @@ class Runs:
         end = end if digits is None else min(end, start + digits)
         if end - start > _EXACT_DIGITS:
             return self._long(start, end)
-        found: Ints = self.cells[:, start].astype(np.int64) - 48
+        kind = np.uint32 if end - start <= _SHORT_DIGITS else np.uint64
+        found = self.cells[:, start].astype(kind)
         for column in range(start + 1, end):
-            found = found * 10 + (self.cells[:, column].astype(np.int64) - 48)
+            found *= kind(10)
+            found += self.cells[:, column]
+        # each digit was its character so far; sums beyond the type come back around with this
+        found -= kind(int("1" * (end - start)) * _ZERO % 2 ** (8 * found.itemsize))
         return found.astype(np.float64)
 
     def _long(self, start: int, end: int) -> Floats:
@@ -81,8 +87,8 @@ class Number:
 
     def read(self, runs: Runs) -> Floats:
         """The number in every line."""
-        found = np.zeros(len(runs))
-        for i in self.whole:
+        found = runs.whole(self.whole[0]) if self.whole else np.zeros(len(runs))
+        for i in self.whole[1:]:
             found = found * 10.0 ** runs.width(i) + runs.whole(i) if found.any() else runs.whole(i)
         if self.decimals is not None:
             found = self._with_decimals(found, runs)

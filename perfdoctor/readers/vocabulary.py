@@ -26,7 +26,7 @@ _STAGES: tuple[tuple[frozenset[str], str], ...] = (
         word_set(
             "data dataload loading load loader dataloader dataloading fetch fetching reader "
             "reading read loaded input io smp batchwait wait waiting waited datatime "
-            "dataset generator gen"
+            "dataset"
         ),
         "data_loading",
     ),
@@ -41,7 +41,7 @@ _TRAIN = word_set("train training")
 _FILLERS = word_set(
     "per log print current cur this last one each used interval process it exec execution"
 )
-_NOT_TRAINING = word_set("latency preprocess postprocess nms pid")
+_NOT_TRAINING = word_set("latency preprocess postprocess nms pid ttft tpot itl request requests")
 #: Composer counts batches and samples as "time/batch", perhaps with the phase before it.
 _COUNTED_TIME = {"time_batch": "step", "time_epoch": "epoch", "time_iteration": ""}
 _COUNTED_TIME |= dict.fromkeys(
@@ -53,6 +53,8 @@ _MEMORY = word_set("mem memory gpumem vram maxmem reserved allocated cuda_mem")
 _CAPACITY = word_set(
     "size total limit available avail free capacity installed physical budget quota"
 )
+#: "mem_len=256" is of a model that remembers.
+_LENGTHS = word_set("len length tokens dim slots bank")
 _TAKEN = word_set(
     "used use usage allocated alloc reserved cached peak taken consumed consumption active"
 )
@@ -179,7 +181,8 @@ def _stage(label: Label) -> str | None:
     for words, stage in _STAGES:
         if label.any(words):
             return stage
-    return None
+    # Megatron's "batch-generator"; the generator of a GAN is a model
+    return "data_loading" if label.any(("generator",)) and label.any(("batch",)) else None
 
 
 def _counter(label: Label, integer: bool) -> Meaning | None:
@@ -212,7 +215,7 @@ def _counter(label: Label, integer: bool) -> Meaning | None:
 
 
 def _is_memory(label: Label) -> bool:
-    if label.any(_CAPACITY) and not label.any(_TAKEN):
+    if (label.any(_CAPACITY) and not label.any(_TAKEN)) or label.any(_LENGTHS):
         return False
     return label.any(_MEMORY) or label.any(("gpu", "max"))
 
@@ -221,18 +224,21 @@ def _hardware(label: Label, unit: Unit | None, integer: bool) -> Meaning | None:
     if label.any(("gpu", "cuda")) and label.any(("util", "utilization", "utilisation", "load")):
         return Meaning("gpu")
     if _is_memory(label) and label.any(_MEMORY) and (unit is None or unit.kind != PERCENT):
-        scale = unit.scale if unit is not None and unit.kind == BYTES else _memory_scale(label)
+        scale = (
+            unit.scale if unit is not None and unit.kind == BYTES else _memory_scale(label, integer)
+        )
         return Meaning("memory_bytes", scale)
     if label.any(("cpu",)) and unit is not None and unit.kind == PERCENT:
         return Meaning("cpu")
     return None
 
 
-def _memory_scale(label: Label) -> float:
+def _memory_scale(label: Label, integer: bool) -> float:
     for word, scale in (("gb", 2**30), ("gib", 2**30), ("kb", 2**10), ("bytes", 1), ("g", 2**30)):
         if label.any((word,)):
             return float(scale)
-    return float(2**20)  # "max mem: 1942" of the MetricLogger family and mmcv is in MiB
+    # "max mem: 1942" of the MetricLogger family and mmcv is in MiB, "gpumem 5.1" in GiB
+    return float(2**20 if integer else 2**30)
 
 
 def _metric(label: Label) -> Meaning | None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from perfdoctor.readers.accounted import LEAST, PAUSE
-from perfdoctor.readers.epochs import stands_for
+from perfdoctor.readers.epoch_times import stands_for
 from perfdoctor.readers.records import TRAIN, VALIDATION, Records
-from perfdoctor.readers.rows import Indices, Steps
+from perfdoctor.readers.steps import Indices, Steps
 from perfdoctor.record import Bools, EpochSeries, Floats, Span
 
 #: A gap so much longer than all others is a run that ended, and one that began later.
@@ -80,12 +80,13 @@ def _by_time(
     order[steps.rows] = np.arange(steps.rows.size)
     at = order[rows]
     if not (at >= 0).any():
+        if _steps_take(steps, step_s) > _ROUNDED * float(gaps.sum()):
+            return None  # the few lines with a time are not all of the run
         found = _whole(float(gaps.sum()), moments, epochs, records)
         return found if found.spans else replace(
             found, spans=_by_steps(found.wall_s, steps, step_s)
         )  # fmt: skip
-    apart = _apart(gaps, at, steps)
-    gaps = np.where(apart, 0.0, gaps)
+    gaps = np.where(_apart(gaps, at, steps), 0.0, gaps)
     judges = records.column("phase")[rows] == VALIDATION
     parts = _parts(gaps, at, judges, steps, step_s, printed)
     spans = tuple(part for part in parts if part.seconds > 0)
@@ -186,6 +187,12 @@ def _before_first(steps: Steps, row: int) -> float:
     return done if steps.counted and np.isfinite(done) and done <= 2 * apart else 0.0
 
 
+def _begins_late(steps: Steps) -> bool:
+    """Whether the log begins in the middle of the run, by its counter."""
+    first = float(steps.step[0])
+    return steps.counted and first > 0 and _before_first(steps, 0) == 0
+
+
 def _after_last(steps: Steps) -> float:
     """Training steps of the last epoch after its last line of a step."""
     if steps.steps_per_epoch is None:
@@ -199,11 +206,12 @@ def _by_elapsed(
     """By a sum of seconds that is printed with the steps, and begins anew where the run does."""
     values = records.column("elapsed_s")[steps.rows]
     values = values[np.isfinite(values)]
-    if values.size < _FEWEST or (np.diff(values) >= 0).mean() < _GROWING:
-        return None
     changes = np.diff(values)
+    if values.size < _FEWEST or (changes >= 0).mean() < _GROWING or (changes > 0).mean() <= 0.5:
+        return None
     anew = changes < -0.5 * values[:-1]
-    wall_s = float(values[0] + changes[changes > 0].sum() + values[1:][anew].sum())
+    before_s = 0.0 if _begins_late(steps) else values[0]
+    wall_s = float(before_s + changes[changes > 0].sum() + values[1:][anew].sum())
     found = _whole(wall_s, np.zeros(1), epochs, records)
     by_steps = _by_steps(wall_s, steps, step_s)
     return replace(found, spans=by_steps) if _explained(by_steps) > _explained(found.spans) else (
@@ -216,13 +224,20 @@ def _explained(spans: Sequence[Span]) -> float:
     return sum(span.seconds for span in spans if span.name != "unexplained")
 
 
+def _steps_take(steps: Steps, step_s: Floats | None) -> float:
+    """Seconds of all steps by what one usually takes; 0 where the log counts none."""
+    if step_s is None or not steps.counted:
+        return 0.0
+    first = 0.0 if steps.rows.size and _begins_late(steps) else 1.0
+    return _usual(step_s) * float(np.nan_to_num(steps.covers, nan=first).sum())
+
+
 def _by_steps(wall_s: float, steps: Steps, step_s: Floats | None) -> tuple[Span, ...]:
     """The training as its steps times what these usually take."""
-    if step_s is None or not steps.counted:
+    train = _steps_take(steps, step_s)
+    if not 0 < train <= _ROUNDED * wall_s:
         return ()
-    train = _usual(step_s) * float(np.nan_to_num(steps.covers, nan=1.0).sum())
-    if not 0 < train <= wall_s:
-        return ()
+    train = min(train, wall_s)
     rest = Span(name="unexplained", seconds=wall_s - train)
     return (Span(name="train", seconds=train), rest)
 
@@ -240,8 +255,13 @@ def _whole(
         if inner.wall_s - wall_s > _ROUNDED * before_s:
             return WallClock(wall_s, (), _started(moments))
         return WallClock(wall_s, inner.spans, _started(moments))
-    rest = Span(name="unexplained", seconds=max(0.0, wall_s - inner.wall_s))
-    return WallClock(wall_s, (*inner.spans, rest), _started(moments))
+    rest = max(0.0, wall_s - inner.wall_s)
+    alike = min(rest, float(np.isnan(epochs.time_s).sum() * np.nanmedian(epochs.time_s)))
+    train, *others = inner.spans  # epochs without a time took about what the others took
+    spans = (replace(train, seconds=train.seconds + alike), *others)
+    return WallClock(
+        wall_s, (*spans, Span(name="unexplained", seconds=rest - alike)), _started(moments)
+    )
 
 
 def _by_epochs(epochs: EpochSeries, records: Records) -> WallClock | None:

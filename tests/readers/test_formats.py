@@ -13,7 +13,8 @@ import pytest
 from perfdoctor.errors import PerfdoctorError
 from perfdoctor.readers import formats
 from perfdoctor.readers.files import Head, Source
-from perfdoctor.readers.forms import FORMS, Form
+from perfdoctor.readers.form import Form
+from perfdoctor.readers.forms import FORMS
 from perfdoctor.readers.kinds import Progress, Score
 from perfdoctor.readers.records import Reading, from_rows
 from perfdoctor.record import Run

@@ -217,7 +217,7 @@ def test_a_time_of_100_iterations_beside_that_of_a_validation(run_of: RunOf) -> 
 
 def test_a_loop_of_another_length_after_the_end_of_an_epoch_is_validation(run_of: RunOf) -> None:
     text = "".join(
-        f"[10:{10 + e}:00.5] Epoch: [{e}]  [{i}/9]  iter-time: 17.5\n"
+        f"[10:{10 + 3 * e}:00.5] Epoch: [{e}]  [{i}/9]  iter-time: 17.5\n"
         for e in range(3)
         for i in (0, 4, 8)
     )

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from perfdoctor.readers import lines as lines_module
 from perfdoctor.readers import shapes as shapes_module
 from perfdoctor.readers.fields import Hints, Template, analyse
 from perfdoctor.readers.lexer import Dialect
@@ -14,6 +15,7 @@ from perfdoctor.readers.lines import Chunk, chunks
 from perfdoctor.readers.records import METRIC, Records
 from perfdoctor.readers.shapes import ShapeReader
 from perfdoctor.readers.text import read_text
+from perfdoctor.readers.values import Runs
 
 
 def records_of(text: str) -> Records:
@@ -52,6 +54,28 @@ def test_lines_together_are_read_as_each_is_alone(lines: list[str]) -> None:
     expected = [(i, row(records, 0)) for i, records in alone if len(records)]
     found = [(int(together.line[i]), row(together, i)) for i in range(len(together))]
     assert found == expected
+
+
+@given(st.lists(_LINES, min_size=1, max_size=300), st.integers(1, 4000))
+@settings(max_examples=30, deadline=None)
+def test_lines_in_many_chunks_are_read_as_in_one(lines: list[str], size: int) -> None:
+    whole = records_of("\n".join(lines))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lines_module, "_CHUNK", size)
+        blocks = [f"{line}\n".encode() for line in lines]
+        cut_up = read_text("x.log", blocks, Dialect(), Hints()).records
+    assert cut_up.line.tolist() == whole.line.tolist()
+    assert [row(cut_up, i) for i in range(len(cut_up))] == [
+        row(whole, i) for i in range(len(whole))
+    ]
+
+
+@pytest.mark.parametrize("digits", range(1, 19))
+def test_whole_numbers_of_any_length_are_what_their_digits_say(digits: int) -> None:
+    numbers = [0, 1, 10**digits // 7, 10**digits - 1]
+    text = "".join(f"{number:0{digits}d}" for number in numbers).encode()
+    cells = np.frombuffer(text, np.uint8).reshape(len(numbers), digits)
+    assert Runs(cells, [(0, digits)]).whole(0).tolist() == [float(number) for number in numbers]
 
 
 @pytest.mark.parametrize("count", [10, 63, 64, 65, 500])

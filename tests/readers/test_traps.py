@@ -113,7 +113,8 @@ def test_the_unit_may_stand_in_the_name(run_of: RunOf) -> None:
 def test_steps_per_second_that_flip_to_seconds_per_step(run_of: RunOf) -> None:
     def frame(i: int) -> str:
         speed = "2.00it/s" if i < 50 else "2.50s/it"
-        return f"\r{i}%|###   | {i}/100 [00:{i // 2:02d}<00:30, {speed}]"
+        elapsed_s = int(i / 2 if i < 50 else 25 + 2.5 * (i - 50))
+        return f"\r{i}%|###   | {i}/100 [{elapsed_s // 60:02d}:{elapsed_s % 60:02d}<00:30, {speed}]"
 
     run = run_of(lines(100, frame))
     assert run.step_s[10:50] == pytest.approx(0.5)

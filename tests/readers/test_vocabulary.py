@@ -107,7 +107,7 @@ def test_names_of_counters(name: str, role: str) -> None:
     ("memory", "MiB", 2**20), ("显存", "GB", 2**30)],
 )  # fmt: skip
 def test_names_of_memory(name: str, unit: str, scale: float) -> None:
-    assert meaning(name, unit) == Meaning("memory_bytes", scale)
+    assert meaning(name, unit, integer=True) == Meaning("memory_bytes", scale)
 
 
 @pytest.mark.parametrize(
