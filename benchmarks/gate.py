@@ -19,11 +19,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from neighbour import neighbour
 
 from perfdoctor.collect.arm import Arm, ArmSpec
 from perfdoctor.collect.lock_step import lock_step
@@ -55,20 +55,6 @@ RESAMPLED = 4_000
 Side = list[list[float]]
 #: Step times of both sides by chunk, and the processor time of each chunk of both.
 Recorded = tuple[Side, Side, list[float], list[float]]
-
-
-@contextmanager
-def neighbour(busy: bool) -> Iterator[None]:
-    """A program that never rests, if `busy`."""
-    if not busy:
-        yield
-        return
-    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-    try:
-        yield
-    finally:
-        process.kill()
-        process.wait()
 
 
 def record(pairs: int, busy: bool, told: str) -> list[Recorded]:

@@ -74,7 +74,7 @@ def run(arguments: list[str]) -> int:
     except PerfdoctorError as error:
         return _fail(error)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("perfdoctor: interrupted before anything was measured", err=True)
+        click.echo("perfdoctor: interrupted; there is no result", err=True)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         sys.stdout = None  # or the interpreter flushes it again, and complains

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import shlex
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from perfdoctor.cli.output_options import checked_output, output_options
+from perfdoctor.cli.values import Seconds
 from perfdoctor.errors import EXIT_DONE, EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
 @click.option("--follow", is_flag=True, help="Go on as the file grows, until Ctrl-C.")
 @click.option(
     "--interval",
-    type=click.FloatRange(min=0.2),
+    type=Seconds(min=0.2),
     default=5.0,
     show_default=True,
     help="Seconds between two looks at a growing file.",
@@ -57,19 +60,23 @@ def command(ctx: click.Context, /, **given: Any) -> None:
 
 
 def _run(given: Mapping[str, Any]) -> int:
+    gc.set_threshold(50_000)  # importing makes many objects and no garbage to look for
     from perfdoctor import settings
     from perfdoctor.output import STDOUT
+    from perfdoctor.painting import painter
 
     output = checked_output(given)
-    rules = settings.load(Path.cwd())
-    with redirect_stdout(sys.stderr) if output.json_file == STDOUT else nullcontext():
-        if given["follow"]:
-            from perfdoctor.cli.following import follow
+    drawn_once = output.plots and not given["follow"]
+    with painter(given["paths"] if drawn_once else ()) as draw:
+        rules = settings.load(Path.cwd())
+        with redirect_stdout(sys.stderr) if output.json_file == STDOUT else nullcontext():
+            if given["follow"]:
+                from perfdoctor.cli.following import follow
 
-            report = follow(_request(given), rules, given["interval"], quiet=given["quiet"])
-        else:
-            report = _once(given, rules)
-    complete = output.write(report, show_lines=given["show_lines"])
+                report = follow(_request(given), rules, given["interval"], quiet=given["quiet"])
+            else:
+                report = _once(given, rules)
+        complete = replace(output, draw=draw).write(report, show_lines=given["show_lines"])
     return EXIT_DONE if complete else EXIT_INTERRUPTED
 
 

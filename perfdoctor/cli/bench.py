@@ -12,27 +12,21 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perfdoctor.cli.output_options import checked_output, output_options
-from perfdoctor.cli.values import Duration, JsonObject, ListOf
+from perfdoctor.cli.values import Count, Seconds
+from perfdoctor.cli.verify_options import DEFAULT_BUDGET_S, refuse_budget_alone, verify_options
+from perfdoctor.cli.workload_options import (
+    AXES,
+    DEMOS,
+    flag,
+    refuse_contradictions,
+    workload_options,
+)
 from perfdoctor.errors import EXIT_DONE, EXIT_INTERRUPTED, tell
 
 if TYPE_CHECKING:
     from perfdoctor.collect.options import Progress
     from perfdoctor.pipeline import BenchRequest, VerifyRequest
     from perfdoctor.workload import WorkloadFactory
-
-# Written out here, since importing their homes would import torch; a test compares them.
-PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
-COMPILE_MODES = ("off", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
-DEMOS = ("images", "darts")
-
-#: Options that take several values, each of which is measured.
-_AXES = (
-    "batch_size",
-    "num_workers",
-    "prefetch_factor",
-    "precision",
-    "compile",
-)
 
 
 @click.command(
@@ -41,47 +35,20 @@ _AXES = (
     "--num-workers 0,2,4 --precision fp32,bf16. Exit codes: 0 done, 2 the input is wrong, "
     "130 interrupted (what was measured is still reported).",
 )
-@click.option("--data-dir", metavar="DIR", help="A folder of data, or a glob of folders.")
-@click.option("--workload", metavar="FILE.py|MODULE[:FUNCTION]", help="Your own workload.")
-@click.option("--model", type=ListOf(click.STRING), help="Model class or function, pkg.mod:Name.")
-@click.option("--dataset", type=ListOf(click.STRING), help="Dataset class, pkg.mod:Name.")
-@click.option("--model-args", type=JsonObject(), help="Keyword arguments of --model.")
-@click.option("--dataset-args", type=JsonObject(), help="Keyword arguments of --dataset.")
-@click.option("--demo", type=click.Choice(DEMOS), help="Which embedded demo. [default: images]")
-@click.option("--batch-size", type=ListOf(click.IntRange(min=1)), help="Samples per batch.")
-@click.option("--num-workers", type=ListOf(click.IntRange(min=0)), help="Loader workers.")
-@click.option("--prefetch-factor", type=ListOf(click.IntRange(min=1)), help="Batches per worker.")
-@click.option("--pin-memory/--no-pin-memory", default=None, help="Page-locked batches.")
-@click.option(
-    "--persistent-workers/--no-persistent-workers", default=None, help="Keep workers at epoch end."
-)
-@click.option("--precision", type=ListOf(click.Choice(PRECISIONS)), help="Arithmetic precision.")
-@click.option(
-    "--compile",
-    type=ListOf(click.Choice(COMPILE_MODES)),
-    is_flag=False,
-    flag_value="default",
-    help="torch.compile the model, in a mode.",
-)
-@click.option("--channels-last", is_flag=True, help="Images in channels-last layout.")
-@click.option("--device", help="cpu, cuda, cuda:N. [default: a GPU if there is one]")
-@click.option("--iterations", type=click.IntRange(min=1), help="Measure exactly so many steps.")
-@click.option("--warmup", type=click.IntRange(min=0), help="Discard so many. [default: found]")
+@workload_options(several=True)
+@click.option("--iterations", type=Count(min=1), help="Measure exactly so many steps.")
+@click.option("--warmup", type=Count(min=0), help="Discard so many. [default: found]")
 @click.option(
     "--max-seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(min=0, min_open=True),
     default=30.0,
     show_default=True,
     help="Budget for each configuration.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--verify", is_flag=True, help="Try the advice, and say what it really brings.")
 @click.option(
-    "--budget",
-    type=Duration(),
-    metavar="SECONDS|2m",
-    help="Time for all trials of --verify.  [default: 120s]",
+    "--seed", type=Count(min=0), default=0, show_default=True, help="Of all random numbers."
 )
+@verify_options
 @click.option("--profile", metavar="NAME", help="Options from [tool.perfdoctor.profiles.NAME].")
 @click.option(
     "--strict", is_flag=True, help="An unreadable file ends it, instead of being skipped."
@@ -91,7 +58,7 @@ _AXES = (
 def command(ctx: click.Context, /, **given: Any) -> None:
     """Measure a model and its data, stage by stage, and say what makes it slow.
 
-    With nothing else it measures an embedded demo: real JPEG files and a small CNN.
+    With nothing else it measures the embedded demo `images`: real JPEG files and a small CNN.
     """
     _check(given)
     ctx.exit(_run(given))
@@ -118,42 +85,26 @@ def _run(given: Mapping[str, Any]) -> int:
 
 def _check(given: Mapping[str, Any]) -> None:
     """Refuses combinations that mean nothing."""
-    sources = [
-        name for name in ("data_dir", "workload", "model", "demo") if given[name] is not None
-    ]
-    if len(sources) > 1:
-        names = " and ".join(_flag(name) for name in sources)
-        raise click.UsageError(f"{names} exclude each other: give one of them")
-    if (given["model"] is None) != (given["dataset"] is None):
-        missing = "model" if given["model"] is None else "dataset"
-        raise click.UsageError(f"--model and --dataset go together: {_flag(missing)} is missing")
-    for part in ("model", "dataset"):
-        if given[f"{part}_args"] is not None and given[part] is None:
-            raise click.UsageError(f"--{part}-args needs --{part}")
-    if given["budget"] is not None and not given["verify"]:
-        raise click.UsageError("--budget is for --verify: give that as well")
-    several = [name for name in (*_AXES, "model", "dataset") if len(given[name] or ()) > 1]
+    refuse_contradictions(given)
+    refuse_budget_alone(given)
+    several = [name for name in (*AXES, "model", "dataset") if len(given[name] or ()) > 1]
     if given["verify"] and several:
         raise click.UsageError(
-            f"--verify tries changes to one configuration: give one value for {_flag(several[0])}"
+            f"--verify tries changes to one configuration: give one value for {flag(several[0])}"
         )
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
 
 
 def _request(given: Mapping[str, Any], progress: Progress) -> BenchRequest:
     from perfdoctor.collect.options import BenchOptions
     from perfdoctor.pipeline import BenchRequest
 
-    axes = {name: given[name] for name in _AXES if given[name] and len(given[name]) > 1}
-    single = {name: given[name][0] for name in _AXES if given[name] and len(given[name]) == 1}
+    axes = {name: given[name] for name in AXES if given[name] and len(given[name]) > 1}
+    single = {name: given[name][0] for name in AXES if given[name] and len(given[name]) == 1}
     options = BenchOptions(
         **single,
         pin_memory=given["pin_memory"],
         persistent_workers=given["persistent_workers"],
-        channels_last=given["channels_last"],
+        channels_last=bool(given["channels_last"]),
         device=given["device"],
         seed=given["seed"],
         iterations=given["iterations"],
@@ -172,7 +123,6 @@ def _request(given: Mapping[str, Any], progress: Progress) -> BenchRequest:
 
 def _verification(given: Mapping[str, Any]) -> VerifyRequest:
     """The same training, described for other processes."""
-    from perfdoctor.experiments.verify import DEFAULT_BUDGET_S
     from perfdoctor.pipeline import VerifyRequest
 
     described = {name: given[name] for name in ("workload", "data_dir", "demo", "strict")}

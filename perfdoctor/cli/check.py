@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from perfdoctor.cli.check_output import check_output_options, deliver, writable
-from perfdoctor.cli.check_workload import described, workload_options
+from perfdoctor.cli.values import Count, Seconds
+from perfdoctor.cli.workload_options import described, workload_options
 
 if TYPE_CHECKING:
-    from perfdoctor.checks import CheckResult
+    from perfdoctor.compare.checks import CheckResult
     from perfdoctor.gate.asked import Asked, Measured
 
 
@@ -29,12 +30,12 @@ if TYPE_CHECKING:
 @click.option("--baseline", metavar="FILE", help="Compare with what was stored earlier.")
 @click.option("--update-baseline", is_flag=True, help="Add this measurement to --baseline.")
 @click.option("--history", metavar="DIR|FILE|URL", help="Add to a series, and look for changes.")
-@workload_options
+@workload_options(several=False)
 @click.option("--command", "shell_command", metavar="CMD", help="Measure a command instead.")
 @click.option("--report", metavar="FILE", help="The perfdoctor report that --command writes.")
 @click.option(
     "--steps",
-    type=click.IntRange(min=10),
+    type=Count(min=10),
     default=200,
     show_default=True,
     help="Steps of a SCRIPT to observe.",
@@ -54,13 +55,15 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--max-seconds",
-    type=click.FloatRange(min=1),
+    type=Seconds(min=1),
     help="Budget. [default: 85, more where steps are long]",
 )
 @click.option("--setup", metavar="CMD", help="Run on each side, in an environment of its own.")
 @click.option("--share", multiple=True, metavar="PATH", help="Untracked data for both sides.")
 @click.option("--same", multiple=True, metavar="FILE", help="Take the new version on both sides.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--seed", type=Count(min=0), default=0, show_default=True, help="Of all random numbers."
+)
 @check_output_options
 @click.argument("script", nargs=-1, type=click.UNPROCESSED, metavar="[-- SCRIPT ARGS...]")
 @click.pass_context
@@ -85,7 +88,7 @@ def _check(given: Mapping[str, Any]) -> None:
     ways = [name for name in ("against", "baseline", "history") if given[name] is not None]
     if len(ways) != 1:
         raise click.UsageError(
-            "compare with what? Give one of --against REV, --baseline FILE, --history URL"
+            "compare with what? Give just one of --against REV, --baseline FILE, --history URL"
         )
     if given["update_baseline"] and given["baseline"] is None:
         raise click.UsageError("--update-baseline needs --baseline FILE")
@@ -136,7 +139,7 @@ def _checked(given: Mapping[str, Any], asked: Asked, progress: Any) -> CheckResu
 
 
 def _asked(given: Mapping[str, Any]) -> Asked:
-    from perfdoctor.checks import parse_all
+    from perfdoctor.compare.checks import parse_all
     from perfdoctor.gate.asked import Asked
 
     return Asked(
@@ -155,8 +158,8 @@ def _measured(given: Mapping[str, Any]) -> Measured:
     ways = [bool(workload), bool(given["script"]), given["shell_command"] is not None]
     if sum(ways) != 1:
         raise click.UsageError(
-            "measure what? Give one of --workload (or --data-dir, --model with --dataset, --demo), "
-            "-- SCRIPT, or --command CMD --report FILE"
+            "measure what? Give just one of --workload (or --data-dir, --model with --dataset, "
+            "--demo), -- SCRIPT, or --command CMD --report FILE"
         )
     if options and not workload:
         raise click.UsageError("options of a workload mean nothing for a script or a command")

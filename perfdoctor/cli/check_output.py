@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from perfdoctor.checks import CheckResult
+    from perfdoctor.compare.checks import CheckResult
 
 _OPTIONS = (
     click.option("--json", "json_file", metavar="FILE|-", help="Everything, as JSON."),
@@ -53,7 +53,7 @@ def writable(given: Mapping[str, Any]) -> None:
 
 def deliver(given: Mapping[str, Any], result: CheckResult) -> None:
     """Writes the files, tells GitHub Actions if it is there, and prints."""
-    from perfdoctor.output import write_document
+    from perfdoctor.output import on_console, write_document
     from perfdoctor.render import github, gitlab, junit, markdown, sides_picture
     from perfdoctor.schema import to_json_document
 
@@ -70,15 +70,7 @@ def deliver(given: Mapping[str, Any], result: CheckResult) -> None:
     if os.environ.get("GITHUB_ACTIONS") == "true":
         github.tell(result, os.environ, commands=not to_stdout)
     if not given["quiet"] and not to_stdout:
-        _print(result, [file for file in files if file is not None])
+        from perfdoctor.render.check_console import print_check
 
-
-def _print(result: CheckResult, files: list[Path]) -> None:
-    from rich.console import Console
-
-    from perfdoctor.render.check_console import print_check
-
-    try:
-        print_check(result, Console(), files)
-    except SystemExit:  # rich's answer to a reader that has gone, as `| head` does
-        raise BrokenPipeError from None
+        written = [file for file in files if file is not None]
+        on_console(lambda console: print_check(result, console, written))

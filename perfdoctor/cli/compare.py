@@ -13,7 +13,7 @@ import click
 from perfdoctor.errors import EXIT_DONE
 
 if TYPE_CHECKING:
-    from perfdoctor.shifts import Sides
+    from perfdoctor.compare.shifts import Sides
 
 _PICTURE = "compare.png"
 #: Stands between the two sides where a side is more than one file.
@@ -102,7 +102,7 @@ def _label(paths: list[str]) -> str:
 
 
 def _write(given: Mapping[str, Any], found: Sides, *, alone: bool) -> None:
-    from perfdoctor.output import write_document
+    from perfdoctor.output import on_console, write_document
     from perfdoctor.render import markdown, sides_picture
     from perfdoctor.schema import to_json_document
 
@@ -113,15 +113,7 @@ def _write(given: Mapping[str, Any], found: Sides, *, alone: bool) -> None:
     if not given["no_plots"] and (picture := sides_picture.png(found)) is not None:
         files.append(write_document(str(given["output_dir"] / _PICTURE), lambda: picture))
     if not alone and not given["quiet"]:
-        _print(found, [file for file in files if file is not None])
+        from perfdoctor.render.compare_console import print_sides
 
-
-def _print(found: Sides, files: list[Path]) -> None:
-    from rich.console import Console
-
-    from perfdoctor.render.compare_console import print_sides
-
-    try:
-        print_sides(found, Console(), files)
-    except SystemExit:  # rich's answer to a reader that has gone, as `| head` does
-        raise BrokenPipeError from None
+        written = [file for file in files if file is not None]
+        on_console(lambda console: print_sides(found, console, written))

@@ -34,9 +34,9 @@ def command(as_json: bool) -> None:
 
 
 def _print(rows: list[tuple[str, str, str]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from perfdoctor.output import on_console
     from perfdoctor.render.text import clean, shorten
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
@@ -44,7 +44,7 @@ def _print(rows: list[tuple[str, str, str]]) -> None:
         table.add_column(name, no_wrap=name == "name", overflow="fold")
     for name, title, example in rows:
         table.add_row(clean(name), clean(title), _literal(shorten(clean(example), 60)))
-    Console().print(table)
+    on_console(lambda console: console.print(table))
 
 
 def _literal(text: str) -> Text:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+import click
 
 from perfdoctor.collect.options import Progress as Report
 from perfdoctor.collect.options import no_progress
@@ -25,31 +25,32 @@ def shown_progress(*, quiet: bool, only_long: bool = False) -> Iterator[Report]:
 
     With `only_long`, nothing is shown in the first second.
     """
-    console = Console(stderr=True)
     start = time.monotonic() + _SHORT_S if only_long else 0.0
     if quiet:
         yield no_progress
-    elif console.is_terminal:
-        yield from _bar(console, start)
+    elif sys.stderr.isatty():
+        yield from _bar(start)
     else:
-        yield _lines(console, start)
+        yield _lines(start)
 
 
-def _lines(console: Console, start: float) -> Report:
+def _lines(start: float) -> Report:
     last = ""
 
     def report(what: str, done: float, total: float) -> None:
         nonlocal last
         if what != last and time.monotonic() >= start:
-            console.print(
-                f"perfdoctor: {clean(what)}", highlight=False, markup=False, soft_wrap=True
-            )
+            click.echo(f"perfdoctor: {clean(what)}", err=True)
             last = what
 
     return report
 
 
-def _bar(console: Console, start: float) -> Iterator[Report]:
+def _bar(start: float) -> Iterator[Report]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
     # No refresh thread: it would compete with the training that is measured.
     bar = Progress(
         SpinnerColumn(),

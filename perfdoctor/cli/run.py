@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 import click
 
 from perfdoctor.cli.output_options import checked_output, output_options
-from perfdoctor.cli.values import Duration
+from perfdoctor.cli.values import Count, Seconds
+from perfdoctor.cli.verify_options import DEFAULT_BUDGET_S, refuse_budget_alone, verify_options
 from perfdoctor.errors import EXIT_INTERRUPTED, tell
 
 
@@ -24,28 +25,17 @@ from perfdoctor.errors import EXIT_INTERRUPTED, tell
     "run train.py",
 )
 @click.option("-m", "module", is_flag=True, help="SCRIPT is a module, as in python -m.")
-@click.option("--steps", type=click.IntRange(min=1), help="Observe so many steps only.")
+@click.option("--steps", type=Count(min=1), help="Observe so many steps only.")
 @click.option(
     "--max-seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(min=0, min_open=True),
     help="Observe so many seconds of training only.",
 )
 @click.option("--stop-after", is_flag=True, help="End the script with the observation.")
 @click.option(
     "--live", is_flag=True, help="Show at the bottom of the terminal how it runs, every second."
 )
-@click.option(
-    "--verify",
-    is_flag=True,
-    help="Try the advice, and say what it really brings. The script runs in a sandbox, several "
-    "times: no file changes.",
-)
-@click.option(
-    "--budget",
-    type=Duration(),
-    metavar="SECONDS|2m",
-    help="Time for all trials of --verify.  [default: 120s]",
-)
+@verify_options
 @output_options
 @click.argument("script")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
@@ -68,8 +58,7 @@ def command(script: str, arguments: tuple[str, ...], **given: Any) -> None:
 def _check(given: Mapping[str, Any]) -> None:
     if given["stop_after"] and given["steps"] is None and given["max_seconds"] is None:
         raise click.UsageError("--stop-after needs --steps or --max-seconds")
-    if given["budget"] is not None and not given["verify"]:
-        raise click.UsageError("--budget is for --verify: give that as well")
+    refuse_budget_alone(given)
     if given["verify"] and given["live"]:
         raise click.UsageError("--live and --verify exclude each other: give one of them")
     if given["verify"] and int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -92,7 +81,7 @@ def _verify(script: str, arguments: tuple[str, ...], given: Mapping[str, Any]) -
     request = verifying.VerifyScript(
         Script(script, arguments, given["module"]),
         Limits(steps=steps, max_seconds=seconds, stop_after=True),
-        given["budget"] or verifying.DEFAULT_BUDGET_S,
+        given["budget"] or DEFAULT_BUDGET_S,
         shlex.join(["perfdoctor", *sys.argv[1:]]),
     )
     with shown_progress(quiet=given["quiet"]) as progress:

@@ -36,7 +36,28 @@ class ListOf(AnyParamType):
         """As shown by --help."""
         if isinstance(self.item, click.Choice):
             return f"{'|'.join(map(str, self.item.choices))}[,…]"
-        return "N[,…]" if "integer" in self.item.name else "TEXT[,…]"
+        number = isinstance(self.item, click.IntRange | click.FloatRange)
+        return "N[,…]" if number else "TEXT[,…]"
+
+
+class Count(click.IntRange):
+    """A whole number; the help shows its range."""
+
+    name = "whole number"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """As shown by --help."""
+        return "N"
+
+
+class Seconds(click.FloatRange):
+    """Seconds, with or without a fraction."""
+
+    name = "number of seconds"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """As shown by --help."""
+        return "SECONDS"
 
 
 class Duration(AnyParamType):

@@ -1,7 +1,8 @@
 """`perfdoctor check`: has the code become slower than another revision, a baseline, its history?
 
-`repository` finds the two sides, `worktrees` makes them, `pairs_*` measure one pair of processes
-after the other, `deciding` stops when it is clear, `against` puts it together.
+`against`: `repository` finds the two sides, `worktrees` and `sides` make them ready,
+`lock_step_pairs` or `process_pairs` measure pair after pair, `deciding` stops when it is clear,
+`explaining` tells why. `with_baseline` and `with_history` compare `sessions` of other occasions.
 """
 
 from __future__ import annotations

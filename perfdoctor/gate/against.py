@@ -6,13 +6,18 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 
-from perfdoctor import __version__
-from perfdoctor.checks import REGRESSION, CheckedSide, CheckResult, overall
 from perfdoctor.collect.options import Progress
-from perfdoctor.errors import PerfdoctorError
+from perfdoctor.compare.checks import (
+    INCONCLUSIVE,
+    REGRESSION,
+    CheckedSide,
+    CheckResult,
+    overall,
+)
+from perfdoctor.compare.judging import Jury
+from perfdoctor.errors import PerfdoctorError, tell
 from perfdoctor.gate import ending, explaining, repository
 from perfdoctor.gate.asked import MAX_SECONDS, Asked
 from perfdoctor.gate.deciding import decide
@@ -21,10 +26,13 @@ from perfdoctor.gate.process_pairs import CommandPairs, ScriptPairs
 from perfdoctor.gate.repository import Repository
 from perfdoctor.gate.sides import RunningSide, prepare
 from perfdoctor.gate.worktrees import Checkout, checked_out
-from perfdoctor.judging import Jury
+from perfdoctor.render.sides_words import interval, relative_change
+from perfdoctor.render.text import counted
 
 #: Part of the budget that one pair's steps may take: seven pairs fit, with their processes' start.
 _PAIR_PART = 1 / 14
+#: Processes of each side whose diagnoses are compared: one may be called otherwise by chance.
+_FEWEST_TO_TELL = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,13 +65,13 @@ def check(asked: Asked, against: Against, progress: Progress) -> CheckResult:
     base = repo.commit(against.revision) if against.exact else repo.merge_base(against.revision)
     progress("making the checkouts", 0, 0)
     with ending.heard(), checked_out(repo, base, against.share) as checkouts:
-        notes = list(_bring_same(repo, checkouts, asked, against))
+        notes = [*missing_files(checkouts), *_bring_same(repo, checkouts, asked, against)]
         progress("setting up the environments" if against.setup else "starting", 0, 0)
         sides = prepare(repo, checkouts, against.setup)
         source, jury = _source(asked, sides), Jury(asked.criteria)
         decide(source, jury, began + _budget(asked), progress, extend=asked.max_seconds is None)
         why = _why(asked, source, sides, jury, began, progress)
-        notes += _notes(against, repo, base, checkouts, source)
+        notes += _notes(against, repo, base, checkouts, source, jury)
         return _result(asked, jury, source, checkouts, against, why, notes, began)
 
 
@@ -81,6 +89,20 @@ def _source(asked: Asked, sides: tuple[RunningSide, RunningSide]) -> Source:
     pair_s = _budget(asked) * _PAIR_PART
     assert measured.workload is not None
     return LockStepPairs(sides, measured.workload, measured.options, pair_s, asked.seed)
+
+
+def missing_files(checkouts: Sequence[Checkout]) -> Iterator[str]:
+    """What git-lfs has not brought; told at once, since a side may fail of it."""
+    for checkout in checkouts:
+        pointers = Repository(checkout.root, Path()).pointers()
+        if pointers:
+            note = (
+                f"{counted(len(pointers), 'file')} of git-lfs: only pointers are in "
+                f"{checkout.commit[:12]}, such as {pointers[0]}: `git lfs fetch origin "
+                f"{checkout.commit[:12]}` brings them, --share PATH shares those of this checkout."
+            )
+            tell(note)
+            yield note
 
 
 def _bring_same(
@@ -131,7 +153,7 @@ def _why(
         wanted = asked.explain and slower
         return explaining.of_workload(source, sides, left_s if wanted else 0.0, progress)
     assert isinstance(source, (ScriptPairs, CommandPairs))
-    return explaining.of_reports(source.reports)
+    return explaining.of_reports(source.reports, _FEWEST_TO_TELL)
 
 
 def _notes(
@@ -140,6 +162,7 @@ def _notes(
     base: str,
     checkouts: tuple[Checkout, Checkout],
     source: Source,
+    jury: Jury,
 ) -> Iterator[str]:
     before, after = checkouts
     asked_for = repo.commit(against.revision)
@@ -152,11 +175,26 @@ def _notes(
         yield ("The new side ran in this checkout, since it holds changes that are not committed.")
     elif before.commit == after.commit:
         yield "Both sides are the same commit: this compares the code with itself."
+    if overall(jury.judged()) == INCONCLUSIVE:
+        yield from by_processor_time(jury)
     if isinstance(source, LockStepPairs) and source.successive:
         yield (
             "There is not memory enough for both sides at a time, so that one process followed "
             "the other; that is less sensitive on a busy machine."
         )
+
+
+def by_processor_time(jury: Jury) -> Iterator[str]:
+    """That it is known, where the wall clock tells nothing."""
+    found = next((s for s in jury.shifts() if (s.name, s.statistic) == ("step", "cpu")), None)
+    asked = any(criterion.statistic == "cpu" for criterion in jury.criteria)
+    few = len(jury.pairs) < jury.looks[0]  # nor would it be judged
+    if few or asked or found is None or found.ratio is None or found.direction == "unclear":
+        return
+    yield (
+        f"The processor time of a step is known better: {relative_change(found.ratio)} "
+        f"({interval(found.ratio_ci)}); --fail-on step:cpu:5% judges by it."
+    )
 
 
 def _result(
@@ -173,8 +211,6 @@ def _result(
     judged = jury.judged()
     keys = sorted({key for pair in jury.pairs for key in pair.differences})
     return CheckResult(
-        tool={"name": "perfdoctor", "version": __version__},
-        created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         outcome=overall(judged),
         way="against",
         measured=asked.measured.name,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from perfdoctor.checks import Criterion
+from perfdoctor.compare.checks import Criterion
 
 #: The budget of a check. Where it would not hold the fewest pairs of long steps, it is extended.
 MAX_SECONDS = 85.0

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
-from perfdoctor import __version__, schema
+from perfdoctor import schema
 from perfdoctor.errors import PerfdoctorError
 from perfdoctor.gate.asked import Measured
 from perfdoctor.gate.calibration import Kernels
@@ -54,9 +54,7 @@ class Baseline:
 
     schema_version: int = VERSION
     kind: str = "baseline"
-    tool: dict[str, str] = field(
-        default_factory=lambda: {"name": "perfdoctor", "version": __version__}
-    )
+    tool: dict[str, str] = field(default_factory=schema.tool)
     measured: str
     identity: str
     sessions: tuple[Session, ...] = ()
@@ -79,35 +77,16 @@ def identity(measured: Measured) -> str:
     return hashlib.sha256(msgspec.json.encode(fields, order="sorted")).hexdigest()[:16]
 
 
+Document = TypeVar("Document")
+
+
 def read(path: Path, measured: Measured) -> Baseline:
     """The baseline in a file.
 
     Raises:
         PerfdoctorError: there is none, it cannot be read, or it is of something else.
     """
-    try:
-        raw = msgspec.json.decode(path.read_bytes())
-    except FileNotFoundError:
-        raise PerfdoctorError(
-            f"there is no baseline {path}; make it with --update-baseline", slug="no-baseline"
-        ) from None
-    except OSError as error:
-        raise PerfdoctorError(
-            f"cannot read {path}: {error.strerror}", slug="baseline-unreadable"
-        ) from None
-    except msgspec.DecodeError as error:
-        raise _unreadable(path, f"it is not JSON ({error})") from None
-    if not isinstance(raw, dict) or raw.get("kind") != "baseline":
-        raise _unreadable(path, "it is no perfdoctor baseline")
-    version = raw.get("schema_version")
-    if not isinstance(version, int) or version > VERSION:
-        raise _unreadable(
-            path, f"its version {version} is newer than {VERSION}: upgrade perfdoctor"
-        )
-    try:
-        found = msgspec.convert(raw, Baseline)
-    except msgspec.ValidationError as error:
-        raise _unreadable(path, str(error)) from None
+    found = read_document(path, "baseline", Baseline, "--update-baseline")
     if found.identity != identity(measured):
         raise PerfdoctorError(
             f"{path} is the baseline of {found.measured!r} with other options, not of "
@@ -117,16 +96,48 @@ def read(path: Path, measured: Measured) -> Baseline:
     return found
 
 
-def write(path: Path, baseline: Baseline) -> None:
+def read_document(path: Path, kind: str, of: type[Document], made_with: str) -> Document:
+    """A file of this kind, which the option `made_with` makes.
+
+    Raises:
+        PerfdoctorError: there is none, or it cannot be read.
+    """
+    try:
+        raw = msgspec.json.decode(path.read_bytes())
+    except FileNotFoundError:
+        raise PerfdoctorError(
+            f"there is no baseline {path}; make it with {made_with}", slug="no-baseline"
+        ) from None
+    except OSError as error:
+        raise PerfdoctorError(
+            f"cannot read {path}: {error.strerror}", slug="baseline-unreadable"
+        ) from None
+    except msgspec.DecodeError as error:
+        raise _unusable(path, f"it is not JSON ({error})") from None
+    if not isinstance(raw, dict) or raw.get("kind") != kind:
+        raise _unusable(path, f"it holds no perfdoctor {kind}")
+    version = raw.get("schema_version")
+    if not isinstance(version, int) or version > VERSION:
+        raise _unusable(
+            path,
+            f"its version is {version}, this perfdoctor reads up to {VERSION}; upgrade perfdoctor",
+        )
+    try:
+        return msgspec.convert(raw, of)
+    except msgspec.ValidationError as error:
+        raise _unusable(path, str(error)) from None
+
+
+def write(path: Path, document: object) -> None:
     """Whole, or not at all.
 
     Raises:
         PerfdoctorError: it cannot be written.
     """
-    schema.write_atomically(path, schema.to_json_document(baseline))
+    schema.write_atomically(path, schema.to_json_document(document))
 
 
-def _unreadable(path: Path, why: str) -> PerfdoctorError:
+def _unusable(path: Path, why: str) -> PerfdoctorError:
     return PerfdoctorError(
         f"cannot use the baseline {path}: {why}; delete it, or restore it", slug="baseline-invalid"
     )

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 
 from perfdoctor.collect.options import Progress
+from perfdoctor.compare.judging import Jury
 from perfdoctor.errors import PerfdoctorError
 from perfdoctor.gate.lock_step_pairs import Source
-from perfdoctor.judging import Jury
 from perfdoctor.render.sides_words import relative_change
 from perfdoctor.render.text import seconds
 

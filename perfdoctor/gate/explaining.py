@@ -12,7 +12,7 @@ from typing import Any
 
 from perfdoctor import schema
 from perfdoctor.collect.options import Progress
-from perfdoctor.differences import Difference, find_differences
+from perfdoctor.compare.differences import Difference, find_differences, setting_differences
 from perfdoctor.errors import PerfdoctorError
 from perfdoctor.gate.lock_step_pairs import LockStepPairs
 from perfdoctor.gate.sides import RunningSide
@@ -35,11 +35,14 @@ class Why:
     notes: tuple[str, ...] = ()
 
 
-def of_reports(reports: Sequence[Sequence[Report]]) -> Why:
-    """From the reports of both sides."""
+def of_reports(reports: Sequence[Sequence[Report]], fewest: int = 1) -> Why:
+    """From the reports of both sides; from fewer than `fewest` of a side only the settings."""
     before, after = reports
     if not before or not after:
         return Why()
+    if min(len(before), len(after)) < fewest:
+        old, new = ([r.configuration for r in side] for side in reports)
+        return Why(tuple(setting_differences(old, new)))
     last = [side[-1].diagnosis for side in reports]
     return Why(
         find_differences(before, after),
@@ -77,12 +80,8 @@ def _settings(source: LockStepPairs) -> list[Difference]:
     """What the training really used, as the processes tell."""
     if source.facts is None:
         return []
-    old, new = (facts.configuration for facts in source.facts)
-    return [
-        Difference(kind="configuration", name=name, before=old.get(name), after=new.get(name))
-        for name in dict.fromkeys((*old, *new))
-        if old.get(name) != new.get(name)
-    ]
+    old, new = ([facts.configuration] for facts in source.facts)
+    return list(setting_differences(old, new))
 
 
 def _observed(

@@ -13,10 +13,10 @@ import numpy as np
 
 from perfdoctor.collect.arm import Arm, ArmFacts, ArmSpec, Chunk
 from perfdoctor.collect.lock_step import Pair, lock_step
+from perfdoctor.compare.judging import PairValues
 from perfdoctor.errors import PerfdoctorError
 from perfdoctor.gate.measured import of_pair
 from perfdoctor.gate.sides import RunningSide, on_side
-from perfdoctor.judging import PairValues
 
 #: Steps before anything counts, chunks of each side, and steps in each: as calibrated.
 WARM_UP, CHUNKS, CHUNK_STEPS = 20, 20, 12
@@ -89,7 +89,7 @@ class LockStepPairs:
     def protocol(self) -> dict[str, Any]:
         """How a pair is measured."""
         return {
-            "pairs": "one process after the other" if self.successive else "in lock step",
+            "pairs": "one after the other" if self.successive else "in lock step",
             "warm_up_steps": WARM_UP,
             "chunks": self.chunks,
             "steps_per_chunk": self.steps,

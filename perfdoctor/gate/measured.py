@@ -9,7 +9,7 @@ import numpy as np
 
 from perfdoctor.collect.arm import Chunk
 from perfdoctor.collect.lock_step import Pair
-from perfdoctor.judging import PairValues
+from perfdoctor.compare.judging import PairValues
 from perfdoctor.record import Floats
 from perfdoctor.report import Report, Stat
 

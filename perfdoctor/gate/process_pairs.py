@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from perfdoctor import schema
+from perfdoctor.compare.judging import PairValues
 from perfdoctor.errors import PerfdoctorError, UserCodeError
 from perfdoctor.gate import origins
 from perfdoctor.gate.measured import of_reports
 from perfdoctor.gate.sides import RunningSide, last_lines, on_side
-from perfdoctor.judging import PairValues
 from perfdoctor.report import Report
 
 
@@ -52,7 +52,7 @@ class _Processes:
 
     def protocol(self) -> dict[str, Any]:
         """How a pair is measured."""
-        return {"pairs": "one process after the other, AB, BA, …"}
+        return {"pairs": "one after the other", "order": "AB, BA, …"}
 
     def one(self, number: int) -> Report:
         """One process of the new side.

@@ -15,6 +15,13 @@ _SHALLOW = (
     "actions/checkout and GIT_DEPTH: 0 in GitLab"
 )
 
+#: How `git ls-tree` marks one, and how a pointer of git-lfs begins (its specification, 1.0).
+_SUBMODULE, _POINTER = "160000 ", b"version https://git-lfs"
+#: What a hook, or git itself, tells programs about the repository that it runs in.
+_OF_ANOTHER = frozenset(
+    ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR", "GIT_NAMESPACE",
+     "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_SHALLOW_FILE")
+)  # fmt: skip
 #: New files of other kinds are what runs leave behind.
 _CODE = frozenset(
     (".py", ".pyi", ".pyx", ".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".hpp", ".toml", ".cfg")
@@ -97,10 +104,27 @@ class Repository:
             elif len(parts) == 1:
                 yield parts[0].removesuffix(".py")
 
-    def has(self, commit: str, file: Path) -> bool:
-        """Whether a commit holds a file; `file` is relative to the root."""
-        name = f"{commit}:{file.as_posix()}"
-        return _git(self.root, "cat-file", "-e", name).returncode == 0
+    def submodules(self, commit: str) -> Iterator[tuple[Repository, str]]:
+        """Those that a commit names and that are here, each with the commit that it is to be at."""
+        if _git(self.root, "cat-file", "-e", f"{commit}:.gitmodules").returncode:
+            return
+        for entry in self.git("ls-tree", "-r", "-z", "--full-tree", commit).split("\0"):
+            what, _, path = entry.partition("\t")
+            if what.startswith(_SUBMODULE) and (self.root / path / ".git").exists():
+                yield Repository(self.root / path, Path()), what.split()[-1]
+
+    def pointers(self) -> list[str]:
+        """Files that git-lfs has not brought: the checkout holds what points to them."""
+        listed = _git(self.root, "ls-files", "-z", "--", ":(attr:filter=lfs)").stdout
+        return [name for name in filter(None, listed.split("\0")) if _points(self.root / name)]
+
+
+def _points(file: Path) -> bool:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(len(_POINTER)) == _POINTER
+    except OSError:
+        return False
 
 
 def find(folder: Path) -> Repository:
@@ -124,8 +148,8 @@ def find(folder: Path) -> Repository:
 
 
 def _git(folder: Path, *arguments: str, session: bool = False) -> subprocess.CompletedProcess[str]:
-    # a checkout's own hooks and settings of the shell that calls git are no part of a check
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("GIT_") or k == "GIT_SSH"}
+    # a checkout's own hooks are no part of a check, nor is a repository whose hook has called it
+    kept = {k: v for k, v in os.environ.items() if k not in _OF_ANOTHER}
     return subprocess.run(
         ["git", "-c", "core.hooksPath=/dev/null", "-C", str(folder), *arguments],
         capture_output=True,

@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from perfdoctor import schema
 from perfdoctor.collect.arm import Arm, ArmSpec
 from perfdoctor.collect.lock_step import Pair
 from perfdoctor.collect.options import Progress
@@ -127,7 +127,7 @@ def session_of(
     settings = last.configuration or {}
     git = environment.git
     return Session(
-        created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        created_at=schema.now(),
         commit=git.commit if git else None,
         dirty=bool(git and git.dirty),
         fingerprint=_fingerprint(environment, settings),

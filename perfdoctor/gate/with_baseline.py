@@ -13,13 +13,12 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
 
-from perfdoctor import __version__
-from perfdoctor.checks import (
+from perfdoctor.collect.options import Progress
+from perfdoctor.compare.checks import (
     IMPROVED,
     INCONCLUSIVE,
     PASS,
@@ -30,14 +29,14 @@ from perfdoctor.checks import (
     Judged,
     overall,
 )
-from perfdoctor.collect.options import Progress
-from perfdoctor.differences import Difference
+from perfdoctor.compare.differences import setting_differences
+from perfdoctor.compare.judging import ordered
+from perfdoctor.compare.shifts import Shift, direction
 from perfdoctor.errors import PerfdoctorError
 from perfdoctor.gate import baseline_file, ending
 from perfdoctor.gate.asked import Asked
 from perfdoctor.gate.baseline_file import Baseline, Session
 from perfdoctor.gate.sessions import FEWEST, measure_session
-from perfdoctor.shifts import Shift
 from perfdoctor.stats import student_t
 
 #: The least slowdown of times that is promised to be found, and judged by.
@@ -136,12 +135,11 @@ def judge(
     judged = tuple(
         _judged(c, found, reason, level) for c, found in zip(criteria, compared, strict=True)
     )
-    keys = sorted({key for process in session.processes for key in process})
+    now = [session.configuration] if usable else []
+    keys = ordered(key for process in session.processes for key in process)
     shifts = [_Compared.of(key, usable, session).shift(key) for key in keys]
     small = any(c.margin < LEAST_MARGIN and c.metric != "memory" for c in criteria)
     return CheckResult(
-        tool={"name": "perfdoctor", "version": __version__},
-        created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         outcome=overall(judged),
         way="baseline",
         measured=stored.measured,
@@ -149,7 +147,7 @@ def judge(
         after=_side("now", session),
         judged=judged,
         shifts=tuple(s for s in shifts if s is not None),
-        why=_settings(usable, session),
+        why=tuple(setting_differences([s.configuration for s in usable[-1:]], now)),
         notes=(_SMALL,) if small else (),
         pairs=len(session.processes),
         protocol={"sessions": len(usable), "pairs": "one after the other"},
@@ -220,12 +218,11 @@ class _Compared:
         if self.difference is None or self.freedom < 1:
             return bare
         low, high = (self.difference + sign * self.reach(_SLOWER) for sign in (-1, 1))
-        words = ("more", "less") if unit == "bytes" else ("slower", "faster")
         return replace(
             bare,
             ratio=math.exp(self.difference),
             ratio_ci=(math.exp(low), math.exp(high)),
-            direction=words[0] if low > 0 else words[1] if high < 0 else "unclear",
+            direction=direction(low, high, unit),
         )
 
 
@@ -262,14 +259,3 @@ def _judged(criterion: Criterion, found: _Compared, reason: str | None, level: f
         better = found.difference < -max(margin / 2, found.reach(level))
         return replace(told, outcome=IMPROVED if better else PASS)
     return replace(told, reason="the sessions differ too much among themselves to tell")
-
-
-def _settings(usable: Sequence[Session], session: Session) -> tuple[Difference, ...]:
-    if not usable:
-        return ()
-    old, new = usable[-1].configuration, session.configuration
-    return tuple(
-        Difference(kind="configuration", name=name, before=old.get(name), after=new.get(name))
-        for name in dict.fromkeys((*old, *new))
-        if old.get(name) != new.get(name)
-    )

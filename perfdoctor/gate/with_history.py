@@ -11,14 +11,13 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 
 import msgspec
 import numpy as np
 
-from perfdoctor import __version__
 from perfdoctor.changes import LEAST_CHANGE, SHORTEST, Change, find_changes
-from perfdoctor.checks import (
+from perfdoctor.collect.options import Progress
+from perfdoctor.compare.checks import (
     IMPROVED,
     INCONCLUSIVE,
     PASS,
@@ -29,7 +28,6 @@ from perfdoctor.checks import (
     Judged,
     overall,
 )
-from perfdoctor.collect.options import Progress
 from perfdoctor.gate import baseline_file, ending
 from perfdoctor.gate.asked import Asked, Measured
 from perfdoctor.gate.baseline_file import Session
@@ -80,8 +78,6 @@ def judge(
     notes = [note for _, notes in found for note in notes]
     keys = sorted({key for process in session.processes for key in process})
     return CheckResult(
-        tool={"name": "perfdoctor", "version": __version__},
-        created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         outcome=overall(judged),
         way="history",
         measured="",

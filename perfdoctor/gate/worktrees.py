@@ -38,6 +38,10 @@ class Checkout:
         return self.root / below
 
 
+#: A worktree, and the repository that it belongs to: a submodule has one of its own.
+_Made = tuple[Repository, Path]
+
+
 @contextmanager
 def checked_out(
     repository: Repository, before: str, shared: Sequence[str] = ()
@@ -51,18 +55,18 @@ def checked_out(
         PerfdoctorError: git fails, or there is nothing at a path of `shared`.
     """
     folder = Path(tempfile.mkdtemp(prefix="perfdoctor-check-")).resolve()
-    made: list[Path] = []
+    made: list[_Made] = []
     try:
         yield _sides(repository, before, folder, made, shared)
     finally:
         with undisturbed():
-            for path in made:
-                _remove(repository, path)
+            for owner, path in reversed(made):
+                _remove(owner, path)
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def _sides(
-    repository: Repository, before: str, folder: Path, made: list[Path], shared: Sequence[str]
+    repository: Repository, before: str, folder: Path, made: list[_Made], shared: Sequence[str]
 ) -> tuple[Checkout, Checkout]:
     head = repository.commit("HEAD")
     in_place = repository.dirty
@@ -81,9 +85,13 @@ def _sides(
     return sides
 
 
-def _add(repository: Repository, commit: str, path: Path, made: list[Path]) -> Path:
-    made.append(path)  # before it is there: Ctrl-C may come in between
+def _add(repository: Repository, commit: str, path: Path, made: list[_Made]) -> Path:
+    """A checkout with its submodules, as far as they are here: nothing is fetched."""
+    made.append((repository, path))  # before it is there: Ctrl-C may come in between
     repository.git("worktree", "add", "--detach", "--force", "--quiet", str(path), commit)
+    for inner, pinned in repository.submodules(commit):
+        below = inner.root.relative_to(repository.root)
+        _add(inner, inner.commit(pinned), path / below, made)
     return path
 
 

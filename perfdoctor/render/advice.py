@@ -73,8 +73,7 @@ def _listed(report: Report, ranked: Sequence[Recommendation]) -> Iterator[Render
 
 def _recommendation(report: Report, recommendation: Recommendation) -> RenderableType:
     body: list[RenderableType] = [Text(clean(recommendation.title), "bold")]
-    told = recommendation.predicted or recommendation.verified
-    if told or recommendation.change or recommendation.snippet.strip():
+    if words.is_change(recommendation):
         body += [_gain(recommendation), Text(_price(recommendation))]
     body += [_evidence(report, recommendation.evidence), Text(clean(recommendation.advice))]
     if recommendation.snippet.strip():

@@ -50,7 +50,7 @@ def stages_height(report: Report) -> float:
 
 def gains_height(report: Report) -> float:
     """Inches that the recommendations need."""
-    return AXES_IN + _ADVICE_IN * min(len(report.recommendations), _ADVICE_SHOWN)
+    return AXES_IN + _ADVICE_IN * min(len(_changes(report)), _ADVICE_SHOWN)
 
 
 def comparison_height(comparison: Comparison) -> float:
@@ -101,10 +101,15 @@ def _stage(stage: StageStat) -> str:
     return exposed if not stage.hidden_s else f"{exposed} (+{seconds(stage.hidden_s)})"
 
 
+def _changes(report: Report) -> list[Recommendation]:
+    return [one for one in report.recommendations if words.is_change(one)]
+
+
 def draw_gains(ax: Axes, report: Report) -> None:
     """What each recommendation brings, with its interval, and what trials measured."""
-    ranked = report.recommendations[:_ADVICE_SHOWN]
-    left_out = len(report.recommendations) - len(ranked)
+    changes = _changes(report)
+    ranked = changes[:_ADVICE_SHOWN]
+    left_out = len(changes) - len(ranked)
     ax.set_title("What the advice brings" + (f" ({left_out} more not shown)" if left_out else ""))
     if not ranked:
         say(ax, "\n".join(wrap(words.nothing(report), 44)))

@@ -9,14 +9,14 @@ from rich.console import Console, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
-from perfdoctor.checks import IMPROVED, INCONCLUSIVE, PASS, REGRESSION, CheckResult, Judged
+from perfdoctor.compare.checks import IMPROVED, INCONCLUSIVE, PASS, REGRESSION, CheckResult, Judged
+from perfdoctor.compare.shifts import MARGIN
 from perfdoctor.render import check_words
 from perfdoctor.render.compare_console import difference_lines, shift_table
 from perfdoctor.render.encoding import encodable
 from perfdoctor.render.facts import fact_grid, heading
 from perfdoctor.render.grid import plain_table
 from perfdoctor.render.text import clean
-from perfdoctor.shifts import MARGIN
 
 #: Below this the values are only in the table further down.
 _WIDE = 96
@@ -90,12 +90,16 @@ def criteria_table(judged: Sequence[Judged], width: int) -> RenderableType:
 
 
 def _basis(result: CheckResult) -> str:
-    level = next((j.confidence for j in result.judged if j.confidence), None)
-    shown = "" if level is None else f"change: with its {100 * level:g} % interval; "
-    return (
-        f"{shown}power: the change that this many pairs would have shown four times out of five; "
-        "pass: shown to be less than the margin"
-    )
+    level = next((j.confidence for j in result.judged if j.interval), None)
+    unit = "pairs" if result.way == "against" else "sessions"
+    parts = [
+        None if level is None else f"change: with its {100 * level:g} % interval",
+        f"power: the change that so many {unit} would have shown four times out of five"
+        if any(j.seen is not None for j in result.judged)
+        else None,
+        "pass: shown to be less than the margin",
+    ]
+    return "; ".join(part for part in parts if part)
 
 
 def _why(result: CheckResult) -> Iterator[RenderableType]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from perfdoctor.checks import IMPROVED, INCONCLUSIVE, PASS, REGRESSION, CheckResult, Judged
+from perfdoctor.compare.checks import IMPROVED, INCONCLUSIVE, PASS, REGRESSION, CheckResult, Judged
+from perfdoctor.compare.shifts import Shift
 from perfdoctor.render.sides_words import interval, relative_change
 from perfdoctor.render.text import clean, quantity, seconds
-from perfdoctor.shifts import Shift
 
 OUTCOMES = {
     PASS: "pass",
@@ -93,7 +93,7 @@ def effort(result: CheckResult) -> str:
     one, many = _WAYS.get(result.way, _WAYS[""])
     how = str(result.protocol.get("pairs", ""))
     pairs = f"{result.pairs} {one if result.pairs == 1 else many}"
-    return f"{pairs}{f' {how}' if how else ''}, {seconds(result.seconds)}"
+    return ", ".join(part for part in (pairs, how, seconds(result.seconds)) if part)
 
 
 def outcome(result: CheckResult) -> str:

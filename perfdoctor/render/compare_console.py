@@ -9,13 +9,13 @@ from rich.console import Console, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
-from perfdoctor.differences import Difference
+from perfdoctor.compare.differences import Difference
+from perfdoctor.compare.shifts import Shift, Side, Sides
 from perfdoctor.render import sides_words
 from perfdoctor.render.encoding import encodable
 from perfdoctor.render.facts import fact_grid, heading
 from perfdoctor.render.grid import cell, plain_table
 from perfdoctor.render.text import clean, counted
-from perfdoctor.shifts import Shift, Side, Sides
 
 STYLES = {"slower": "red", "more": "red", "faster": "green", "less": "green", "unclear": "yellow"}
 _DIFFERENCES_SHOWN = 20

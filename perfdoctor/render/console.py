@@ -119,7 +119,7 @@ def _skipped(report: Report) -> RenderableType:
 
 def _abstained(report: Report) -> str:
     rules = counted(len(report.abstained), "rule")
-    missing = list(dict.fromkeys(clean(rule.missing) for rule in report.abstained))
+    missing = list(dict.fromkeys(log_abstentions.fact_words(a.missing) for a in report.abstained))
     if from_log(report):
         return "\n".join(log_abstentions.lines(report))
     why = (

@@ -10,7 +10,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from perfdoctor.render import words
+from perfdoctor.render import setting_words, words
 from perfdoctor.render.text import bytes_, change, clean, count_per_s, quantity, seconds, share
 from perfdoctor.report import Interval, Loader, MemoryUse, Report, Stat, Throughput, Trend
 
@@ -41,7 +41,7 @@ def surroundings(report: Report) -> list[Fact]:
         ("device", words.device(environment)),
         ("machine", words.machine(environment)),
         ("software", words.software(environment)),
-        ("settings", words.configuration(report.configuration) or None),
+        ("settings", setting_words.configuration(report.configuration) or None),
     ]
 
 

@@ -80,6 +80,16 @@ def style() -> Iterator[None]:
         yield
 
 
+def get_ready() -> None:
+    """Imports what drawing needs and opens the fonts, ahead of the first picture."""
+    from matplotlib.figure import Figure
+
+    with style():
+        figure = Figure(figsize=(1, 1))
+        figure.add_axes((0.2, 0.2, 0.6, 0.6)).set_title("0")
+        to_png(figure)
+
+
 def _fonts() -> list[str]:
     """Matplotlib's own font, then the installed ones that have the letters it lacks."""
     from matplotlib.font_manager import fontManager

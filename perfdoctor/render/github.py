@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 
-from perfdoctor.checks import IMPROVED, INCONCLUSIVE, REGRESSION, CheckResult
+from perfdoctor.compare.checks import IMPROVED, INCONCLUSIVE, REGRESSION, CheckResult
 from perfdoctor.render import check_words, markdown, sides_words
 
 _WHY_SHOWN = 3

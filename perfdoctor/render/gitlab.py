@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any
 
-from perfdoctor.checks import REGRESSION, CheckResult, Judged
+from perfdoctor.compare.checks import REGRESSION, CheckResult, Judged
 from perfdoctor.render import check_words
 
 _LABEL = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})

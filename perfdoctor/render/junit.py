@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from perfdoctor.checks import INCONCLUSIVE, REGRESSION, CheckResult, Judged
+from perfdoctor.compare.checks import INCONCLUSIVE, REGRESSION, CheckResult, Judged
 from perfdoctor.render import check_words, sides_words
 from perfdoctor.render.text import clean
 

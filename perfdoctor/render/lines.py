@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from perfdoctor.record import Floats
-from perfdoctor.render import log_words, series, words
+from perfdoctor.render import log_words, series, setting_words, words
 from perfdoctor.render.encoding import encodable
 from perfdoctor.render.facts import heading
 from perfdoctor.render.grid import plain_table
@@ -67,7 +67,7 @@ def origins(report: Report) -> Iterator[Origin]:
 
 def _settings(report: Report) -> Iterator[Origin]:
     files = [log_words.place(report, log.path) for log in report.logs if log.records]
-    settings = words.main_settings(report.configuration)
+    settings = setting_words.main_settings(report.configuration)
     if settings and files:
         more = f" and {counted(len(files) - 2, 'more file')}" if len(files) > 2 else ""
         value = shorten(settings, _VALUE_LENGTH)

@@ -50,6 +50,14 @@ _FACTS = {
     "throughput": "the speed over time",
     "loader": "how the loader works",
     "probes": "what changes to the model would bring",
+    "probes.bf16": "what computing in 16 bits would bring",
+    "probes.threads": "what another number of threads would bring",
+    "probes.batch_x2": "what a larger batch would bring",
+    "probes.batch_x4": "what a larger batch would bring",
+    "probes.compile": "what compiling would bring",
+    "probes.cached_samples": "what keeping samples in memory would bring",
+    "probes.neighbouring_samples": "whether neighbouring samples are read faster",
+    "probes.handover": "what handing over a batch takes",
     "limits": "what the hardware can do",
 }
 _SHOWN, _REASONS_SHOWN = 3, 3

@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.panel import Panel
 from rich.text import Text
 
-from perfdoctor.render import log_words, trend_words, words
+from perfdoctor.render import log_words, setting_words, trend_words, words
 from perfdoctor.render.facts import Fact, fact_grid, heading, memory_line, rates, utilisation
 from perfdoctor.render.log_tables import wall_table
 from perfdoctor.render.tables import stage_table
@@ -52,7 +52,7 @@ def _header(report: Report) -> RenderableType:
         ("device", words.device(report.environment)),
         ("machine", words.machine(report.environment)),
         ("software", words.software(report.environment)),
-        ("settings", words.main_settings(report.configuration) or None),
+        ("settings", setting_words.main_settings(report.configuration) or None),
         ("measured", log_words.measured(report)),
         *_labelled("note", [clean(note) for note in report.notes]),
     ]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from perfdoctor.render import bars, log_words, trend_words, words
+from perfdoctor.render import bars, log_words, setting_words, trend_words
 from perfdoctor.render.axes import AXES_IN
 from perfdoctor.render.epoch_panel import draw_epochs, epoch_times
 from perfdoctor.render.figure import Heading, Panel, heading, page, style, to_png
@@ -120,7 +120,7 @@ def _heading(report: Report, sentences: list[str]) -> Heading:
     facts = [
         _formats(report),
         log_words.ran(report.wall),
-        words.main_settings(report.configuration),
+        setting_words.main_settings(report.configuration),
     ]
     return heading(report, facts, sentences)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from perfdoctor.checks import IMPROVED, INCONCLUSIVE, PASS, REGRESSION, CheckResult, Judged
-from perfdoctor.differences import Difference
+from perfdoctor.compare.checks import IMPROVED, INCONCLUSIVE, PASS, REGRESSION, CheckResult, Judged
+from perfdoctor.compare.differences import Difference
+from perfdoctor.compare.shifts import MARGIN, Shift, Sides
 from perfdoctor.render import check_words, sides_words
 from perfdoctor.render.text import clean
-from perfdoctor.shifts import MARGIN, Shift, Sides
 
 _DIFFERENCES_SHOWN = 20
 _SIGNS = {PASS: "✅", IMPROVED: "✅", REGRESSION: "❌", INCONCLUSIVE: "❔"}

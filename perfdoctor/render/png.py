@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from perfdoctor.render import bars, log_pictures, over_time, trials_panel, words
+from perfdoctor.render import bars, log_pictures, over_time, setting_words, trials_panel, words
 from perfdoctor.render.figure import DPI, WIDTH_IN, Heading, heading, style, to_png
 from perfdoctor.report import Report
 
@@ -50,7 +50,7 @@ def draw(report: Report) -> Figure:
     heights = [head.height_in, sum(grid)]
     if report.comparison is not None:
         heights.append(bars.comparison_height(report.comparison))
-    if report.verification is not None:
+    if trials_panel.anything(report):
         heights.append(trials_panel.height(report))
     layout = ConstrainedLayoutEngine(w_pad=0.13, h_pad=0.09)
     figure = Figure(figsize=(WIDTH_IN, sum(heights)), dpi=DPI, layout=layout)
@@ -59,13 +59,13 @@ def draw(report: Report) -> Figure:
     _draw_grid(parts[1], report, grid)
     if report.comparison is not None:
         bars.draw_comparison(parts[2], report.comparison)
-    if report.verification is not None:
+    if trials_panel.anything(report):
         trials_panel.draw(parts[-1], report)
     return figure
 
 
 def _heading(report: Report) -> Heading:
-    facts = [words.device(report.environment), words.configuration(report.configuration)]
+    facts = [words.device(report.environment), setting_words.configuration(report.configuration)]
     summary = report.diagnosis.summary if report.diagnosis is not None else ""
     return heading(report, facts, [summary])
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from perfdoctor.checks import CheckResult
+from perfdoctor.compare.checks import CheckResult
+from perfdoctor.compare.shifts import MARGIN, Shift, Sides
 from perfdoctor.render import check_words, sides_words
-from perfdoctor.render.axes import BLUE, GREEN, GREY, ORANGE, VERMILLION, fit, rows
+from perfdoctor.render.axes import BLUE, GREEN, GREY, ORANGE, VERMILLION, fit, rows, say
 from perfdoctor.render.figure import Heading, Panel, page, style, to_png, wrapped
 from perfdoctor.render.text import clean
-from perfdoctor.shifts import MARGIN, Shift, Sides
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +39,7 @@ def png(sides: Sides) -> bytes | None:
     sentences += [sides_words.difference(found) for found in sides.differences[:3]]
     head = Heading(
         name=wrapped(f"{clean(sides.before.label)} → {clean(sides.after.label)}", 84, 2),
-        facts=wrapped(sides_words.basis(sides)[0], 150, 1)[0],
+        facts=wrapped(sides_words.basis(sides)[0].partition(". ")[0], 150, 1)[0],
         verdict=None,
         sentences=[line for text in sentences for line in wrapped(text, 128, 2)],
     )
@@ -71,6 +71,9 @@ def _drawn(head: Heading, shown: Sequence[Shift], margin: float) -> bytes:
 
 def draw_shifts(ax: Axes, shifts: Sequence[Shift], margin: float) -> None:
     """A point and its interval for each; the band is what is called the same."""
+    if not shifts:
+        say(ax, "too little was measured to compare")
+        return
     ax.axvspan(1 / (1 + margin), 1 + margin, color="#EEEEEE", zorder=0)
     ax.axvline(1.0, color=GREY, lw=1)
     ends = [1 / (1 + 2 * margin), 1 + 2 * margin]
@@ -101,7 +104,8 @@ def _point(ax: Axes, y: int, shift: Shift) -> list[float]:
     low, high = shift.ratio_ci or (shift.ratio, shift.ratio)
     bounds = [[max(0.0, centre - max(_LEAST, low))], [max(0.0, min(_MOST, high) - centre)]]
     colour = _COLOURS.get(shift.direction or "", BLUE)
-    ax.errorbar([centre], [y], xerr=bounds, fmt="o", color=colour, capsize=4, markersize=6, lw=2)
+    mark = "<" if shift.ratio < _LEAST else ">" if shift.ratio > _MOST else "o"
+    ax.errorbar([centre], [y], xerr=bounds, fmt=mark, color=colour, capsize=4, markersize=6, lw=2)
     return [low, high, centre]
 
 

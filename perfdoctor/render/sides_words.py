@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from perfdoctor.differences import Difference
-from perfdoctor.render import words
+from perfdoctor.compare.differences import IN_WORKER, Difference
+from perfdoctor.compare.shifts import Shift, Sides
+from perfdoctor.render import setting_words
 from perfdoctor.render.text import clean, counted, number, quantity, share
 from perfdoctor.report import Interval
-from perfdoctor.shifts import Shift, Sides
 
 #: A larger ratio says no more than that nothing is known.
 _MOST = 1_000
@@ -97,7 +97,7 @@ def difference(found: Difference) -> str:
             new = found.before is None
             told = f"{clean(found.name)}: {clean(found.after if new else found.before)}"
             return f"new fault {told}" if new else f"no longer: {told}"
-    called = _NAMES.get(found.name) or words.SETTINGS.get(found.name) or clean(found.name)
+    called = _NAMES.get(found.name) or setting_words.setting_name(found.name)
     sides = f"{_value(found, found.before)} → {_value(found, found.after)}"
     return f"{called} {sides} {_suffix(found)}".rstrip()
 
@@ -109,26 +109,27 @@ def _suffix(found: Difference) -> str:
 
 def _hot_line(found: Difference) -> str:
     line = clean(found.name)
+    whole = "the workers' time" if found.name.endswith(IN_WORKER) else "the run"
     stage = f" in {clean(found.stage)}" if found.stage else ""
     if found.before is None:
-        return f"hot line appeared: {line}{stage}, {share(found.after)} of the run"
+        return f"hot line appeared: {line}{stage}, {share(found.after)} of {whole}"
     if found.after is None:
-        return f"hot line went away: {line}{stage}, it was {share(found.before)} of the run"
-    return f"hot line {line}{stage}: {share(found.before)} → {share(found.after)} of the run"
+        return f"hot line went away: {line}{stage}, it was {share(found.before)} of {whole}"
+    return f"hot line {line}{stage}: {share(found.before)} → {share(found.after)} of {whole}"
 
 
 def _value(found: Difference, side: Any) -> str:
     if isinstance(side, tuple):
         return " or ".join(_value(found, one) for one in side)
     if side is None:
-        return "not told" if found.kind == "configuration" else "none"
+        return "none"
     if isinstance(side, bool):
         return "on" if side else "off"
     if found.name.endswith("_bytes"):
         return quantity(side, "bytes")
-    if isinstance(side, float):
+    if isinstance(side, int | float):
         return number(side)
-    return words.option(side)
+    return setting_words.option(side)
 
 
 def basis(sides: Sides) -> list[str]:

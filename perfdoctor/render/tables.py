@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from perfdoctor.render import log_words, words
+from perfdoctor.render import log_words, setting_words, words
 from perfdoctor.render.grid import (
     EDGES,
     GAP,
@@ -166,8 +166,8 @@ def _settings(comparison: Comparison) -> dict[str, Row]:
     if not all(name in row.configuration for name in comparison.varied for row in rows):
         return {}
     return {
-        words.SETTINGS.get(name, clean(name)): tuple(
-            Text(words.option(row.configuration[name])) for row in rows
+        setting_words.SETTINGS.get(name, clean(name)): tuple(
+            Text(setting_words.option(row.configuration[name])) for row in rows
         )
         for name in comparison.varied
     }

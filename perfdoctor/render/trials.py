@@ -24,7 +24,13 @@ from perfdoctor.render.text import (
     share,
     speedup_interval,
 )
-from perfdoctor.report import CurvePoint, Prediction, Report, Trial, Verification
+from perfdoctor.report import (
+    CurvePoint,
+    Prediction,
+    Report,
+    Trial,
+    Verification,
+)
 
 _STYLES = {"verified": "bold green", "refuted": "red", "inconclusive": "yellow"}
 
@@ -35,9 +41,17 @@ def trials(report: Report) -> Iterator[RenderableType]:
     if verification is None:
         return
     yield heading("What was tried here")
-    yield trial_table(report, verification)
+    if anything_tried(report, verification):
+        yield trial_table(report, verification)
+    else:
+        yield Text("Nothing: none of the advice can be tried here.")
     yield fact_grid([*_remarked(report, verification), *_facts(verification)])
     yield from _applied(verification)
+
+
+def anything_tried(report: Report, verification: Verification) -> bool:
+    """Whether there is a trial to show, also one of what could not be tried."""
+    return bool(verification.ceilings) or any(one.verified for one in report.recommendations)
 
 
 def trial_table(report: Report, verification: Verification) -> Table:
@@ -52,7 +66,7 @@ def trial_table(report: Report, verification: Verification) -> Table:
             label = Text.assemble((clean(one.rule), "cyan"), f" {clean(one.name)}")
             table.add_row(label, *_cells(one.predicted, one.verified))
     for ceiling, trial in verification.ceilings.items():
-        table.add_row(Text(f"ceiling: {clean(ceiling)}", "dim"), *_cells(None, trial))
+        table.add_row(Text(words.ceiling(ceiling), "dim"), *_cells(None, trial))
     if verification.together is not None:
         table.add_section()
         table.add_row(Text("all together", "bold"), *_cells(None, verification.together))
@@ -73,7 +87,7 @@ def _remarked(report: Report, verification: Verification) -> Iterator[Fact]:
         if one.verified is not None:
             yield clean(one.rule), _remarks(one.verified)
     for name, trial in verification.ceilings.items():
-        yield clean(name), _remarks(trial)
+        yield words.ceiling(name), _remarks(trial)
     if verification.together is not None:
         yield "together", _remarks(verification.together)
 
@@ -121,9 +135,10 @@ def _facts(verification: Verification) -> Iterator[Fact]:
         yield "control", f"nothing changed, measured the same way: {gain}"
     if verification.foreign_cpu_share is not None:
         yield "machine", f"other programs used {share(verification.foreign_cpu_share)} of its cores"
-    if verification.together is not None and verification.alone_product is not None:
+    together = verification.together
+    if together is not None and together.speedup and verification.alone_product is not None:
         product = number(round(verification.alone_product, 2))
-        gain = speedup_interval(verification.together.speedup, None, None)
+        gain = speedup_interval(together.speedup, None, None)
         yield "together", f"all of them bring {gain}, not {product}× as their gains multiplied"
     if verification.scored and verification.error is not None:
         inside = f"{verification.within_interval} of {verification.scored}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from perfdoctor.render import words
 from perfdoctor.render.axes import (
     AXES_IN,
     BLUE,
@@ -15,7 +16,6 @@ from perfdoctor.render.axes import (
     VERMILLION,
     fit,
     rows,
-    say,
     thousands,
 )
 from perfdoctor.render.text import byte_unit, clean, known, speedup_interval
@@ -29,6 +29,11 @@ _ROW_IN = 0.44
 _NAME_CELLS = 34
 _COLOURS = {"verified": GREEN, "refuted": VERMILLION, "inconclusive": ORANGE}
 _Row = tuple[str, Prediction | None, Trial]
+
+
+def anything(report: Report) -> bool:
+    """Whether a trial has measured something."""
+    return report.verification is not None and bool(_rows(report))
 
 
 def height(report: Report) -> float:
@@ -58,7 +63,7 @@ def _all_rows(report: Report) -> Iterator[_Row]:
             yield f"{clean(one.rule)} {clean(one.name)}", one.predicted, one.verified
     if report.verification is not None:
         for name, trial in report.verification.ceilings.items():
-            yield f"ceiling: {clean(name)}", None, trial
+            yield words.ceiling(name), None, trial
         if report.verification.together is not None:
             yield "all together", None, report.verification.together
 
@@ -66,9 +71,6 @@ def _all_rows(report: Report) -> Iterator[_Row]:
 def _draw_trials(ax: Axes, report: Report, verification: Verification) -> None:
     ax.set_title("What was tried: predicted and measured")
     shown = _rows(report)
-    if not shown:
-        say(ax, "nothing was measured")
-        return
     control = verification.control
     if control is not None and control.low is not None and control.high is not None:
         ax.axvspan(control.low, control.high, color=LIGHT_GREY, alpha=0.4, lw=0)

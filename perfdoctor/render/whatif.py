@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
@@ -28,11 +29,13 @@ _SETTINGS = {
 _INDENT = 2
 
 
-def print_whatif(found: WhatIf, console: Console) -> None:
+def print_whatif(found: WhatIf, console: Console, file: Path | None = None) -> None:
     """Prints the answer: the settings that were measured, those asked about, what is needed."""
     with encodable(console):
         for part in _parts(found):
             console.print(part)
+        if file is not None:
+            console.print(Text.assemble(("wrote ", "dim"), clean(file), overflow="fold"))
 
 
 def _parts(found: WhatIf) -> Iterator[RenderableType]:
@@ -125,14 +128,14 @@ def _needed(found: WhatIf, needs: Needs) -> Iterator[str]:
     size = f" at batch size {number(needs.batch_size)}"
     if needs.workers is None:
         yield (
-            f"No number of workers keeps one {one} busy for {WELL_FED:.0%} of the time{size}: a "
+            f"No number of workers keeps one {one} busy for {share(WELL_FED)} of the time{size}: a "
             "batch has to become cheaper to make."
         )
     else:
         workers = counted(needs.workers, "worker") if needs.workers else "no worker"
         cores = "" if needs.cores is None else f" and {counted(needs.cores, 'core')}"
         yield (
-            f"Each {one} needs {workers}{cores} to be busy for {WELL_FED:.0%} of the time{size}"
+            f"Each {one} needs {workers}{cores} to be busy for {share(WELL_FED)} of the time{size}"
             f" (a step of {seconds(needs.step_s)}; {needs.busy_cores or 0:.1f} cores in use)."
         )
         if needs.gpus > 1 and needs.cores is not None:

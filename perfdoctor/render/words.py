@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 from perfdoctor.record import Environment, Limit, Sampling
 from perfdoctor.render.text import (
@@ -16,7 +14,6 @@ from perfdoctor.render.text import (
     quantity,
     seconds,
     share,
-    shorten,
     speedup,
     speedup_interval,
 )
@@ -38,45 +35,6 @@ SAFETY = {
     "numerics": "changes rounding",
     "semantics": "changes the training, check accuracy",
 }
-#: Heading of a table column, or name in a sentence, of a setting.
-SETTINGS = {
-    "batch_size": "batch size",
-    "num_workers": "workers",
-    "prefetch_factor": "prefetch",
-    "pin_memory": "pinned memory",
-    "persistent_workers": "persistent workers",
-    "channels_last": "channels last",
-    "optimizer_foreach": "foreach",
-    "optimizer_fused": "fused",
-    "arch_every": "architecture step every",
-    "arch_order": "architecture order",
-}
-#: The same of what an observed script uses.
-_USED = {
-    "anomaly_detection": "anomaly detection",
-    "cudnn_benchmark": "cuDNN benchmark",
-    "data_parallel": "DataParallel",
-    "ddp": "DistributedDataParallel",
-    "gradient_checkpointing": "gradient checkpointing",
-    "matmul_precision": "float32 matrix products",
-    "omp_num_threads": "OMP_NUM_THREADS",
-}
-#: Settings that are for programs: what they say stands elsewhere, or nobody chose it.
-_UNSAID = {
-    "device",
-    "loader_kind",
-    "seed",
-    "ddp_log",
-    "tensors",
-    "autograd_nodes",
-    "optimizer_home",
-    "start_method",
-    "dataset",
-    "drop_last",
-}
-_KNOWN_SETTINGS = {*SETTINGS, "precision", "compile", "dataset_size", "threads", *_UNSAID}
-#: Of a log's other settings, so many are shown.
-_OTHER_SETTINGS = 6
 #: Counter → how it is called, and the unit of its values.
 _UTILISATION = {
     "cpu": ("CPU", "%"),
@@ -103,7 +61,10 @@ _NOTHING = {
     "healthy": "Nothing needs changing: no rule found a fault that costs training speed.",
     "inconclusive": "No change can be recommended from this measurement.",
 }
-_VALUE_LENGTH = 40
+_CEILINGS = {
+    "free-loading": "loading that costs nothing",
+    "cached-dataset": "samples kept in memory",
+}
 
 
 def device(environment: Environment) -> str | None:
@@ -143,65 +104,6 @@ def software(environment: Environment) -> str | None:
 
 def _joined(parts: list[str | None]) -> str | None:
     return " · ".join(clean(part) for part in parts if part) or None
-
-
-def configuration(settings: Mapping[str, Any]) -> str:
-    """The settings as words; without those that are off or unset, and the device."""
-    return ", ".join(words for key, value in settings.items() if (words := _setting(key, value)))
-
-
-def main_settings(settings: Mapping[str, Any]) -> str:
-    """Like `configuration`, for a log that prints all it was started with: the first of the rest.
-
-    Settings that perfdoctor knows come first.
-    """
-    mine = {key: value for key, value in settings.items() if key in _KNOWN_SETTINGS}
-    rest = {key: value for key, value in settings.items() if key not in _KNOWN_SETTINGS}
-    shown = dict(list(rest.items())[:_OTHER_SETTINGS])
-    said = configuration(mine | shown)
-    more = len(rest) - len(shown)
-    return f"{said}, and {more} more" if more else said
-
-
-def _setting(key: str, value: Any) -> str | None:
-    name = SETTINGS.get(key) or _USED.get(key) or clean(key)
-    match key, value:
-        case "num_workers", 0:
-            return "no workers (the training process loads)"
-        case "num_workers", 1:
-            return "1 worker"
-        case "num_workers", _:
-            return f"{option(value)} workers"
-        case "compile", "off" | None | False:
-            return "not compiled"
-        case "compile", _:
-            return "compiled" if value is True else f"compiled ({option(value)})"
-        case "precision", _:
-            return option(value)
-        case "dataset_size", int():
-            return f"{value:,} samples"
-        case "parameters", int():
-            return f"{value:,} parameters"
-        case "world_size", int():
-            return f"{value:,} ranks"
-        case "matmul_precision", "highest":  # as torch has it by itself
-            return None
-        case "threads", int():
-            return f"{value} CPU thread{'s' if value != 1 else ''}"
-        case _, _ if key in _UNSAID or value is None or value is False:
-            return None
-        case _, True:
-            return name
-    return f"{name} {option(value)}"
-
-
-def option(value: Any) -> str:
-    """The value of a setting."""
-    if value is None:
-        return "default"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return shorten(clean(value), _VALUE_LENGTH)
 
 
 def measured(steps: Steps | None, sampling: Sampling | None) -> str | None:
@@ -284,6 +186,16 @@ def verified(trial: Trial) -> str:
     if trial.speedup is None:
         return clean(trial.outcome).replace("_", " ")
     return words.get(trial.outcome, f"{clean(trial.outcome).replace('_', ' ')}: {gain}")
+
+
+def is_change(one: Recommendation) -> bool:
+    """Whether it advises a change of the training, and does not only tell of the measurement."""
+    return bool(one.predicted or one.verified or one.change or one.snippet.strip())
+
+
+def ceiling(experiment: str) -> str:
+    """A trial of what could be gained at most."""
+    return f"ceiling: {_CEILINGS.get(experiment, clean(experiment))}"
 
 
 def short_gain(recommendation: Recommendation) -> str:

@@ -243,4 +243,4 @@ def test_ctrl_c_reports_what_was_measured_and_exits_130(at, report, elsewhere):
     assert "Traceback" not in done.stderr
     assert len(reports(elsewhere)) == report
     assert ("interrupted" in done.stdout) == report
-    assert ("interrupted before anything was measured" in done.stderr) != report
+    assert ("interrupted; there is no result" in done.stderr) != report

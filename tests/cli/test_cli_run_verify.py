@@ -8,13 +8,16 @@ import os
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from builders import make_report, make_stages, make_wall
 
 from perfdoctor.cli import run
-from perfdoctor.report import Trial
-from perfdoctor.verifying import of_whole_run
+from perfdoctor.ending import Ending
+from perfdoctor.report import Report, Trial
+from perfdoctor.verifying import of_whole_run, share_tried
 
 #: Loading waits, so that a worker more brings what can be foretold; and it writes in many ways.
 TRAIN = """
@@ -26,7 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 
 class Slow(Dataset):
     def __len__(self):
-        return 64
+        return 256
     def __getitem__(self, index):
         time.sleep(0.004)
         return torch.full((8,), float(index)), index % 2
@@ -38,8 +41,9 @@ optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
 database = sqlite3.connect("runs.db")
 database.execute("create table if not exists losses(value)")
 log = open("log.txt", "a")
-for epoch in range(60):
-    for x, y in DataLoader(Slow(), batch_size=8):
+loader = DataLoader(Slow(), batch_size=8)
+for epoch in range(15):
+    for x, y in loader:
         loss = nn.functional.cross_entropy(model(x), y)
         optimizer.zero_grad()
         loss.backward()
@@ -58,7 +62,7 @@ def contents(*folders: Path) -> dict[str, str]:
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def verified(folder: Path, text: str, *arguments: str, budget: str = "25s"):
+def verified(folder: Path, text: str, *arguments: str, budget: str = "90s"):
     folder.mkdir(exist_ok=True)
     (folder / "train.py").write_text(textwrap.dedent(text))
     report = folder.parent / "report.json"
@@ -142,3 +146,26 @@ def test_a_gain_in_the_steps_is_less_of_the_whole_run():
 
 def test_what_was_not_measured_stays_so():
     assert of_whole_run(Trial(outcome="not_testable"), 0.5).speedup is None
+
+
+def observed(parts: dict[str, float], how: str = "finished", **calls: float) -> Report:
+    """A report whose run took so many seconds for each part; stages that are not in each step."""
+    stages = {
+        name: replace(stage, calls_per_step=calls.get(name, 1.0))
+        for name, stage in make_stages({n: s for n, s in parts.items() if n != "start_up"}).items()
+    }
+    return make_report(stages=stages, wall=make_wall(parts), ending=Ending(how=how))
+
+
+def test_trials_are_of_what_is_done_in_most_steps():
+    parts = {"start_up": 1.0, "forward": 7.0, "checkpoint": 1.0, "validation": 1.0}
+    report = observed(parts, checkpoint=0.02, validation=0.02)
+    assert share_tried(report, {"threads": 2}) == pytest.approx(0.7)
+    assert share_tried(report, {"checkpoint_every_times": 5}) == pytest.approx(0.8)
+    assert share_tried(observed(parts), {"threads": 2}) == pytest.approx(0.9)
+
+
+def test_of_a_run_that_was_stopped_only_the_training_counts():
+    parts = {"start_up": 5.0, "forward": 4.0, "validation": 1.0}
+    report = observed(parts, how="stopped", validation=0.01)
+    assert share_tried(report, {}) == pytest.approx(0.8)

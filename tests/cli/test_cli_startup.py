@@ -46,13 +46,13 @@ def test_rules_are_listed_and_explained_without_torch(arguments):
 
 
 def test_the_choices_on_the_command_line_are_those_of_the_code():
-    from perfdoctor.cli import bench
+    from perfdoctor.cli import workload_options as given
     from perfdoctor.collect import options
     from perfdoctor.workloads import DEMOS
 
-    assert bench.PRECISIONS == options.PRECISIONS
-    assert bench.COMPILE_MODES == options.COMPILE_MODES
-    assert set(bench.DEMOS) == set(DEMOS)
+    assert given.PRECISIONS == options.PRECISIONS
+    assert given.COMPILE_MODES == options.COMPILE_MODES
+    assert set(given.DEMOS) == set(DEMOS)
 
 
 def test_every_command_has_a_file_and_a_help_line():

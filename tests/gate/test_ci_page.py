@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
 
 from perfdoctor.cli import cli
 
@@ -45,7 +46,6 @@ def test_every_command_of_the_page_is_understood(line):
 
 
 def test_workflows_are_yaml():
-    yaml = pytest.importorskip("yaml")
     github, gitlab = (yaml.safe_load(block) for block in blocks("yaml"))
     run = [step.get("run", "") for step in github["jobs"]["check"]["steps"]]
     assert any(line.startswith("perfdoctor check") and "\n" not in line.strip() for line in run)

@@ -9,7 +9,7 @@ import pytest
 from test_with_baseline import session
 
 from perfdoctor.errors import PerfdoctorError
-from perfdoctor.gate import baselines_of_tests, callables, sessions
+from perfdoctor.gate import baseline_file, callables, sessions
 from perfdoctor.gate.baselines_of_tests import Baselines
 from perfdoctor.record import Environment
 
@@ -57,7 +57,7 @@ def stored(folder: Path, count: int) -> None:
     made = Baselines()
     for n in range(count):
         made = made.with_session("test_it.py::test_speed", session(seed=n))
-    baselines_of_tests.write(folder / "b.json", made)
+    baseline_file.write(folder / "b.json", made)
 
 
 def test_without_a_baseline_it_measures_and_tells(inner):
@@ -106,7 +106,7 @@ def test_a_baseline_that_is_missing_or_no_baseline_is_one_line(inner):
     (inner.path / "b.json").write_text("{}")
     done = inner.runpytest(*plugin, "b.json")
     done.assert_outcomes(failed=1)
-    done.stdout.fnmatch_lines(["cannot use the baseline b.json: it holds no baselines of tests*"])
+    done.stdout.fnmatch_lines(["cannot use the baseline b.json: it holds no perfdoctor baselines*"])
 
 
 def test_measuring_in_parallel_is_refused(inner):

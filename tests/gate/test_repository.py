@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from perfdoctor.errors import PerfdoctorError
-from perfdoctor.gate import repository
+from perfdoctor.gate import against, repository
 from perfdoctor.gate.worktrees import checked_out
 
 
@@ -184,3 +184,66 @@ def test_the_project_s_modules_are_those_at_its_top_and_in_src(repo):
     commit(repo.root, "src/pack/__init__.py", "x")
     commit(repo.root, "deep/inner/__init__.py", "y")
     assert repo.packages() == {"code", "pack"}
+
+
+def with_submodule(repo, tmp_path) -> Path:
+    """A submodule `part` on the branch work, whose file says "first"."""
+    other = tmp_path / "other"
+    other.mkdir()
+    git(other, "init", "-qb", "main")
+    commit(other, "part.py", "first")
+    git(repo.root, "-c", "protocol.file.allow=always", "submodule", "add", "-q", str(other), "part")
+    git(repo.root, "commit", "-qm", "with a part")
+    return repo.root / "part"
+
+
+def test_submodules_are_checked_out_at_the_commit_of_each_side_and_removed(repo, tmp_path):
+    part = with_submodule(repo, tmp_path)
+    base = git(repo.root, "rev-parse", "HEAD")
+    commit(part, "part.py", "second")
+    git(repo.root, "commit", "-qam", "newer part")
+    with checked_out(repo, base) as (before, after):
+        assert (before.root / "part" / "part.py").read_text() == "first"
+        assert (after.root / "part" / "part.py").read_text() == "second"
+    assert left_behind(repo) == []
+    assert git(part, "worktree", "list").count("\n") == 0
+    assert git(repo.root, "status", "--porcelain") == ""
+
+
+def test_a_commit_that_a_submodule_does_not_have_is_told_with_a_way_out(repo, tmp_path):
+    with_submodule(repo, tmp_path)
+    missing = "1" * 40
+    git(repo.root, "update-index", "--cacheinfo", f"160000,{missing},part")
+    git(repo.root, "commit", "-qm", "gone")
+    base = git(repo.root, "rev-parse", "HEAD")
+    with pytest.raises(PerfdoctorError, match=r"no revision '1+' in .*part; `git fetch"), \
+            checked_out(repo, base):  # fmt: skip
+        pass
+    assert left_behind(repo) == []
+
+
+def test_files_that_git_lfs_has_not_brought_are_known(repo):
+    commit(repo.root, ".gitattributes", "*.bin filter=lfs\n")
+    commit(repo.root, "data.bin", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    commit(repo.root, "small.bin", "the data")
+    assert repo.pointers() == ["data.bin"]
+
+
+def test_a_hook_that_calls_it_does_not_choose_the_repository(repo, tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
+    assert repo.commit("HEAD") == repo.merge_base("work")
+
+
+def test_settings_of_git_in_the_environment_hold(repo, monkeypatch):
+    for name, value in {"COUNT": "1", "KEY_0": "alias.here", "VALUE_0": "rev-parse HEAD"}.items():
+        monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
+    assert repo.git("here") == repo.commit("HEAD")
+
+
+def test_a_side_without_files_of_git_lfs_is_told_before_it_fails_of_it(repo, capsys):
+    commit(repo.root, ".gitattributes", "*.bin filter=lfs\n")
+    commit(repo.root, "data.bin", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    with checked_out(repo, repo.merge_base("main")) as checkouts:
+        (note,) = against.missing_files(checkouts)
+    assert note.startswith("1 file of git-lfs: only pointers are in")
+    assert "data.bin" in capsys.readouterr().err

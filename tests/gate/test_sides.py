@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 from builders import make_report
 
-from perfdoctor.checks import parse_all
 from perfdoctor.collect.arm import Chunk
 from perfdoctor.collect.lock_step import Pair
+from perfdoctor.compare.checks import parse_all
+from perfdoctor.compare.judging import Jury, PairValues
 from perfdoctor.errors import PerfdoctorError
 from perfdoctor.gate import origins
 from perfdoctor.gate.deciding import decide
 from perfdoctor.gate.measured import of_pair, of_reports
 from perfdoctor.gate.sides import RunningSide
 from perfdoctor.gate.worktrees import Checkout
-from perfdoctor.judging import Jury, PairValues
 
 
 def side(root: Path, *others: Path) -> RunningSide:

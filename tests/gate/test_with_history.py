@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from test_with_baseline import MEASURED, session
 
-from perfdoctor.checks import parse_all
+from perfdoctor.compare.checks import parse_all
 from perfdoctor.errors import PerfdoctorError
 from perfdoctor.gate import with_history
 from perfdoctor.gate.history_store import Store, url_of

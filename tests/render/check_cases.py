@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from perfdoctor.checks import CheckedSide, CheckResult, Criterion, Judged
-from perfdoctor.differences import Difference
-from perfdoctor.shifts import Shift
+from perfdoctor.compare.checks import CheckedSide, CheckResult, Criterion, Judged
+from perfdoctor.compare.differences import Difference
+from perfdoctor.compare.shifts import Shift
 
 STEP = Criterion(metric="step", statistic="p25", margin=0.05)
 MEMORY = Criterion(metric="memory", statistic="peak", margin=0.1)

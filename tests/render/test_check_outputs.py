@@ -11,7 +11,16 @@ import check_cases as cases
 import pytest
 from rich.console import Console
 
-from perfdoctor.render import check_words, github, gitlab, junit, markdown, sides_picture
+from perfdoctor.compare.differences import IN_WORKER, Difference
+from perfdoctor.render import (
+    check_words,
+    github,
+    gitlab,
+    junit,
+    markdown,
+    sides_picture,
+    sides_words,
+)
 from perfdoctor.render.check_console import print_check
 
 
@@ -128,3 +137,15 @@ def test_a_criterion_without_numbers_reads_as_not_measured():
     bare = cases.judged("inconclusive", before=None, after=None, change=None, interval=None,
                         seen=None, reason="nothing was measured")  # fmt: skip
     assert "not measured" in check_words.verdict(bare)
+
+
+def test_the_share_of_a_line_in_a_worker_is_of_the_workers_time():
+    line = Difference(kind="hot_line", name=f"data.py:3 read{IN_WORKER}", before=None, after=0.9)
+    assert sides_words.difference(line).endswith("90 % of the workers' time")
+    assert sides_words.difference(replace(line, name="data.py:3 read")).endswith("of the run")
+
+
+def test_what_is_shown_of_power_is_known():
+    unknown = replace(cases.judged("inconclusive"), seen=None, interval=None, reason="too few")
+    assert "power: the change" not in shown(cases.result("inconclusive", judged=(unknown,)))
+    assert "power: the change" in shown(cases.result("pass"))

@@ -91,7 +91,7 @@ def test_everything_about_the_whole_is_said():
         )
     )
     assert "all of them bring 3.10×, not 4× as their gains multiplied" in found
-    assert "ceiling: free-loading" in found
+    assert "ceiling: loading that costs nothing" in found
     assert "other programs used 62 % of its cores" in found
     assert "predictions were off by 11 % (median); 3 of 4 within their interval" in found
     assert "60.0 s of 2 min 0 s, interrupted" in found or "1 min 0 s of 2 min 0 s" in found

@@ -6,7 +6,7 @@ import pytest
 from builders import ENVIRONMENT, make_report, make_stat
 
 from perfdoctor.record import Gpu, Limit, Sampling
-from perfdoctor.render import words
+from perfdoctor.render import setting_words, words
 from perfdoctor.report import Trial, Usage
 
 
@@ -71,11 +71,11 @@ def test_settings_read_as_words_and_what_is_off_is_left_out() -> None:
         "device": "cuda:0",
         "my_option": "x" * 60,
     }
-    assert words.configuration(settings) == (
+    assert setting_words.configuration(settings) == (
         "batch size 64, 1 worker, pinned memory, bf16, compiled (max-autotune), "
         f"my_option {'x' * 20}…{'x' * 19}"
     )
-    assert words.configuration({"num_workers": 0, "compile": "off"}) == (
+    assert setting_words.configuration({"num_workers": 0, "compile": "off"}) == (
         "no workers (the training process loads), not compiled"
     )
 

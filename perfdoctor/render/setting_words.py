@@ -1,0 +1,130 @@
+"""Settings of a training, as people call them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from perfdoctor.render.text import clean, shorten
+
+#: Heading of a table column, or name in a sentence, of a setting.
+SETTINGS = {
+    "batch_size": "batch size",
+    "num_workers": "workers",
+    "prefetch_factor": "prefetch",
+    "pin_memory": "pinned memory",
+    "persistent_workers": "persistent workers",
+    "channels_last": "channels last",
+    "optimizer_foreach": "foreach",
+    "optimizer_fused": "fused",
+    "arch_every": "architecture step every",
+    "arch_order": "architecture order",
+}
+#: The same of what an observed script uses.
+_USED = {
+    "allocator_settings": "PYTORCH_CUDA_ALLOC_CONF",
+    "anomaly_detection": "anomaly detection",
+    "autograd_nodes": "autograd nodes a step",
+    "autograd_profiler": "autograd profiler",
+    "cudnn_benchmark": "cuDNN benchmark",
+    "data_parallel": "DataParallel",
+    "dataset_size": "samples in the data set",
+    "ddp": "DistributedDataParallel",
+    "drop_last": "last batch dropped",
+    "fsdp": "FSDP",
+    "gradient_checkpointing": "gradient checkpointing",
+    "launch_blocking": "CUDA_LAUNCH_BLOCKING",
+    "loader_kind": "kind of data set",
+    "matmul_precision": "float32 matrix products",
+    "misaligned_share": "weights whose sides 8 does not divide",
+    "omp_num_threads": "OMP_NUM_THREADS",
+    "optimizer_home": "optimizer from",
+    "start_method": "start of workers by",
+    "tensors": "tensors of parameters",
+    "threads": "CPU threads",
+    "world_size": "ranks",
+}
+#: Settings that are for programs: what they say stands elsewhere, or nobody chose it.
+_UNSAID = {
+    "device",
+    "loader_kind",
+    "seed",
+    "ddp_log",
+    "tensors",
+    "autograd_nodes",
+    "misaligned_share",
+    "openmp_waiting",
+    "optimizer_home",
+    "start_method",
+    "dataset",
+    "convolutions",
+    "drop_last",
+}
+_KNOWN_SETTINGS = {*SETTINGS, "precision", "compile", "dataset_size", "threads", *_UNSAID}
+#: Of a log's other settings, so many are shown.
+_OTHER_SETTINGS = 6
+_VALUE_LENGTH = 40
+
+
+def configuration(settings: Mapping[str, Any]) -> str:
+    """The settings as words; without those that are off or unset, and the device."""
+    return ", ".join(words for key, value in settings.items() if (words := _setting(key, value)))
+
+
+def main_settings(settings: Mapping[str, Any]) -> str:
+    """Like `configuration`, for a log that prints all it was started with: the first of the rest.
+
+    Settings that perfdoctor knows come first.
+    """
+    mine = {key: value for key, value in settings.items() if key in _KNOWN_SETTINGS}
+    rest = {key: value for key, value in settings.items() if key not in _KNOWN_SETTINGS}
+    shown = dict(list(rest.items())[:_OTHER_SETTINGS])
+    said = configuration(mine | shown)
+    more = len(rest) - len(shown)
+    return f"{said}, and {more} more" if more else said
+
+
+def setting_name(key: str) -> str:
+    """A setting as people call it."""
+    return SETTINGS.get(key) or _USED.get(key) or clean(key)
+
+
+def _setting(key: str, value: Any) -> str | None:
+    name = setting_name(key)
+    match key, value:
+        case "num_workers", 0:
+            return "no workers (the training process loads)"
+        case "num_workers", 1:
+            return "1 worker"
+        case "num_workers", _:
+            return f"{option(value)} workers"
+        case "compile", "off" | None | False:
+            return "not compiled"
+        case "compile", _:
+            return "compiled" if value is True else f"compiled ({option(value)})"
+        case "precision", _:
+            return option(value)
+        case "dataset_size", int():
+            return f"{value:,} samples"
+        case "parameters", int():
+            return f"{value:,} parameters"
+        case "world_size", int():
+            return f"{value:,} ranks"
+        case "matmul_precision", "highest":  # as torch has it by itself
+            return None
+        case "threads", int():
+            return f"{value} CPU thread{'s' if value != 1 else ''}"
+        case _, _ if key in _UNSAID or value is None or value is False:
+            return None
+        case _, True:
+            return name
+    return f"{name} {option(value)}"
+
+
+def option(value: Any) -> str:
+    """The value of a setting."""
+    if value is None:
+        return "default"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return shorten(clean(value), _VALUE_LENGTH)
