@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -38,8 +38,12 @@ _START = (
     "import sys; sys.path.insert(0, sys.argv[1]); from perfdoctor.verifying import main; "
     "sys.path.remove(sys.argv[1]); sys.path.append(sys.argv[1]); main(*map(int, sys.argv[2:4]))"
 )
-#: What a script did before and after its steps. Trials are of its steps.
-_OUTSIDE = ("start_up", "shut_down")
+#: What a script did before and after its steps.
+_AROUND = ("start_up", "shut_down")
+#: A stage of fewer steps than one in ten is missing from most stretches of a trial.
+_RARE = 0.1
+#: Changes that make a stage rarer: their stretches are long enough for it.
+_RARER = {"checkpoint_every_times": "checkpoint"}
 #: Endings after which the user does not wait for trials, or the script cannot make steps.
 _NO_TRIALS = ("interrupted", "signal", "exception", "os._exit")
 
@@ -91,23 +95,33 @@ def _tried(
     from perfdoctor.collect.rerun.arm import spec_of
     from perfdoctor.experiments.verify import verify
 
-    whole = not request.limits.stop_after or _ran_to_its_end(report)
-    inside = _share_of_steps(report) if whole else 1.0
+    def adjust(trial: Trial) -> Trial:
+        return of_whole_run(trial, share_tried(report, trial.change))
+
     spec = spec_of(request.script, scratch)
-    return verify(
-        report, spec, request.budget_s, progress, tell, adjust=lambda t: of_whole_run(t, inside)
-    )
+    return verify(report, spec, request.budget_s, progress, tell, adjust)
 
 
 def _ran_to_its_end(report: Report) -> bool:
     return report.ending is None or report.ending.how != "stopped"
 
 
-def _share_of_steps(report: Report) -> float:
+def share_tried(report: Report, change: Mapping[str, Any]) -> float:
+    """The part of the run that trials of this change measure: what is done in most steps.
+
+    Trials are medians of short stretches. What a script does before and after its steps, and what
+    it does now and then, is in none of them, unless the change is about it. Of a run that was
+    stopped only the training is known.
+    """
     if report.wall is None:
         return 1.0
-    outside = sum(part.share or 0.0 for part in report.wall.parts if part.name in _OUTSIDE)
-    return max(0.0, 1.0 - outside)
+    shares = {part.name: part.share for part in report.wall.parts}
+    around = sum(shares.pop(name, 0.0) for name in _AROUND)
+    about = {_RARER[name] for name in change if name in _RARER}
+    rare = {n for n, s in report.stages.items() if s.between or s.calls_per_step < _RARE}
+    tried = 1.0 - around - sum(shares.get(name, 0.0) for name in rare - about)
+    whole = 1.0 if _ran_to_its_end(report) else 1.0 - around
+    return max(0.0, tried / whole) if whole > 0 else 1.0
 
 
 def of_whole_run(trial: Trial, inside: float) -> Trial:

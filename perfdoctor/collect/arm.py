@@ -25,10 +25,10 @@ from perfdoctor.errors import PerfdoctorError, UserCodeError
 from perfdoctor.record import Bools, Floats
 
 #: How long threads that wait for work spin. GNU OpenMP's own 300 000 turns take the cores from
-#: loader workers (an epoch took 30.8 s, and 6.1 s without any); none at all (OMP_WAIT_POLICY=passive)
-#: made the 2 ms steps of small layers 2 to 9 ms long, another length in each process. 20 000 turns
-#: are about half a millisecond: longer than the gaps within a step, shorter than a wait for data;
-#: equal processes then differed by 1 to 3 % in place of 17 %.
+#: loader workers (an epoch took 30.8 s, and 6.1 s without any); OMP_WAIT_POLICY=passive, none at
+#: all, made the 2 ms steps of small layers 2 to 9 ms long, another length in each process. 20 000
+#: turns are about half a millisecond: longer than the gaps within a step, shorter than a wait for
+#: data; equal processes then differed by 1 to 3 % in place of 17 %.
 SPIN = {"GOMP_SPINCOUNT": "20000"}
 #: Whoever sets one of these has chosen already.
 _SPIN_CHOICES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
@@ -77,6 +77,16 @@ class ArmSpec:
     def start(self) -> Arm:
         """A process of it, see `Arm.start`."""
         return Arm.start(self)
+
+    def variables(self) -> dict[str, str]:
+        """The environment of the process: waiting threads spin briefly, unless that is chosen."""
+        found = self.inherited()
+        return found if any(found.get(name) for name in _SPIN_CHOICES) else found | SPIN
+
+    def inherited(self) -> dict[str, str]:
+        """The variables of this process, with those that are added and without those removed."""
+        found: dict[str, str | None] = {**os.environ, **self.environment}
+        return {name: value for name, value in found.items() if value is not None}
 
     def changed(self, changes: Mapping[str, Any]) -> ArmSpec:
         """The same arm with options, or variables under "environment", changed."""
@@ -301,7 +311,7 @@ def _spawn(spec: ArmSpec, output: IO[bytes]) -> tuple[subprocess.Popen[bytes], C
         process = subprocess.Popen(
             [spec.python, "-c", _START, _ROOT, spec.process, *map(str, theirs)],
             cwd=spec.cwd,
-            env=_environment(spec.environment),
+            env=spec.variables(),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -319,13 +329,6 @@ def _spawn(spec: ArmSpec, output: IO[bytes]) -> tuple[subprocess.Popen[bytes], C
         for fd in theirs:
             os.close(fd)
     return process, Channel(ours_in, ours_out), ours_life
-
-
-def _environment(added: Mapping[str, str | None]) -> dict[str, str]:
-    found: dict[str, str | None] = {**os.environ, **added}
-    if not any(found.get(name) for name in _SPIN_CHOICES):
-        found |= SPIN
-    return {name: value for name, value in found.items() if value is not None}
 
 
 def _open_log(path: str | Path | None) -> IO[bytes]:

@@ -69,28 +69,31 @@ def cudnn_benchmark(loop: TrainingLoop, precision: str) -> Arms | None:
     return Arms(now, changed, COMPUTE)
 
 
-def batch_x4(loop: TrainingLoop, precision: str) -> Arms | None:
-    """Compute throughput at four times the batch, made of two batches taken twice."""
-    if len(loop.captured) < 2 or loop.options.compile != "off":
-        return None
-    single, double = loop.captured[0], joined(*loop.captured[:2])
-    quadruple = joined(double, double)
-    sizes = samples_in(single), samples_in(quadruple)
-    if None in sizes or sizes[1] != 4 * (sizes[0] or 0):
-        return None
-    memory.reset_peak(loop.device)
-    loop.train(quadruple)
-    details = {
-        "batch_size": float(sizes[1] or 0),
-        "peak_bytes": float(memory.peak_bytes(loop.device)),
-    }
-    return Arms(
-        lambda: loop.train(single),
-        lambda: loop.train(quadruple),
-        (*COMPUTE, OPTIMIZER),
-        scale=4.0,
-        details=details,
-    )
+def larger_batch(doublings: int) -> Callable[[TrainingLoop, str], Arms | None]:
+    """Compute throughput (samples/s) at so many times twice the batch, of two batches repeated."""
+    times = 2**doublings
+
+    def prepare(loop: TrainingLoop, precision: str) -> Arms | None:
+        if len(loop.captured) < 2 or loop.options.compile != "off":
+            return None
+        single, larger = loop.captured[0], joined(*loop.captured[:2])
+        for _ in range(doublings - 1):
+            larger = joined(larger, larger)
+        sizes = samples_in(single), samples_in(larger)
+        if None in sizes or sizes[1] != times * (sizes[0] or 0):
+            return None
+        memory.reset_peak(loop.device)
+        loop.train(larger)
+        peak = memory.peak_bytes(loop.device)
+        return Arms(
+            lambda: loop.train(single),
+            lambda: loop.train(larger),
+            (*COMPUTE, OPTIMIZER),
+            scale=float(times),
+            details={"batch_size": float(sizes[1] or 0), "peak_bytes": float(peak)},
+        )
+
+    return prepare
 
 
 def gradient_checkpointing(loop: TrainingLoop, precision: str) -> Arms | None:

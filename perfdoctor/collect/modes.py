@@ -20,6 +20,7 @@ from torch import nn
 from perfdoctor.collect import switches
 from perfdoctor.collect.arm_loop import ArmLoop
 from perfdoctor.collect.cached import CachedDataset
+from perfdoctor.collect.concurrent import ConcurrentReads
 from perfdoctor.collect.loader import is_iterable, make_loader
 from perfdoctor.collect.options import BenchOptions
 from perfdoctor.collect.precision import gradient_scaler
@@ -166,6 +167,10 @@ def _cached(mode: Mode, loop: ArmLoop, value: bool) -> None:
         mode.load_from(CachedDataset(dataset), mode.options)
 
 
+def _reads_at_once(mode: Mode, loop: ArmLoop, value: int) -> None:
+    mode.load_from(ConcurrentReads(loop.workload.dataset, value), mode.options)
+
+
 def _free_loading(mode: Mode, loop: ArmLoop, value: bool) -> None:
     if value:
         mode.hold("replayed", loop.replay(REPLAYED_BATCHES))
@@ -205,6 +210,7 @@ CHANGES: dict[str, Callable[[Mode, ArmLoop, Any], None]] = {
     "arch_order": _arch("arch_order"),
     "cache_samples": _cached,
     "free_loading": _free_loading,
+    "reads_at_once": _reads_at_once,
     "non_blocking": _non_blocking,
     "gradient_checkpointing": _checkpointing,
 }

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from perfdoctor.collect import data_probes, memory, model_probes
-from perfdoctor.collect.batches import joined, samples_in, to_device, tree_map
+from perfdoctor.collect import data_probes, model_probes
+from perfdoctor.collect.batches import to_device, tree_map
 from perfdoctor.collect.clocks import timed
 from perfdoctor.collect.environment import usable_cores
 from perfdoctor.collect.failures import is_out_of_memory
@@ -169,28 +169,6 @@ def _init_arguments(kind: type) -> set[str]:
     return set(inspect.signature(kind).parameters)
 
 
-def _batch_x2(loop: TrainingLoop, precision: str) -> Arms | None:
-    """Compute throughput at twice the batch: samples/s, so twice the ratio of times."""
-    if len(loop.captured) < 2 or loop.options.compile != "off":
-        return None
-    single = loop.captured[0]
-    double = joined(single, loop.captured[1])
-    sizes = samples_in(single), samples_in(double)
-    if None in sizes or sizes[1] != 2 * (sizes[0] or 0):
-        return None
-    memory.reset_peak(loop.device)
-    loop.train(double)
-    peak = memory.peak_bytes(loop.device)
-    details = {"batch_size": float(sizes[1] or 0), "peak_bytes": float(peak)}
-    return Arms(
-        lambda: loop.train(single),
-        lambda: loop.train(double),
-        (*COMPUTE, OPTIMIZER),
-        scale=2.0,
-        details=details,
-    )
-
-
 def _threads(loop: TrainingLoop, precision: str) -> Arms | None:
     now, possible = torch.get_num_threads(), int(usable_cores())
     if loop.device.type != "cpu" or now >= possible:
@@ -234,11 +212,11 @@ _PROBES: dict[str, Callable[[TrainingLoop, str], Arms | None]] = {
     "tf32": _tf32,
     "optimizer_fused": _fused,
     "optimizer_foreach": _foreach,
-    "batch_x2": _batch_x2,
+    "batch_x2": model_probes.larger_batch(1),
     "threads": _threads,
     "arch_first_order": _first_order,
     "h2d_pinned": _pinned,
-    "batch_x4": model_probes.batch_x4,
+    "batch_x4": model_probes.larger_batch(2),
     "channels_last": model_probes.channels_last,
     "cudnn_benchmark": model_probes.cudnn_benchmark,
     "gradient_checkpointing": model_probes.gradient_checkpointing,

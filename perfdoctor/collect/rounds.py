@@ -24,7 +24,7 @@ from perfdoctor.collect.hardware import HardwareSampler
 from perfdoctor.collect.options import BenchOptions, Progress
 from perfdoctor.collect.sampling import TARGET_SHARE
 from perfdoctor.collect.training import TrainingLoop
-from perfdoctor.compare import block_rates
+from perfdoctor.compare.runs import block_rates
 from perfdoctor.errors import PerfdoctorError
 from perfdoctor.record import Run, Sampling, Source
 from perfdoctor.workload import WorkloadFactory

@@ -91,16 +91,6 @@ def frozen() -> Iterator[None]:
 
 
 @contextmanager
-def collecting(by_hand: bool) -> Iterator[None]:
-    """Whether `gc.collect()` does anything."""
-    if by_hand:
-        yield
-        return
-    with set_for_now(gc, "collect", lambda generation=2: 0):
-        yield
-
-
-@contextmanager
 def gradient_checkpointing(model: Any, on: bool) -> Iterator[None]:
     """Models of transformers have methods for it, others often a flag on their blocks.
 

@@ -6,9 +6,10 @@ measured is the same for all (`trials.py`).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +40,21 @@ class Situation:
         return self.device.startswith("cuda")
 
     @property
+    def is_script(self) -> bool:
+        """Whether it is a script, and no workload."""
+        return self.supported is not None
+
+    @property
     def workers(self) -> int:
         """Loader workers in use."""
         return int(self.configuration.get("num_workers") or 0)
 
+    def uses(self, name: str) -> bool:
+        """Whether something is on: a trait of a workload, a setting of an observed script."""
+        return name in self.traits or bool(self.configuration.get(name))
 
-class Experiment(Protocol):
+
+class Experiment(ABC):
     """One change of a training.
 
     Attributes:
@@ -58,16 +68,33 @@ class Experiment(Protocol):
 
     name: ClassVar[str]
     keys: ClassVar[tuple[str, ...]]
-    safety: ClassVar[str]
-    restart: ClassVar[bool]
-    ceiling: ClassVar[bool]
+    safety: ClassVar[str] = "exact"
+    restart: ClassVar[bool] = False
+    ceiling: ClassVar[bool] = False
 
     def why_not(self, situation: Situation) -> str | None:
         """Why it cannot be tried here; None: it can."""
+        return None
 
+    @abstractmethod
     def changes(self, situation: Situation) -> dict[str, Any]:
         """What to change, by the names of `collect/modes.py` or, with a restart, of
         `BenchOptions` and `environment`."""
+
+
+class Switch(Experiment):
+    """A setting that is on or off. `already`: what there is to say where it is as wanted."""
+
+    value: ClassVar[bool] = True
+    already: ClassVar[str] = ""
+
+    def why_not(self, situation: Situation) -> str | None:
+        """Not twice."""
+        return self.already if situation.uses(self.keys[0]) == self.value else None
+
+    def changes(self, situation: Situation) -> dict[str, Any]:
+        """The setting."""
+        return {self.keys[0]: self.value}
 
 
 #: Name → where the experiment lives, and its line of help.
@@ -87,6 +114,10 @@ EXPERIMENTS: dict[str, tuple[str, str]] = {
     "pin-memory": (
         "perfdoctor.experiments.loader:PinMemory",
         "Batches in page-locked memory.",
+    ),
+    "concurrent-reads": (
+        "perfdoctor.experiments.loader:ConcurrentReads",
+        "The samples of a batch read by several threads at once.",
     ),
     "cached-dataset": (
         "perfdoctor.experiments.loader:CachedDataset",
@@ -131,6 +162,14 @@ EXPERIMENTS: dict[str, tuple[str, str]] = {
     "non-blocking": (
         "perfdoctor.experiments.compute:NonBlocking",
         "Asynchronous copies to the device.",
+    ),
+    "launch-blocking-off": (
+        "perfdoctor.experiments.compute:LaunchBlockingOff",
+        "Kernels not waited for one by one.",
+    ),
+    "environment": (
+        "perfdoctor.experiments.compute:Environment",
+        "Variables set before Python starts.",
     ),
     "gc-frozen": (
         "perfdoctor.experiments.compute:GcFrozen",

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
-from perfdoctor.experiments import Situation
+from perfdoctor.experiments import Experiment, Situation, Switch
 
 NO_GPU = "there is no GPU here"
+_NO_CONVOLUTIONS = "the model has no 2-d convolutions"
 _TF32_CAPABILITY = (8, 0)  # Ampere (CUDA C++ Programming Guide, compute capabilities)
+_NOT_COMPILED = (None, False, "off")
 
 
-class Precision:
+class Precision(Experiment):
     """Autocast to bfloat16, or what was recommended."""
 
-    name: ClassVar[str] = "precision"
-    keys: ClassVar[tuple[str, ...]] = ("precision",)
-    safety: ClassVar[str] = "numerics"
-    restart: ClassVar[bool] = False
-    ceiling: ClassVar[bool] = False
+    name = "precision"
+    keys = ("precision",)
+    safety = "numerics"
 
     def why_not(self, situation: Situation) -> str | None:
         """Not what is in use; fp16 and TF32 only on a GPU."""
@@ -31,14 +31,12 @@ class Precision:
         return {"precision": situation.wanted.get("precision", "bf16")}
 
 
-class Tf32:
+class Tf32(Experiment):
     """Float32 matrix products in TF32."""
 
-    name: ClassVar[str] = "tf32"
-    keys: ClassVar[tuple[str, ...]] = ("precision",)
-    safety: ClassVar[str] = "numerics"
-    restart: ClassVar[bool] = False
-    ceiling: ClassVar[bool] = False
+    name = "tf32"
+    keys = ("precision",)
+    safety = "numerics"
 
     def why_not(self, situation: Situation) -> str | None:
         """Needs an Ampere GPU or later, and a training in float32."""
@@ -54,53 +52,48 @@ class Tf32:
         return {"precision": "tf32"}
 
 
-class Compile:
-    """torch.compile in the recommended mode."""
+class Compile(Experiment):
+    """torch.compile in the recommended mode, or without it."""
 
-    name: ClassVar[str] = "compile"
-    keys: ClassVar[tuple[str, ...]] = ("compile",)
-    safety: ClassVar[str] = "numerics"
-    restart: ClassVar[bool] = False
-    ceiling: ClassVar[bool] = False
+    name = "compile"
+    keys = ("compile",)
+    safety = "numerics"
 
     def why_not(self, situation: Situation) -> str | None:
-        """Not twice."""
-        now = situation.configuration.get("compile")
-        return None if now in (None, "off", False) else f"it is compiled already ({now})"
+        """Not twice; a script that compiles its model keeps it compiled."""
+        now, wanted = situation.configuration.get("compile"), self.changes(situation)["compile"]
+        if now in _NOT_COMPILED:
+            return "it is not compiled" if wanted == "off" else None
+        if wanted == "off" and not situation.is_script:
+            return None
+        return f"it is compiled already ({now})"
 
     def changes(self, situation: Situation) -> dict[str, Any]:
         """`compile`."""
         return {"compile": situation.wanted.get("compile", "default")}
 
 
-class ChannelsLast:
+class ChannelsLast(Switch):
     """Weights and images in channels-last layout; the optimizer's state too, hence a restart."""
 
-    name: ClassVar[str] = "channels-last"
-    keys: ClassVar[tuple[str, ...]] = ("channels_last",)
-    safety: ClassVar[str] = "numerics"
-    restart: ClassVar[bool] = True
-    ceiling: ClassVar[bool] = False
+    name = "channels-last"
+    keys = ("channels_last",)
+    safety = "numerics"
+    restart = True
+    already = "it is in channels-last layout already"
 
     def why_not(self, situation: Situation) -> str | None:
         """Only for convolutions."""
-        if situation.configuration.get("channels_last"):
-            return "it is in channels-last layout already"
-        return None if "conv" in situation.traits else "the model has no 2-d convolutions"
-
-    def changes(self, situation: Situation) -> dict[str, Any]:
-        """`channels_last`."""
-        return {"channels_last": True}
+        suits = "conv" in situation.traits
+        return super().why_not(situation) if suits else _NO_CONVOLUTIONS
 
 
-class Threads:
+class Threads(Experiment):
     """As many threads as were recommended, or as there are usable cores."""
 
-    name: ClassVar[str] = "threads"
-    keys: ClassVar[tuple[str, ...]] = ("threads",)
-    safety: ClassVar[str] = "numerics"
-    restart: ClassVar[bool] = False
-    ceiling: ClassVar[bool] = False
+    name = "threads"
+    keys = ("threads",)
+    safety = "numerics"
 
     def why_not(self, situation: Situation) -> str | None:
         """Not the number in use."""
@@ -115,72 +108,48 @@ class Threads:
         return {"threads": int(situation.wanted.get("threads", max(1, int(situation.cores))))}
 
 
-class AnomalyOff:
+class AnomalyOff(Switch):
     """Without autograd's anomaly detection."""
 
-    name: ClassVar[str] = "anomaly-off"
-    keys: ClassVar[tuple[str, ...]] = ("anomaly_detection",)
-    safety: ClassVar[str] = "exact"
-    restart: ClassVar[bool] = False
-    ceiling: ClassVar[bool] = False
-
-    def why_not(self, situation: Situation) -> str | None:
-        """Where it is on."""
-        on = "anomaly_detection" in situation.traits
-        return None if on else "anomaly detection is off already"
-
-    def changes(self, situation: Situation) -> dict[str, Any]:
-        """`anomaly_detection`."""
-        return {"anomaly_detection": False}
+    name = "anomaly-off"
+    keys = ("anomaly_detection",)
+    value = False
+    already = "anomaly detection is off already"
 
 
-class DeterministicOff:
+class DeterministicOff(Switch):
     """Without asking for deterministic algorithms."""
 
-    name: ClassVar[str] = "deterministic-off"
-    keys: ClassVar[tuple[str, ...]] = ("deterministic",)
-    safety: ClassVar[str] = "numerics"
-    restart: ClassVar[bool] = False
-    ceiling: ClassVar[bool] = False
-
-    def why_not(self, situation: Situation) -> str | None:
-        """Where they are asked for."""
-        on = "deterministic" in situation.traits
-        return None if on else "deterministic algorithms are not asked for"
-
-    def changes(self, situation: Situation) -> dict[str, Any]:
-        """`deterministic`."""
-        return {"deterministic": False}
+    name = "deterministic-off"
+    keys = ("deterministic",)
+    safety = "numerics"
+    value = False
+    already = "deterministic algorithms are not asked for"
 
 
-class CudnnBenchmark:
+class CudnnBenchmark(Experiment):
     """cuDNN tries its convolutions and keeps the fastest."""
 
-    name: ClassVar[str] = "cudnn-benchmark"
-    keys: ClassVar[tuple[str, ...]] = ("cudnn_benchmark",)
-    safety: ClassVar[str] = "numerics"
-    restart: ClassVar[bool] = False
-    ceiling: ClassVar[bool] = False
+    name = "cudnn-benchmark"
+    keys = ("cudnn_benchmark",)
+    safety = "numerics"
 
     def why_not(self, situation: Situation) -> str | None:
         """Only convolutions on a GPU."""
         if not situation.on_cuda:
             return NO_GPU
-        return None if "conv" in situation.traits else "the model has no 2-d convolutions"
+        return None if "conv" in situation.traits else _NO_CONVOLUTIONS
 
     def changes(self, situation: Situation) -> dict[str, Any]:
         """`cudnn_benchmark`."""
         return {"cudnn_benchmark": bool(situation.wanted.get("cudnn_benchmark", True))}
 
 
-class NonBlocking:
+class NonBlocking(Experiment):
     """Copies that the host does not wait for, from pinned batches."""
 
-    name: ClassVar[str] = "non-blocking"
-    keys: ClassVar[tuple[str, ...]] = ("non_blocking",)
-    safety: ClassVar[str] = "exact"
-    restart: ClassVar[bool] = False
-    ceiling: ClassVar[bool] = False
+    name = "non-blocking"
+    keys = ("non_blocking",)
 
     def why_not(self, situation: Situation) -> str | None:
         """A CPU copies nothing."""
@@ -192,19 +161,39 @@ class NonBlocking:
         return {"non_blocking": True} | ({} if pinned else {"pin_memory": True})
 
 
-class GcFrozen:
+class GcFrozen(Switch):
     """`gc.freeze()` before the training."""
 
-    name: ClassVar[str] = "gc-frozen"
-    keys: ClassVar[tuple[str, ...]] = ("gc_frozen",)
-    safety: ClassVar[str] = "exact"
-    restart: ClassVar[bool] = False
-    ceiling: ClassVar[bool] = False
+    name = "gc-frozen"
+    keys = ("gc_frozen",)
+    already = "garbage collection is frozen already"
+
+
+class LaunchBlockingOff(Experiment):
+    """Without CUDA_LAUNCH_BLOCKING, which makes the host wait for each kernel."""
+
+    name = "launch-blocking-off"
+    keys = ("launch_blocking", "environment")
+    restart = True
 
     def why_not(self, situation: Situation) -> str | None:
-        """It can be tried everywhere."""
-        return None
+        """Only on a GPU, where it is set."""
+        if not situation.on_cuda:
+            return NO_GPU
+        return None if situation.uses("launch_blocking") else "it is not set"
 
     def changes(self, situation: Situation) -> dict[str, Any]:
-        """`gc_frozen`."""
-        return {"gc_frozen": True}
+        """`environment`."""
+        return {"environment": {"CUDA_LAUNCH_BLOCKING": "0"}}
+
+
+class Environment(Experiment):
+    """Variables that are set before Python starts."""
+
+    name = "environment"
+    keys = ("environment",)
+    restart = True
+
+    def changes(self, situation: Situation) -> dict[str, Any]:
+        """`environment`."""
+        return {"environment": dict(situation.wanted.get("environment", {}))}

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
-from perfdoctor.experiments import Situation
+from perfdoctor.experiments import Experiment, Situation, Switch
 
+#: Reads at a time where no number was advised. [own]
+_THREADS = 8
 _ITERABLE = "an iterable dataset gives every sample once per worker unless it divides them itself"
 
 
-class Workers:
+class Workers(Experiment):
     """As many workers as were recommended, or one for each core."""
 
-    name: ClassVar[str] = "workers"
-    keys: ClassVar[tuple[str, ...]] = ("num_workers", "persistent_workers")
-    safety: ClassVar[str] = "random"
-    restart: ClassVar[bool] = False
-    ceiling: ClassVar[bool] = False
+    name = "workers"
+    keys = ("num_workers", "persistent_workers")
+    safety = "random"
 
     def why_not(self, situation: Situation) -> str | None:
         """Not for iterable datasets, nor for the number that is in use."""
@@ -31,14 +31,11 @@ class Workers:
         return {"num_workers": max(1, int(situation.cores))} | wanted
 
 
-class Prefetch:
+class Prefetch(Experiment):
     """Each worker prepares more batches ahead."""
 
-    name: ClassVar[str] = "prefetch"
-    keys: ClassVar[tuple[str, ...]] = ("prefetch_factor",)
-    safety: ClassVar[str] = "exact"
-    restart: ClassVar[bool] = False
-    ceiling: ClassVar[bool] = False
+    name = "prefetch"
+    keys = ("prefetch_factor",)
 
     def why_not(self, situation: Situation) -> str | None:
         """Nothing is prefetched without workers."""
@@ -50,42 +47,31 @@ class Prefetch:
         return {"prefetch_factor": situation.wanted.get("prefetch_factor", 2 * now)}
 
 
-class PersistentWorkers:
+class PersistentWorkers(Switch):
     """Workers stay when an epoch ends."""
 
-    name: ClassVar[str] = "persistent-workers"
-    keys: ClassVar[tuple[str, ...]] = ("persistent_workers",)
-    safety: ClassVar[str] = "random"
-    restart: ClassVar[bool] = False
-    ceiling: ClassVar[bool] = False
+    name = "persistent-workers"
+    keys = ("persistent_workers",)
+    safety = "random"
+    already = "workers are kept already"
 
     def why_not(self, situation: Situation) -> str | None:
         """Nothing to keep without workers."""
-        if not situation.workers:
-            return "there are no workers to keep"
-        on = situation.configuration.get("persistent_workers")
-        return "workers are kept already" if on else None
-
-    def changes(self, situation: Situation) -> dict[str, Any]:
-        """`persistent_workers`."""
-        return {"persistent_workers": True}
+        return super().why_not(situation) if situation.workers else "there are no workers to keep"
 
 
-class PinMemory:
+class PinMemory(Experiment):
     """Batches in page-locked memory, which a GPU copies from directly."""
 
-    name: ClassVar[str] = "pin-memory"
-    keys: ClassVar[tuple[str, ...]] = ("pin_memory",)
-    safety: ClassVar[str] = "exact"
-    restart: ClassVar[bool] = False
-    ceiling: ClassVar[bool] = False
+    name = "pin-memory"
+    keys = ("pin_memory",)
 
     def why_not(self, situation: Situation) -> str | None:
         """A CPU copies nothing."""
         if not situation.on_cuda:
             return "there is no GPU to copy to"
         wanted = self.changes(situation)["pin_memory"]
-        same = bool(situation.configuration.get("pin_memory")) == wanted
+        same = situation.uses("pin_memory") == wanted
         return f"memory is {'' if wanted else 'not '}pinned already" if same else None
 
     def changes(self, situation: Situation) -> dict[str, Any]:
@@ -93,14 +79,29 @@ class PinMemory:
         return {"pin_memory": bool(situation.wanted.get("pin_memory", True))}
 
 
-class CachedDataset:
+class ConcurrentReads(Experiment):
+    """The samples of a batch are read by several threads at once."""
+
+    name = "concurrent-reads"
+    keys = ("reads_at_once",)
+
+    def why_not(self, situation: Situation) -> str | None:
+        """Only samples that are read by index can be read in any order."""
+        iterable = situation.configuration.get("loader_kind") == "iterable"
+        return "an iterable dataset is read in its own order" if iterable else None
+
+    def changes(self, situation: Situation) -> dict[str, Any]:
+        """`reads_at_once`."""
+        return {"reads_at_once": int(situation.wanted.get("reads_at_once", _THREADS))}
+
+
+class CachedDataset(Experiment):
     """Replays samples that were made once; collating and sending them remain."""
 
-    name: ClassVar[str] = "cached-dataset"
-    keys: ClassVar[tuple[str, ...]] = ("cache_samples",)
-    safety: ClassVar[str] = "semantics"
-    restart: ClassVar[bool] = False
-    ceiling: ClassVar[bool] = True
+    name = "cached-dataset"
+    keys = ("cache_samples",)
+    safety = "semantics"
+    ceiling = True
 
     def why_not(self, situation: Situation) -> str | None:
         """Only what is read by index can be replayed by index."""
@@ -112,18 +113,13 @@ class CachedDataset:
         return {"cache_samples": True}
 
 
-class FreeLoading:
+class FreeLoading(Experiment):
     """Replays a few batches at no cost: nothing done to the loader can bring more."""
 
-    name: ClassVar[str] = "free-loading"
-    keys: ClassVar[tuple[str, ...]] = ("free_loading",)
-    safety: ClassVar[str] = "semantics"
-    restart: ClassVar[bool] = False
-    ceiling: ClassVar[bool] = True
-
-    def why_not(self, situation: Situation) -> str | None:
-        """It can be tried everywhere."""
-        return None
+    name = "free-loading"
+    keys = ("free_loading",)
+    safety = "semantics"
+    ceiling = True
 
     def changes(self, situation: Situation) -> dict[str, Any]:
         """`free_loading`."""

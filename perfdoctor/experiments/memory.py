@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
-from perfdoctor.experiments import Situation
+from perfdoctor.experiments import Experiment, Situation
 from perfdoctor.experiments.compute import NO_GPU
 
 
-class BatchSize:
+class BatchSize(Experiment):
     """A larger batch."""
 
-    name: ClassVar[str] = "batch-size"
-    keys: ClassVar[tuple[str, ...]] = ("batch_size",)
-    safety: ClassVar[str] = "semantics"
-    restart: ClassVar[bool] = False
-    ceiling: ClassVar[bool] = False
+    name = "batch-size"
+    keys = ("batch_size",)
+    safety = "semantics"
 
     def why_not(self, situation: Situation) -> str | None:
         """Where the DataLoader makes the batches, and there are samples for larger ones."""
@@ -33,34 +31,29 @@ class BatchSize:
         return {"batch_size": int(situation.wanted.get("batch_size", 2 * now))}
 
 
-class GradientCheckpointing:
+class GradientCheckpointing(Experiment):
     """On where it is off, and off where it is on; its peak of memory is what it is about."""
 
-    name: ClassVar[str] = "gradient-checkpointing"
-    keys: ClassVar[tuple[str, ...]] = ("gradient_checkpointing",)
-    safety: ClassVar[str] = "exact"
-    restart: ClassVar[bool] = False
-    ceiling: ClassVar[bool] = False
+    name = "gradient-checkpointing"
+    keys = ("gradient_checkpointing",)
 
     def why_not(self, situation: Situation) -> str | None:
-        """The model must have a switch for it."""
-        can = "checkpointing" in situation.traits
+        """The model must have a switch for it; that of a script is looked for when it is tried."""
+        can = "checkpointing" in situation.traits or situation.is_script
         return None if can else "the model has no switch for gradient checkpointing"
 
     def changes(self, situation: Situation) -> dict[str, Any]:
         """`gradient_checkpointing`."""
-        now = "checkpointing_on" in situation.traits
+        now = "checkpointing_on" in situation.traits or situation.uses(self.keys[0])
         return {"gradient_checkpointing": situation.wanted.get("gradient_checkpointing", not now)}
 
 
-class Allocator:
+class Allocator(Experiment):
     """Expandable segments, which fragment less (PyTorch, CUDA semantics, memory management)."""
 
-    name: ClassVar[str] = "allocator"
-    keys: ClassVar[tuple[str, ...]] = ("allocator", "environment")
-    safety: ClassVar[str] = "exact"
-    restart: ClassVar[bool] = True
-    ceiling: ClassVar[bool] = False
+    name = "allocator"
+    keys = ("allocator", "environment")
+    restart = True
 
     def why_not(self, situation: Situation) -> str | None:
         """Only on a GPU."""

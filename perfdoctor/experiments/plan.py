@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from perfdoctor.experiments import EXPERIMENTS, Experiment, Situation
+from perfdoctor.render.setting_words import setting_name
 from perfdoctor.report import Prediction, Recommendation, Report, Trial
 from perfdoctor.rules import catalogue
 from perfdoctor.stages import DATA_LOADING
@@ -17,6 +18,9 @@ from perfdoctor.stages import DATA_LOADING
 #: passes a system whose accelerator is busy for 90 % of the time.
 _CEILINGS_FROM = 0.10
 CEILINGS = ("free-loading", "cached-dataset")
+_OF_CODE = "a change of your code, which cannot be made from outside"
+#: What every new process can be given.
+_OF_PROCESS = frozenset({"environment"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +85,7 @@ def plan(report: Report, situation: Situation) -> Plan:
         if experiment is None and not recommendation.change:
             continue  # there is nothing to try
         if experiment is None:
-            not_testable[recommendation.rule] = _untested("no experiment makes this change")
+            not_testable[recommendation.rule] = _untested(_OF_CODE)
             continue
         here = replace(situation, wanted=recommendation.change)
         reason = experiment.why_not(here) or _unsupported(experiment, here)
@@ -94,7 +98,10 @@ def plan(report: Report, situation: Situation) -> Plan:
 
 
 def experiment_for(recommendation: Recommendation) -> Experiment | None:
-    """The experiment that makes its change; else the one that its rule names."""
+    """The experiment that makes its change; else the one that its rule names.
+
+    That one has to make the change too, or be a ceiling: what was not advised refutes no advice.
+    """
     named = _named_by_rule(recommendation.rule)
     wanted = set(recommendation.change)
     by_change = [e for e in map(load, EXPERIMENTS) if e.keys[0] in wanted]
@@ -103,7 +110,10 @@ def experiment_for(recommendation: Recommendation) -> Experiment | None:
             return experiment
     if by_change:
         return by_change[0]
-    return load(named) if named in EXPERIMENTS else None
+    other = load(named) if named in EXPERIMENTS else None
+    if other is None or other.ceiling or not wanted or wanted & set(other.keys):
+        return other
+    return None
 
 
 def _named_by_rule(code: str) -> str | None:
@@ -142,8 +152,10 @@ def _unsupported(experiment: Experiment, situation: Situation) -> str | None:
     """Why a script cannot be changed that way; None: it can, or it is no script."""
     if situation.supported is None:
         return None
-    others = set(experiment.changes(situation)) - situation.supported
-    return f"a script's {min(others)} cannot be changed from outside" if others else None
+    others = set(experiment.changes(situation)) - situation.supported - _OF_PROCESS
+    if not others:
+        return None
+    return f"a script's {setting_name(min(others))} cannot be changed from outside"
 
 
 def _untested(reason: str, experiment: str | None = None) -> Trial:

@@ -2,44 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
-from perfdoctor.experiments import Situation
+from perfdoctor.experiments import Experiment, Situation
 
 ONLY_SCRIPTS = "a workload does nothing of that kind"
 _FACTOR = 10
 
 
-class CheckpointLess:
+class CheckpointLess(Experiment):
     """Of the script's calls of `torch.save` only every so manieth one."""
 
-    name: ClassVar[str] = "checkpoint-less"
-    keys: ClassVar[tuple[str, ...]] = ("checkpoint_every_times",)
-    safety: ClassVar[str] = "exact"
-    restart: ClassVar[bool] = False
-    ceiling: ClassVar[bool] = False
+    name = "checkpoint-less"
+    keys = ("checkpoint_every_times",)
 
     def why_not(self, situation: Situation) -> str | None:
         """Only in scripts."""
-        return None if situation.supported is not None else ONLY_SCRIPTS
+        return None if situation.is_script else ONLY_SCRIPTS
 
     def changes(self, situation: Situation) -> dict[str, Any]:
         """`checkpoint_every_times`."""
         return {self.keys[0]: situation.wanted.get(self.keys[0], _FACTOR)}
 
 
-class CollectsOff:
+class CollectsOff(Experiment):
     """Calls of `gc.collect()` that do nothing; Python's own collections stay."""
 
-    name: ClassVar[str] = "collects-off"
-    keys: ClassVar[tuple[str, ...]] = ("collect_each_step",)
-    safety: ClassVar[str] = "exact"
-    restart: ClassVar[bool] = False
-    ceiling: ClassVar[bool] = False
+    name = "collects-off"
+    keys = ("collect_each_step",)
 
     def why_not(self, situation: Situation) -> str | None:
         """Only in scripts."""
-        return None if situation.supported is not None else ONLY_SCRIPTS
+        return None if situation.is_script else ONLY_SCRIPTS
 
     def changes(self, situation: Situation) -> dict[str, Any]:
         """`collect_each_step`."""

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
-from perfdoctor.experiments import Situation
+from perfdoctor.experiments import Experiment, Situation
 
 _NO_SEARCH = "no architecture is searched"
 
 
-class ArchEvery:
+class ArchEvery(Experiment):
     """An architecture step every few training steps."""
 
-    name: ClassVar[str] = "arch-every"
-    keys: ClassVar[tuple[str, ...]] = ("arch_every",)
-    safety: ClassVar[str] = "semantics"
-    restart: ClassVar[bool] = False
-    ceiling: ClassVar[bool] = False
+    name = "arch-every"
+    keys = ("arch_every",)
+    safety = "semantics"
 
     def why_not(self, situation: Situation) -> str | None:
         """Needs a search."""
@@ -28,14 +26,12 @@ class ArchEvery:
         return {"arch_every": int(situation.wanted.get("arch_every", 2 * now))}
 
 
-class ArchOrder:
+class ArchOrder(Experiment):
     """A first-order architecture step."""
 
-    name: ClassVar[str] = "arch-order"
-    keys: ClassVar[tuple[str, ...]] = ("arch_order",)
-    safety: ClassVar[str] = "semantics"
-    restart: ClassVar[bool] = False
-    ceiling: ClassVar[bool] = False
+    name = "arch-order"
+    keys = ("arch_order",)
+    safety = "semantics"
 
     def why_not(self, situation: Situation) -> str | None:
         """Needs a second-order search."""

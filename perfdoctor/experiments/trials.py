@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field, replace
-from types import TracebackType
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,11 @@ from perfdoctor.collect.lock_step import InMode
 from perfdoctor.collect.options import Progress
 from perfdoctor.errors import PerfdoctorError
 from perfdoctor.experiments import curve, restarts
-from perfdoctor.experiments.parity import Parity, parity
+from perfdoctor.experiments.parity import DIVERGES, Parity, parity
 from perfdoctor.experiments.plan import Candidate
 from perfdoctor.experiments.turns import ChunkPlan, Decision, by_blocks, chunk_plan
 from perfdoctor.report import Trial
+from perfdoctor.rules.wording import count
 from perfdoctor.sequential import LOOKS, Claim, smallest_seen
 
 #: Steps before anything is compared: caches fill, kernels are chosen (benchmarks of the gate's
@@ -44,6 +45,7 @@ _BLOCK_STEPS = 8
 _LEAST_S = 3.0
 
 CONTROL, MODE = "control", "trial"
+_MOST_TIMES = 20
 #: Settings on which the start of an epoch depends.
 _STARTS = ("num_workers", "persistent_workers")
 
@@ -70,12 +72,7 @@ class Laboratory:
         self._begin()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.arm.close()
 
     def _begin(self) -> None:
@@ -84,7 +81,8 @@ class Laboratory:
         try:
             first_s = float(self.arm.warm(2)[-1])
             limit = max(1, int(_WARM_SHARE * self.budget_s / max(1e-6, first_s)))
-            self.step_s = float(np.median(self.arm.warm(min(WARM_STEPS, limit))[-5:]))
+            # the mean, since workers hand over their batches in bursts
+            self.step_s = float(np.mean(self.arm.warm(min(WARM_STEPS, limit))[-10:]))
             self.facts: ArmFacts = self.arm.facts()
         except BaseException:
             self.arm.close()
@@ -182,7 +180,8 @@ class Laboratory:
         decision = Decision(claim)
         try:
             spent = time.perf_counter() - begun
-            self._blocks(named(candidate), MODE, decision, max(1.0, allotted_s - spent))
+            allotted_s = max(1.0, allotted_s - spent)
+            self._blocks(named(candidate), MODE, decision, allotted_s, least=LOOKS[0])
             trial = concluded(decision, same, self)
         except KeyboardInterrupt:
             self.interrupted = replace(concluded(decision, same, self), reason="interrupted")
@@ -203,17 +202,20 @@ class Laboratory:
         decision: Decision,
         allotted_s: float,
         most: int = LOOKS[-1],
+        least: int = 0,
     ) -> None:
+        """Time is allotted for `least` blocks in any case, as far as there is any left."""
         chunks = self.chunks(mode, min(allotted_s, self.left_s) / most)
         old, new = InMode(self.arm), InMode(self.arm, mode)
-        deadline = time.perf_counter() + min(allotted_s, self.left_s)
-
+        least_s = least * 4 * chunks.rounds * (chunks.steps + 1) * self.step_s
+        deadline = time.perf_counter() + min(max(allotted_s, least_s), self.left_s)
         by_blocks(old, new, chunks, decision, deadline, lambda: self.tell(label), most)
 
     def chunks(self, mode: str, block_s: float) -> ChunkPlan:
         """Chunks that suit both sides; whole epochs where the start of one is what changes."""
         mine, other = self.facts, self.arm.facts(mode)
-        turn = math.lcm(int(mine.extra.get("turn", 1)), int(other.extra.get("turn", 1)))
+        turns = [int(facts.extra.get("turn", 1)) for facts in (mine, other)]
+        turn = math.lcm(*turns, *_occasions(other))
         queue = max(int(mine.extra.get("queue", 0)), int(other.extra.get("queue", 0)))
         epoch = mine.extra.get("steps_per_epoch")
         loaders = [[f.configuration.get(key) for key in _STARTS] for f in (mine, other)]
@@ -223,9 +225,20 @@ class Laboratory:
         )
 
     def _parity(self, candidate: Candidate) -> Parity:
-        safety = candidate.experiment.safety
+        safety, changes = candidate.experiment.safety, candidate.changes
+        if set(changes) & set(self.facts.extra.get("redrawn", ())):
+            return Parity("not comparable: other batches")
         losses, norms = self.arm.first_losses(PARITY_STEPS, MODE)
-        return parity(self.facts.losses, losses, norms, safety=safety, change=candidate.changes)
+        same = parity(self.facts.losses, losses, norms, safety=safety, change=changes)
+        if same.label == DIVERGES and not self._repeatable:
+            return Parity("not comparable: they differ from run to run")
+        return same
+
+    @cached_property
+    def _repeatable(self) -> bool:
+        """Whether the training as it is has the same losses once more."""
+        losses, norms = self.arm.first_losses(PARITY_STEPS)
+        return parity(self.facts.losses, losses, norms, safety="exact", change={}).acceptable
 
     def _payback(self, trial: Trial, warm: Any, candidate: Candidate) -> Trial:
         if candidate.changes.get("compile", "off") == "off":
@@ -256,7 +269,7 @@ def _why_unclear(decision: Decision, laboratory: Laboratory) -> str:
     if foreign is not None and foreign > UNFIT_SHARE:
         return (
             f"the machine is unfit: other programs used {100 * foreign:.0f} % of its cores; "
-            f"unclear after {pairs} pairs"
+            f"unclear after {count(pairs, 'pair')}"
         )
     seen = smallest_seen(decision.values)
     if not math.isfinite(seen):
@@ -264,7 +277,7 @@ def _why_unclear(decision: Decision, laboratory: Laboratory) -> str:
     if pairs >= decision.claim.most:
         return f"a difference of {100 * seen:.1f} % would have been seen; there is none"
     return (
-        f"the budget was spent after {pairs} pairs, which would show a difference of "
+        f"the budget was spent after {count(pairs, 'pair')}, which would show a difference of "
         f"{100 * seen:.1f} %"
     )
 
@@ -295,6 +308,20 @@ def named(candidate: Candidate) -> str:
     """How it is called while it is tried."""
     name = candidate.experiment.name
     return name if candidate.label == name else f"{candidate.label} {name}"
+
+
+def _occasions(facts: ArmFacts) -> list[int]:
+    """Steps between two of what the change makes rarer: a chunk with none of them shows nothing.
+
+    Of what becomes very rare there may be none in a chunk with the change; that is less than
+    1 / `_MOST_TIMES` of its time too good.
+    """
+    known = facts.extra.get("periods", {})
+    return [
+        period * min(_MOST_TIMES, max(1, int(facts.configuration[name])))
+        for name, period in known.items()
+        if name in facts.configuration
+    ]
 
 
 def memory_full(trial: Trial, total_bytes: int | None) -> bool:

@@ -59,8 +59,7 @@ def chunk_plan(
     steps = turn * math.ceil(wanted / turn)
     whole = epoch is not None and epoch <= _EPOCH_CHUNKS * steps
     if epoch is not None and whole:
-        unit = math.lcm(epoch, turn)
-        steps = unit * math.ceil(steps / unit)
+        steps = epoch * math.ceil(steps / epoch)  # turns begin anew with each epoch
     round_s = 4 * (steps + queue + 1) * step_s
     return ChunkPlan(steps, max(1, round(block_s / round_s)), whole)
 

@@ -5,40 +5,38 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from perfdoctor.collect.arm import ArmSpec
 from perfdoctor.collect.options import Progress
 from perfdoctor.errors import PerfdoctorError
-from perfdoctor.experiments import Situation, applying
+from perfdoctor.experiments import Experiment, Situation, applying
 from perfdoctor.experiments.plan import Candidate, Plan, plan, situation_of
 from perfdoctor.experiments.trials import Laboratory, memory_full, named
 from perfdoctor.report import Recommendation, Report, Trial, Verification
 from perfdoctor.rules.ranking import numbered
 
-DEFAULT_BUDGET_S = 120.0
-
 Tell = Callable[[str], None]
 
 
-class _Together:
+class _Together(Experiment):
     """Everything that was verified, at once."""
 
-    name: ClassVar[str] = "together"
-    keys: ClassVar[tuple[str, ...]] = ()
-    safety: ClassVar[str] = "numerics"
-    restart: ClassVar[bool] = False
-    ceiling: ClassVar[bool] = False
-
-    def why_not(self, situation: Situation) -> str | None:
-        """It can be tried."""
-        return None
+    name = "together"
+    keys = ()
+    safety = "numerics"
 
     def changes(self, situation: Situation) -> dict[str, Any]:
         """Set by hand."""
         return {}
+
+
+class _TogetherReordered(_Together):
+    """The same, where a part of it draws other random numbers."""
+
+    safety = "random"
 
 
 @dataclass
@@ -160,7 +158,9 @@ def _try_together(laboratory: Laboratory, work: Plan, found: _Findings) -> None:
     if len(chosen) < 2 or laboratory.left_s < laboratory.least_s:
         return
     label = " + ".join(one.label for one in chosen)
-    everything = Candidate(label=label, experiment=_Together(), changes=changes)
+    reordered = any(one.experiment.safety == "random" for one in chosen)
+    experiment = _TogetherReordered() if reordered else _Together()
+    everything = Candidate(label=label, experiment=experiment, changes=changes)
     found.product = math.prod(found.trials[one.label].speedup or 1.0 for one in chosen)
     found.together = laboratory.attempt(everything, laboratory.left_s)
 

@@ -108,7 +108,7 @@ def test_the_other_layout_is_tried_on_a_copy() -> None:
 
 
 def test_four_times_the_batch_is_made_of_what_was_captured() -> None:
-    arms = model_probes.batch_x4(begun(), "fp32")
+    arms = model_probes.larger_batch(2)(begun(), "fp32")
     assert arms is not None
     assert arms.details is not None
     assert (arms.scale, arms.details["batch_size"]) == (4.0, 32.0)

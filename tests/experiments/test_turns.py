@@ -95,8 +95,8 @@ def test_batches_borrowed_from_the_queue_are_paid_back():
 )
 def test_chunks_are_whole_turns_and_blocks_keep_to_their_time(step_s, block_s, turn, queue, epoch):
     plan = chunk_plan(step_s, block_s, turn=turn, queue=queue, epoch=epoch)
-    assert plan.steps >= 1 and plan.steps >= queue and plan.steps % turn == 0
-    assert not plan.whole_epochs or (epoch and plan.steps % epoch == 0)
+    assert plan.steps >= 1 and plan.steps >= queue
+    assert plan.steps % (epoch if plan.whole_epochs else turn) == 0
     spent = 4 * plan.rounds * (plan.steps + queue + 1) * step_s
     assert plan.rounds == 1 or spent <= 1.5 * block_s
 

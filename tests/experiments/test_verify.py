@@ -300,7 +300,7 @@ def planned(*recommendations, extra=None, **configuration):
         ({"gradient_checkpointing": False}, "no switch for gradient checkpointing"),
         ({"anomaly_detection": False}, "off already"),
         ({"cudnn_benchmark": True}, "there is no GPU here"),
-        ({"loss": "vectorised"}, "no experiment makes this change"),
+        ({"loss": "vectorised"}, "a change of your code"),
     ],
 )
 def test_what_cannot_be_tried_here_says_why(change, reason):
@@ -348,3 +348,44 @@ def test_every_change_can_be_made():
         changes = set(experiment.changes(situation_of(make_report(), {})))
         assert changes <= known
         assert experiment.restart == bool(changes & NEEDS_RESTART)
+
+
+SCRIPT = {"changes": ["anomaly_detection", "deterministic", "gradient_checkpointing"], "traits": []}
+
+
+@pytest.mark.parametrize(
+    ("change", "extra", "configuration", "made"),
+    [
+        ({"anomaly_detection": False}, SCRIPT, {"anomaly_detection": True}, None),
+        ({"deterministic": False}, SCRIPT, {"deterministic": True}, None),
+        ({"gradient_checkpointing": False}, SCRIPT, {"gradient_checkpointing": True}, None),
+        (
+            {"launch_blocking": False},
+            SCRIPT,
+            {"launch_blocking": True, "device": "cuda:0"},
+            {"environment": {"CUDA_LAUNCH_BLOCKING": "0"}},
+        ),
+        ({"compile": "off"}, {}, {"compile": "default"}, None),
+    ],
+)
+def test_what_is_on_in_the_training_can_be_switched_off(change, extra, configuration, made):
+    given = make_recommendation(rule="PD999", change=change)
+    (one,) = planned(given, extra=extra, **configuration).candidates
+    assert one.changes == (made or change)
+
+
+def test_a_script_that_compiles_its_model_keeps_it_compiled():
+    given = make_recommendation(rule="PD999", change={"compile": "off"})
+    work = planned(given, extra={"changes": ["compile"]}, compile="default")
+    assert "compiled already" in work.not_testable["PD999"].reason
+
+
+# -- what is made of it ----------------------------------------------------------------------
+
+
+def test_other_random_numbers_in_a_part_are_no_divergence_of_all_together(world):
+    world.gains |= {"num_workers": 1.5, "optimizer_fused": 1.2}
+    world.losses["num_workers"] = (2.02, 1.88, 1.81)
+    report = tried(FUSED, advice("PD101", {"num_workers": 3}))
+    assert report.verification.together.outcome == "verified"
+    assert "other random numbers" in report.verification.together.loss_parity

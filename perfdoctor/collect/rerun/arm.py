@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from perfdoctor.collect.arm import Arm, ArmSpec
+from perfdoctor.collect.arm import Arm, ArmFacts, ArmSpec
 from perfdoctor.collect.script.main_module import Script
 from perfdoctor.errors import PerfdoctorError
 
 #: Steps of a script that was begun again, before they count: its first ones fill caches.
 _WARM_STEPS = 5
+#: Of a script that is too short: as it is, with prolonged epochs, and as it is once more.
+_LIVES = 3
 _PROCESS = "perfdoctor.collect.rerun.process"
 
 
@@ -28,6 +30,7 @@ def spec_of(script: Script, scratch: Path, **fields: Any) -> ScriptSpec:
         "arguments": list(script.arguments),
         "is_module": script.is_module,
         "scratch": str(scratch),
+        "prolonged": False,
     }
     return ScriptSpec(workload=workload, process=_PROCESS, **fields)
 
@@ -40,13 +43,28 @@ class ScriptSpec(ArmSpec):
         """A process of it, see `Arm.start`."""
         return ScriptArm.start(self)
 
+    def variables(self) -> dict[str, str]:
+        """Those of the user: what a script does with its threads is part of it."""
+        return self.inherited()
+
 
 class ScriptArm(Arm):
-    """The script may be shorter than the trials: then it is begun again, in a new process."""
+    """The script may be shorter than the trials: then it is begun again, in a new process.
+
+    There its epochs of training have no end, so that starting it takes less time than its steps do.
+    """
 
     def __init__(self, spec: ArmSpec) -> None:
         super().__init__(spec)
         self._added: dict[str, Mapping[str, Any]] = dict(spec.modes)
+        self._periods: dict[str, int] = {}
+        self._prolonged: bool | None = None
+
+    def facts(self, mode: str | None = None) -> ArmFacts:
+        """As `Arm.facts`; a habit of the script stays known when it is begun again."""
+        found = super().facts(mode)
+        self._periods |= found.extra["periods"]
+        return replace(found, extra={**found.extra, "periods": dict(self._periods)})
 
     def ask(self, what: str, **arguments: Any) -> dict[str, Any]:
         """As `Arm.ask`, of a script begun again where it has ended.
@@ -54,21 +72,24 @@ class ScriptArm(Arm):
         Raises:
             PerfdoctorError: it ends before it has made as many steps.
         """
-        try:
-            return super().ask(what, **arguments)
-        except PerfdoctorError as error:
-            if error.slug != "script-ended" or what == "set_up":
-                raise
-        try:
-            self._begin_again(arguments.get("mode"))
-            return super().ask(what, **arguments)
-        except PerfdoctorError as error:
-            if error.slug != "script-ended":
-                raise
-            steps = arguments.get("steps", 0) + 2 * _WARM_STEPS
-            raise PerfdoctorError(
-                f"the script ends before it has made {steps} steps", slug="script-too-short"
-            ) from None
+        found = self._asked(what, arguments)
+        self._periods |= found.get("periods", {})
+        return found
+
+    def _asked(self, what: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        for life in range(_LIVES):
+            try:
+                if life:
+                    self._begin_again(arguments.get("mode"))
+                return super().ask(what, **arguments)
+            except PerfdoctorError as error:
+                if error.slug != "script-ended" or what == "set_up":
+                    raise
+                self._prolonged = _next_life(self._prolonged, str(error))
+        steps = arguments.get("steps", 0) + 2 * _WARM_STEPS
+        raise PerfdoctorError(
+            f"the script ends before it has made {steps} steps", slug="script-too-short"
+        )
 
     def first_losses(
         self, steps: int, mode: str | None = None
@@ -92,8 +113,16 @@ class ScriptArm(Arm):
 
     def _begin_again(self, mode: str | None) -> None:
         self.close()
-        super().__init__(replace(self.spec, modes=self._added))
+        workload = {**self.spec.workload, "prolonged": bool(self._prolonged)}
+        super().__init__(replace(self.spec, modes=self._added, workload=workload))
         super().ask("set_up", **self.description())
         super().ask("warm", steps=_WARM_STEPS, mode=None)
         if mode is not None:
             super().ask("warm", steps=_WARM_STEPS, mode=mode)
+
+
+def _next_life(prolonged: bool | None, how: str) -> bool | None:
+    """Whether its epochs have no end. None: not tried yet; False: the script cannot bear it."""
+    if prolonged is None:
+        return True
+    return prolonged and "exception" not in how

@@ -38,6 +38,11 @@ class StepGate:
     # -- the script's thread -----------------------------------------------------------------
 
     @property
+    def held(self) -> bool:
+        """Whether the script stands still."""
+        return self._held
+
+    @property
     def will_hold(self) -> bool:
         """Whether the step that ends now is the last one granted."""
         return self._granted <= 1

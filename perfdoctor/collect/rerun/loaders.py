@@ -1,9 +1,11 @@
 """Gives the script's loop batches from another DataLoader than its own, for as long as wanted.
 
-Every iterator of a DataLoader stands behind a switch. While a mode with a loader of its own is on,
-the training loop gets its batches from a twin: the same dataset, sampler and collate_fn, other
-settings. Epochs keep their length. The workers of whoever is not asked stand still (SIGSTOP), so
-that they neither fill their queue for later nor take the other's cores.
+Every iterator of a DataLoader stands behind a switch. Once a mode has a loader of its own, the
+training loop gets its batches from twins: the same dataset, sampler and collate_fn, with the
+settings of the mode, or with its own where none is on. Epochs keep their length, and each twin has
+epochs of its own, so that neither side pays for what the other has left unread. The workers of
+whoever is not asked stand still (SIGSTOP), so that they neither fill their queue for later nor take
+the other's cores.
 """
 
 from __future__ import annotations
@@ -39,8 +41,11 @@ class Switches:
     """All iterators of the script's DataLoaders, and where the training's batches come from.
 
     Attributes:
-        training: the number of the training's loader, once it is known. source: where its batches
-            come from while a mode is on. epochs, samples: begun and given by it so far.
+        training: the number of the training's loader, once it is known, and loader the script's
+            latest one of that number. source: where its batches
+            come from while a mode is on. usual: where else; None: from its own iterators.
+            prolonged: epochs that train on batches of a source do not end. steps: made so far.
+        epochs, samples: begun and given so far, the twins' included.
     """
 
     def __init__(self, number_of: Callable[[Any], int]) -> None:
@@ -49,8 +54,12 @@ class Switches:
         self._arguments = weakref.WeakKeyDictionary()
         self._opened: weakref.WeakSet[Switch] = weakref.WeakSet()
         self._iterate: Callable[[Any], Any] = iter
+        self.loader: Any = None
         self.training: int | None = None
         self.source: Source | None = None
+        self.usual: Source | None = None
+        self.prolonged = False
+        self.steps = 0
         self.epochs = self.samples = 0
 
     def install(self, torch: Any) -> None:
@@ -72,7 +81,9 @@ class Switches:
         """A loop begins to go over a loader; its number."""
         self._opened.add(switch)
         number = self._number_of(loader)
-        self.epochs += number == self.training
+        if number == self.training:
+            self.loader = loader
+            self.epochs += 1
         return number
 
     def iterate(self, loader: Any) -> Any:
@@ -83,7 +94,12 @@ class Switches:
 
     def source_for(self, number: int) -> Source | None:
         """Where its batches come from now; None: from its own loader."""
-        return self.source if number == self.training else None
+        return (self.source or self.usual) if number == self.training else None
+
+    def load_by_twins(self, loader: Any) -> None:
+        """From now on, where no mode is on either; an iterable dataset ends by itself."""
+        if self.usual is None and length_of(loader) is not None:
+            self.usual = self.twin(loader, {})
 
     def twin(self, loader: Any, changes: Mapping[str, Any], dataset: Any = None) -> Twin:
         """The same loader with other settings.
@@ -107,17 +123,16 @@ class Switches:
 
     def still(self) -> None:
         """All workers stand still."""
-        send(signal.SIGSTOP, [*self.own_pids(), *(self.source.pids() if self.source else ())])
+        send(signal.SIGSTOP, [*self.own_pids(), *self._source_pids()])
 
     def go(self) -> None:
         """Those go on that are asked for batches now: validation's too, whoever trains."""
-        own = [
-            pid
-            for switch in self._opened
-            if self.source is None or switch.number != self.training
-            for pid in switch.pids()
-        ]
-        send(signal.SIGCONT, [*own, *(self.source.pids() if self.source else ())])
+        own = [s for s in self._opened if self.source_for(s.number) is None]
+        send(signal.SIGCONT, [*(pid for s in own for pid in s.pids()), *self._source_pids()])
+
+    def _source_pids(self) -> list[int]:
+        source = self.source or self.usual
+        return source.pids() if source else []
 
 
 def twin_arguments(
@@ -153,6 +168,7 @@ class Switch:
         self._switches, self._loader = switches, loader
         self.number = switches.opened(self, loader)
         self._given, self._length = 0, length_of(loader)
+        self._began_at = switches.steps
         self._own: Any = None
         if switches.source_for(self.number) is None:
             self._own = switches.iterate(loader)
@@ -164,15 +180,20 @@ class Switch:
         return len(self._loader)
 
     def __next__(self) -> Any:
-        if self._length is not None and self._given >= self._length:
+        source = self._switches.source_for(self.number)
+        if self._length is not None and self._given >= self._length and not self._goes_on(source):
             self.__del__()
             raise StopIteration
-        source = self._switches.source_for(self.number)
         batch = self._own_next() if source is None else source.next()
         self._given += 1
         if self.number == self._switches.training:
             self._switches.samples += samples_in(batch)
         return batch
+
+    def _goes_on(self, source: Source | None) -> bool:
+        """Beyond its length. A loop that trains on none of the batches waits for their end."""
+        trained = self._switches.steps > self._began_at
+        return self._switches.prolonged and source is not None and trained
 
     def _own_next(self) -> Any:
         if self._own is None:
@@ -208,6 +229,7 @@ class Twin:
         """
         for _ in range(2):
             if self._iterator is None:
+                self._switches.epochs += 1
                 self._iterator = self._switches.iterate(self._loader)
             with suppress(StopIteration):
                 return next(self._iterator)

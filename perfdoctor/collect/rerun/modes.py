@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from types import SimpleNamespace
 from typing import Any
 
 from perfdoctor.collect import switches as process
 from perfdoctor.collect.rerun import loaders
+from perfdoctor.collect.rerun.habits import Habits
 from perfdoctor.errors import PerfdoctorError
 
 Context = AbstractContextManager[Any]
@@ -18,12 +20,13 @@ class Rerun:
     """What a change needs of the running script.
 
     Attributes:
-        torch: the module. loaders: the switches of its iterators. compiled: models in a mode of
-            torch.compile, kept.
+        torch: the module. loaders: the switches of its iterators. habits: what it does now and
+            then. compiled: models in a mode of torch.compile, kept.
     """
 
     torch: Any
     loaders: loaders.Switches
+    habits: Habits
     compiled: dict[tuple[Any, str], Any]
 
     def trained(self) -> list[Any]:
@@ -54,7 +57,7 @@ class Mode:
             for name, value in changes.items()
             if name in CHANGES
         ]
-        loading = {name: value for name, value in changes.items() if name in _LOADING}
+        loading = {name: value for name, value in changes.items() if name in LOADING}
         if loading:
             source = _source(rerun, loading)
             held = functools.partial(process.set_for_now, rerun.loaders, "source", source)
@@ -71,22 +74,32 @@ class Mode:
         self._stack.close()
 
 
-_LOADING = (*loaders.SETTINGS, "cache_samples", "free_loading")
+#: Changes of what batches come from.
+LOADING = (*loaders.SETTINGS, "cache_samples", "free_loading", "reads_at_once")
 
 
 def _source(rerun: Rerun, changes: Mapping[str, Any]) -> loaders.Source:
     loader = rerun.training_loader()
     if loader is None:
         raise PerfdoctorError("the training uses no DataLoader", slug="no-loader")
+    rerun.loaders.load_by_twins(loader)
     if changes.get("free_loading"):
         twin = rerun.loaders.twin(loader, {"num_workers": 0})
         return loaders.Replay([twin.next() for _ in range(loaders.REPLAYED_BATCHES)])
-    dataset = None
+    return rerun.loaders.twin(loader, changes, _dataset(loader.dataset, changes))
+
+
+def _dataset(given: Any, changes: Mapping[str, Any]) -> Any:
+    """Another one in the place of the script's; None: its own."""
     if changes.get("cache_samples"):
         from perfdoctor.collect.cached import CachedDataset
 
-        dataset = CachedDataset(loader.dataset)
-    return rerun.loaders.twin(loader, changes, dataset)
+        return CachedDataset(given)
+    if changes.get("reads_at_once"):
+        from perfdoctor.collect.concurrent import ConcurrentReads
+
+        return ConcurrentReads(given, changes["reads_at_once"])
+    return None
 
 
 # -- the model ---------------------------------------------------------------------------------
@@ -161,9 +174,29 @@ def _channels_last(rerun: Rerun, value: bool) -> Iterator[None]:
 
 @contextmanager
 def _checkpointing(rerun: Rerun, value: bool) -> Iterator[None]:
+    """Off wherever it comes from; on only by a switch of the model."""
     with ExitStack() as stack:
-        for module in rerun.trained():
-            stack.enter_context(process.gradient_checkpointing(module, value))
+        if value:
+            for module in rerun.trained():
+                stack.enter_context(process.gradient_checkpointing(module, value))
+        else:
+            stack.enter_context(_without_recomputing())
+        yield
+
+
+@contextmanager
+def _without_recomputing() -> Iterator[None]:
+    """What `torch.utils.checkpoint.checkpoint` looks up when it is called, in its two ways."""
+    import torch.utils.checkpoint as module
+
+    def kept(*args: Any, **kwargs: Any) -> Iterator[None]:
+        yield
+
+    plain = SimpleNamespace(apply=lambda function, preserve, *args: function(*args))
+    with (
+        process.set_for_now(module, "_checkpoint_without_reentrant_generator", kept),
+        process.set_for_now(module, "CheckpointFunction", plain),
+    ):
         yield
 
 
@@ -205,22 +238,6 @@ def _counters_on_device(optimizer: Any, *, fused: bool) -> None:
                 optimizer.state[parameter]["step"] = counter.to(device)
 
 
-# -- what happens now and then -----------------------------------------------------------------
-
-
-@contextmanager
-def _saves_less_often(rerun: Rerun, every: int) -> Iterator[None]:
-    """Of the script's calls of torch.save only every so manieth one happens."""
-    torch, calls = rerun.torch, iter(range(1, 1 << 62))
-    save = torch.save
-
-    def rarely(*args: Any, **kwargs: Any) -> Any:
-        return save(*args, **kwargs) if next(calls) % every == 0 else None
-
-    with process.set_for_now(torch, "save", rarely):
-        yield
-
-
 #: Change → what makes it, by the names that recommendations use.
 CHANGES: dict[str, Callable[[Rerun, Any], Context]] = {
     "threads": lambda rerun, value: process.threads(value),
@@ -228,18 +245,18 @@ CHANGES: dict[str, Callable[[Rerun, Any], Context]] = {
     "deterministic": lambda rerun, value: process.deterministic(value),
     "cudnn_benchmark": lambda rerun, value: process.cudnn_benchmark(value),
     "gc_frozen": lambda rerun, value: process.frozen(),
-    "collect_each_step": lambda rerun, value: process.collecting(value),
+    "collect_each_step": lambda rerun, value: rerun.habits.collecting.one_in(int(value)),
     "precision": _precision,
     "compile": _compile,
     "channels_last": _channels_last,
     "gradient_checkpointing": _checkpointing,
     "optimizer_fused": _flags(fused=..., foreach=None),
     "optimizer_foreach": _flags(foreach=..., fused=None),
-    "checkpoint_every_times": _saves_less_often,
+    "checkpoint_every_times": lambda rerun, value: rerun.habits.saving.one_in(value),
 }
 
 
-SUPPORTED = frozenset({*CHANGES, *_LOADING})
+SUPPORTED = frozenset({*CHANGES, *LOADING})
 
 
 def close(mode: Mode | None) -> None:

@@ -34,7 +34,7 @@ def main(read_fd: int, write_fd: int, life_fd: int) -> None:
     from perfdoctor.collect.arm_worker import die_with_parent
     from perfdoctor.collect.rerun.training import ScriptTraining
 
-    training = ScriptTraining(request["modes"], request["options"])
+    training = ScriptTraining(request["modes"], request["options"], prolonged=workload["prolonged"])
     training.install()
     for job in (lambda: die_with_parent(life_fd), lambda: _serve(channel, training)):
         threading.Thread(target=job, daemon=True).start()

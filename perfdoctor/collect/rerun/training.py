@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+import random
 import sys
 import threading
 import time
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 from perfdoctor.collect.rerun.gate import StepGate
+from perfdoctor.collect.rerun.habits import Habits
 from perfdoctor.collect.rerun.loaders import Switches, length_of
-from perfdoctor.collect.rerun.modes import SUPPORTED, Mode, Rerun, close
+from perfdoctor.collect.rerun.modes import LOADING, SUPPORTED, Mode, Rerun, close
 from perfdoctor.collect.script.imports import after_import
 from perfdoctor.collect.script.observer import Observer
 from perfdoctor.collect.script.optimizers import Optimizers
@@ -26,6 +29,7 @@ from perfdoctor.errors import PerfdoctorError
 FIRST_STEPS = 10
 #: Steps after a mode was switched on or off that are not counted: caches are cold.
 _UNCOUNTED = 1
+_SEED = 0
 
 
 class Losses:
@@ -70,7 +74,13 @@ class Losses:
 class ScriptTraining(Rerun):
     """Implements `arm_worker.Trains` for a script. Its methods run in the asking thread."""
 
-    def __init__(self, modes: Mapping[str, Mapping[str, Any]], first: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        modes: Mapping[str, Mapping[str, Any]],
+        first: Mapping[str, Any],
+        *,
+        prolonged: bool = False,
+    ) -> None:
         self._changes = {name: dict(changes) for name, changes in modes.items()}
         self._first = dict(first)
         self._modes: dict[str, Mode] = {}
@@ -81,21 +91,33 @@ class ScriptTraining(Rerun):
         self.recorder = Recorder()
         self.observer = Observer(self.recorder, Optimizers(self._share), on_step=self._step)
         self.loaders = Switches(lambda loader: self.observer.loaders.of(loader).number)
+        self.loaders.prolonged = prolonged
+        self.habits = Habits(lambda: None if self.gate.held else self.recorder.count)
+        self._marks: list[tuple[int, int]] = []
 
     # -- in the script's thread --------------------------------------------------------------
 
     def install(self) -> None:
-        """Before the script's first line: once torch is there, its steps are seen."""
+        """Before the script's first line: once torch is there, its steps are seen.
+
+        A script that sets no seed gets one, or its first losses could not be compared.
+        """
+        random.seed(_SEED)
+        after_import("numpy", lambda: sys.modules["numpy"].random.seed(_SEED))
         after_import("torch", self._torch_is_there)
 
     def _torch_is_there(self) -> None:
         self.torch = sys.modules["torch"]
+        self.torch.manual_seed(_SEED)
         Patches(State(self.observer, on_failure=self._failed)).install()
         self.loaders.install(self.torch)
+        self.habits.install(self.torch)
         self._losses.install(self.torch)
 
     def _step(self, count: int) -> int:
         self._losses.step_ends()
+        self.loaders.steps = count
+        self._marks.append((self.loaders.epochs, self.loaders.samples))
         if count == 1:
             self._begin()
         held = self.gate.will_hold
@@ -110,6 +132,9 @@ class ScriptTraining(Rerun):
         loader = self.training_loader()
         if loader is not None:
             self.loaders.training = self.observer.loaders.of(loader).number
+            self.loaders.loader = loader
+            if self.loaders.prolonged:
+                self.loaders.load_by_twins(loader)
 
     def ended(self, ending: Ending) -> None:
         """The script has ended; its process stays until it is told to end."""
@@ -137,7 +162,9 @@ class ScriptTraining(Rerun):
         return main
 
     def training_loader(self) -> Any:
-        """The loader of the training, or None."""
+        """The script's loader of the training, or None; the observer also sees the twins."""
+        if self.loaders.loader is not None:
+            return self.loaders.loader
         from perfdoctor.collect.script.settings_used import training_loader
 
         facts = training_loader(self.observer)
@@ -172,28 +199,27 @@ class ScriptTraining(Rerun):
 
         if self._enter(mode):
             self.gate.run(_UNCOUNTED)
-        samples, epochs = self.loaders.samples, self.loaders.epochs
+        self._marks = [(self.loaders.epochs, self.loaders.samples)]
         waited, cpu, start = run_queue_s(), time.process_time(), time.perf_counter()
         step_s = self.gate.run(steps)
-        queued, made = run_queue_s(), self.loaders.samples - samples
-        begun = min(steps, self.loaders.epochs - epochs)
+        queued, steps_made = run_queue_s(), list(pairwise(self._marks))
         return {
             "step_s": step_s,
             "stages_s": {},
-            "samples": [made / steps or 1.0] * steps,
-            "starts": [True] * begun + [False] * (steps - begun),
+            "samples": [float(after[1] - before[1]) or 1.0 for before, after in steps_made],
+            "starts": [after[0] > before[0] for before, after in steps_made],
             "wall_s": time.perf_counter() - start,
             "cpu_s": time.process_time() - cpu,
             "run_queue_s": None if waited is None or queued is None else queued - waited,
+            "periods": self.habits.periods(),
         }
 
     def facts(self, mode: str | None) -> dict[str, Any]:
         """What is really done in this mode."""
         from perfdoctor.collect import memory
-        from perfdoctor.collect.script.settings_used import settings_used
 
         self._enter(mode)
-        found = self.gate.call(lambda: settings_used(self.observer))
+        found = self.gate.call(self._settings)
         changes = {} if mode is None else self._changes[mode]
         return {
             "configuration": found | changes,
@@ -205,22 +231,35 @@ class ScriptTraining(Rerun):
             "extra": self._extra(found | changes),
         }
 
+    def _settings(self) -> dict[str, Any]:
+        """Those of the script; what the observer knows of the loader may be a twin's."""
+        from perfdoctor.collect.script.settings_used import loader_settings, settings_used
+
+        found, loader = settings_used(self.observer), self.training_loader()
+        if loader is not None:
+            found |= loader_settings(loader)
+        return {name: value for name, value in found.items() if value is not None}
+
     def _extra(self, used: Mapping[str, Any]) -> dict[str, Any]:
         from perfdoctor.collect.environment import usable_cores
 
         loader = self.training_loader()
         length = None if loader is None else length_of(loader)
-        torch = self.torch
-        conv = any(isinstance(m, torch.nn.Conv2d) for t in self.trained() for m in t.modules())
-        traits = [name for name, on in (("conv", conv),) if on]
         return {
             "changes": list(SUPPORTED),
-            "traits": traits,
+            "traits": self._traits(),
             "cores": usable_cores(),
             "turn": max(1, int(used.get("num_workers") or 1)),
             "queue": 0,  # workers stand still while the script does
             "steps_per_epoch": length,
+            "periods": self.habits.periods(),
+            "redrawn": list(LOADING),  # a loader made anew draws another order
         }
+
+    def _traits(self) -> list[str]:
+        """What `Situation.traits` can be told here; settings are in the configuration."""
+        inner = (module for trained in self.trained() for module in trained.modules())
+        return ["conv"] if any(isinstance(one, self.torch.nn.Conv2d) for one in inner) else []
 
     def first_losses(self, steps: int, mode: str | None) -> dict[str, Any]:
         """A script cannot be made anew within its process."""

@@ -41,8 +41,9 @@ _Stack = Sequence[Frame]
 class Line:
     """A line of the user's (or of a framework) and the library function that it calls.
 
-    `share` is that of all looks; `process` main or worker. `callee` is a qualified name, or as
-    the source writes it where a call has no frame; None where it is the line's own work.
+    `share` is that of all looks, `count` how many they were; `process` main or worker. `callee`
+    is a qualified name, or as the source writes it where a call has no frame; None where it is the
+    line's own work.
     """
 
     file: str
@@ -54,6 +55,7 @@ class Line:
     seconds: float
     share: float
     process: str
+    count: int = 0
 
 
 @dataclass(frozen=True)
@@ -243,7 +245,8 @@ class Attribution:
         library, callee = self._callee(stack, index)
         share = sample.seconds / self._seconds if self._seconds else 0.0
         place = (frame.file, frame.line, frame.function)
-        return Line(*place, library, callee, stage, sample.seconds, share, self._process)
+        line = Line(*place, library, callee, stage, sample.seconds, share, self._process)
+        return replace(line, count=sample.count)
 
     def _chosen(self, stack: _Stack) -> int | None:
         """The user's innermost frame; of a framework that trains by itself, its innermost."""
@@ -348,7 +351,8 @@ def _merged(lines: Iterable[Line]) -> list[Line]:
         same = merged.get(key)
         if same is not None:
             seconds, share = same.seconds + line.seconds, same.share + line.share
-            line = replace(same, seconds=seconds, share=share)
+            count = same.count + line.count
+            line = replace(same, seconds=seconds, share=share, count=count)
         merged[key] = line
     return sorted(merged.values(), key=lambda line: -line.seconds)
 

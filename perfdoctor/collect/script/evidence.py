@@ -18,7 +18,7 @@ from perfdoctor.record import Floats, Hotspot, LoaderRecord
 from perfdoctor.stages import DATA_LOADING, OTHER
 
 #: Lines kept of each stage, and the least share of the run (of the workers' time) that is told.
-_PER_STAGE = 4
+_PER_STAGE = 8
 _LEAST = 0.005
 #: Labels under which an architecture step is looked at before it is known to be one.
 _SEARCHED = (r.OTHER, r.FORWARD, r.AFTER_FORWARD, r.LOSS, r.BACKWARD, r.OPTIMIZER)
@@ -120,6 +120,7 @@ def _hotspot(line: Line, share: float) -> Hotspot:
         stage=line.stage,
         share=min(1.0, share),
         process=line.process,
+        samples=line.count or None,
     )
 
 

@@ -5,9 +5,11 @@ thread only where that gives the lock up. That is while it waits or computes ins
 releases the lock (nearly all of torch, reading files, sleeping), after a call into C that did not,
 or in Python code once the switch interval has passed (5 ms, shortened by `turns`). Pure Python that
 runs for less than that between two operators of torch is therefore seen at the second of them,
-often under the next label. So looks tell which line the time of one label goes to, and never how
-much time a label takes: that is the recorder's, which is exact. Where the thread got the lock
-late, the look still counts for all the time since the last one.
+often under the next label. Where the system allows it, the time that the thread computes is
+therefore seen by `cpu_looks`, and looks here count for the rest, its waits. So looks tell which
+line the time of one label goes to, and never how much time a label takes: that is the recorder's,
+which is exact. Where the thread got the lock late, the look still counts for all the time since
+the last one.
 """
 
 from __future__ import annotations
@@ -21,9 +23,11 @@ import time
 from collections.abc import Callable, Sequence
 from types import FrameType
 
+from perfdoctor.collect.script.cpu_looks import CpuLooks
 from perfdoctor.collect.script.libraries import USER, Libraries
 from perfdoctor.collect.script.stacks import Frame, Sampled, StackTable
 from perfdoctor.collect.script.turns import ShortTurns
+from perfdoctor.collect.script.waits import Waits
 
 __all__ = ["NAME", "Frame", "Sampled", "StackSampler"]
 
@@ -36,6 +40,10 @@ _LONGEST_S = 1.0
 #: After so many looks a line's share is known within 2.5 points (95 %, a share of 20 %): then they
 #: become rarer with the square root of their number, and a long run pays ever less for them.
 _MANY = 1000
+#: Less of the time than this is no wait, but clocks that differ.
+_LEAST_WAIT = 0.02
+#: Looks that may fail before there is no more of them.
+_FORGIVEN = 5
 #: A look counts for no more than this beyond its interval: the process may have been stopped.
 _MOST_LATE_S = 1.0
 #: New looks count this much in the mean cost of a look: it must fall again soon after the imports,
@@ -59,7 +67,10 @@ class StackSampler:
         libraries: tells the user's files, for stacks that are lumped.
         on_tick: (period in seconds, function): work that shares this thread. A period grows where
             the work takes too much; a function that raises is not called again.
-        short_turns: shorten the interpreter's switch interval from `start` to `stop`, see `turns`.
+        by_processor_time: see what the thread computes by `cpu_looks`, where the thread that
+            starts this is the one to look at.
+        short_turns: otherwise, shorten the interpreter's switch interval from `start` to `stop`,
+            see `turns`.
         warn: is told once, in one line, when something fails.
     """
 
@@ -73,6 +84,7 @@ class StackSampler:
         cpu_clock: Callable[[], float] = time.thread_time,
         libraries: Libraries | None = None,
         on_tick: Sequence[Tick] = (),
+        by_processor_time: bool = False,
         short_turns: bool = True,
         warn: Callable[[str], object] | None = None,
     ) -> None:
@@ -85,6 +97,12 @@ class StackSampler:
         self._warn = warn or _to_stderr
         self._pid = os.getpid()
         self._stacks = StackTable(lambda path: owners.of(path) == USER)
+        self._cpu_looks = (
+            CpuLooks(label, lambda path: owners.of(path) == USER, interval_s)
+            if by_processor_time
+            else None
+        )
+        self._waits = Waits(thread_id)
         self._ticks = [_Due(period_s, work) for period_s, work in on_tick]
         self._turns = ShortTurns() if short_turns else None
         # An own generator, with a fixed seed: the script's random numbers stay as they are.
@@ -94,6 +112,7 @@ class StackSampler:
         self._thread: threading.Thread | None = None
         self._last_s: float | None = None
         self._looks = 0
+        self._broken = 0
         self._forking = False
         self._look_cpu_s: float | None = None
         self._last_cost_s = 0.0
@@ -118,8 +137,9 @@ class StackSampler:
             self._last_s = self._clock()
             for due in self._ticks:
                 due.at_s = self._last_s + due.period_s
+            by_signal = self._cpu_looks is not None and self._cpu_looks.start()
             self._begin_thread()
-            if self._turns is not None:
+            if self._turns is not None and not by_signal:
                 self._turns.begin()
 
     def before_fork(self) -> None:
@@ -154,6 +174,8 @@ class StackSampler:
         if thread is None:
             return
         self._running.release()
+        if self._cpu_looks is not None:
+            self._cpu_looks.stop()
         if self._turns is not None:
             self._turns.end()
         if thread is not threading.current_thread():
@@ -171,6 +193,16 @@ class StackSampler:
         if self._turns is not None:
             self._turns.look(frames, self._thread_id, threading.get_ident())
         frames.clear()  # it holds this frame too, which would be a cycle
+
+    def _try_once(self) -> None:
+        """One look; that the interpreter hands out a broken frame now and then is forgiven (3.11
+        gave a dict as `f_back`)."""
+        try:
+            self.once()
+        except AttributeError:
+            self._broken += 1
+            if self._broken > _FORGIVEN:
+                raise
 
     def run_due(self) -> None:
         """Does what is due of `on_tick`."""
@@ -207,15 +239,23 @@ class StackSampler:
 
     def snapshot(self) -> list[Sampled]:
         """What was seen so far; nothing in a forked child."""
-        return self._stacks.snapshot() if os.getpid() == self._pid else []
+        if os.getpid() != self._pid:
+            return []
+        computing = [] if self._cpu_looks is None else self._cpu_looks.snapshot()
+        return [*computing, *self._stacks.snapshot()]
 
     def _add(self, frame: FrameType, now_s: float) -> None:
         interval_s = self.interval_s
         since_s = interval_s if self._last_s is None else now_s - self._last_s
         self._last_s = now_s
         self._looks += 1
-        stack = self._stacks.stack_of(frame)
-        self._stacks.add(self._label(), stack, min(since_s, interval_s + _MOST_LATE_S))
+        since_s = min(since_s, interval_s + _MOST_LATE_S)
+        if self._cpu_looks is not None and self._cpu_looks.active:
+            waited_s = self._waits.since_last(since_s, self._cpu_looks)
+            if waited_s < _LEAST_WAIT * since_s:
+                return
+            since_s = waited_s
+        self._stacks.add(self._label(), self._stacks.stack_of(frame), since_s)
 
     def _pause_s(self) -> float:
         """Jittered, lest looks fall into step with the training."""
@@ -225,7 +265,7 @@ class StackSampler:
         try:
             self.resume()
             while not self._running.acquire(timeout=self._pause_s()):
-                self.once()
+                self._try_once()
                 self.account()
                 if self._ticks:
                     self.run_due()

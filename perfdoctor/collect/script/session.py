@@ -101,6 +101,7 @@ class Session:
             self.state.thread,
             interval_s=_LOOK_S,
             on_tick=[(PERIOD_S, self._machine.tick)],
+            by_processor_time=True,
             warn=self.problems.append,
         )
         self._deadline: float | None = None

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from perfdoctor.collect.script.loaders_seen import LoaderFacts
 from perfdoctor.collect.script.observer import Observer
 from perfdoctor.collect.script.optimizers import ARCHITECTURE
+
+#: What tells threads of GNU OpenMP how to wait.
+_WAITS_OF_OPENMP = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
 
 def settings_used(observer: Observer) -> dict[str, Any]:
@@ -39,9 +43,21 @@ def _process() -> dict[str, Any]:
         "autograd_profiler": torch.autograd.profiler._is_profiler_enabled or None,
         "launch_blocking": os.environ.get("CUDA_LAUNCH_BLOCKING") == "1" if cuda else None,
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
+        "openmp_waiting": _openmp_waiting(),
         "allocator_settings": os.environ.get("PYTORCH_CUDA_ALLOC_CONF"),
         "world_size": _world_size(torch),
     }
+
+
+def _openmp_waiting() -> str | None:
+    """How threads of GNU OpenMP wait for work, "default" where nobody chose; None of any other."""
+    try:
+        if "libgomp" not in Path("/proc/self/maps").read_text():
+            return None
+    except OSError:
+        return None
+    chosen = [f"{n}={os.environ[n]}" for n in _WAITS_OF_OPENMP if os.environ.get(n)]
+    return ", ".join(chosen) or "default"
 
 
 def _world_size(torch: Any) -> int | None:

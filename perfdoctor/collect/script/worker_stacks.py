@@ -41,6 +41,7 @@ class Looks:
             thread_id,
             interval_s=INTERVAL_S,
             on_tick=((WRITTEN_EVERY_S, self.write),),
+            by_processor_time=True,
             short_turns=False,  # the worker's interpreter keeps its settings
             warn=lambda line: None,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 from pathlib import Path
@@ -72,6 +73,45 @@ def test_within_one_epoch_both_give_batches_and_it_is_no_longer_for_it(switches)
     assert flat(seen) == [0, 1, 0, 1, 2, 3, 2, 3]
 
 
+def test_once_there_are_twins_each_side_has_epochs_of_its_own(switches):
+    loader = DataLoader(Counting(4), batch_size=1)
+    switches.load_by_twins(loader)
+    twin, usual, trial = switches.twin(loader, {}), [], []
+    for _ in range(2):
+        for number, batch in enumerate(loader):
+            (trial if switches.source else usual).append(int(batch))
+            switches.source = twin if number % 2 == 0 else None
+    assert usual == trial == [0, 1, 2, 3]
+
+
+def test_a_prolonged_epoch_begins_anew_without_an_end(switches):
+    loader = DataLoader(Counting(3), batch_size=1)
+    switches.prolonged = True
+    switches.load_by_twins(loader)
+    seen = []
+    for batch in loader:
+        switches.steps += 1
+        seen.append(int(batch))
+        if len(seen) == 7:
+            break
+    assert seen == [0, 1, 2, 0, 1, 2, 0]
+    assert switches.epochs == 4  # the script's one, and three of the twin
+
+
+def test_an_epoch_that_trains_nothing_ends_where_epochs_are_prolonged(switches):
+    loader = DataLoader(Counting(3), batch_size=1)
+    switches.prolonged = True
+    switches.load_by_twins(loader)
+    assert flat(itertools.islice(loader, 9)) == [0, 1, 2]
+
+
+def test_an_iterable_dataset_still_ends_by_itself_where_epochs_are_prolonged(switches):
+    loader = DataLoader(Stream(), batch_size=2)
+    switches.prolonged = True
+    switches.load_by_twins(loader)
+    assert len(list(loader)) == 5
+
+
 def test_other_loaders_keep_their_own_batches(switches):
     training, other = DataLoader(Counting(4)), DataLoader(Counting(3))
     numbers = {id(training): 0, id(other): 1}
@@ -125,6 +165,13 @@ def state(pid: int) -> str:
         if found in "ST":
             return found
     return found
+
+
+def test_a_loader_that_is_made_anew_each_epoch_is_the_latest_one(switches):
+    for _ in range(2):
+        loader = DataLoader(Counting(2))
+        list(loader)
+        assert switches.loader is loader
 
 
 def test_a_twin_without_workers_has_no_settings_of_workers():

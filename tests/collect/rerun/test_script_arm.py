@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 from pathlib import Path
 
@@ -67,6 +68,8 @@ CHANGES = [
     {"batch_size": 8},
     {"cache_samples": True},
     {"free_loading": True},
+    {"reads_at_once": 2},
+    {"gradient_checkpointing": False},
 ]
 
 
@@ -83,8 +86,7 @@ def test_every_change_is_made_and_taken_back(tmp_path, scratch):
         assert len(facts.losses) == len(facts.gradient_norms) == 10
         assert facts.extra["steps_per_epoch"] == 8
         assert arm.chunk(4, str(CHANGES.index({"batch_size": 8}))).samples.tolist() == [8.0] * 4
-        epoch = arm.chunk(8)
-        assert epoch.starts.sum() == 1
+        assert arm.chunk(8).starts.sum() in (1, 2)  # of the script and of its loader's twin
     assert [path.name for path in tmp_path.iterdir()] == ["train.py"]
 
 
@@ -100,6 +102,47 @@ def test_a_change_from_the_start_shows_in_the_losses(tmp_path, scratch):
         assert arm.first_losses(5, "half")[0] != plain[:5]
 
 
+CHECKPOINTED = """
+import torch
+from torch.utils.checkpoint import checkpoint
+
+model = torch.nn.Linear(4, 4)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+ran = []
+
+def block(x):
+    ran.append(1)
+    return model(x)
+
+for step in range(1000):
+    x = torch.ones(2, 4, requires_grad=True)
+    loss = checkpoint(block, x, use_reentrant=REENTRANT).sum()
+    optimizer.zero_grad()
+    loss.backward()
+    assert len(ran) == (2 if step < 3 else 1), ran
+    ran.clear()
+    optimizer.step()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reentrant", ["True", "False"])
+def test_recomputing_is_left_out_in_both_its_ways(tmp_path, scratch, reentrant):
+    path = script(tmp_path, CHECKPOINTED.replace("REENTRANT", reentrant))
+    with started(spec_of(path, scratch, cwd=tmp_path)) as arm:
+        arm.warm(2)  # and the one that was made before
+        arm.add_mode("kept", {"gradient_checkpointing": False})
+        assert arm.chunk(3, "kept").step_s.size == 3
+
+
+def test_a_script_has_the_environment_of_its_user(tmp_path, monkeypatch):
+    monkeypatch.setenv("GOMP_SPINCOUNT", "")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "")
+    spec = spec_of(script(tmp_path), tmp_path)
+    assert spec.variables() == dict(os.environ)
+    assert spec.changed({"environment": {"A": "1"}}).variables() == {**os.environ, "A": "1"}
+
+
 @pytest.mark.slow
 def test_a_script_that_ends_is_begun_again(tmp_path, scratch):
     with started(spec_of(script(tmp_path, epochs=4), scratch, cwd=tmp_path)) as arm:
@@ -110,9 +153,16 @@ def test_a_script_that_ends_is_begun_again(tmp_path, scratch):
 
 
 @pytest.mark.slow
+def test_the_epochs_of_a_script_that_is_too_short_go_on(tmp_path, scratch):
+    with started(spec_of(script(tmp_path, epochs=1), scratch, cwd=tmp_path)) as arm:
+        assert arm.chunk(50).starts.sum() >= 5
+
+
+@pytest.mark.slow
 def test_a_script_that_is_too_short_says_so(tmp_path, scratch):
+    few = script(tmp_path, TRAIN.replace("in loader:", "in list(loader):"), epochs=1)
     with (
-        started(spec_of(script(tmp_path, epochs=1), scratch, cwd=tmp_path)) as arm,
+        started(spec_of(few, scratch, cwd=tmp_path)) as arm,
         pytest.raises(PerfdoctorError) as caught,
     ):
         arm.chunk(50)

@@ -349,3 +349,13 @@ def test_a_thread_that_is_busy_when_the_process_forks_goes_on(monkeypatch) -> No
     sampler.stop()
     assert before == after
     assert not after[0].is_alive()
+
+
+def test_a_broken_frame_now_and_then_does_not_end_the_looks(monkeypatch):
+    told: list[str] = []
+    sampler = StackSampler(lambda: 0, threading.get_ident(), warn=told.append)
+    monkeypatch.setattr(sys, "_current_frames", lambda: {threading.get_ident(): {}})
+    for _ in range(5):
+        sampler._try_once()
+    with pytest.raises(AttributeError):
+        sampler._try_once()
