@@ -36,7 +36,7 @@ from perfdoctor.collect.options import BenchOptions, no_progress
 from perfdoctor.pipeline_model import LoaderModel, Setting, predict_all
 from perfdoctor.record import Source
 from perfdoctor.rules.facts import Facts
-from perfdoctor.rules.gains import loader_model
+from perfdoctor.rules.loader_facts import loader_model
 from perfdoctor.schema import to_dict
 from perfdoctor.summarise import summarise
 

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perfdoctor.errors import PerfdoctorError
+from perfdoctor.painting import Pictures, pictures
 
-if TYPE_CHECKING:  # numpy comes with it, and `run` must not import that before the script
+if TYPE_CHECKING:  # numpy comes with the first, and `run` must not import that before the script
+    from rich.console import Console
+
     from perfdoctor.report import Report
 
 STDOUT = "-"
@@ -29,7 +32,7 @@ class Output:
         folder: for the report and the picture.
         json_file: a further file for the report, or `-` for stdout alone.
         quiet: nothing on the console. plots: whether to draw.
-        began: gives the report its name.
+        began: gives the report its name. draw: what makes the pictures.
     """
 
     folder: Path
@@ -37,6 +40,7 @@ class Output:
     quiet: bool
     plots: bool
     began: datetime = field(default_factory=datetime.now)
+    draw: Callable[[Report], Pictures] = field(default=pictures, compare=False, repr=False)
     _taken: list[Path] = field(default_factory=list, compare=False, repr=False)
 
     @property
@@ -136,7 +140,7 @@ class Output:
 
         self._make_folder()  # the script may have removed it
         with self._own_path() as path:
-            files, complete = write_files(report, path, plots=self.plots)
+            files, complete = write_files(report, path, self.draw(report) if self.plots else ())
         if self.json_file not in (None, STDOUT):
             path = Path(str(self.json_file))
             schema.write_atomically(path, schema.to_json(report))
@@ -144,7 +148,7 @@ class Output:
         return files, complete
 
 
-def write_files(report: Report, path: Path, *, plots: bool = True) -> tuple[list[Path], bool]:
+def write_files(report: Report, path: Path, drawn: Pictures) -> tuple[list[Path], bool]:
     """Writes the report, and its pictures beside it; False with the paths if Ctrl-C left some out.
 
     Raises:
@@ -155,7 +159,7 @@ def write_files(report: Report, path: Path, *, plots: bool = True) -> tuple[list
     files = [path]
     schema.write_atomically(path, schema.to_json(report))
     try:
-        for name, picture in _pictures(report) if plots else ():
+        for name, picture in drawn:
             schema.write_atomically(path.with_name(name), picture)
             files.append(path.with_name(name))
     except KeyboardInterrupt:  # what was measured is worth more than the picture
@@ -188,34 +192,33 @@ def write_document(place: str | None, make: Callable[[], bytes]) -> Path | None:
     return path
 
 
-def _pictures(report: Report) -> Iterator[tuple[str, bytes]]:
-    from perfdoctor.render import png
-
-    if report.source.kind == "bench":
-        yield "graph_benchmark.png", png.graph_benchmark(report)
-        return
-    for draw in (png.throughput, png.stages, png.comparison):
-        picture = draw(report)
-        if picture is not None:
-            yield f"{draw.__name__}.png", picture
-
-
 def print_report(
     report: Report, files: Sequence[Path], *, show_lines: bool = False, stderr: bool = False
 ) -> None:
     """What people read."""
-    from rich.console import Console
-
     from perfdoctor.render import console as text
 
-    console = Console(stderr=stderr)
-    try:
+    def show(console: Console) -> None:
         text.print_report(report, console, files)
         if show_lines:
             from perfdoctor.render.lines import show_lines as print_lines
 
             print_lines(report, console)
-    except SystemExit:  # rich's answer to a reader that has gone, as `| head` does
+
+    on_console(show, stderr=stderr)
+
+
+def on_console(show: Callable[[Console], None], *, stderr: bool = False) -> None:
+    """Prints.
+
+    Raises:
+        BrokenPipeError: its reader has gone, as `| head` does.
+    """
+    from rich.console import Console
+
+    try:
+        show(Console(stderr=stderr))
+    except SystemExit:  # how rich says so
         raise BrokenPipeError from None
 
 

@@ -170,10 +170,17 @@ def paces(run: Run, kept: slice, *, printed: bool = False) -> dict[str, Pace]:
 def best_pace(found: Mapping[str, Pace], epoch_s: Floats) -> Pace | None:
     """The pace in the best unit: samples, else tokens, else steps; of epochs where all are few."""
     most = max((pace.work.size for pace in found.values()), default=0)
-    if most < FEWEST and np.isfinite(epoch_s).sum() >= FEWEST:
+    if most < FEWEST and np.isfinite(epoch_s).sum() >= FEWEST and not _one_mean(epoch_s):
         return _known(EPOCHS, range(epoch_s.size), np.full(epoch_s.size, _HOUR_S), epoch_s)
     known = [p for u in (SAMPLES, TOKENS, STEPS) if (p := found.get(u)) is not None]
     return next((pace for pace in known if pace.work.size >= _COVERED * most), None)
+
+
+def _one_mean(epoch_s: Floats) -> bool:
+    """Whether all epochs have the same time to the last digit, and not in whole seconds: a mean
+    that is known of all of them has no trend."""
+    known = epoch_s[np.isfinite(epoch_s)]
+    return bool((known == known[0]).all() and known[0] % 1)
 
 
 def _timed(

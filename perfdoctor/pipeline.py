@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perfdoctor import ranks
-from perfdoctor.compare import Row, block_rates, compare_logs, compare_rows
+from perfdoctor.compare.runs import Row, block_rates, compare_logs, compare_rows
+from perfdoctor.compare.shifts import Sides, compare_sides
 from perfdoctor.errors import tell
 from perfdoctor.record import Run, SkippedFile, Source
 from perfdoctor.report import Report
@@ -18,7 +19,6 @@ from perfdoctor.rules.engine import diagnose
 from perfdoctor.rules.loader_facts import measured_job
 from perfdoctor.schema import read_report
 from perfdoctor.settings import Settings
-from perfdoctor.shifts import Sides, compare_sides
 from perfdoctor.summarise import summarise
 from perfdoctor.whatif import Asked, WhatIf, answer
 

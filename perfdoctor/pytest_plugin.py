@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from perfdoctor.checks import Judged
+    from perfdoctor.compare.checks import Judged
     from perfdoctor.gate.baseline_file import Session
     from perfdoctor.gate.baselines_of_tests import Baselines
 
@@ -136,7 +136,7 @@ class Measurer:
             pytest.fail(str(error), pytrace=False)
 
     def _store(self, path: Path, stored: Baselines, session: Session, told: str) -> None:
-        from perfdoctor.gate.baselines_of_tests import write
+        from perfdoctor.gate.baseline_file import write
         from perfdoctor.gate.with_baseline import doubts, refuse_in_pull_requests
 
         refuse_in_pull_requests(os.environ)
@@ -148,7 +148,7 @@ class Measurer:
         self._tell(f"{told}; stored")
 
     def _judge(self, stored: Baselines, session: Session, told: str) -> None:
-        from perfdoctor.checks import Criterion
+        from perfdoctor.compare.checks import Criterion
         from perfdoctor.gate.with_baseline import doubts, judge
 
         criterion = Criterion(metric="step", statistic="p25", margin=self._margin)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from perfdoctor import __version__
 from perfdoctor.errors import PerfdoctorError
 from perfdoctor.report import Report
 
@@ -17,6 +19,16 @@ SCHEMA_VERSION = 1
 
 #: Version N → a function that turns a version-N dictionary into one of version N + 1.
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+
+def tool() -> dict[str, str]:
+    """What writes a document, as it is noted in it."""
+    return {"name": "perfdoctor", "version": __version__}
+
+
+def now() -> str:
+    """This moment as documents note it: UTC, ISO 8601, whole seconds."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def to_dict(report: Report) -> dict[str, Any]:
@@ -49,6 +61,11 @@ def from_json(data: bytes, where: str = "report") -> Report:
     if not isinstance(version, int):
         raise PerfdoctorError(
             f"{where} is not a perfdoctor report: it has no schema_version", slug="not-a-report"
+        )
+    if isinstance(kind := raw.get("kind"), str):
+        raise PerfdoctorError(
+            f"{where} is a {kind} that perfdoctor wrote, and no report of a training",
+            slug="not-a-report",
         )
     if version > SCHEMA_VERSION:
         raise PerfdoctorError(

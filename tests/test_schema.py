@@ -92,6 +92,7 @@ def test_there_is_an_old_file_of_every_version():
         (b"[1]", "not-a-report", "x.json is not a perfdoctor report"),
         (b'{"schema_version": 99}', "report-too-new", "upgrade perfdoctor"),
         (b'{"schema_version": 1}', "report-invalid", "x.json: Object missing required field"),
+        (b'{"schema_version": 1, "kind": "check"}', "not-a-report", "x.json is a check that"),
     ],
 )
 def test_what_is_no_report_is_refused_in_one_line(data, slug, words):

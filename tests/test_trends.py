@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from logged_runs import ar1, make_epochs, make_log, make_track, noisy
 
+from perfdoctor.pace import best_pace
 from perfdoctor.summarise import summarise
 
 
@@ -185,3 +186,8 @@ def test_a_rate_that_halves_without_turning_round_is_not_called_steady():
     trend = trend_of(make_log(step_s))
     assert trend.change < -0.5
     assert trend.shape in ("drift", "decay", "step")
+
+
+def test_a_mean_that_is_given_to_all_epochs_has_no_trend() -> None:
+    assert best_pace({}, np.full(12, 5.95)) is None
+    assert best_pace({}, np.full(12, 60.0)) is not None  # printed in whole seconds

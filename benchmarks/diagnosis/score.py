@@ -1,7 +1,7 @@
 """Scores `perfdoctor run` on scripts with a known cause of slowness.
 
     python benchmarks/diagnosis/score.py [--cases FOLDER] [--only NAME] [--no-plain]
-                                         [--jsons FOLDER]
+                                         [--jsons FOLDER] [--stored FOLDER]
 
 Every case (a folder with `train.py` and `truth.json`; by default those beside this file) is run
 once as it is and once as `python -m perfdoctor run --no-plots --json OUT train.py`, each in an
@@ -13,7 +13,8 @@ stands. `predicted` is what the first advice promises, `measured` what the mende
 framework prints are masked).
 `overhead` compares the two runs after the time for which their main threads waited for a core was
 taken off: one pair, so a hint and no measurement. `--no-plain` leaves the plain run out; `--jsons`
-keeps the reports. A case whose packages are not installed is skipped. Exits 1 if a case is wrong.
+keeps the reports. `--stored` runs nothing and judges the reports of that folder by the rules as
+they are now. A case whose packages are not installed is skipped. Exits 1 if a case is wrong.
 """
 
 from __future__ import annotations
@@ -106,6 +107,16 @@ def score(case: Case, with_plain: bool, jsons: Path | None) -> Scored:
     return scored(case, report, watched, plain)
 
 
+def judged_again(case: Case, folder: Path) -> Scored:
+    """Of a stored report, by the rules as they are now."""
+    from perfdoctor.rules.engine import diagnose
+    from perfdoctor.schema import read_report, to_dict
+    from perfdoctor.settings import Settings
+
+    report = to_dict(diagnose(read_report(folder / f"{case.name}.json"), Settings()))
+    return scored(case, report, Outcome(0, 0.0, 0.0, "", ""), None)
+
+
 def scored(case: Case, report: dict[str, Any], watched: Outcome, plain: Outcome | None) -> Scored:
     diagnosis = report.get("diagnosis") or {}
     advice = report.get("recommendations") or []
@@ -143,6 +154,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", action="append", default=[], help="part of a name; repeatable")
     parser.add_argument("--no-plain", action="store_true", help="do not run without perfdoctor")
     parser.add_argument("--jsons", type=Path, help="keep the reports in this folder")
+    parser.add_argument("--stored", type=Path, help="judge the reports of this folder again")
     return parser.parse_args()
 
 
@@ -155,6 +167,10 @@ def main() -> None:
     rows: list[Scored] = []
     skipped: list[str] = []
     for case in load_cases(options.cases.resolve(), options.only):
+        if options.stored:
+            if (options.stored / f"{case.name}.json").exists():
+                rows.append(judged_again(case, options.stored))
+            continue
         if missing := missing_packages(case.train):
             skipped.append(case.name)
             print(f"{case.name}: skipped, {', '.join(missing)} not installed", file=sys.stderr)

@@ -19,7 +19,7 @@ from perfdoctor.collect.bench import begin, measure
 from perfdoctor.collect.options import BenchOptions, no_progress
 from perfdoctor.collect.rounds import Case, measure_rounds
 from perfdoctor.collect.training import TrainingLoop
-from perfdoctor.compare import block_rates
+from perfdoctor.compare.runs import block_rates
 from perfdoctor.errors import PerfdoctorError
 from perfdoctor.record import Source
 from perfdoctor.rules.engine import diagnose

@@ -89,7 +89,7 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "One line of the dataset takes most of the time for making batches.",
     ),
     "PD108": (
-        "perfdoctor.rules.run_loading:LoadingWaitsForStorage",
+        "perfdoctor.rules.run_storage:LoadingWaitsForStorage",
         "Making a batch is waiting for a disk or a network, not computing.",
     ),
     "PD109": (
@@ -101,7 +101,7 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "Batches come from the script's own code, while the model waits.",
     ),
     "PD111": (
-        "perfdoctor.rules.run_waiting:ShardStalls",
+        "perfdoctor.rules.run_shards:ShardStalls",
         "Now and then training waits long for data: a shard is opened while the loop stands still.",
     ),
     "PD112": (
@@ -147,6 +147,10 @@ BUILTIN: dict[str, tuple[str, str]] = {
     "PD122": (
         "perfdoctor.rules.sample_storage:DatasetBeyondMemory",
         "The dataset does not fit into memory, so that each epoch reads it from the disk again.",
+    ),
+    "PD123": (
+        "perfdoctor.rules.spinning:ThreadsSpinBesideWorkers",
+        "Threads of torch that wait for work keep cores busy which the loader's workers need.",
     ),
     "PD201": (
         "perfdoctor.rules.transfer:PageableHostCopies",
@@ -361,7 +365,7 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "The training went on after the value that it was meant to reach.",
     ),
     "PD601": (
-        "perfdoctor.rules.ranks:StragglerRank",
+        "perfdoctor.rules.uneven_ranks:StragglerRank",
         "One rank is slower than the others, which wait for it in every step.",
     ),
     "PD602": (
@@ -381,7 +385,7 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "One process drives several GPUs through nn.DataParallel.",
     ),
     "PD606": (
-        "perfdoctor.rules.ranks:RankWorksAlone",
+        "perfdoctor.rules.uneven_ranks:RankWorksAlone",
         "Between the steps one rank validates, saves or reports, and all others wait.",
     ),
     "PD701": (

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from perfdoctor.report import Evidence, Finding, Prediction
 from perfdoctor.rules.facts import Facts
-from perfdoctor.rules.gains import free_cores, from_probe, probe, probe_evidence, whole_cores
+from perfdoctor.rules.gains import from_probe, probe, probe_evidence
+from perfdoctor.rules.loader_facts import free_cores, whole_cores
 from perfdoctor.rules.observed import is_run
 from perfdoctor.rules.run_threads import more_threads
 from perfdoctor.rules.wording import count, loader_snippet, on_cuda, percent, size

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts, Missing
-from perfdoctor.rules.gains import persistent
+from perfdoctor.rules.loader_facts import persistent
 from perfdoctor.rules.logs import workers
 from perfdoctor.rules.run_gains import up_to_of_steps
 from perfdoctor.rules.wording import loader_snippet, percent, seconds

@@ -11,7 +11,13 @@ from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.logs import WHOLE_RUNS, Part, part_of_run, validation_part, whole_number
 from perfdoctor.rules.observed import is_run, less_often
 from perfdoctor.rules.run_gains import factor_for, rarer
-from perfdoctor.rules.run_reporting import factors, logging_in_run, told, with_line
+from perfdoctor.rules.run_reporting import (
+    factors,
+    logging_in_run,
+    often_in_all,
+    told,
+    with_line,
+)
 from perfdoctor.rules.wording import duration, grouped, percent
 from perfdoctor.stages import STAGES
 
@@ -71,7 +77,8 @@ class ValidationTooFrequent:
         if part.share <= facts.threshold("headroom_share"):
             return None
         fault = part.share > limit
-        factor = factor_for(part.share, limit, _FACTORS)
+        count = often_in_all(facts, part) if observed else None
+        factor = factor_for(part.share, limit, _FACTORS, count)
         saved = part.seconds * (1 - 1 / factor)
         rare = (
             f"one validation in {factor}"
@@ -90,7 +97,9 @@ class ValidationTooFrequent:
             "    validate(model)",
             evidence=_evidence("validation", part, limit),
             cause=self.cause,
-            predicted=less_often(part.share, factor) if observed else rarer(part.share, factor),
+            predicted=less_often(part.share, factor, count)
+            if observed
+            else rarer(part.share, factor),
             confidence=0.7,
             effort="lines",
             safety="semantics",
@@ -149,7 +158,9 @@ class CheckpointTooFrequent:
             share = max(share, min(1.0, facts.known("stalls.share") or 0.0))
         if share <= limit:
             return None
-        factor = factor_for(share, limit, factors(facts, "checkpoint") if observed else _FACTORS)
+        count = often_in_all(facts, part) if observed else None
+        allowed = factors(facts, "checkpoint") if observed else _FACTORS
+        factor = factor_for(share, limit, allowed, count)
         finding = Finding(
             stage="checkpoint",
             title=f"Saving checkpoints takes {percent(share)} of the run{_times(part)}",
@@ -159,7 +170,7 @@ class CheckpointTooFrequent:
             snippet=f"if step % ({factor} * save_every) == 0:\n    save_checkpoint(model)",
             evidence=_evidence("checkpoints", part, limit),
             cause=self.cause,
-            predicted=less_often(share, factor) if observed else rarer(share, factor),
+            predicted=less_often(share, factor, count) if observed else rarer(share, factor),
             confidence=0.7,
             effort="lines",
         )

@@ -8,35 +8,11 @@ from dataclasses import dataclass
 from perfdoctor.pipeline_model import LoaderModel, Setting, StepPrediction, gains, predict_all
 from perfdoctor.report import Evidence, Prediction
 from perfdoctor.rules.facts import Facts, Missing
-from perfdoctor.rules.loader_facts import (
-    free_cores,
-    loader_model,
-    persistent,
-    prefetch_factor,
-    whole_cores,
-)
+from perfdoctor.rules.loader_facts import persistent, prefetch_factor
 from perfdoctor.rules.logs import training_share
 from perfdoctor.rules.observed import beside_steps, of_training
 from perfdoctor.rules.steadiness import median_half_width
 from perfdoctor.stats import amdahl, relative_half_width
-
-__all__ = [
-    "PIPELINE",
-    "ProbeFacts",
-    "free_cores",
-    "from_less_work",
-    "from_loader",
-    "from_probe",
-    "from_settings",
-    "loader_model",
-    "persistent",
-    "prefetch_factor",
-    "probe",
-    "probe_evidence",
-    "setting_now",
-    "step_now",
-    "whole_cores",
-]
 
 #: The name of the model that loaders are predicted with.
 PIPELINE = "pipeline model"
@@ -86,7 +62,7 @@ def from_probe(facts: Facts, measured: ProbeFacts) -> Prediction:
 
 
 def from_less_work(facts: Facts, stage: str, left: float) -> Prediction:
-    """Only `left` (a share) of a stage's work remains; exact but for the stage's own share."""
+    """Only `left` (0–1) of a stage's work remains; exact but for the stage's own share."""
     share = facts.number(f"stages.{stage}.share") * training_share(facts)
     error = share * _half_width(facts, f"stages.{stage}")
     shares = (share, max(0.0, share - error), min(1.0, share + error))
@@ -103,23 +79,25 @@ def from_loader(
 
 
 def from_settings(
-    facts: Facts, model: LoaderModel, settings: Sequence[Setting]
+    facts: Facts, model: LoaderModel, settings: Sequence[Setting], *, less_work: bool = False
 ) -> list[Prediction]:
     """What the training gains with each of these settings, start-up of workers included.
 
-    The interval is the model's own and how well the measured step is known.
+    The interval is the model's own and how well the measured step is known. With `less_work`
+    nothing can become slower, and what is not known of the step is as much of the gain.
     """
-    known = 1 + min(_UNKNOWN_HALF_WIDTH, median_half_width(facts))
+    error = min(_UNKNOWN_HALF_WIDTH, median_half_width(facts))
     found = gains(model, setting_now(facts, model), settings, facts.number("steps.time.mean_s"))
-    return [
-        of_training(
-            Prediction(
-                speedup=gain.speedup, low=gain.low / known, high=gain.high * known, model=PIPELINE
-            ),
-            beside_steps(facts),
+    guesses = [
+        Prediction(
+            speedup=gain.speedup,
+            low=max(1.0, gain.low) ** (1 - error) if less_work else gain.low / (1 + error),
+            high=gain.high ** (1 + error) if less_work else gain.high * (1 + error),
+            model=PIPELINE,
         )
         for gain in found
     ]
+    return [of_training(guess, beside_steps(facts)) for guess in guesses]
 
 
 def setting_now(facts: Facts, model: LoaderModel) -> Setting:

@@ -37,7 +37,7 @@ class SlowGradientHandling:
     the CPU wait for the device each time; zeros are written where nothing needs to be.
 
     ## Evidence and threshold
-    The share of the run in these lines.
+    The share of the training in these lines.
     - `share` = 0.05 (source: our own choice, the share from which PyTorch's TensorBoard plug-in
       warns of waiting for data)
 
@@ -69,7 +69,8 @@ class SlowGradientHandling:
         waits = any(line.calls(_WAITS) for line in lines) and on_cuda(facts)
         return Finding(
             stage=OPTIMIZER,
-            title=f"Clipping or clearing gradients takes {percent(share)} of the run{at(lines[0])}",
+            title=f"Clipping or clearing gradients takes {percent(share)} of the training"
+            f"{at(lines[0])}",
             advice="Clip all parameters in one call with foreach=True and clear with "
             "zero_grad(set_to_none=True)"
             + ("; fetch norms now and then, not each step." if waits else "."),
@@ -78,7 +79,7 @@ class SlowGradientHandling:
             "optimizer.step()\n"
             "optimizer.zero_grad(set_to_none=True)",
             evidence=(
-                beside(facts, "these lines", share, "share of run", "share"),
+                beside(facts, "these lines", share, "share of training", "share"),
                 *line_evidence(lines),
             ),
             cause=self.cause,

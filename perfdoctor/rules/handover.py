@@ -11,8 +11,9 @@ from perfdoctor.pipeline_model import LoaderModel, simulate
 from perfdoctor.record import Floats
 from perfdoctor.report import Evidence, Finding, Prediction
 from perfdoctor.rules.facts import Facts
-from perfdoctor.rules.gains import loader_model, prefetch_factor, probe
+from perfdoctor.rules.gains import probe
 from perfdoctor.rules.loader_advice import LOADER_CAUSE, WAIT_SHARE, WORKERS, loader_evidence
+from perfdoctor.rules.loader_facts import loader_model, prefetch_factor
 from perfdoctor.rules.measured import MEASURED, beside, torch_version
 from perfdoctor.rules.observed import beside_steps, of_training, without
 from perfdoctor.rules.wording import grouped, percent, seconds

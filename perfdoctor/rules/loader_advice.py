@@ -9,7 +9,8 @@ import numpy as np
 from perfdoctor.pipeline_model import LoaderModel, best_workers, predict
 from perfdoctor.report import Evidence, Prediction
 from perfdoctor.rules.facts import Facts
-from perfdoctor.rules.gains import from_loader, whole_cores
+from perfdoctor.rules.gains import from_loader
+from perfdoctor.rules.loader_facts import whole_cores
 from perfdoctor.rules.observed import is_run
 from perfdoctor.rules.wording import percent
 
@@ -22,8 +23,8 @@ _STALL = 5.0
 #: From this share on the stalls, and not the batches between them, are what takes the time.
 _MOSTLY = 0.5
 #: Below this share of processor time making a batch is waiting; then cores are not what it lacks.
-_WAITING = 0.25
-_MOST_WAITING_WORKERS = 32
+WAITING = 0.25
+MOST_WAITING_WORKERS = 32
 _REMARKABLE = 1.1
 
 
@@ -64,9 +65,9 @@ def _remark_on_stalls(model: LoaderModel) -> str:
 def _remark_on_waiting(facts: Facts, model: LoaderModel) -> str:
     """Workers that wait for a disk or a network do not need a core each."""
     computing, most = model.batch_cpu_s / float(model.batch_s.mean()), most_workers(facts)
-    if computing > _WAITING or most >= _MOST_WAITING_WORKERS:
+    if computing > WAITING or most >= MOST_WAITING_WORKERS:
         return ""
-    many = best_workers(model, range(most, _MOST_WAITING_WORKERS + 1))
+    many = best_workers(model, range(most, MOST_WAITING_WORKERS + 1))
     gain = predict(model, most).estimate_s / predict(model, many).estimate_s
     if gain < _REMARKABLE:
         return ""

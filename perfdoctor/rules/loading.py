@@ -8,7 +8,6 @@ from typing import ClassVar
 from perfdoctor.pipeline_model import best_workers
 from perfdoctor.report import Finding
 from perfdoctor.rules.facts import Facts
-from perfdoctor.rules.gains import loader_model, persistent, prefetch_factor, whole_cores
 from perfdoctor.rules.loader_advice import (
     LOADER_CAUSE,
     WAIT_SHARE,
@@ -18,6 +17,7 @@ from perfdoctor.rules.loader_advice import (
     predict_gain,
     remarks,
 )
+from perfdoctor.rules.loader_facts import loader_model, persistent, prefetch_factor, whole_cores
 from perfdoctor.rules.log_loading import without_workers
 from perfdoctor.rules.observed import is_run
 from perfdoctor.rules.run_batches import io_bound, wait_of

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.enough import RECORDS, require
 from perfdoctor.rules.facts import Facts, Missing
-from perfdoctor.rules.gains import persistent, whole_cores
 from perfdoctor.rules.loader_advice import LOADER_CAUSE
+from perfdoctor.rules.loader_facts import persistent, whole_cores
 from perfdoctor.rules.logs import (
     BENCH,
     RUN,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import PureWindowsPath
@@ -14,6 +15,8 @@ from perfdoctor.rules.wording import grouped, percent
 RUN_KIND, MONITOR_KIND = "run", "monitor"
 RUNS = (RUN_KIND, MONITOR_KIND)
 MAIN, WORKER = "main", "worker"
+#: Parts of a run that no change of the training makes shorter.
+OUTSIDE = ("start_up", "shut_down")
 #: The model's name where a part of the run that was timed is done less often or not at all.
 EXACT = "amdahl-exact"
 #: And where how much of it would be left is an experience with other trainings.
@@ -30,7 +33,10 @@ _RARELY = 0.9
 
 @dataclass(frozen=True)
 class HotLine:
-    """A line of the user's code that time goes into; see `perfdoctor.record.Hotspot`."""
+    """A line of code that time goes into; see `perfdoctor.record.Hotspot`.
+
+    `share` is of the training (start-up and end not counted), in workers of their busy time.
+    """
 
     file: str
     line: int
@@ -39,6 +45,7 @@ class HotLine:
     stage: str
     share: float
     process: str
+    samples: int | None = None
 
     @property
     def place(self) -> str:
@@ -77,9 +84,12 @@ def hot_lines(facts: Facts, *stages: str, process: str = MAIN) -> list[HotLine]:
     return sorted(wanted, key=lambda line: -line.share)
 
 
-def hottest(facts: Facts, *stages: str, process: str = MAIN) -> HotLine | None:
-    """The hottest line of these stages."""
-    return next(iter(hot_lines(facts, *stages, process=process)), None)
+def training_part(facts: Facts) -> float:
+    """The part of what was observed that is neither start-up nor end; 1 where it is not known."""
+    if not is_run(facts) or not facts.has("wall.parts"):
+        return 1.0
+    outside = sum(p["share"] or 0.0 for p in facts.get("wall.parts") if p["name"] in OUTSIDE)
+    return float(min(1.0, max(0.0, 1.0 - outside)))
 
 
 def _hot_line(facts: Facts, path: str) -> HotLine | None:
@@ -92,7 +102,10 @@ def _hot_line(facts: Facts, path: str) -> HotLine | None:
     texts = [_text(facts, f"{path}.{name}") for name in ("file", "function", "library", "stage")]
     file, function, library, stage = texts
     process = _text(facts, f"{path}.process") or MAIN
-    return HotLine(file, int(line), function, library, stage, min(1.0, max(0.0, share)), process)
+    whole = 1.0 if process == WORKER else max(1e-3, training_part(facts))
+    part = min(1.0, max(0.0, share / whole))
+    looks = None if samples is None else int(samples)
+    return HotLine(file, int(line), function, library, stage, part, process, looks)
 
 
 def _text(facts: Facts, path: str) -> str:
@@ -105,12 +118,12 @@ def at(line: HotLine | None) -> str:
 
 
 def line_evidence(lines: list[HotLine], most: int = 2) -> tuple[Evidence, ...]:
-    """The hottest of these lines, as shares of the run (in workers: of their time)."""
+    """The hottest of these lines, as shares of the training (in workers: of their time)."""
     return tuple(
         Evidence(
             metric=line.library or line.function or "line",
             value=line.share,
-            unit="share of the workers' time" if line.process == WORKER else "share of run",
+            unit="share of the workers' time" if line.process == WORKER else "share of training",
             where=line.place,
         )
         for line in lines[:most]
@@ -160,10 +173,15 @@ def faster(share: float, low: float, likely: float, high: float) -> Prediction:
     return without(share, *(1 - 1 / max(1.0, times) for times in (low, likely, high)))
 
 
-def less_often(share: float, factor: float) -> Prediction:
-    """What it gains where this share of it is done `factor` times as rarely."""
-    left = 1 - 1 / factor
-    return without(share, left, left, left)
+def less_often(share: float, factor: float, count: int | None = None) -> Prediction:
+    """What it gains where this share of it is done `factor` times as rarely, `count` times now."""
+    gone = 1 - left_over(factor, count)
+    return without(share, gone, gone, gone)
+
+
+def left_over(factor: float, count: int | None = None) -> float:
+    """How much is left of what is done `factor` times as rarely; of what is done at all, once."""
+    return 1 / factor if not count else math.ceil(count / factor) / count
 
 
 def beside_steps(facts: Facts) -> float:

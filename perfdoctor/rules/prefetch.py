@@ -10,8 +10,9 @@ import numpy as np
 from perfdoctor.pipeline_model import predict
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
-from perfdoctor.rules.gains import from_loader, loader_model, persistent, prefetch_factor
+from perfdoctor.rules.gains import from_loader
 from perfdoctor.rules.loader_advice import LOADER_CAUSE, WAIT_SHARE, WORKERS, loader_evidence
+from perfdoctor.rules.loader_facts import loader_model, persistent, prefetch_factor
 from perfdoctor.rules.wording import loader_snippet, seconds
 from perfdoctor.stages import DATA_LOADING
 

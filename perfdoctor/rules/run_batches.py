@@ -8,15 +8,9 @@ from dataclasses import replace
 from perfdoctor.pipeline_model import Setting, best_workers
 from perfdoctor.report import Prediction
 from perfdoctor.rules.facts import Facts
-from perfdoctor.rules.gains import (
-    PIPELINE,
-    free_cores,
-    from_settings,
-    loader_model,
-    prefetch_factor,
-    setting_now,
-)
-from perfdoctor.rules.loader_advice import WAIT_SHARE, WORKERS
+from perfdoctor.rules.gains import PIPELINE, from_settings, setting_now
+from perfdoctor.rules.loader_advice import MOST_WAITING_WORKERS, WAIT_SHARE, WAITING, WORKERS
+from perfdoctor.rules.loader_facts import free_cores, loader_model, prefetch_factor
 from perfdoctor.rules.observed import (
     MAIN,
     WORKER,
@@ -27,9 +21,6 @@ from perfdoctor.rules.observed import (
 from perfdoctor.rules.waits import Wait, waiting
 from perfdoctor.stages import DATA_LOADING
 
-#: Below this share of processor time making a batch is waiting; then cores are not what it lacks.
-WAITING = 0.25
-MOST_WAITING_WORKERS = 32
 #: No gain above a hundredfold is worth saying.
 _MOST_GAIN = 100.0
 #: Lines that only take a batch from a loader: what is slow lies behind them.
@@ -69,6 +60,12 @@ def many_workers(facts: Facts) -> int:
     return best_workers(model, range(1, MOST_WAITING_WORKERS + 1), prefetch_factor(facts))
 
 
+def sample_lines(facts: Facts) -> list[HotLine]:
+    """Of these, those that make samples: no collating, and nothing of torch's own."""
+    lines = [line for line in loading_lines(facts) if not collating(line)]
+    return [line for line in lines if line.library != "torch" and "/torch/" not in line.file]
+
+
 def loading_lines(facts: Facts) -> list[HotLine]:
     """Hot lines that make the training's batches, wherever that is done."""
     in_workers = (facts.known(WORKERS) or 0) > 0
@@ -87,33 +84,38 @@ def collating(line: HotLine) -> bool:
 def part_of_loading(facts: Facts, line: HotLine) -> float:
     """How much (0–1) of the time for making batches a line takes.
 
-    A worker's share is of all its time, the idle part included; the main process's of the run.
+    A worker's share is of its busy time, so that it is just that.
     """
     if line.process == WORKER:
-        busy = 1 - (facts.known("loader.idle_share") or 0.0)
-        return min(1.0, line.share / max(busy, line.share, 1e-9))
+        return line.share
     seen = sum(one.share for one in hot_lines(facts, DATA_LOADING))
-    whole = max(seen, _loading_of_wall(facts))
+    whole = max(seen, facts.known(WAIT_SHARE) or 0.0)
     return min(1.0, line.share / whole) if whole > 0 else 0.0
 
 
-def _loading_of_wall(facts: Facts) -> float:
-    count = len(facts.get("wall.parts")) if facts.has("wall.parts") else 0
-    names = [(facts.get(f"wall.parts.{i}.name"), f"wall.parts.{i}.share") for i in range(count)]
-    return sum(facts.known(path) or 0.0 for name, path in names if name == DATA_LOADING)
+def samples_of_batch(facts: Facts) -> float:
+    """How much (0–1) of the time for a batch its samples take; all of it where nobody timed it."""
+    batch_s, collate_s = (facts.known(f"loader.{n}.mean_s") for n in ("batch", "collate"))
+    return 1.0 if not batch_s or collate_s is None else max(0.0, 1 - collate_s / batch_s)
 
 
 def cheaper_batches(facts: Facts, low: float, likely: float, high: float) -> Prediction:
     """The training's gain where these parts of the time for making a batch go away.
 
-    From the pipeline model, since workers hide a part of that time; without workers it is exact.
+    From the pipeline model, since workers hide a part of that time and share the cores with the
+    training; its own ends widen those of the parts.
     """
     model = loader_model(facts)
     now = setting_now(facts, model)
     parts = [replace(now, load=max(0.0, 1 - gone)) for gone in (low, likely, high)]
-    found = from_settings(facts, model, parts)
-    speedups = sorted(min(_MOST_GAIN, one.speedup) for one in found)
-    return Prediction(speedup=speedups[1], low=speedups[0], high=speedups[2], model=PIPELINE)
+    found = from_settings(facts, model, parts, less_work=True)
+    least, speedup, most = found[0].low, found[1].speedup, found[2].high
+    return Prediction(
+        speedup=min(_MOST_GAIN, speedup),
+        low=min(_MOST_GAIN, least, speedup),
+        high=min(_MOST_GAIN, max(most, speedup)),
+        model=PIPELINE,
+    )
 
 
 def in_background(facts: Facts, workers: int) -> Prediction:

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
+from perfdoctor.rules.mended import rewritten
 from perfdoctor.rules.observed import (
     RUNS,
     HotLine,
@@ -33,9 +34,10 @@ _COLLECTS = r"\bgc\.collect|empty_cache|malloc_trim"
 _WAITS_FOR_GPU = r"\.item\b|\.tolist\b|\.cpu\b|\.numpy\b|synchronize"
 #: So much of a loss must be seen in the script's own lines.
 _MOSTLY = 0.5
-#: What a loop in Python leaves of a loss, and of the backward pass through all its operations,
-#: when it is written with tensors (our own choice; loops over samples often leave less).
-_VECTORISED, _BACKWARD_TOO = 0.7, 0.8
+#: A backward pass ÷ its forward pass, of a model made of matrix products: two products for one.
+_BACKWARD_TIMES = 2.0
+#: From so many operations on a loss is made of a loop over small ones, as PD216 has it.
+_LOOPED = 300
 
 
 class SlowLoss:
@@ -56,8 +58,10 @@ class SlowLoss:
     Compute all samples or pairs at once: matrix products, `torch.cdist`, broadcasting, masks.
 
     ## How the gain is predicted
-    A range: from nothing, where it is vectorised already, over 70 % of the loss to all of it and
-    most of the backward pass.
+    Without what goes of such Python when it is written with tensors, 40 % at least, 95 % likely
+    (`python benchmarks/mended_lines.py`); and as much of that part of the backward pass which is
+    longer than two forward passes, since a backward pass is two products for one. Lines that only
+    call torch's operations may be as fast as they can be.
 
     ## When not to
     Where all pairs at once do not fit into memory: then in blocks.
@@ -77,7 +81,9 @@ class SlowLoss:
         lines = [n for n in hot_lines(facts, LOSS) if not re.search(_TORCH_LOSS, n.library)]
         if share < facts.threshold("share") or share_in(facts, lines, LOSS) < _MOSTLY:
             return None
-        line, most = lines[0], 1 + _BACKWARD_TOO * stage_share(facts, BACKWARD) / share
+        line = lines[0]
+        usual = _BACKWARD_TIMES * stage_share(facts, FORWARD)
+        through = max(0.0, stage_share(facts, BACKWARD) - usual)
         return Finding(
             stage=LOSS,
             title=f"The loss takes {percent(share)} of the training{at(line)}",
@@ -97,7 +103,7 @@ class SlowLoss:
                 *line_evidence(lines),
             ),
             cause=self.cause,
-            predicted=without(share, 0.0, _VECTORISED, most),
+            predicted=without(share + through, *_with_backward(facts, lines, share, through)),
             confidence=0.75,
             effort="lines",
             safety="numerics",
@@ -126,8 +132,8 @@ class GraphBuiltEachStep:
     otherwise, and keep the result.
 
     ## How the gain is predicted
-    A range: from nothing, where the graph changes in every step, over nine tenths of its time to
-    all of it.
+    A range: from nothing, where the graph changes in every step, to all of its time, which is
+    also what is likely: built once it costs nothing any more.
 
     ## When not to
     Where the graph depends on what the model has just computed.
@@ -172,7 +178,7 @@ class GraphBuiltEachStep:
                 *line_evidence(lines),
             ),
             cause=self.cause,
-            predicted=without(share, 0.0, 0.9, 1.0),
+            predicted=without(share, 0.0, 1.0, 1.0),
             confidence=0.75,
             effort="lines",
         )
@@ -200,7 +206,9 @@ class PythonInTheLoop:
     What the lines do: less often, with tensors instead of loops, or before the loop.
 
     ## How the gain is predicted
-    A range: from nothing over 70 % of the lines' time to all of it.
+    Without what goes of such Python when it is written with tensors, 40 % at least, 95 % likely
+    (`python benchmarks/mended_lines.py`). Of lines that only call torch's operations: from nothing
+    over half to all of it.
 
     ## When not to
     Where the lines are part of the method and vectorised already.
@@ -224,7 +232,7 @@ class PythonInTheLoop:
         ]
         if share < facts.threshold("share") or not lines:
             return None
-        part = min(share, sum(line.share for line in lines))
+        part = min(share, sum(line.share for line in lines))  # looks are scaled to the stage
         return Finding(
             stage=OTHER,
             title=f"Python between the stages takes {percent(share)} of the training{at(lines[0])}",
@@ -241,7 +249,7 @@ class PythonInTheLoop:
                 *line_evidence(lines, 3),
             ),
             cause=self.cause,
-            predicted=without(part, 0.0, 0.7, 1.0),
+            predicted=without(part, *rewritten(lines).ends),
             confidence=0.7,
             effort="lines",
         )
@@ -258,7 +266,7 @@ class CollectsEachStep:
     Python objects. `empty_cache()` makes the allocator ask the GPU's driver for all memory again.
 
     ## Evidence and threshold
-    The share of the run in these lines.
+    The share of the training in these lines.
     - `share` = 0.03 (source: our own choice; a smaller gain cannot be told from noise)
 
     ## What to change
@@ -288,7 +296,8 @@ class CollectsEachStep:
             return None
         return Finding(
             stage=lines[0].stage or OTHER,
-            title=f"Collecting garbage by hand takes {percent(share)} of the run{at(lines[0])}",
+            title=f"Collecting garbage by hand takes {percent(share)} of the training"
+            f"{at(lines[0])}",
             advice=f"Remove the call in {lines[0].place}; if it is needed to stay within memory, "
             "once an epoch will do.",
             change={"collect_each_step": False},
@@ -297,7 +306,7 @@ class CollectsEachStep:
                 Evidence(
                     metric="collecting",
                     value=share,
-                    unit="share of run",
+                    unit="share of training",
                     threshold=facts.threshold("share"),
                 ),
                 *line_evidence(lines),
@@ -307,6 +316,15 @@ class CollectsEachStep:
             confidence=0.85,
             effort="lines",
         )
+
+
+def _with_backward(
+    facts: Facts, lines: list[HotLine], share: float, through: float
+) -> tuple[float, float, float]:
+    """What goes of the loss and of the backward pass through it; at least of the loss alone."""
+    looped = (facts.known("configuration.autograd_nodes") or 0) >= _LOOPED
+    gone = rewritten(lines, looped=looped)
+    return gone.low * share / (share + through), gone.likely, gone.high
 
 
 def _what_to_do(line: HotLine) -> str:

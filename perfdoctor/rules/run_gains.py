@@ -51,6 +51,12 @@ def share_left(share: float, factor: float) -> float:
     return left / rest if rest > 0 else 0.0
 
 
-def factor_for(share: float, wanted: float, factors: tuple[int, ...]) -> int:
-    """The smallest factor that brings `share` down to `wanted`, the last if none does."""
-    return next((f for f in factors if share_left(share, f) <= wanted), factors[-1])
+def factor_for(
+    share: float, wanted: float, factors: tuple[int, ...], count: int | None = None
+) -> int:
+    """The smallest factor that brings `share` down to `wanted`, the last if none does.
+
+    Of what a whole run does `count` times, none that asks for more than once in the run.
+    """
+    fitting = tuple(f for f in factors if count is None or f <= count) or factors[:1]
+    return next((f for f in fitting if share_left(share, f) <= wanted), fitting[-1])

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
 
+import numpy as np
+
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
-from perfdoctor.rules.logs import START_UP, Part, wall_parts, whole_number
+from perfdoctor.rules.logs import Part, wall_parts, whole_number
 from perfdoctor.rules.observed import (
     RUNS,
     HotLine,
@@ -18,18 +20,20 @@ from perfdoctor.rules.observed import (
     how_often,
     less_often,
     line_evidence,
+    training_part,
 )
 from perfdoctor.rules.run_gains import factor_for
+from perfdoctor.rules.whole_run import is_whole
 from perfdoctor.rules.wording import duration, grouped, percent
 
 METRICS, LOGGING = "metrics", "logging"
 FACTORS = (2, 5, 10)
 #: What is done in one step of fifty or more often can be done far more rarely.
 _OFTEN, _FACTORS_OF_STEPS = 0.02, (2, 5, 10, 20, 50, 100)
-#: Beside the training: a longer one has no more of these.
-_ONCE = (START_UP, "shut_down")
 #: Of a thinned report only so many steps are there to be counted.
 _COUNTED_STEPS = 8000
+#: So much of a stage's time is in steps longer than its mean where these are what it is about.
+_MOSTLY = 0.8
 _FIGURES = (
     r"savefig|matplotlib|pyplot|\bplt\b|plot|seaborn|plotly|bokeh|imshow|subplots|tight_layout"
     r"|make_grid|save_image|add_figure|add_image|Figure|[Cc]anvas|\bdraw|\bhist\b"
@@ -76,7 +80,9 @@ class MetricsTooFrequent:
         part, limit = told(facts, METRICS), facts.threshold("share")
         if part is None or part.share <= limit:
             return None
-        factor = _once_an_epoch(facts) or factor_for(part.share, limit, factors(facts, METRICS))
+        count = often_in_all(facts, part)
+        usual = factor_for(part.share, limit, factors(facts, METRICS), count)
+        factor = _once_an_epoch(facts) or usual
         lines = hot_lines(facts, METRICS)
         return Finding(
             stage=METRICS,
@@ -90,7 +96,7 @@ class MetricsTooFrequent:
             "    report(metrics(torch.cat(predictions), torch.cat(targets)))",
             evidence=_evidence(METRICS, part, limit, lines),
             cause=self.cause,
-            predicted=less_often(part.share, factor),
+            predicted=less_often(part.share, factor, count),
             confidence=0.85,
             effort="lines",
         )
@@ -133,7 +139,8 @@ class FiguresTooFrequent:
         part, limit, lines = _logging(facts, drawn=True), facts.threshold("share"), _drawing(facts)
         if part is None or part.share <= limit or not lines:
             return None
-        factor = factor_for(part.share, limit, factors(facts, LOGGING))
+        count = often_in_all(facts, part)
+        factor = factor_for(part.share, limit, factors(facts, LOGGING), count)
         return Finding(
             stage=LOGGING,
             title=f"Drawing figures takes {percent(part.share)} of the training "
@@ -144,7 +151,7 @@ class FiguresTooFrequent:
             snippet=f"if epoch % {factor} == 0:\n    plot(...)",
             evidence=_evidence("figures", part, limit, lines),
             cause=self.cause,
-            predicted=less_often(part.share, factor),
+            predicted=less_often(part.share, factor, count),
             confidence=0.85,
             effort="lines",
         )
@@ -155,7 +162,8 @@ def logging_in_run(facts: Facts, cause: str) -> Finding | None:
     part, limit = _logging(facts, drawn=False), facts.threshold("share")
     if part is None or part.share <= limit:
         return None
-    factor = factor_for(part.share, limit, factors(facts, LOGGING))
+    count = often_in_all(facts, part)
+    factor = factor_for(part.share, limit, factors(facts, LOGGING), count)
     drawing = set(_drawing(facts))
     lines = [line for line in hot_lines(facts, LOGGING) if line not in drawing]
     prints = bool(lines) and lines[0].calls(_PRINTS)
@@ -173,7 +181,7 @@ def logging_in_run(facts: Facts, cause: str) -> Finding | None:
         snippet=f"if step % {factor} == 0:\n    log(step, running_loss.item())",
         evidence=_evidence(LOGGING, part, limit, lines),
         cause=cause,
-        predicted=less_often(part.share, factor),
+        predicted=less_often(part.share, factor, count),
         confidence=0.8,
         effort="lines",
     )
@@ -188,11 +196,13 @@ def told(facts: Facts, name: str) -> Part | None:
     part = parts.get(name)
     if part is None:
         return None
-    training_s = facts.number("wall.total_s") - sum(
-        parts[once].seconds for once in _ONCE if once in parts
-    )
-    share = min(1.0, part.seconds / training_s) if training_s > 0 else part.share
+    share = min(1.0, part.share / max(1e-3, training_part(facts)))
     return replace(part, share=share, count=max(part.count, _times(facts, name)))
+
+
+def often_in_all(facts: Facts, part: Part) -> int | None:
+    """How often a whole run does it; None where that is not known, or where it went on."""
+    return part.count if part.count > 1 and is_whole(facts) else None
 
 
 def factors(facts: Facts, stage: str) -> tuple[int, ...]:
@@ -232,7 +242,17 @@ def _logging(facts: Facts, *, drawn: bool) -> Part | None:
     seen = sum(line.share for line in hot_lines(facts, LOGGING))
     figures = sum(line.share for line in _drawing(facts)) / seen if seen > 0 else 0.0
     scale = figures if drawn else 1 - figures
-    return replace(part, share=part.share * scale, seconds=part.seconds * scale)
+    count = _long_ones(facts, LOGGING) if drawn else part.count
+    return replace(part, share=part.share * scale, seconds=part.seconds * scale, count=count)
+
+
+def _long_ones(facts: Facts, stage: str) -> int:
+    """In how many steps most of a stage's time went: figures among printed lines; 1 if unknown."""
+    if not facts.has(f"series.{stage}_s"):
+        return 1
+    spent_s = np.nan_to_num(facts.series(f"{stage}_s"))
+    long = spent_s > spent_s.mean()
+    return max(1, int(long.sum())) if spent_s[long].sum() > _MOSTLY * spent_s.sum() else 1
 
 
 def _once_an_epoch(facts: Facts) -> int | None:

@@ -6,7 +6,7 @@ import math
 
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
-from perfdoctor.rules.gains import whole_cores
+from perfdoctor.rules.loader_facts import whole_cores
 from perfdoctor.rules.observed import at, faster, hot_lines, stage_share
 from perfdoctor.rules.wording import count, on_cuda, percent
 from perfdoctor.stages import BACKWARD, FORWARD, LOSS, OPTIMIZER

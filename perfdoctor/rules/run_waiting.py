@@ -1,8 +1,7 @@
-"""PD110 to PD112: waits for data that no number of workers explains, from an observed script."""
+"""PD110, PD112: waits for data that no number of workers explains, from an observed script."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
@@ -10,10 +9,10 @@ from typing import ClassVar
 from perfdoctor.pipeline_model import best_workers
 from perfdoctor.report import Evidence, Finding, Prediction
 from perfdoctor.rules.facts import Facts
-from perfdoctor.rules.gains import loader_model, whole_cores
 from perfdoctor.rules.loader_advice import LOADER_CAUSE, WAIT_SHARE
+from perfdoctor.rules.loader_facts import loader_model, whole_cores
+from perfdoctor.rules.mended import VECTORISED
 from perfdoctor.rules.observed import (
-    RANGE,
     RUNS,
     at,
     beside_steps,
@@ -28,14 +27,13 @@ from perfdoctor.rules.run_batches import (
     in_background,
     loading_lines,
     part_of_loading,
+    sample_lines,
     wait_of,
 )
-from perfdoctor.rules.wording import grouped, percent, seconds
+from perfdoctor.rules.wording import grouped, percent
 from perfdoctor.stages import DATA_LOADING
 
 STALLS_CAUSE = "periodic-stalls"
-#: A generator's hottest line can be made cheaper by this part of itself (our own choice).
-_CHEAPER = 0.6
 #: Fewer stalls may be anything.
 _FEWEST_STALLS = 3
 #: A new iterator after fewer steps than this is none of an epoch, if an epoch is ten times as
@@ -56,18 +54,6 @@ def ahead(batches, depth=4):
     return iter(ready.get, None)
 
 for batch in ahead(batches()):"""
-
-_NEXT_SHARD = """\
-from concurrent.futures import ThreadPoolExecutor
-
-def __iter__(self):
-    with ThreadPoolExecutor({number}) as pool:
-        coming = [pool.submit(load, s) for s in self.shards[:{number}]]
-        for shard in [*self.shards[{number}:], *[None] * {number}]:
-            samples = coming.pop(0).result()
-            if shard is not None:
-                coming.append(pool.submit(load, shard))
-            yield from samples"""
 
 
 class BatchesMadeInLoop:
@@ -91,7 +77,8 @@ class BatchesMadeInLoop:
     rest ahead, in a thread if it waits or in a DataLoader's workers if it computes.
 
     ## How the gain is predicted
-    The model of the pipeline for batches made in workers, or its line made cheaper by 60 %,
+    The model of the pipeline for batches made in workers, or without what goes of such Python when
+    it is written with tensors, 40 % at least, 95 % likely (`python benchmarks/mended_lines.py`),
     whichever promises more; the upper end is no wait at all.
 
     ## When not to
@@ -131,78 +118,6 @@ class BatchesMadeInLoop:
             cause=self.cause,
             predicted=_ahead_or_cheaper(facts, share),
             confidence=0.75,
-            effort="lines",
-        )
-
-
-class ShardStalls:
-    """Now and then training waits long for data: a shard is opened while the loop stands still.
-
-    ## What it does
-    Looks, in an observed script, for a few long waits for data between many short ones, which are
-    not the first of their epochs.
-
-    ## Why it is slow
-    A dataset that reads shard after shard opens the next one when the last sample of the one
-    before has been used. A queue of a few batches is empty long before it is read.
-
-    ## Evidence and threshold
-    The time in such waits, of all steps; at least three of them.
-    - `share` = 0.05 (source: our own choice, the share from which PyTorch's TensorBoard plug-in
-      warns of waiting for data)
-
-    ## What to change
-    Load the next shards in the background while the present one is used; or give several workers
-    shards of their own; or cut shards smaller and keep them on a local disk.
-
-    ## How the gain is predicted
-    Loading shards beside the training: at least one at a time, at best so fast that nothing is
-    waited for; the estimate loads as many at a time as it takes, no more than two or the cores.
-
-    ## When not to
-    Two shards are in memory at a time. Where the disk is at its limit, only smaller data helps.
-    """
-
-    code: ClassVar[str] = "PD111"
-    name: ClassVar[str] = "shard-stalls"
-    needs: ClassVar[tuple[str, ...]] = (WAIT_SHARE,)
-    verify_with: ClassVar[str | None] = "free-loading"
-    cause: ClassVar[str] = STALLS_CAUSE
-    thresholds: ClassVar[Mapping[str, float]] = {"share": 0.05}
-    sources: ClassVar[tuple[str, ...]] = RUNS
-
-    def evaluate(self, facts: Facts) -> Finding | None:
-        """Fires if long waits for data are a visible part of the training."""
-        if not stalls_for_data(facts, facts.threshold("share")):
-            return None
-        share, stalls = wait_of(facts).stalled, int(facts.number("stalls.count"))
-        each_s, period = facts.number("stalls.excess_s"), facts.known("stalls.period_steps")
-        number = _loaders(facts, share)
-        lines = loading_lines(facts)
-        often = "now and then" if period is None else f"every {grouped(period)} steps"
-        return Finding(
-            stage=DATA_LOADING,
-            title=f"Training waits {seconds(each_s)} for data {often}: {percent(share)} of the "
-            f"steps' time{at(lines[0] if lines else None)}",
-            advice=f"Load the next {'shard' if number == 1 else f'{number} shards'} in the "
-            "background while the present one is used, or give each of several workers shards of "
-            "its own; a longer queue of batches does not bridge it.",
-            change={"shards_ahead": number},
-            snippet=_NEXT_SHARD.format(number=number),
-            evidence=(
-                Evidence(
-                    metric="long waits for data",
-                    value=share,
-                    unit="share of steps",
-                    threshold=facts.threshold("share"),
-                ),
-                Evidence(metric="each", value=each_s, unit="s"),
-                Evidence(metric="of them", value=stalls, unit=""),
-                *line_evidence(lines),
-            ),
-            cause=self.cause,
-            predicted=_shards_ahead(facts, share, number),
-            confidence=0.8,
             effort="lines",
         )
 
@@ -316,9 +231,8 @@ def _ahead_or_cheaper(facts: Facts, share: float) -> Prediction:
     model = loader_model(facts)
     workers = best_workers(model, range(1, whole_cores(facts) + 1))
     ahead = in_background(facts, workers)
-    lines = loading_lines(facts)
-    part = part_of_loading(facts, lines[0]) if lines else 0.0
-    cheaper = cheaper_batches(facts, 0.5 * _CHEAPER * part, _CHEAPER * part, part)
+    part = min(1.0, sum(part_of_loading(facts, line) for line in sample_lines(facts)))
+    cheaper = cheaper_batches(facts, *(part * gone for gone in VECTORISED))
     most = without(share).speedup
     best = max(ahead.speedup, cheaper.speedup)
     return replace(
@@ -327,16 +241,3 @@ def _ahead_or_cheaper(facts: Facts, share: float) -> Prediction:
         low=min(best, max(ahead.low, cheaper.low)),
         high=max(most, ahead.high, best),
     )
-
-
-def _loaders(facts: Facts, share: float) -> int:
-    """Shards to load at a time: as many as hide them, but two or as many as cores at most."""
-    cores = whole_cores(facts) if facts.has("environment.cores_usable") else 1
-    return min(max(1, math.ceil(share / max(1e-3, 1 - share))), max(2, cores))
-
-
-def _shards_ahead(facts: Facts, share: float, number: int) -> Prediction:
-    rest = max(1e-2, 1 - share)
-    low, likely, high = (1 / max(share / n, rest) for n in (1, number, 100))
-    found = Prediction(speedup=likely, low=max(1.0, 0.95 * low), high=high, model=RANGE)
-    return of_training(found, beside_steps(facts))

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
-from perfdoctor.rules.loader_advice import LOADER_CAUSE, WAIT_SHARE, loader_evidence
+from perfdoctor.rules.loader_advice import LOADER_CAUSE, WAIT_SHARE, WAITING, loader_evidence
 from perfdoctor.rules.logs import FULL_RAM
 from perfdoctor.rules.measured import beside
-from perfdoctor.rules.run_batches import WAITING, cheaper_batches
+from perfdoctor.rules.run_batches import cheaper_batches
 from perfdoctor.rules.run_gains import up_to_of_steps
 from perfdoctor.rules.wording import percent, size
 from perfdoctor.stages import DATA_LOADING

@@ -10,13 +10,15 @@ from perfdoctor.rules.enough import RECORDS, require
 from perfdoctor.rules.facts import Facts, Missing
 from perfdoctor.rules.gains import from_less_work, from_probe, probe, probe_evidence
 from perfdoctor.rules.logs import wall_parts, whole_number
-from perfdoctor.rules.observed import is_run
+from perfdoctor.rules.observed import is_run, left_over
 from perfdoctor.rules.run_gains import factor_for, rarer
 from perfdoctor.rules.run_search import second_order_in_run
+from perfdoctor.rules.whole_run import is_whole
 from perfdoctor.rules.wording import duration, percent
 from perfdoctor.stages import ARCH_STEP
 
 _SHARE = "stages.arch_step.share"
+_CALLS = "stages.arch_step.calls_per_step"
 _EVERY = "configuration.arch_every"
 _CAUSE = "architecture-step"
 _FACTORS = (2, 5, 10, 20, 50)
@@ -69,7 +71,7 @@ class ArchitectureStepTooFrequent:
         if share <= wanted:
             return None
         every = _arch_every(facts)
-        factor = factor_for(share, wanted, _FACTORS)
+        factor = factor_for(share, wanted, _FACTORS, _count(facts))
         new = every * factor
         return Finding(
             stage=ARCH_STEP,
@@ -86,7 +88,7 @@ class ArchitectureStepTooFrequent:
                 Evidence(metric="training steps per architecture step", value=every, unit=""),
             ),
             cause=self.cause,
-            predicted=from_less_work(facts, ARCH_STEP, 1 / factor),
+            predicted=from_less_work(facts, ARCH_STEP, left_over(factor, _count(facts))),
             confidence=0.8,
             effort="lines",
             safety="semantics",
@@ -209,11 +211,16 @@ def _of_the_run(facts: Facts, wanted: float) -> Finding | None:
     )
 
 
+def _count(facts: Facts) -> int | None:
+    """Architecture steps of a whole run that was observed."""
+    often, steps = facts.known(_CALLS), facts.known("steps.count")
+    return max(1, round(often * steps)) if often and steps and is_whole(facts) else None
+
+
 def _arch_every(facts: Facts) -> int:
     """As configured; a run that does not say it shows how often the stage ran."""
     if facts.has(_EVERY):
         return max(1, int(facts.number(_EVERY)))
-    calls = "stages.arch_step.calls_per_step"
-    if not facts.has(calls) or facts.number(calls) <= 0:
+    if not facts.has(_CALLS) or facts.number(_CALLS) <= 0:
         raise Missing(_EVERY)
-    return max(1, round(1 / facts.number(calls)))
+    return max(1, round(1 / facts.number(_CALLS)))

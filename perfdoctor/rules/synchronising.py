@@ -91,12 +91,12 @@ class ImplicitSynchronisation:
             return None
         return Finding(
             stage=lines[0].stage or OTHER,
-            title=f"The CPU waits for the GPU in {percent(share)} of the run{at(lines[0])}",
+            title=f"The CPU waits for the GPU in {percent(share)} of the training{at(lines[0])}",
             advice=_ADVICE,
             change={"sync_each_step": False},
             snippet=_SNIPPET,
             evidence=(
-                beside(facts, "lines that wait for the GPU", share, "share of run", "share"),
+                beside(facts, "lines that wait for the GPU", share, "share of training", "share"),
                 *line_evidence(lines),
             ),
             cause=self.cause,

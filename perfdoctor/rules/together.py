@@ -14,7 +14,8 @@ import numpy as np
 from perfdoctor.pipeline_model import Gain, LoaderModel, Setting, gains
 from perfdoctor.report import Recommendation, Together
 from perfdoctor.rules.facts import Facts, Missing
-from perfdoctor.rules.gains import PIPELINE, loader_model, setting_now
+from perfdoctor.rules.gains import PIPELINE, setting_now
+from perfdoctor.rules.loader_facts import loader_model
 from perfdoctor.rules.observed import beside_steps
 from perfdoctor.stages import DATA_LOADING
 

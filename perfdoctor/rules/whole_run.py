@@ -9,29 +9,40 @@ from typing import Any
 
 from perfdoctor.report import Prediction, Recommendation, Together
 from perfdoctor.rules.facts import Facts
+from perfdoctor.rules.observed import RUN_KIND, training_part
 from perfdoctor.stats import amdahl
 
-#: Parts of a run that no change of the training makes shorter.
-_OUTSIDE = ("start_up", "shut_down")
-#: Only of a script that came to its own end is it known how much of it that is.
+#: Only of a script that came to its own end is it known how much it does in all.
 _WHOLE = ("finished", "exit")
+#: Start-up reads files and imports packages, and was seen in one run, watched (our own choice, as
+#: far as an unknown interval counts elsewhere).
+_OUTSIDE_ERROR = 0.25
+
+
+def is_whole(facts: Facts) -> bool:
+    """Whether a script was observed from its start to its own end."""
+    if not (facts.has("source.kind") and facts.has("ending.how")):
+        return False
+    return facts.get("source.kind") == RUN_KIND and facts.get("ending.how") in _WHOLE
 
 
 def share_of_training(facts: Facts) -> float:
     """The part of an observed run between its start-up and its end; 1 where that is not known."""
-    if not (facts.has("source.kind") and facts.has("ending.how") and facts.has("wall.parts")):
-        return 1.0
-    if facts.get("source.kind") != "run" or facts.get("ending.how") not in _WHOLE:
-        return 1.0
-    outside = sum(p["share"] or 0.0 for p in facts.get("wall.parts") if p["name"] in _OUTSIDE)
-    return float(min(1.0, max(0.0, 1.0 - outside)))
+    return training_part(facts) if is_whole(facts) else 1.0
+
+
+def epochs_in_all(facts: Facts) -> float:
+    """How often a run goes through its data; without end where that is not known."""
+    count = facts.known("epochs.count") if is_whole(facts) else None
+    return count if count else math.inf
 
 
 def of_whole_run(one: Recommendation, share: float) -> Recommendation:
     """The same gain where only this share of the run gets faster (Amdahl 1967)."""
-    if one.predicted is None or share == 1.0:
+    if share == 1.0:
         return one
-    return replace(one, predicted=replace(one.predicted, **_ends(one.predicted, share)))
+    choices = tuple(replace(c, predicted=_whole(c.predicted, share)) for c in one.choices)
+    return replace(one, predicted=_whole(one.predicted, share), choices=choices)
 
 
 def together_of_whole_run(
@@ -45,5 +56,16 @@ def together_of_whole_run(
     return replace(guess, product=product, **_ends(guess, share))
 
 
+def _whole(guess: Prediction | None, share: float) -> Prediction | None:
+    return None if guess is None else replace(guess, **_ends(guess, share))
+
+
 def _ends(guess: Prediction | Together, share: float) -> dict[str, Any]:
-    return {name: amdahl(share, getattr(guess, name)) for name in ("speedup", "low", "high")}
+    """At the ends, start-up and end take that much more or less time than in the run seen."""
+    outside = 1 - share
+    shares = [share / (share + outside * (1 + e)) for e in (_OUTSIDE_ERROR, 0, -_OUTSIDE_ERROR)]
+    return {
+        "speedup": amdahl(share, guess.speedup),
+        "low": min(amdahl(part, guess.low) for part in shares),
+        "high": max(amdahl(part, guess.high) for part in shares),
+    }

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
-from perfdoctor.rules.gains import persistent, whole_cores
+from perfdoctor.rules.loader_facts import persistent, whole_cores
 from perfdoctor.rules.measured import MEASURED, beside
 from perfdoctor.rules.observed import RUNS, without
 from perfdoctor.rules.run_waiting import remade

@@ -8,10 +8,11 @@ from typing import ClassVar
 from perfdoctor.report import Evidence, Finding, Prediction
 from perfdoctor.rules.epoch_start import restart_in_log
 from perfdoctor.rules.facts import Facts
-from perfdoctor.rules.gains import persistent, whole_cores
+from perfdoctor.rules.loader_facts import persistent, whole_cores
 from perfdoctor.rules.observed import beside_steps, is_run, of_training
 from perfdoctor.rules.run_batches import io_bound
 from perfdoctor.rules.run_waiting import remade
+from perfdoctor.rules.whole_run import epochs_in_all
 from perfdoctor.rules.wording import count, loader_snippet, percent, seconds
 from perfdoctor.stages import DATA_LOADING
 
@@ -102,7 +103,8 @@ class WorkersRestartedEachEpoch:
 
     ## How the gain is predicted
     The epoch without that time; exact but for how well the start and the step are known. Its
-    ends take the shortest and the longest start seen. From a log there is only a bound: no more
+    ends take the shortest and the longest start seen. A script that was observed to its end keeps
+    one of its starts. From a log there is only a bound: no more
     than if no epoch began with a wait.
 
     ## When not to
@@ -179,8 +181,11 @@ def _without_start(facts: Facts, steps: float) -> Prediction:
     median_s, mean_s = facts.number("steps.time.p50_s"), facts.number("steps.time.mean_s")
     start_s = {key: facts.number(f"epochs.start.{key}") for key in ("p50_s", "min_s", "max_s")}
 
+    kept = 1 / epochs_in_all(facts)
+
     def speedup(start: str, step_s: float) -> float:
-        return 1 + max(0.0, start_s[start] - first_s) / (steps * step_s)
+        more = max(0.0, start_s[start] - first_s) / (steps * step_s)
+        return (1 + more) / (1 + kept * more)
 
     predicted = Prediction(
         speedup=speedup("p50_s", median_s),

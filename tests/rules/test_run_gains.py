@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from perfdoctor.report import Finding
 from perfdoctor.rules import catalogue
 from perfdoctor.rules.facts import Facts
+from perfdoctor.rules.observed import left_over, less_often
 from perfdoctor.rules.ranking import Found, worthwhile
 from perfdoctor.rules.run_gains import factor_for, rarer, share_left, up_to, up_to_of_steps
 
@@ -72,3 +73,15 @@ def test_a_bound_is_left_out_only_if_all_of_it_would_be_noise(share: float, kept
     )  # fmt: skip
     rule = catalogue.load().rules[0]
     assert bool(worthwhile([Found(rule, finding)])) == kept
+
+
+def test_nothing_is_asked_for_more_rarely_than_once_in_a_run() -> None:
+    assert factor_for(0.8, 0.05, (2, 5, 10, 20, 50, 100)) == 100
+    assert factor_for(0.8, 0.05, (2, 5, 10, 20, 50, 100), count=16) == 10
+    assert factor_for(0.8, 0.05, (2, 5), count=1) == 2
+
+
+def test_what_is_done_at_all_is_done_once() -> None:
+    assert left_over(10) == 0.1
+    assert left_over(10, 16) == pytest.approx(2 / 16)
+    assert less_often(0.5, 10, 16).speedup == pytest.approx(1 / (1 - 0.5 * 14 / 16))

@@ -6,13 +6,16 @@ from dataclasses import replace
 
 import pytest
 from builders import make_recommendation, make_report
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from perfdoctor.ending import Ending
 from perfdoctor.record import Source
-from perfdoctor.report import Prediction, Together, Wall, WallPart
+from perfdoctor.report import Choice, Prediction, Together, Wall, WallPart
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.whole_run import of_whole_run, share_of_training, together_of_whole_run
 from perfdoctor.schema import to_dict
+from perfdoctor.stats import amdahl
 
 GUESS = Prediction(speedup=2.0, low=1.5, high=4.0, model="made up")
 
@@ -55,3 +58,18 @@ def test_all_together_is_compared_with_the_product_of_the_same_kind():
     assert found.product == pytest.approx((1 / 0.75) ** 2)
     assert found.speedup == pytest.approx(1 / (0.5 + 0.5 / 3))
     assert together_of_whole_run(None, whole, 0.5) is None
+
+
+def test_the_other_choices_are_of_the_whole_run_too():
+    choice = Choice(rule="PD107", name="slow-sample", advice="", snippet="", predicted=GUESS)
+    whole = of_whole_run(make_recommendation(predicted=GUESS, choices=(choice,)), 0.5)
+    assert whole.choices[0].predicted == whole.predicted
+
+
+@settings(deadline=None)
+@given(st.floats(0.05, 0.99), st.floats(0.5, 5.0), st.floats(1.0, 3.0), st.floats(1.0, 3.0))
+def test_the_interval_of_the_whole_run_holds_that_of_the_training_in_it(share, low, up, further):
+    guess = Prediction(speedup=low * up, low=low, high=low * up * further, model="made up")
+    whole = of_whole_run(make_recommendation(predicted=guess), share).predicted
+    assert whole.low <= amdahl(share, guess.low) <= whole.speedup
+    assert whole.speedup <= amdahl(share, guess.high) <= whole.high

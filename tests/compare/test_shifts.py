@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 from builders import COMPUTE_BOUND_S, make_diagnosis, make_recommendation, make_report
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from perfdoctor.compare.shifts import compare_sides
 from perfdoctor.record import Hotspot
-from perfdoctor.shifts import compare_sides
 
 LABELS = ("old", "new")
 
@@ -87,6 +87,7 @@ def test_another_machine_is_told():
     assert any("machines differ" in n for n in compare_sides([old], [new], LABELS).notes)
 
 
+@settings(deadline=None)
 @given(st.floats(1e-6, 10), st.floats(0.2, 5))
 def test_swapping_the_sides_turns_every_ratio_around(step_s, factor):
     forth = shift(compare_sides(reports(step_s), reports(step_s * factor), LABELS), "step")
@@ -129,3 +130,31 @@ def test_what_a_log_does_not_tell_of_its_machine_is_no_difference():
     bare = replace(old, environment=replace(old.environment, cpu=None, torch=None, packages={}))
     kinds = {d.kind for d in compare_sides([old], [bare], LABELS).differences}
     assert "machine" not in kinds and "software" not in kinds
+
+
+def differences(before, after, kind: str):
+    found = compare_sides([before], [after], LABELS).differences
+    return {d.name: (d.before, d.after) for d in found if d.kind == kind}
+
+
+def test_what_a_log_does_not_tell_is_no_difference():
+    new = make_report(configuration={"batch_size": 32, "num_workers": 2})
+    old = replace(new, configuration={"batch_size": 16})
+    assert differences(old, new, "configuration")["num_workers"] == (None, 2)
+    logged = replace(old, source=replace(old.source, kind="log"))
+    assert differences(logged, new, "configuration") == {"batch_size": (16, 32)}
+
+
+def test_a_batch_size_that_is_not_known_is_no_warning():
+    new = make_report(configuration={"batch_size": 32})
+    notes = compare_sides([replace(new, configuration={})], [new], LABELS).notes
+    assert not any("batch size" in note for note in notes)
+
+
+def test_lines_of_a_script_that_was_renamed_are_the_same_lines():
+    spot = Hotspot(file="/a/old.py", line=3, function="work", share=0.5)
+    old = make_report(name="old.py", hotspots=(spot,))
+    new = replace(old, name="new.py", hotspots=(replace(spot, file="/a/new.py", line=4),))
+    assert differences(old, new, "hot_line") == {}
+    other = replace(new, hotspots=(replace(spot, file="/a/helper.py"),))
+    assert len(differences(old, other, "hot_line")) == 2

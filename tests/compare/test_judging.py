@@ -7,9 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from perfdoctor.checks import DEFAULT, Criterion, overall, parse, parse_all
+from perfdoctor.compare.checks import DEFAULT, Criterion, overall, parse, parse_all
+from perfdoctor.compare.judging import Jury, PairValues, ordered
 from perfdoctor.errors import PerfdoctorError
-from perfdoctor.judging import Jury, PairValues
+from perfdoctor.gate.against import by_processor_time
 
 SERIES = 300
 
@@ -157,3 +158,33 @@ def test_every_quantity_is_shown_steps_first_memory_last():
         jury.add(pair(step__p25=0.1, memory__peak=0.0, forward__p50=0.2, data_loading__p50=0.0))
     assert [s.name for s in jury.shifts()] == ["step", "data_loading", "forward", "memory"]
     assert jury.shifts()[2].direction == "slower"
+
+
+def test_one_pair_shows_both_values_and_judges_nothing():
+    jury = judged_of([0.4])
+    (found,) = jury.shifts()
+    assert found.before and found.after and found.ratio is None
+    assert found.direction == "unclear"
+
+
+def test_what_looks_worse_and_is_not_sure_is_told_as_that():
+    (found,) = judged_of([0.10, 0.28, 0.14, 0.26, 0.13]).judged()
+    assert found.outcome == "inconclusive" and found.interval[0] > 0
+    assert "looks worse" in found.reason
+
+
+def test_quantities_come_step_first_with_their_usual_statistic_and_memory_last():
+    keys = ["memory:peak", "step:mean", "other:p50", "step:p25", "forward:p50", "step:cpu"]
+    assert ordered(keys) == [
+        "step:p25", "step:mean", "step:cpu", "forward:p50", "other:p50", "memory:peak",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("asked", ["step:p25:5%", "step:cpu:5%"])
+def test_where_the_wall_clock_tells_nothing_processor_time_is_offered_unless_it_was_asked(asked):
+    jury = Jury(parse_all((asked,), ()))
+    for noise in (-0.4, 0.5, 0.1, -0.3, 0.4):
+        jury.add(pair(step__p25=noise, step__cpu=0.08 + noise / 100))
+    told = list(by_processor_time(jury))
+    assert len(told) == (asked == "step:p25:5%")
+    assert all("+8.4 %" in line and "--fail-on step:cpu:5%" in line for line in told)

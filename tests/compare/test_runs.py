@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from builders import make_report, make_stat
 
-from perfdoctor.compare import Row, best, block_rates, compare_logs, compare_rows
+from perfdoctor.compare.runs import Row, best, block_rates, compare_logs, compare_rows
 from perfdoctor.record import LogFile
 from perfdoctor.report import Epochs, Steps, Throughput
 

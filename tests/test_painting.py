@@ -1,0 +1,58 @@
+"""Pictures that another process draws."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from builders import make_log_report
+
+from perfdoctor import painting
+from perfdoctor.painting import painter, pictures
+
+
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """One that counts as long, on a machine with a processor to spare."""
+    monkeypatch.setattr(painting, "_LONG_BYTES", 5)
+    monkeypatch.setattr(painting.os, "cpu_count", lambda: 2)
+    path = tmp_path / "train.log"
+    path.write_text("step 1")
+    return str(path)
+
+
+def test_another_process_draws_the_same_pictures(log: str) -> None:
+    report = make_log_report()
+    with painter([log]) as draw:
+        assert draw is not pictures
+        assert dict(draw(report)) == dict(pictures(report))
+
+
+@pytest.mark.parametrize("fate", ["raise SystemExit(1)", "import os; os.abort()"])
+def test_what_the_other_process_fails_to_draw_is_drawn_here(
+    log: str, fate: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(painting, "_START", fate)
+    monkeypatch.setattr(painting, "pictures", lambda report: [("here.png", b"")])
+    with painter([log]) as draw:
+        assert list(draw(make_log_report())) == [("here.png", b"")]
+
+
+def test_the_other_process_ends_with_the_command_whatever_happens(log: str) -> None:
+    with pytest.raises(KeyboardInterrupt), painter([log]) as draw:
+        raise KeyboardInterrupt
+    assert draw.args[0].returncode is not None
+
+
+@pytest.mark.parametrize("logs", [["missing.log"], ["-"], []])
+def test_there_is_no_other_process_for_what_is_not_long(log: str, logs: list[str]) -> None:
+    with painter(logs) as draw:
+        assert draw is pictures
+
+
+def test_there_is_no_other_process_on_a_single_processor(
+    log: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(painting.os, "cpu_count", lambda: 1)
+    with painter([log]) as draw:
+        assert draw is pictures
