@@ -21,17 +21,10 @@ from typing import IO, Any
 import numpy as np
 
 from perfdoctor.collect.channel import Channel
+from perfdoctor.collect.waiting_threads import CHOICES, waiting
 from perfdoctor.errors import PerfdoctorError, UserCodeError
 from perfdoctor.record import Bools, Floats
 
-#: How long threads that wait for work spin. GNU OpenMP's own 300 000 turns take the cores from
-#: loader workers (an epoch took 30.8 s, and 6.1 s without any); OMP_WAIT_POLICY=passive, none at
-#: all, made the 2 ms steps of small layers 2 to 9 ms long, another length in each process. 20 000
-#: turns are about half a millisecond: longer than the gaps within a step, shorter than a wait for
-#: data; equal processes then differed by 1 to 3 % in place of 17 %.
-SPIN = {"GOMP_SPINCOUNT": "20000"}
-#: Whoever sets one of these has chosen already.
-_SPIN_CHOICES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 #: What the arm trains where it is not told: a `Workload`, stepped by perfdoctor's own loop.
 BENCH_TRAINING = "perfdoctor.collect.arm_training:BenchTraining"
 _START = (
@@ -79,9 +72,10 @@ class ArmSpec:
         return Arm.start(self)
 
     def variables(self) -> dict[str, str]:
-        """The environment of the process: waiting threads spin briefly, unless that is chosen."""
+        """The environment of the process, with how its threads wait, unless that is chosen."""
         found = self.inherited()
-        return found if any(found.get(name) for name in _SPIN_CHOICES) else found | SPIN
+        chosen = any(found.get(name) for name in CHOICES)
+        return found if chosen else found | waiting(self.options)
 
     def inherited(self) -> dict[str, str]:
         """The variables of this process, with those that are added and without those removed."""

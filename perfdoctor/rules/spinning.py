@@ -16,8 +16,8 @@ from perfdoctor.stages import DATA_LOADING
 _WAITING = "configuration.openmp_waiting"
 _BY_DEFAULT = "default"
 #: How long GNU OpenMP's threads spin before they sleep: 300 000 turns by default (libgomp's manual,
-#: GOMP_SPINCOUNT), about 10 ms here, and 20 000 turns; own measurement on two cores.
-_SPIN_S, _BRIEF_SPIN_S = 10e-3, 0.7e-3
+#: GOMP_SPINCOUNT) of some 30 ns.
+_SPIN_S = 10e-3
 
 
 class ThreadsSpinBesideWorkers:
@@ -43,8 +43,8 @@ class ThreadsSpinBesideWorkers:
     - `spinning` = 0.05 (source: twice what can be told from noise, 2.1 %, rounded up)
 
     ## What to change
-    `GOMP_SPINCOUNT=20000` in the environment before Python starts: about half a millisecond, which
-    is longer than the gaps within a step and shorter than a wait for data.
+    `OMP_WAIT_POLICY=passive` in the environment before Python starts: threads that wait sleep.
+    In that job brief spinning (`GOMP_SPINCOUNT=20000`) gave 20 ms a step.
 
     ## How the gain is predicted
     A range: from nothing, over what is spun away while the step waits, to all processor time of
@@ -81,10 +81,10 @@ class ThreadsSpinBesideWorkers:
             stage=DATA_LOADING,
             title=f"{count(helpers, 'thread')} of torch {'spins' if helpers == 1 else 'spin'} "
             f"while the training waits for its workers: {percent(spun)} of the cores' time",
-            advice="Let torch's threads sleep soon while they wait: set GOMP_SPINCOUNT=20000 in "
-            "the environment before Python starts.",
-            change={"environment": {"GOMP_SPINCOUNT": "20000"}},
-            snippet="GOMP_SPINCOUNT=20000 python train.py",
+            advice="Let torch's threads sleep while they wait: set OMP_WAIT_POLICY=passive "
+            "in the environment before Python starts.",
+            change={"environment": {"OMP_WAIT_POLICY": "passive"}},
+            snippet="OMP_WAIT_POLICY=passive python train.py",
             evidence=(
                 beside(facts, "spun away during waits", spun, "share of cores", "spinning"),
                 beside(facts, "cores in use by training and workers", busy, "share", "cores_busy"),
@@ -109,7 +109,7 @@ def _of_cores_s(facts: Facts) -> float:
 
 def _spun(facts: Facts, helpers: int) -> float:
     wait_s = facts.number(f"stages.{DATA_LOADING}.mean_s")
-    return helpers * max(0.0, min(wait_s, _SPIN_S) - _BRIEF_SPIN_S) / _of_cores_s(facts)
+    return helpers * min(wait_s, _SPIN_S) / _of_cores_s(facts)
 
 
 def _without_spinning(facts: Facts, spun: float) -> Prediction:

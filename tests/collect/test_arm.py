@@ -13,6 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
+from perfdoctor.collect import waiting_threads
 from perfdoctor.collect.arm import Arm, ArmSpec
 from perfdoctor.collect.lock_step import InMode, lock_step, orders
 from perfdoctor.errors import PerfdoctorError, UserCodeError
@@ -55,7 +56,8 @@ def test_an_arm_steps_when_asked_and_tells_what_it_did():
         assert facts.losses == (1.0, None)
 
 
-def test_an_arm_lives_in_its_folder_and_environment_and_its_threads_spin_briefly():
+def test_an_arm_lives_in_its_folder_and_environment_and_its_threads_wait_as_decided(monkeypatch):
+    monkeypatch.setattr(waiting_threads, "_decided", dict(waiting_threads.SPIN))
     environment = {"OWN": "yes", "GONE": None}
     os.environ["GONE"] = "no"
     try:
