@@ -35,6 +35,22 @@ def disk_counters(utilisation: Mapping[str, Floats]) -> dict[str, float]:
     }
 
 
+def processor_counters(utilisation: Mapping[str, Floats]) -> dict[str, float]:
+    """`own_cpu_early_percent` and `own_cpu_late_percent`: what the training and its loader's
+    workers had of the processor (100 is one core), means over the halves of the samples.
+
+    Empty where fewer than eight samples were taken.
+    """
+    main, workers = (utilisation.get(name) for name in ("cpu_main", "cpu_workers"))
+    if main is None or workers is None or not _FEWEST_SAMPLES <= main.size == workers.size:
+        return {}
+    own, half = main + workers, main.size // 2
+    return {
+        "own_cpu_early_percent": float(own[:half].mean()),
+        "own_cpu_late_percent": float(own[half:].mean()),
+    }
+
+
 def compiler_counters() -> dict[str, float]:
     """`graphs_compiled`, `graph_breaks`, `compile_s`, and `recompiles` with `recompile_s` of it.
 

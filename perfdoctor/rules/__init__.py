@@ -197,7 +197,7 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "cuDNN may not try which of its convolutions is fastest.",
     ),
     "PD212": (
-        "perfdoctor.rules.run_code:SlowLoss",
+        "perfdoctor.rules.run_loss:SlowLoss",
         "The script's own loss takes a large part of the training.",
     ),
     "PD213": (
@@ -265,7 +265,7 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "The model is compiled again and again while it trains.",
     ),
     "PD229": (
-        "perfdoctor.rules.compiled:CompilingNotPaidBack",
+        "perfdoctor.rules.compiling_time:CompilingNotPaidBack",
         "Compiling the model took longer than it can have saved in this run.",
     ),
     "PD230": (

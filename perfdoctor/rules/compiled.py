@@ -1,4 +1,4 @@
-"""PD227 to PD229: what torch.compile makes of the model, and what it costs."""
+"""PD227 and PD228: what torch.compile makes of the model, and what it costs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from perfdoctor.report import Evidence, Finding, Prediction
 from perfdoctor.rules.facts import Facts
-from perfdoctor.rules.logs import compiled, run_s
+from perfdoctor.rules.logs import compiled
 from perfdoctor.rules.measured import MEASURED, beside, computing_share
 from perfdoctor.rules.observed import RUNS, faster
 from perfdoctor.rules.run_gains import up_to
@@ -18,7 +18,7 @@ from perfdoctor.stages import FORWARD
 #: large operations).
 _WHOLE = (1.0, 1.15, 1.5)
 #: One compilation more is usual, when the compiler learns that a size changes.
-_AGAIN = 2.0
+AGAIN = 2.0
 
 
 class GraphBreaks:
@@ -117,7 +117,7 @@ class Recompilations:
     needs: ClassVar[tuple[str, ...]] = ("configuration.compile",)
     verify_with: ClassVar[str | None] = None
     cause: ClassVar[str] = "recompilations"
-    thresholds: ClassVar[Mapping[str, float]] = {"recompiles": _AGAIN, "share": 0.05}
+    thresholds: ClassVar[Mapping[str, float]] = {"recompiles": AGAIN, "share": 0.05}
     sources: ClassVar[tuple[str, ...]] = RUNS
 
     def evaluate(self, facts: Facts) -> Finding | None:
@@ -145,63 +145,6 @@ class Recompilations:
             predicted=up_to(share),
             confidence=0.7,
             effort="lines",
-        )
-
-
-class CompilingNotPaidBack:
-    """Compiling the model took longer than it can have saved in this run.
-
-    ## What it does
-    Compares the time for compiling with the whole run, where the model is compiled.
-
-    ## Why it is slow
-    Compiling pays by making steps faster. A short run ends before that has made up for it.
-
-    ## Evidence and threshold
-    Seconds of compiling, by the compiler's own clock, and the run's.
-    - `share` = 0.3 (source: our own choice; steps would have to be more than 1.4 times as fast,
-      more than compiling usually brings, only to break even)
-
-    ## What to change
-    Compile only for long runs, compile one repeated block instead of the whole model, or keep the
-    compiler's cache (`TORCHINDUCTOR_CACHE_DIR`) between runs.
-
-    ## How the gain is predicted
-    The run without nine tenths of compiling, and at least a fifth slower in its steps.
-
-    ## When not to
-    Where this run is a trial of a longer one.
-    """
-
-    code: ClassVar[str] = "PD229"
-    name: ClassVar[str] = "compiling-not-paid-back"
-    needs: ClassVar[tuple[str, ...]] = ("configuration.compile",)
-    verify_with: ClassVar[str | None] = "compile"
-    cause: ClassVar[str] = "compiling-time"
-    thresholds: ClassVar[Mapping[str, float]] = {"share": 0.3}
-    sources: ClassVar[tuple[str, ...]] = RUNS
-
-    def evaluate(self, facts: Facts) -> Finding | None:
-        """Fires as an option if compiling took much of the run."""
-        whole_s = run_s(facts)
-        if not compiled(facts) or whole_s is None:
-            return None
-        compile_s = facts.number("counters.compile_s")
-        share = min(1.0, compile_s / whole_s)
-        if share < facts.threshold("share") or (facts.known("counters.recompiles") or 0) >= _AGAIN:
-            return None  # PD228 speaks of compiling again and again
-        return Finding(
-            stage=FORWARD,
-            title=f"Compiling took {duration(compile_s)}, {percent(share)} of the run",
-            advice="In runs as short as this one train without torch.compile, or keep the "
-            "compiler's cache between runs; a longer run may pay it back.",
-            change={"compile": "off"},
-            snippet="export TORCHINDUCTOR_CACHE_DIR=$HOME/.cache/inductor",
-            evidence=(beside(facts, "compiling", share, "share of run", "share"),),
-            cause=self.cause,
-            confidence=0.4,
-            safety="numerics",
-            optional=True,
         )
 
 

@@ -6,18 +6,22 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from perfdoctor.report import Evidence, Finding
+from perfdoctor.rules.compiling_time import beside_compiling
 from perfdoctor.rules.enough import RECORDS
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.logs import WHOLE_RUNS, Part, part_of_run, validation_part, whole_number
-from perfdoctor.rules.observed import is_run, less_often
+from perfdoctor.rules.observed import is_run, left_over, less_often
 from perfdoctor.rules.run_gains import factor_for, rarer
 from perfdoctor.rules.run_reporting import (
+    after_training,
     factors,
     logging_in_run,
     often_in_all,
     told,
     with_line,
 )
+from perfdoctor.rules.run_validation import shared_line, validation_code
+from perfdoctor.rules.whole_run import is_whole, share_of_training
 from perfdoctor.rules.wording import duration, grouped, percent
 from perfdoctor.stages import STAGES
 
@@ -62,7 +66,7 @@ class ValidationTooFrequent:
     code: ClassVar[str] = "PD501"
     name: ClassVar[str] = "validation-too-frequent"
     needs: ClassVar[tuple[str, ...]] = ()
-    verify_with: ClassVar[str | None] = "validate-less"
+    verify_with: ClassVar[str | None] = None
     cause: ClassVar[str] = VALIDATION_CAUSE
     thresholds: ClassVar[Mapping[str, float]] = {"share": 0.10, "headroom_share": 0.062}
     sources: ClassVar[tuple[str, ...]] = WHOLE_RUNS
@@ -72,14 +76,18 @@ class ValidationTooFrequent:
         """Fires if validation takes too large a share of the run."""
         observed, limit = is_run(facts), facts.threshold("share")
         part = told(facts, "validation") if observed else validation_part(facts)
-        if part is None or (observed and not facts.has("steps")):
+        if observed and part is not None:
+            part = beside_compiling(facts, part)
+        if part is None or (observed and (not facts.has("steps") or after_training(facts, part))):
             return None
         if part.share <= facts.threshold("headroom_share"):
             return None
         fault = part.share > limit
         count = often_in_all(facts, part) if observed else None
         factor = factor_for(part.share, limit, _FACTORS, count)
-        saved = part.seconds * (1 - 1 / factor)
+        saved = part.seconds * (1 - left_over(factor, count))
+        of_run = part.share * share_of_training(facts) if observed else part.share
+        run = "run" if not observed or is_whole(facts) else "training"
         rare = (
             f"one validation in {factor}"
             if part.count >= 2 * factor
@@ -87,15 +95,14 @@ class ValidationTooFrequent:
         )
         finding = Finding(
             stage="validation",
-            title=f"Validation takes {percent(part.share)} of the run{_times(part)}",
+            title=f"Validation takes {percent(of_run)} of the {run}" + _times(part, about=observed),
             advice=f"Validate every {_nth(factor)} time{_interval(facts, part, factor)}, or on a "
             f"part of the samples: {rare} "
-            f"saves {duration(saved)}, {percent(saved / part.seconds * part.share)} of the run. "
-            "Without gradients (torch.inference_mode()) there is room for a larger batch too.",
+            f"saves {duration(saved)}, {percent(saved / part.seconds * of_run)} of the {run}."
+            + (shared_line(facts) if observed else _WITHOUT_GRADIENTS),
             change={"validate_every_times": factor},
-            snippet=f"if epoch % {factor} == {factor - 1} or epoch == epochs - 1:\n"
-            "    validate(model)",
-            evidence=_evidence("validation", part, limit),
+            snippet=validation_code(facts, factor, _every(facts, part) if observed else 1),
+            evidence=_evidence("validation", part, limit, "training" if observed else "run"),
             cause=self.cause,
             predicted=less_often(part.share, factor, count)
             if observed
@@ -207,7 +214,7 @@ class LoggingTooFrequent:
     code: ClassVar[str] = "PD503"
     name: ClassVar[str] = "logging-too-frequent"
     needs: ClassVar[tuple[str, ...]] = ()
-    verify_with: ClassVar[str | None] = "log-less"
+    verify_with: ClassVar[str | None] = None
     cause: ClassVar[str] = "logging"
     thresholds: ClassVar[Mapping[str, float]] = {"share": 0.05}
     sources: ClassVar[tuple[str, ...]] = WHOLE_RUNS
@@ -237,19 +244,29 @@ class LoggingTooFrequent:
         )
 
 
+#: Of an observed script it is not known whether it does so already.
+_WITHOUT_GRADIENTS = (
+    " Without gradients (torch.inference_mode()) there is room for a larger batch too."
+)
 _REPORTING = ("logging", "metrics", "visualisation", "visualization", "plotting")
 
 
 def _interval(facts: Facts, part: Part, factor: int) -> str:
     """Such as " (every 20 epochs instead of every 10)", where both numbers are known."""
-    every = whole_number(facts, "configuration.validation_interval")
-    epochs = whole_number(facts, "epochs.count")
-    if every is None and epochs is not None and 1 < part.count <= epochs:
-        every = round(epochs / part.count)
+    every = _every(facts, part)
     if every is None:
         return ""
     now = "every one" if every == 1 else f"every {grouped(every)}"
     return f" (every {grouped(every * factor)} epochs instead of {now})"
+
+
+def _every(facts: Facts, part: Part) -> int | None:
+    """Epochs from one validation to the next; None where that is not known."""
+    every = whole_number(facts, "configuration.validation_interval")
+    epochs = whole_number(facts, "epochs.count")
+    if every is None and epochs is not None and 1 < part.count <= epochs:
+        every = round(epochs / part.count)
+    return every
 
 
 def stalls_are_of(facts: Facts, part: Part) -> bool:
@@ -266,8 +283,9 @@ def stalls_are_of(facts: Facts, part: Part) -> bool:
     return 1 / _AS_OFTEN <= ratio <= _AS_OFTEN
 
 
-def _times(part: Part) -> str:
-    often = f", {grouped(part.count)} times" if part.count > 1 else ""
+def _times(part: Part, *, about: bool = False) -> str:
+    """`about` where what ran after the last step was counted by its time."""
+    often = f", {'about ' * about}{grouped(part.count)} times" if part.count > 1 else ""
     return f" ({duration(part.seconds)}{often})"
 
 
@@ -283,10 +301,10 @@ def _log_interval(facts: Facts, factor: int) -> tuple[str, dict[str, Any]]:
     return f"{grouped(steps)} steps instead of {grouped(now)}", {"log_interval": steps}
 
 
-def _evidence(name: str, part: Part, limit: float) -> tuple[Evidence, ...]:
+def _evidence(name: str, part: Part, limit: float, whole: str = "run") -> tuple[Evidence, ...]:
     """How often only where it is known: a part that was counted once may be a sum."""
     found = (
-        Evidence(metric=f"{name}, of the run", value=part.share, unit="share", threshold=limit),
+        Evidence(metric=f"{name}, of the {whole}", value=part.share, unit="share", threshold=limit),
         Evidence(metric=f"{name}, in all", value=part.seconds, unit="s"),
     )
     if part.count < 2:

@@ -42,6 +42,8 @@ class Split:
     """How one step is shared out: stage → share of the step, all of them adding up to 1."""
 
     stages: Mapping[str, float]
+    #: Stages that count as the model's own computation beside those that always do.
+    own: tuple[str, ...] = ()
 
     @property
     def computing_timed(self) -> bool:
@@ -69,7 +71,7 @@ class Split:
         return largest if others.get(largest, 0.0) >= floor else COMPUTE
 
     def _group(self, stage: str) -> str:
-        group = group_of(stage)
+        group = COMPUTE if stage in self.own else group_of(stage)
         return COMPUTE if group == OVERHEAD and not self.computing_timed else group
 
 

@@ -10,7 +10,7 @@ from perfdoctor.pipeline_model import LoaderModel, best_workers, predict
 from perfdoctor.report import Evidence, Prediction
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.gains import from_loader
-from perfdoctor.rules.loader_facts import whole_cores
+from perfdoctor.rules.loader_facts import cores_taken, waits_for_storage, whole_cores
 from perfdoctor.rules.observed import is_run
 from perfdoctor.rules.wording import percent
 
@@ -22,8 +22,6 @@ WORKERS = "configuration.num_workers"
 _STALL = 5.0
 #: From this share on the stalls, and not the batches between them, are what takes the time.
 _MOSTLY = 0.5
-#: Below this share of processor time making a batch is waiting; then cores are not what it lacks.
-WAITING = 0.25
 MOST_WAITING_WORKERS = 32
 _REMARKABLE = 1.1
 
@@ -65,7 +63,9 @@ def _remark_on_stalls(model: LoaderModel) -> str:
 def _remark_on_waiting(facts: Facts, model: LoaderModel) -> str:
     """Workers that wait for a disk or a network do not need a core each."""
     computing, most = model.batch_cpu_s / float(model.batch_s.mean()), most_workers(facts)
-    if computing > WAITING or most >= MOST_WAITING_WORKERS:
+    if not waits_for_storage(facts, computing) or most >= MOST_WAITING_WORKERS:
+        return ""
+    if cores_taken(facts):
         return ""
     many = best_workers(model, range(most, MOST_WAITING_WORKERS + 1))
     gain = predict(model, most).estimate_s / predict(model, many).estimate_s

@@ -32,6 +32,10 @@ _SLACK = 0.8
 _MOST_SPREAD = 0.5
 #: Less than half a core is never assumed, however busy others are: the scheduler is fair.
 _FEWEST_CORES = 0.5
+#: With less than a tenth of the processor idle no worker more finds a core (our own choice).
+_TAKEN_PERCENT = 90.0
+#: Below this share of processor time making a batch is waiting; then cores are not what it lacks.
+_WAITING = 0.25
 
 
 def loader_model(facts: Facts) -> LoaderModel:
@@ -140,6 +144,22 @@ def free_cores(facts: Facts) -> float:
     return max(_FEWEST_CORES, facts.number("environment.cores_usable") - taken)
 
 
+def cores_taken(facts: Facts) -> bool:
+    """Whether all cores were busy while this was measured: who waits then, waits for a core."""
+    busy = facts.known("utilisation.cpu.mean")
+    return busy is not None and busy >= _TAKEN_PERCENT
+
+
+def waits_for_storage(facts: Facts, computing: float) -> bool:
+    """Whether a batch waits for a disk or a network if this part of its time is `computing`.
+
+    By as much as others left of the cores: waiting for a core is no waiting for a disk.
+    """
+    cores = facts.known("environment.cores_usable")
+    left = min(1.0, free_cores(facts) / cores) if cores else 1.0
+    return computing <= _WAITING * left
+
+
 def _usable(facts: Facts) -> float:
     return facts.number("environment.cores_usable")
 
@@ -163,7 +183,10 @@ def _batch_cpu_s(facts: Facts, batch_s: Floats, in_loop: bool) -> float:
     if not in_loop:
         return facts.number("loader.batch_cpu_s")
     usual_s = facts.known("loader.batch.p50_s")
-    return mean_s if cpu_s is None or not usual_s else mean_s * min(1.0, cpu_s / usual_s)
+    computing = 1.0 if cpu_s is None or not usual_s else min(1.0, cpu_s / usual_s)
+    if cores_taken(facts) and not waits_for_storage(facts, computing):
+        return mean_s  # it waited for a core, as a worker will
+    return mean_s * computing
 
 
 def _compute_cpu_s(facts: Facts, consume_s: float) -> float:

@@ -9,8 +9,14 @@ from perfdoctor.pipeline_model import Setting, best_workers
 from perfdoctor.report import Prediction
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.gains import PIPELINE, from_settings, setting_now
-from perfdoctor.rules.loader_advice import MOST_WAITING_WORKERS, WAIT_SHARE, WAITING, WORKERS
-from perfdoctor.rules.loader_facts import free_cores, loader_model, prefetch_factor
+from perfdoctor.rules.loader_advice import MOST_WAITING_WORKERS, WAIT_SHARE, WORKERS
+from perfdoctor.rules.loader_facts import (
+    cores_taken,
+    loader_model,
+    prefetch_factor,
+    waits_for_storage,
+    whole_cores,
+)
 from perfdoctor.rules.observed import (
     MAIN,
     WORKER,
@@ -45,19 +51,15 @@ def io_bound(facts: Facts) -> bool:
     cpu_s, batch_s = facts.known("loader.batch_cpu_s"), facts.known("loader.batch.p50_s")
     if not is_run(facts) or cpu_s is None or not batch_s:
         return False
-    return cpu_s / batch_s <= WAITING * _share_of_cores(facts)
-
-
-def _share_of_cores(facts: Facts) -> float:
-    """How much of the usable cores others left: waiting for a core is no waiting for a disk."""
-    cores = facts.known("environment.cores_usable")
-    return min(1.0, free_cores(facts) / cores) if cores else 1.0
+    return waits_for_storage(facts, cpu_s / batch_s)
 
 
 def many_workers(facts: Facts) -> int:
-    """How many workers suffice where they need no core each."""
+    """How many workers suffice where they need no core each; where all cores are taken, no more
+    than cores."""
     model = loader_model(facts)
-    return best_workers(model, range(1, MOST_WAITING_WORKERS + 1), prefetch_factor(facts))
+    most = whole_cores(facts) if cores_taken(facts) else MOST_WAITING_WORKERS
+    return best_workers(model, range(1, most + 1), prefetch_factor(facts))
 
 
 def sample_lines(facts: Facts) -> list[HotLine]:

@@ -8,8 +8,17 @@ from typing import ClassVar
 
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
-from perfdoctor.rules.observed import RUNS, at, hot_lines, is_run, line_evidence, without
-from perfdoctor.rules.trends import first_tenth, grown_stage, growth, lost_share
+from perfdoctor.rules.groups import stage_columns
+from perfdoctor.rules.observed import (
+    RUNS,
+    HotLine,
+    at,
+    hot_lines,
+    is_run,
+    line_evidence,
+    without,
+)
+from perfdoctor.rules.trends import first_tenth, grown_stage, growth, halves_by_time
 from perfdoctor.rules.wording import size, stage_words
 from perfdoctor.stages import DATA_LOADING, OTHER
 
@@ -20,6 +29,10 @@ _IN_ONE_PLACE = 0.7
 _ALIKE = 0.5
 #: Others take so much of a core on a busy machine, as PD901 has it.
 _BUSY_PERCENT = 25.0
+#: gpuprof and loadtune call work bound by the processor from this use of it on: then whoever
+#: computes waits for a core as well.
+_SATURATED_PERCENT = 80.0
+_FOREIGN = "utilisation.cpu_foreign.mean"
 _SLOPE = "memory.trend_bytes_per_step"
 #: Below this the growth is that of an allocator's caches: a loss and its small graph take more.
 _NOTABLE_BYTES = 1024.0
@@ -87,11 +100,34 @@ class MemoryGrows:
 
 
 def by_machine(facts: Facts) -> bool:
-    """Whether an observed script got slower in all it does, while others used the machine.
+    """Whether an observed script got slower by what others did on the machine, or may have.
 
-    What grows in a script is in one place; a busy machine slows every stage down.
+    What grows in a script is in one place, and takes more of the processor; a busy machine slows
+    every stage down, and where all cores are taken each step waits for one.
     """
-    return not _in_one_place(facts) and machine_was_busy(facts)
+    if not machine_was_busy(facts):
+        return False
+    return not _in_one_place(facts) or (_saturated(facts) and not _computes_more(facts))
+
+
+def _saturated(facts: Facts) -> bool:
+    """Whether the processor was full, and others had a part in that."""
+    busy = facts.known("utilisation.cpu.mean")
+    return facts.has(_FOREIGN) and busy is not None and busy >= _SATURATED_PERCENT
+
+
+def _computes_more(facts: Facts) -> bool:
+    """Whether a step takes more processor time in the second half of the run than in the first.
+
+    By the part of the cores that the training had in each half: where steps take twice as long
+    with half of the cores, they compute as much as before. False where that was not measured.
+    """
+    early, late = (facts.known(f"counters.own_cpu_{half}_percent") for half in ("early", "late"))
+    halves = halves_by_time(facts)
+    if not early or late is None or halves is None:
+        return False
+    longer = halves[1] / halves[0]
+    return longer * late / early - 1 >= _ALIKE * (longer - 1)
 
 
 def _in_one_place(facts: Facts) -> bool:
@@ -114,7 +150,7 @@ def _in_one_place(facts: Facts) -> bool:
 
 def machine_was_busy(facts: Facts) -> bool:
     """Whether others used the machine while a script was observed, or nobody looked."""
-    foreign = facts.known("utilisation.cpu_foreign.mean")
+    foreign = facts.known(_FOREIGN)
     return is_run(facts) and (foreign is None or foreign >= _BUSY_PERCENT)
 
 
@@ -127,13 +163,36 @@ def falls_most(facts: Facts, findings: Sequence[Finding]) -> bool:
     return own[0].predicted.speedup >= max(others, default=1.0)
 
 
-def slower_in_run(facts: Facts, finding: Finding) -> Finding:
-    """PD701's finding with the stage that grew, its hottest line, and what is gained without."""
-    stage, lost, slope = grown_stage(facts), lost_share(facts), facts.known(_SLOPE) or 0.0
+def shared_machine(facts: Facts, finding: Finding, fall: tuple[Evidence, ...]) -> Finding | None:
+    """PD701's finding where others used the machine; None where nobody looked at them.
+
+    Of its evidence only the `fall` is left: what was lost is not the script's.
+    """
+    foreign = facts.known(_FOREIGN)
+    if foreign is None:
+        return None
+    return replace(
+        finding,
+        stage=OTHER,
+        title=f"{finding.title}, but the machine was shared: other programs took {foreign:.0f} % "
+        "of a core",
+        advice="That explains the fall, or hides its cause: steps that wait for a core get slower "
+        "without doing more. Measure again on a quiet machine.",
+        snippet="",
+        evidence=(*fall, Evidence(metric="other programs", value=foreign, unit="% of a core")),
+        predicted=None,
+        confidence=0.4,
+        optional=True,
+    )
+
+
+def slower_in_run(facts: Facts, finding: Finding, lost: float | None) -> Finding:
+    """PD701's finding with the stage that grew, the line that did, and what is gained without."""
+    stage, slope = grown_stage(facts), facts.known(_SLOPE) or 0.0
     if stage is None or lost is None or lost <= 0:
         return finding
     lines = hot_lines(facts, stage)
-    line = lines[0] if lines else None
+    line = lines[0] if lines and _line_grew(facts, lines[0]) else None
     grows = f" Memory grows by {_bytes(slope)} a step." if slope >= _NOTABLE_BYTES else ""
     return replace(
         finding,
@@ -141,10 +200,23 @@ def slower_in_run(facts: Facts, finding: Finding) -> Finding:
         title=f"{finding.title}; what grows is {stage_words(stage)}{at(line)}",
         advice=_what_grows(stage, None if line is None else line.place) + grows,
         snippet="" if stage == DATA_LOADING else _ITEM,
-        evidence=(*finding.evidence, *line_evidence(lines)),
+        evidence=(*finding.evidence, *line_evidence(lines[:2] if line else [])),
         predicted=without(lost, 0.5, 0.9, 1.0),
         confidence=0.85 if line is not None else finding.confidence,
     )
+
+
+def _line_grew(facts: Facts, line: HotLine) -> bool:
+    """Whether a line took more than its stage would have at the pace of the first tenth.
+
+    The looks at lines tell no times, so that is what shows that it is the line that grows.
+    """
+    columns = stage_columns(facts)
+    whole_s = sum(float(column.sum()) for column in columns.values())
+    if line.stage not in columns or whole_s <= 0:
+        return False
+    begun_s = first_tenth(facts)[line.stage] * columns[line.stage].size
+    return line.share * whole_s > begun_s
 
 
 def _what_grows(stage: str, place: str | None) -> str:

@@ -70,7 +70,7 @@ class MetricsTooFrequent:
     code: ClassVar[str] = "PD505"
     name: ClassVar[str] = "metrics-too-frequent"
     needs: ClassVar[tuple[str, ...]] = ("wall.total_s",)
-    verify_with: ClassVar[str | None] = "log-less"
+    verify_with: ClassVar[str | None] = None
     cause: ClassVar[str] = "metrics"
     thresholds: ClassVar[Mapping[str, float]] = {"share": 0.05}
     sources: ClassVar[tuple[str, ...]] = RUNS
@@ -129,7 +129,7 @@ class FiguresTooFrequent:
     code: ClassVar[str] = "PD506"
     name: ClassVar[str] = "figures-too-frequent"
     needs: ClassVar[tuple[str, ...]] = ("wall.total_s", "hotspots")
-    verify_with: ClassVar[str | None] = "log-less"
+    verify_with: ClassVar[str | None] = None
     cause: ClassVar[str] = "figures"
     thresholds: ClassVar[Mapping[str, float]] = {"share": 0.05}
     sources: ClassVar[tuple[str, ...]] = RUNS
@@ -197,7 +197,12 @@ def told(facts: Facts, name: str) -> Part | None:
     if part is None:
         return None
     share = min(1.0, part.share / max(1e-3, training_part(facts)))
-    return replace(part, share=share, count=max(part.count, _times(facts, name)))
+    return replace(part, share=share, count=max(part.count, _times(facts, name, part.seconds)))
+
+
+def after_training(facts: Facts, part: Part) -> bool:
+    """Whether a whole run does it only once, after its last step."""
+    return is_whole(facts) and part.count <= 1 and part.name not in facts.get("stages")
 
 
 def often_in_all(facts: Facts, part: Part) -> int | None:
@@ -223,11 +228,16 @@ def with_line(facts: Facts, finding: Finding, stage: str) -> Finding:
     )
 
 
-def _times(facts: Facts, stage: str) -> int:
+def _times(facts: Facts, stage: str, whole_s: float) -> int:
+    """How often a stage ran: in how many steps, and what its time after the last one amounts to."""
     often, steps = facts.known(f"stages.{stage}.calls_per_step"), facts.known("steps.count")
     if not often or not steps or steps >= _COUNTED_STEPS:
         return 1
-    return max(1, round(often * steps))
+    in_steps_s = facts.known(f"stages.{stage}.total_s")
+    usual_s = facts.known(f"stages.{stage}.p50_s")
+    late = 0 if in_steps_s is None or not usual_s else round((whole_s - in_steps_s) / usual_s)
+    between = facts.has(f"stages.{stage}.between") and facts.flag(f"stages.{stage}.between")
+    return max(1, round(often * steps) + (max(0, late) if between else 0))
 
 
 def _drawing(facts: Facts) -> list[HotLine]:

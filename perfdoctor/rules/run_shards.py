@@ -10,8 +10,8 @@ import numpy as np
 
 from perfdoctor.report import Evidence, Finding, Prediction
 from perfdoctor.rules.facts import Facts
-from perfdoctor.rules.loader_advice import WAIT_SHARE, WAITING
-from perfdoctor.rules.loader_facts import whole_cores
+from perfdoctor.rules.loader_advice import WAIT_SHARE
+from perfdoctor.rules.loader_facts import cores_taken, waits_for_storage, whole_cores
 from perfdoctor.rules.observed import RANGE, RUNS, at, beside_steps, line_evidence, of_training
 from perfdoctor.rules.run_batches import loading_lines, wait_of
 from perfdoctor.rules.run_waiting import STALLS_CAUSE, stalls_for_data
@@ -118,10 +118,10 @@ def _loaders(facts: Facts, share: float) -> int:
 
 def _shards_wait(facts: Facts) -> bool:
     names = ("loader_batch_cpu_s", "loader_batch_s")
-    if not all(facts.has(f"series.{name}") for name in names):
+    if cores_taken(facts) or not all(facts.has(f"series.{name}") for name in names):
         return False
     cpu_s, batch_s = (float(np.nansum(facts.series(name))) for name in names)
-    return cpu_s <= WAITING * batch_s
+    return batch_s > 0 and waits_for_storage(facts, cpu_s / batch_s)
 
 
 def _shards_ahead(facts: Facts, share: float, number: int) -> Prediction:

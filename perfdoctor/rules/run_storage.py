@@ -131,7 +131,7 @@ def _more_readers(facts: Facts, least: float) -> _Way | None:
         f"Read the samples of a batch in {count(threads, 'thread')}, or keep them in memory or on "
         "a local disk after the first epoch."
     )
-    if many > now:
+    if many > max(now, cores):
         advice += (
             f" Waiting needs no core, so more workers than the {count(cores, 'core')} do much the "
             f"same (num_workers={many})."

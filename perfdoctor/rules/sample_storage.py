@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
-from perfdoctor.rules.loader_advice import LOADER_CAUSE, WAIT_SHARE, WAITING, loader_evidence
+from perfdoctor.rules.loader_advice import LOADER_CAUSE, WAIT_SHARE, loader_evidence
+from perfdoctor.rules.loader_facts import waits_for_storage
 from perfdoctor.rules.logs import FULL_RAM
 from perfdoctor.rules.measured import beside
 from perfdoctor.rules.run_batches import cheaper_batches
@@ -70,7 +71,9 @@ class SmallReads:
         """Fires if a loader that is waited for reads little at a time, from a slow place."""
         wait, disk = facts.number(WAIT_SHARE), facts.number("loader.disk_bytes_per_s")
         computing = facts.number("loader.batch_cpu_s") / facts.number("loader.batch.p50_s")
-        if wait < facts.threshold("exposed_share") or computing > WAITING or disk <= 0:
+        if wait < facts.threshold("exposed_share") or disk <= 0:
+            return None
+        if not waits_for_storage(facts, computing):
             return None
         sample = disk / facts.number("loader.capacity_samples_per_s")
         achieved = disk / facts.number("limits.loader_read.peak")

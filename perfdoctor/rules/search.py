@@ -12,7 +12,7 @@ from perfdoctor.rules.gains import from_less_work, from_probe, probe, probe_evid
 from perfdoctor.rules.logs import wall_parts, whole_number
 from perfdoctor.rules.observed import is_run, left_over
 from perfdoctor.rules.run_gains import factor_for, rarer
-from perfdoctor.rules.run_search import second_order_in_run
+from perfdoctor.rules.run_search import sane_schedule, second_order_in_run
 from perfdoctor.rules.whole_run import is_whole
 from perfdoctor.rules.wording import duration, percent
 from perfdoctor.stages import ARCH_STEP
@@ -49,7 +49,8 @@ class ArchitectureStepTooFrequent:
     Exactly: the same step, less often. Only the share itself is uncertain; from a log by a quarter.
 
     ## When not to
-    It changes the search: with fewer architecture updates the result may differ. Raise the
+    It changes the search: with fewer architecture updates the result may differ. So it is only an
+    option where they are already rarer than the training steps and in first order. Raise the
     learning rate of the architecture, or search longer, if the architecture stops moving; keep
     enough updates for a short search.
     """
@@ -92,6 +93,7 @@ class ArchitectureStepTooFrequent:
             confidence=0.8,
             effort="lines",
             safety="semantics",
+            optional=sane_schedule(facts),
         )
 
 

@@ -10,7 +10,7 @@ from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.logs import RUN, WHOLE_RUNS
 from perfdoctor.rules.observed import is_run
 from perfdoctor.rules.run_gains import up_to_of_steps
-from perfdoctor.rules.run_growth import by_machine, slower_in_run
+from perfdoctor.rules.run_growth import by_machine, shared_machine, slower_in_run
 from perfdoctor.rules.trends import (
     DEGRADED,
     Fall,
@@ -57,6 +57,8 @@ class ThroughputDrops:
     ## When not to
     Where the work itself grows on purpose: longer sequences or larger images as training goes on,
     or layers that are unfrozen.
+    Of an observed script it is an option without a gain where others used the machine and all
+    stages got slower, or where the processor was full (80 %) and the steps had no more of it.
     """
 
     code: ClassVar[str] = "PD701"
@@ -72,10 +74,12 @@ class ThroughputDrops:
         least = facts.threshold("fall")
         fall = lasting_fall(facts, least)
         if fall is not None:
-            if is_run(facts):
-                found = _fallen(facts, fall, least)
-                return None if by_machine(facts) else slower_in_run(facts, found)
-            return _fallen(facts, fall, least)
+            found = _fallen(facts, fall, least)
+            if not is_run(facts):
+                return found
+            if by_machine(facts):
+                return shared_machine(facts, found, fall.evidence(least))
+            return slower_in_run(facts, found, lost_share(facts, fall))
         passed = passing_fall(facts, least)
         if passed is None:
             return None
@@ -151,11 +155,12 @@ class EpochTimeGrows:
             cause=self.cause,
             confidence=0.6,
             effort="lines",
+            optional=by_machine(facts),
         )
 
 
 def _fallen(facts: Facts, fall: Fall, least: float) -> Finding:
-    loading, lost = loading_grew(facts), lost_share(facts)
+    loading, lost = loading_grew(facts), lost_share(facts, fall)
     evidence = fall.evidence(least)
     if lost is not None and lost > 0:
         lost_time = Evidence(metric="time lost against the first tenth", value=lost, unit="share")

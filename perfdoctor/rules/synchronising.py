@@ -49,7 +49,7 @@ class ImplicitSynchronisation:
     code: ClassVar[str] = "PD221"
     name: ClassVar[str] = "implicit-synchronisation"
     needs: ClassVar[tuple[str, ...]] = ()
-    verify_with: ClassVar[str | None] = "log-less"
+    verify_with: ClassVar[str | None] = None
     cause: ClassVar[str] = "synchronisation"
     thresholds: ClassVar[Mapping[str, float]] = {"share": 0.05}
     sources: ClassVar[tuple[str, ...]] = ("run", "monitor", "log", "trace")

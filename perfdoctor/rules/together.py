@@ -133,18 +133,20 @@ def _loads(
 
 def _left(facts: Facts, rest: Sequence[Recommendation], end: str) -> _Left:
     """What remains of computing and of what lies between the steps, at this end."""
-    beside = beside_steps(facts)
+    beside, spread = beside_steps(facts), 1.0
     wait = (facts.known(f"stages.{DATA_LOADING}.share") or 0.0) if facts.has("stages") else 0.0
     computing = max(_LEAST, 1 - beside - wait)
     gone = {True: 0.0, False: 0.0}
     for stage, parts in _by_stage(rest, end).items():
         between = facts.has(f"stages.{stage}.between") and facts.flag(f"stages.{stage}.between")
         pool = facts.known(f"stages.{stage}.share") or 0.0
-        if max(parts) > pool:  # it is about more than this stage
-            pool = max(beside if between else computing, *parts)
+        if max(parts) > pool and not between:  # in all stages: also in what others take away
+            spread *= float(np.prod([1 - min(1.0, part / computing) for part in parts]))
+            continue
+        pool = max(pool, *parts)
         gone[between] += pool * (1 - float(np.prod([1 - part / pool for part in parts])))
     return _Left(
-        compute=max(_LEAST, 1 - gone[False] / computing),
+        compute=max(_LEAST, (1 - gone[False] / computing) * spread),
         beside=max(0.0, 1 - gone[True] / beside) if beside > 0 else 1.0,
     )
 
@@ -160,15 +162,23 @@ def _by_stage(rest: Iterable[Recommendation], end: str) -> Mapping[str, list[flo
 
 
 def _summed(facts: Facts, chosen: Sequence[Recommendation]) -> tuple[float, float, float]:
-    """Without a model of the loader: the parts that go away, those of one stage one by one."""
+    """Without a model of the loader: the parts that go away, those of one stage one by one.
+
+    What is about more than its own stage is in the parts of the others as well.
+    """
 
     def speedup(end: str) -> float:
-        gone = 0.0
+        gone, spread = 0.0, 1.0
         for stage, parts in _by_stage(chosen, end).items():
             pool = facts.known(f"stages.{stage}.share") or 0.0
-            pool = 1.0 if max(parts) > pool else pool
-            gone += pool * (1 - float(np.prod([1 - part / pool for part in parts])))
-        return 1 / max(_LEAST, 1 - gone)
+            left = float(
+                np.prod([1 - part / (pool if max(parts) <= pool else 1) for part in parts])
+            )
+            if max(parts) <= pool:
+                gone += pool * (1 - left)
+            else:
+                spread *= left
+        return 1 / max(_LEAST, (1 - gone) * spread)
 
     likely, low, high = (speedup(end) for end in _ENDS)
     return likely, low, high

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from perfdoctor.report import Diagnosis, Finding
+from perfdoctor.rules.compiling_time import compiling_bound
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.groups import (
     COMPUTE,
@@ -26,11 +28,13 @@ from perfdoctor.rules.judging import (
 )
 from perfdoctor.rules.observed import is_run
 from perfdoctor.rules.run_growth import falls_most
+from perfdoctor.rules.run_operations import signs_of_overhead
+from perfdoctor.rules.run_search import sane_schedule
 from perfdoctor.rules.steadiness import median_half_width
 from perfdoctor.rules.trends import DEGRADED, TREND_S, TREND_STEPS, grown_stage
 from perfdoctor.rules.verdict_log import slower_since_start, verdict_on_log
 from perfdoctor.rules.wording import listed, percent, seconds, stage_words
-from perfdoctor.stages import BACKWARD, FORWARD, OTHER
+from perfdoctor.stages import ARCH_STEP, BACKWARD, FORWARD, LOSS, OTHER
 
 #: From here on PyTorch's TensorBoard plug-in calls memory use high.
 FULL_MEMORY = 0.90
@@ -69,7 +73,10 @@ def verdict(facts: Facts, findings: Sequence[Finding]) -> Diagnosis:
         )
     if facts.from_log or not facts.has("steps"):
         return verdict_on_log(facts)
-    split = whole_run(facts)
+    if (compiling := compiling_bound(facts, findings)) is not None:
+        return compiling
+    own = (ARCH_STEP,) if sane_schedule(facts) else ()
+    split = replace(whole_run(facts), own=own)
     steps = int(facts.number("steps.count"))
     if steps < FEWEST_STEPS:
         return inconclusive(
@@ -79,7 +86,7 @@ def verdict(facts: Facts, findings: Sequence[Finding]) -> Diagnosis:
         return _degrading(facts, split)
     floor = _floor(split, findings)
     group = split.leader(floor)
-    agreeing = [part.leader(floor) == group for part in each_tenth(facts)]
+    agreeing = [replace(p, own=own).leader(floor) == group for p in each_tenth(facts)]
     unclear = _unclear(facts, split)
     if unclear is not None and not (is_run(facts) and _all_over(split, agreeing)):
         return inconclusive(unclear)
@@ -148,14 +155,20 @@ def _computing(
     elif best_gain(findings, COMPUTE) >= WORTHWHILE:
         word, text = "compute-bound", f"{text}, and it can be made faster."
     else:
-        word, text = "healthy", f"No bottleneck found: {text}, and little else holds it up."
+        sign = signs_of_overhead(facts) if is_run(facts) else None
+        rest = sign or "and little else holds it up"
+        word, text = "healthy", f"No bottleneck found: {text}, {rest}."
     stages = [] if word == "healthy" else split.members(COMPUTE)
     mended = mended_stage(findings, COMPUTE)
     if word == "compute-bound" and mended in stages:
         stages = [mended]
         if mended not in (FORWARD, BACKWARD):
-            part = percent(split.stages[mended])
-            text = f"{stage_words(mended).capitalize()} takes {part} of each step, and can be less."
+            share = split.stages[mended]
+            through = " with its part of the backward pass" if mended == LOSS else ""
+            text = (
+                f"{stage_words(mended).capitalize()} takes {percent(share)} of each step, and"
+                f"{through} can be less."
+            )
     return Diagnosis(
         verdict=word,
         bottleneck=stages[0] if stages else "none",

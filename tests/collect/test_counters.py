@@ -13,6 +13,7 @@ from perfdoctor.collect.counters import (
     allocator_counters,
     compiler_counters,
     disk_counters,
+    processor_counters,
     torch_counters,
 )
 from perfdoctor.collect.pauses import CollectionWatch
@@ -56,6 +57,14 @@ def test_the_halves_of_reading_from_the_disk():
     assert disk_counters(rates) == {"disk_early_bytes_per_s": 8.0, "disk_late_bytes_per_s": 2.0}
     assert disk_counters({"disk_read_bytes_per_s": np.array([8.0] * 7)}) == {}
     assert disk_counters({}) == {}
+
+
+def test_the_halves_of_the_processor_that_the_training_had():
+    seen = {"cpu_main": np.array([80.0] * 4 + [30.0] * 4), "cpu_workers": np.full(8, 10.0)}
+    found = processor_counters(seen)
+    assert found == {"own_cpu_early_percent": 90.0, "own_cpu_late_percent": 40.0}
+    assert processor_counters({name: values[:7] for name, values in seen.items()}) == {}
+    assert processor_counters({}) == {}
 
 
 def test_what_is_not_there_is_not_counted():

@@ -120,3 +120,14 @@ def test_it_is_part_of_the_report_and_its_json() -> None:
     both = Together(speedup=2.0, low=1.8, high=2.2, model="m", rules=("PD1", "PD2"), product=2.4)
     again = from_json(to_json(replace(report, together=both)))
     assert again.together == both
+
+
+@pytest.mark.parametrize("loader", [True, False])
+def test_what_is_spread_over_all_stages_is_in_the_parts_of_the_others_too(loader: bool) -> None:
+    """Pauses for garbage, say: of a stage that is gone theirs are gone as well."""
+    run = training(batch_s=0.001, parts_s={"forward": 0.030, "logging": 0.070}, workers=2)
+    pauses = advice("other", 1.25, {"gc_frozen": True})
+    figures = advice("logging", 1 / (1 - 0.65), {"figures_every_times": 50})
+    found = all_of(run if loader else replace(run, loader=None), figures, pauses)
+    assert found.speedup <= found.product * 1.001
+    assert found.speedup == pytest.approx(found.product, rel=0.05)

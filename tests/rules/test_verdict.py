@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -223,3 +224,46 @@ def test_whole_reports_get_their_verdict(base: str, word: str) -> None:
     diagnosis = diagnose(report(base), Settings()).diagnosis
     assert diagnosis is not None
     assert diagnosis.verdict == word
+
+
+def test_a_script_of_thousands_of_short_operations_is_not_said_to_be_held_up_by_little() -> None:
+    shares = {"forward": 0.4, "backward": 0.55}
+    stages = {n: {"share": s, "p50_s": s * STEP_S} for n, s in shares.items()}
+    told = {"source": {"kind": "run"}, "stages": stages}
+    seen = judge(shares, configuration={"autograd_nodes": 4000}, **told)
+    assert "4,000 operations a step of 24 µs each" in seen.summary
+    assert "little else" not in seen.summary
+    assert "little else" in judge(shares, configuration={"autograd_nodes": 40}, **told).summary
+
+
+@pytest.mark.parametrize(("recomputes", "said"), [(None, True), (True, False)])
+def test_a_backward_pass_longer_than_recomputing_explains_is_told(
+    recomputes: bool | None, said: bool
+) -> None:
+    configuration = {"gradient_checkpointing": recomputes}
+    told = {"source": {"kind": "run"}, "configuration": configuration}
+    seen = judge({"forward": 0.2, "backward": 0.75}, **told)
+    assert ("takes 3.8 times as long as the forward pass" in seen.summary) is said
+    assert ("little else" in seen.summary) is not said
+
+
+def _compiled(speedup: float) -> Diagnosis:
+    fault = replace(gain("forward", speedup), cause="compiling-time")
+    told = {"counters": {"compile_s": 60.0}, "wall": {"total_s": 80.0}}
+    return judge({"data_loading": 0.6}, fault, gain("data_loading", 2.0), **told)
+
+
+def test_a_run_that_spent_its_time_compiling_is_held_up_by_that() -> None:
+    seen = _compiled(4.0)
+    assert (seen.verdict, seen.bottleneck, seen.of) == ("overhead-bound", "forward", "run")
+    assert "75 % of the run (60 s of 80 s)" in seen.summary
+
+
+def test_compiling_is_not_the_verdict_where_something_else_gains_more() -> None:
+    assert _compiled(1.5).verdict == "input-bound"
+
+
+def test_a_loss_that_can_be_less_is_named_with_its_own_share() -> None:
+    seen = judge({"forward": 0.2, "loss": 0.15, "backward": 0.6}, gain("loss", 1.4))
+    assert (seen.bottleneck, seen.share) == ("loss", pytest.approx(0.15))
+    assert "with its part of the backward pass can be less" in seen.summary

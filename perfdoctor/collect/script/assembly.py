@@ -34,6 +34,8 @@ VALIDATION, CHECKPOINT, UNEXPLAINED = "validation", "checkpoint", "unexplained"
 #: What runs between the steps, and would make the one after it look slow.
 BETWEEN = (VALIDATION, CHECKPOINT, UNEXPLAINED)
 _NS = 1e-9
+#: Epochs of fewer steps may well begin one step after another (our own choice).
+_LONG_EPOCH = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +69,7 @@ def assemble(recorder: Recorder, stage_of: Sequence[str], seen: Observed) -> Run
     means = _by_stage(rows.sums, stage_of, seen.split) if rows.stride > 1 else None
     within = [values for name, values in single.items() if name not in BETWEEN]
     count = rows.single.shape[0]
-    epochs = rows.sums[:, r.EPOCH] > 0
+    epochs = _begun(rows.sums[:, r.EPOCH] > 0, rows.stride)
     return Run(
         name=seen.name,
         source=seen.source,
@@ -144,6 +146,21 @@ def _mean_steps(means: Mapping[str, Floats] | None, stride: int) -> Floats | Non
         return None
     total: Floats = np.sum([v for name, v in means.items() if name not in BETWEEN], axis=0)
     return total / stride
+
+
+def _begun(starts: Bools, stride: int) -> Bools:
+    """In which steps an epoch began.
+
+    Two loaders (one of the weights' data, one of the architecture's) begin in neighbouring steps
+    with one and the same epoch: a start right after another where epochs are long is none.
+    """
+    first = np.flatnonzero(starts)
+    gaps = np.diff(first)
+    if stride > 1 or gaps.size < 2 or np.median(gaps) < _LONG_EPOCH:
+        return starts
+    kept: Bools = starts.copy()
+    kept[first[1:][gaps == 1]] = False
+    return kept
 
 
 def _steps_per_epoch(epochs: Bools, stride: int) -> int | None:

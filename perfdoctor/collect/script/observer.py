@@ -86,7 +86,9 @@ class Observer:
         self.searches = Searches(optimizers)
         self._on_step = on_step
         self.autocast: str | None = None
-        self.autograd_nodes: int | None = None
+        self.autograd_nodes: int | None = None  # of one step; those of its loss among them
+        self.loss_nodes: int | None = None
+        self.first_after_forward: int | None = None
         self.recomputes = False
         self._last: LoaderFacts | None = None
         self.steady: LoaderFacts | None = None
@@ -100,6 +102,7 @@ class Observer:
         self._updated: Moment | None = None
         self._computing: Moment | None = None
         self._backwards = 0
+        self._fresh = True  # gradients since the last optimizer's step
         self._forward_samples = 0
         self.counted = self._validated = 0  # samples of the last batch
         self._untrained_forward = False
@@ -269,6 +272,7 @@ class Observer:
         self._resolve(r.LOSS)
         self._computes()
         self._backwards += 1
+        self._fresh = True
         self.recorder.samples += self._validated  # it is trained on all the same
         self._validated = 0
         self._untrained_forward = False
@@ -307,7 +311,8 @@ class Observer:
         self._resolve(r.OTHER)
         self.recorder.leave()
         self._closure_depth = None
-        kind = self.optimizers.stepped(optimizer)
+        kind = self.optimizers.stepped(optimizer, fresh=self._fresh)
+        self._fresh = False
         if kind == ARCHITECTURE:
             self._was_architecture_step()
         if kind == MAIN:

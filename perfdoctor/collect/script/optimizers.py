@@ -20,7 +20,11 @@ _NEVER_USED, _IDLE = 10, 200
 
 @dataclass
 class Known:
-    """One optimizer: how much it trains, and which tensors."""
+    """One optimizer: how much it trains, and which tensors.
+
+    `shares`: it made a step with gradients that another one made a step with too, so that both
+    train one model.
+    """
 
     reference: weakref.ref[Any]
     name: str
@@ -28,6 +32,7 @@ class Known:
     tensors: set[int] = field(default_factory=set)
     steps: int = 0
     idle: bool = False
+    shares: bool = False
 
 
 class Optimizers:
@@ -43,6 +48,7 @@ class Optimizers:
         self._kinds: dict[int, str] = {}
         self.version = 0
         self._without_main = 0
+        self._last: Known | None = None
 
     def __len__(self) -> int:
         return len(self._known)
@@ -77,13 +83,17 @@ class Optimizers:
         few = sum(int(p.numel()) for p in parameters) <= _FEW * main.elements
         return few and self._share_a_module({id(p) for p in parameters}, main.tensors)
 
-    def stepped(self, optimizer: Any) -> str:
-        """Counts a step, and tells the optimizer's kind."""
+    def stepped(self, optimizer: Any, *, fresh: bool = True) -> str:
+        """Counts a step, and tells the optimizer's kind. `fresh`: gradients were computed since the
+        last step of any of them."""
         if id(optimizer) not in self._known:  # made before anything was observed
             for group in optimizer.param_groups:
                 self.add_group(optimizer, group["params"])
         known = self._known[id(optimizer)]
         known.steps += 1
+        if not fresh:
+            self._share(known)
+        self._last = known
         self._note_idle(known)
         kind = self._kinds.get(id(optimizer)) or self._kind(known)
         if kind != ANOTHER or known.steps > _SETTLED:  # the model may not have been seen yet
@@ -114,6 +124,13 @@ class Optimizers:
         self._kinds.clear()
         self.version += 1
 
+    def _share(self, known: Known) -> None:
+        """It stepped right after another one: an architecture step has gradients of its own."""
+        last = self._last
+        if last is not None and last is not known and not (known.shares and last.shares):
+            known.shares = last.shares = True
+            self._changed()
+
     def _note_idle(self, stepped: Known) -> None:
         """The main one may be left over: from pretraining, or from before the model was moved."""
         main = self._main()
@@ -136,7 +153,8 @@ class Optimizers:
         if main is None or known is main:
             return MAIN
         few = known.elements <= _FEW * main.elements
+        own = known.steps > 1 and not known.shares  # the next one's step may share its gradients
         apart = not known.tensors & main.tensors
-        if few and apart and self._share_a_module(known.tensors, main.tensors):
+        if few and own and apart and self._share_a_module(known.tensors, main.tensors):
             return ARCHITECTURE
         return ANOTHER

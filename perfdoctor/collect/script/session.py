@@ -189,10 +189,11 @@ class Session:
         return replace(run, counters=self._counters(torch.device(used.get("device", "cpu"))))
 
     def _counters(self, device: Any) -> dict[str, float]:
-        from perfdoctor.collect.counters import disk_counters, torch_counters
+        from perfdoctor.collect.counters import disk_counters, processor_counters, torch_counters
 
         found = self._pauses.counters() | torch_counters(device)
-        found |= disk_counters(self._machine.utilisation())
+        utilisation = self._machine.utilisation()
+        found |= disk_counters(utilisation) | processor_counters(utilisation)
         growth = self._machine.workers_growth()
         return found if growth is None else found | {"workers_bytes_per_step": growth}
 

@@ -84,6 +84,7 @@ def _model(observer: Observer) -> dict[str, Any]:
         "device": str(first.device),
         "precision": observer.autocast or short.get(weights, weights),
         "autograd_nodes": observer.autograd_nodes,
+        "loss_nodes": observer.loss_nodes,
         "compile": "default" if _compiled(trained) else "off",
         "channels_last": _channels_last(parameters),
         "fsdp": any("FSDP" in name or "FullySharded" in name for name in names) or None,

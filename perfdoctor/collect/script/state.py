@@ -62,13 +62,24 @@ def guarded(state: State, call: Callable[..., Any], *args: Any) -> Any:
 
 
 def note_graph(observer: Observer, outputs: Any) -> None:
-    """How many operations a backward pass from these tensors goes through (None where there is
-    none), and whether parts of the forward are run again for it."""
-    functions = _graph(outputs)
-    names = [type(function).__name__ for function in functions]
-    observer.autograd_nodes = sum(name != "AccumulateGrad" for name in names) or None
-    if "CheckpointFunctionBackward" in names:
+    """Adds how many operations a backward pass from these tensors goes through, and how many of
+    these came after the forward; and whether parts of the forward are run again for it."""
+    functions = [f for f in _graph(outputs) if type(f).__name__ != "AccumulateGrad"]
+    if not functions:
+        return
+    observer.autograd_nodes = (observer.autograd_nodes or 0) + len(functions)
+    if observer.first_after_forward is not None:
+        later = sum(f._sequence_nr() >= observer.first_after_forward for f in functions)
+        observer.loss_nodes = (observer.loss_nodes or 0) + later
+    if any(type(f).__name__ == "CheckpointFunctionBackward" for f in functions):
         observer.recomputes = True
+
+
+def next_operation(torch: Any) -> int | None:
+    """The number that autograd will give to the next operation of this thread; None where this
+    torch does not tell."""
+    number = getattr(torch._C._autograd, "_get_sequence_nr", None)
+    return None if number is None else int(number())
 
 
 def _graph(outputs: Any) -> set[Any]:

@@ -21,6 +21,7 @@ from perfdoctor.collect.script.state import (
     State,
     autocast_dtype,
     guarded,
+    next_operation,
     note_graph,
     samples_in,
 )
@@ -131,6 +132,8 @@ def outermost(original: Call, state: State, torch: Any) -> Call:
             return original(self, *args, **kwargs)
         finally:
             state.inside = False
+            if state.noting and grad:
+                observer.first_after_forward = next_operation(torch)
             if steady:
                 del stack[depth:]
                 recorder.current = r.AFTER_FORWARD

@@ -340,6 +340,37 @@ def test_a_gan_has_no_architecture_step(clock: Clock) -> None:
     assert "arch_step" not in seen.totals()
 
 
+@pytest.mark.parametrize("few_first", [True, False])
+def test_two_optimizers_of_one_model_make_no_architecture_step(
+    clock: Clock, few_first: bool
+) -> None:
+    with Watched(clock) as seen:
+        model = nn.Sequential(nn.Linear(4, 64), nn.ReLU(), nn.Linear(64, 1))
+        bias = [model[2].bias]
+        wide = torch.optim.SGD([*model[0].parameters(), model[2].weight], lr=1e-3)
+        few = torch.optim.SGD(bias, lr=1e-3)
+        for x, y in DataLoader(Samples(clock, count=16), batch_size=4):
+            _mse(clock, model(x).squeeze(-1), y).backward()
+            for optimizer in (few, wide) if few_first else (wide, few):
+                optimizer.step()
+    assert seen.steps == 4
+    assert "arch_step" not in seen.totals()
+
+
+def test_operations_of_a_step_are_counted_in_all_its_backward_passes(clock: Clock) -> None:
+    with Watched(clock) as seen:
+        model, optimizer, _ = _parts(clock)
+        for _ in range(4):
+            for _ in range(3):
+                out = model(torch.ones(5, 4))
+                pairs = [(out[i] - out[0]) ** 2 for i in range(5)]
+                torch.stack(pairs).sum().backward()
+            optimizer.step()
+    of_one_loss = 5 * 4 + 2  # two elements, a difference and a square of each; stack and sum
+    assert seen.observer.loss_nodes == 3 * of_one_loss
+    assert seen.observer.autograd_nodes == 3 * (of_one_loss + 3)  # addmm, transpose and squeeze
+
+
 def test_a_stage_that_the_script_names_is_one_of_its_own(clock: Clock) -> None:
     with Watched(clock) as seen:
         model, optimizer, loader = _parts(clock)

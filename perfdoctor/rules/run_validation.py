@@ -1,0 +1,52 @@
+"""What PD501 says of an observed script: its framework's own words, and lines it shares."""
+
+from __future__ import annotations
+
+from perfdoctor.rules.facts import Facts
+from perfdoctor.rules.observed import hot_lines
+from perfdoctor.rules.run_batches import loading_lines
+
+_VALIDATION = "validation"
+#: So much of what was seen of validation is in one line where that line is what it is about.
+_MOSTLY = 0.5
+_LIGHTNING = ("/lightning/pytorch/", "/pytorch_lightning/")
+#: The Trainer of transformers runs on accelerate, and so do loops written for it.
+_TRAINER = ("/transformers/trainer", "/accelerate/accelerator")
+
+
+def validation_code(facts: Facts, factor: int, every: int | None) -> str:
+    """The lines to write: of the framework whose files were seen, else of a loop.
+
+    `every` is the present interval in epochs, None where it is not epochs or not known.
+    """
+    files = [line.file.replace("\\", "/") for line in hot_lines(facts)]
+    if any(name in file for file in files for name in _LIGHTNING):
+        now = "check_val_every_n_epoch" if every is None else f"{every * factor}"
+        times = f"{factor} * " if every is None else ""
+        return f"trainer = Trainer(check_val_every_n_epoch={times}{now})  # and your arguments"
+    trainer = any(name in file for file in files for name in _TRAINER)
+    if trainer and any("/transformers/" in file for file in files):
+        return (
+            "# with transformers' Trainer; in a loop of your own as often\n"
+            'TrainingArguments(eval_strategy="steps", eval_steps='
+            f"{factor} * eval_steps)"
+        )
+    if every is None:
+        return f"if step % ({factor} * validate_every) == 0 or step == steps:\n    validate(model)"
+    rare = every * factor
+    return f"if epoch % {rare} == {rare - 1} or epoch == epochs - 1:\n    validate(model)"
+
+
+def shared_line(facts: Facts) -> str:
+    """What to know where validation spends its time in a line that makes the training's batches."""
+    lines = hot_lines(facts, _VALIDATION)
+    seen = sum(line.share for line in lines)
+    made = {(line.file, line.line) for line in loading_lines(facts)}
+    for line in lines[:1]:
+        here = [n for n in lines if (n.file, n.line) == (line.file, line.line)]
+        if (line.file, line.line) in made and sum(n.share for n in here) >= _MOSTLY * seen:
+            return (
+                f" But most of it is {line.place}, which makes the training's batches too: begin "
+                "there, and validation gets shorter with it."
+            )
+    return ""
