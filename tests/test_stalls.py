@@ -76,6 +76,22 @@ def test_the_first_step_of_every_epoch_is_told_as_such():
     assert stalls.count == 19  # the very first is warm-up
 
 
+def test_small_stalls_elsewhere_do_not_hide_the_starts_of_epochs():
+    step_s = noisy(300, 0.05, level=0.1)
+    step_s[::50] += 4
+    step_s[[33, 77, 121, 190]] += 0.2
+    stalls = stalls_of(step_s, per_epoch=50)
+    assert stalls.count > 5
+    assert stalls.at_epoch_start
+
+
+def test_a_single_start_among_other_stalls_is_not_what_they_are():
+    step_s = noisy(300, 0.05, level=0.1)
+    step_s[50] += 40
+    step_s[[33, 77, 121, 190]] += 0.2
+    assert not stalls_of(step_s, per_epoch=50).at_epoch_start
+
+
 def test_slow_steps_in_a_row_are_one_stall():
     step_s = noisy(1000, 0.05, level=0.1)
     for start in range(99, 1000, 100):

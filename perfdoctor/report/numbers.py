@@ -138,7 +138,7 @@ class Stalls:
         count: how many. excess_s: median time each takes more than a usual step.
         share: of the time of all steps that they take more than usual steps.
         period_steps: where they come at regular distances.
-        at_epoch_start: whether nearly all of them are first in an epoch.
+        at_epoch_start: whether nearly all of that time is in steps that are first in an epoch.
     """
 
     count: int
