@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -10,13 +11,16 @@ from perfdoctor.rules.enough import RECORDS
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.logs import whole_number
 from perfdoctor.rules.measured import beside
-from perfdoctor.rules.observed import RUNS, at, hot_lines, line_evidence, without
+from perfdoctor.rules.observed import RUNS, HotLine, at, hot_lines, line_evidence, without
 from perfdoctor.rules.run_gains import up_to
 from perfdoctor.rules.wording import grouped, on_cuda, percent
 from perfdoctor.stages import ARCH_STEP, OPTIMIZER
 
 _SLOW = r"clip_grad|grad_norm|zero_grad|unscale_|\bnorm\b"
 _WAITS = r"\.item\b"
+#: torch's own, which treat all tensors at once and clear with set_to_none unless told otherwise
+#: (torch 2.4 to 2.13, on CPUs as on GPUs); how they were called is not known.
+_ALREADY_AT_ONCE = r"^clip_grad|^_?clip_grads|^(?:Optimizer|Module)\.zero_grad$"
 #: Of the time for clipping and clearing, the part that goes away when it is done for all tensors
 #: at once (our own choice).
 _AT_ONCE = (0.0, 0.5, 0.9)
@@ -30,7 +34,7 @@ class SlowGradientHandling:
 
     ## What it does
     Looks for lines of an observed script that clip gradients, compute their norm or set them to
-    zero, tensor by tensor.
+    zero, tensor by tensor. What torch's own functions take is not counted.
 
     ## Why it is slow
     A loop over parameters starts small operations for each of them; `.item()` on each norm makes
@@ -62,7 +66,7 @@ class SlowGradientHandling:
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if such lines take a visible share."""
-        lines = [line for line in hot_lines(facts, OPTIMIZER, "other") if line.calls(_SLOW)]
+        lines = [line for line in hot_lines(facts, OPTIMIZER, "other") if _by_hand(line)]
         share = min(1.0, sum(line.share for line in lines))
         if share < facts.threshold("share"):
             return None
@@ -88,6 +92,10 @@ class SlowGradientHandling:
             effort="lines",
             safety="numerics",
         )
+
+
+def _by_hand(line: HotLine) -> bool:
+    return line.calls(_SLOW) and not re.search(_ALREADY_AT_ONCE, line.library)
 
 
 class SearchWithoutWarmUp:

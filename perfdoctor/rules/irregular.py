@@ -13,8 +13,9 @@ from perfdoctor.rules.logs import RUN, WHOLE_RUNS, wall_parts
 from perfdoctor.rules.observed import is_run
 from perfdoctor.rules.run_gains import up_to_of_steps
 from perfdoctor.rules.run_growth import machine_was_busy
+from perfdoctor.rules.run_reporting import LOGGING
 from perfdoctor.rules.trends import shape
-from perfdoctor.rules.waits import data_in_stalls
+from perfdoctor.rules.waits import data_in_stalls, in_stalls
 from perfdoctor.rules.wording import grouped, seconds
 from perfdoctor.stages import DATA_LOADING, OTHER
 
@@ -64,8 +65,8 @@ class PeriodicStalls:
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if regular stalls take too large a share."""
-        if is_run(facts) and data_in_stalls(facts) > _MOSTLY:
-            return None  # PD111 names the line
+        if is_run(facts) and max(data_in_stalls(facts), in_stalls(facts, LOGGING)) > _MOSTLY:
+            return None  # PD111 names the line, PD503 and PD506 what is logged or drawn
         share, limit = facts.known("stalls.share"), facts.threshold("share")
         if share is None:
             facts.number(_P50)  # steps were timed and none stalled, or nothing is known
@@ -102,8 +103,10 @@ class SlowTail:
     sizes, or an allocator that has to free its caches.
 
     ## Evidence and threshold
-    The 99th percentile beside the median, of at least 100 steps.
+    The 99th percentile beside the median, of at least 100 steps; and the time that steps take
+    beyond the median, where it is known.
     - `ratio` = 2 (source: gpuprof calls a tail long from twice the median)
+    - `share` = 0.05 (source: our own choice, as PD703 has it)
 
     ## What to change
     Find out what the slow steps have in common: `perfdoctor run train.py` shows in which stage
@@ -122,7 +125,7 @@ class SlowTail:
     needs: ClassVar[tuple[str, ...]] = (_P99, _P50)
     verify_with: ClassVar[str | None] = None
     cause: ClassVar[str] = "slow-tail"
-    thresholds: ClassVar[Mapping[str, float]] = {"ratio": 2.0}
+    thresholds: ClassVar[Mapping[str, float]] = {"ratio": 2.0, "share": 0.05}
     sources: ClassVar[tuple[str, ...]] = WHOLE_RUNS
 
     def evaluate(self, facts: Facts) -> Finding | None:
@@ -134,6 +137,8 @@ class SlowTail:
         if ratio <= limit or _explained(facts) or machine_was_busy(facts):
             return None
         tail = _tail_share(facts, p50_s)
+        if tail is not None and tail < facts.threshold("share"):
+            return None
         evidence = [
             Evidence(metric="p99 ÷ p50 of the step", value=ratio, unit="×", threshold=limit),
             Evidence(metric="p99", value=p99_s, unit="s"),

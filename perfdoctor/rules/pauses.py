@@ -9,6 +9,7 @@ from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.measured import MEASURED, beside
 from perfdoctor.rules.observed import hot_lines, without
+from perfdoctor.rules.run_reporting import drawn_share
 from perfdoctor.rules.wording import percent, seconds
 from perfdoctor.stages import OTHER
 
@@ -58,6 +59,8 @@ class CollectionPauses:
         share = min(1.0, pause_s / watched_s) if watched_s > 0 else 0.0
         if share < facts.threshold("share") or _asked_for(facts):
             return None
+        if drawn_share(facts) > share:
+            return None  # figures are full of cycles, and PD506 speaks of drawing them
         longest_s = facts.known("counters.gc_longest_s") or 0.0
         full = facts.known("counters.gc_full_collections") or 0.0
         return Finding(

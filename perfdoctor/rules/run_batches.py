@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from perfdoctor.pipeline_model import Setting, best_workers
@@ -17,6 +18,7 @@ from perfdoctor.rules.loader_facts import (
     waits_for_storage,
     whole_cores,
 )
+from perfdoctor.rules.mended import Gone
 from perfdoctor.rules.observed import (
     MAIN,
     WORKER,
@@ -29,6 +31,7 @@ from perfdoctor.stages import DATA_LOADING
 
 #: No gain above a hundredfold is worth saying.
 _MOST_GAIN = 100.0
+_VALIDATION = "validation"
 #: Lines that only take a batch from a loader: what is slow lies behind them.
 _TAKES = r"DataLoader|__next__|_next_data|default_collate|\bnext\b"
 #: What lies in a DataLoader worker's hands and is none of the user's code.
@@ -117,6 +120,27 @@ def cheaper_batches(facts: Facts, low: float, likely: float, high: float) -> Pre
         low=min(_MOST_GAIN, least, speedup),
         high=min(_MOST_GAIN, max(most, speedup)),
         model=PIPELINE,
+    )
+
+
+def also_in_validation(
+    facts: Facts, lines: Sequence[HotLine], gone: Gone, predicted: Prediction
+) -> Prediction:
+    """The same where these lines, which make the training's batches, make those of validation too.
+
+    At the lower end they do not: validation may have a dataset of its own.
+    """
+    places = {(line.file, line.line) for line in lines}
+    found = [n for n in hot_lines(facts, _VALIDATION) if (n.file, n.line) in places]
+    share = sum(line.share for line in found)
+
+    def less(speedup: float, part: float) -> float:
+        return 1 / max(1 / _MOST_GAIN, 1 / speedup - part * share)
+
+    return replace(
+        predicted,
+        speedup=less(predicted.speedup, gone.likely),
+        high=less(predicted.high, gone.high),
     )
 
 

@@ -11,6 +11,7 @@ from perfdoctor.rules.loader_advice import LOADER_CAUSE, WAIT_SHARE, WORKERS, lo
 from perfdoctor.rules.mended import VECTORISED, Gone, after_one_pass, is_random, kept_samples
 from perfdoctor.rules.observed import RUNS, HotLine, line_evidence
 from perfdoctor.rules.run_batches import (
+    also_in_validation,
     cheaper_batches,
     collating,
     io_bound,
@@ -51,7 +52,8 @@ class SlowSample:
     ## How the gain is predicted
     The model of the pipeline with cheaper batches: without the time of samples, but for what is
     random in it (by the names of what is called) and for taking each result out of a tensor; at
-    least without what was seen of the hottest line. In a script that was observed to its end one
+    least without what was seen of the hottest line. Validation that spends its time in the same
+    lines gets as much shorter, but for the lower end. In a script that was observed to its end one
     pass remains: the first epoch goes as before, or, where the lines call functions of arrays that
     take all rows at once, that is only the lower end.
 
@@ -170,7 +172,7 @@ def _slow_lines(facts: Facts, lines: list[HotLine], gone: Gone) -> Finding:
     wait, line = wait_of(facts).usual, lines[0]
     others = len({one.place for one in lines}) - 1  # a line may call several functions
     more = f" and {count(others, 'line')} more" if others else ""
-    predicted = cheaper_batches(facts, *gone.ends)
+    predicted = also_in_validation(facts, lines, gone, cheaper_batches(facts, *gone.ends))
     return Finding(
         stage=DATA_LOADING,
         title=f"{line.words}{more} {'take' if others else 'takes'} {percent(gone.likely)} of the "

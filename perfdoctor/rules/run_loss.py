@@ -62,10 +62,10 @@ class SlowLoss:
     Without what goes of such Python when it is written with tensors, 40 % at least, 95 % likely
     (`python benchmarks/mended_lines.py`); and as much of that part of the backward pass which is
     longer than two forward passes, since a backward pass is two products for one. Where the loss
-    is many operations, its part of the backward pass is 0.9 times the loss at least, likely 1.7
-    times the loss or what is more than 1.7 forward passes, and at most what is more than 0.7 of
-    these (own measurements of loops and of models). Lines that only call torch's operations may be
-    as fast as they can be.
+    is many operations, its part of the backward pass is 0.9 times the loss at least, likely the
+    mean of two estimates, 1.7 times the loss and what is more than 1.7 forward passes, and at most
+    what is more than 0.7 of these (own measurements of loops and of models). Lines that only call
+    torch's operations may be as fast as they can be.
 
     ## When not to
     Where all pairs at once do not fit into memory: then in blocks.
@@ -138,7 +138,7 @@ def _looped(facts: Facts, share: float) -> Prediction:
     backward, forward = stage_share(facts, BACKWARD), stage_share(facts, FORWARD)
     rest = [max(0.0, backward - times * forward) for times in _MODEL_BACKWARD.ends]
     through = [share * times for times in LOOP_BACKWARD.ends]
-    parts = (through[0], max(through[1], rest[1]), max(through[2], rest[0]))
+    parts = (through[0], (through[1] + rest[1]) / 2, max(through[2], rest[0]))
     ends = [
         (share + min(backward, part)) * gone for part, gone in zip(parts, VECTORISED, strict=True)
     ]

@@ -34,6 +34,8 @@ _OFTEN, _FACTORS_OF_STEPS = 0.02, (2, 5, 10, 20, 50, 100)
 _COUNTED_STEPS = 8000
 #: So much of a stage's time is in steps longer than its mean where these are what it is about.
 _MOSTLY = 0.8
+#: So much of a stage's lines is one line where that line is what the stage is about.
+_ABOUT_IT = 0.5
 _FIGURES = (
     r"savefig|matplotlib|pyplot|\bplt\b|plot|seaborn|plotly|bokeh|imshow|subplots|tight_layout"
     r"|make_grid|save_image|add_figure|add_image|Figure|[Cc]anvas|\bdraw|\bhist\b"
@@ -148,13 +150,18 @@ class FiguresTooFrequent:
             advice=f"Draw them {_rarer(factor)}, or after the training from numbers that were "
             "kept.",
             change={"figures_every_times": factor},
-            snippet=f"if epoch % {factor} == 0:\n    plot(...)",
+            snippet=f"if step % ({factor} * draw_every) == 0:\n    plot(...)",
             evidence=_evidence("figures", part, limit, lines),
             cause=self.cause,
             predicted=less_often(part.share, factor, count),
             confidence=0.85,
             effort="lines",
         )
+
+
+def drawn_share(facts: Facts) -> float:
+    """The part of an observed training in which figures are drawn."""
+    return sum(line.share for line in _drawing(facts))
 
 
 def logging_in_run(facts: Facts, cause: str) -> Finding | None:
@@ -221,9 +228,10 @@ def with_line(facts: Facts, finding: Finding, stage: str) -> Finding:
     lines = hot_lines(facts, stage)
     if not lines:
         return finding
+    about_it = lines[0].share >= _ABOUT_IT * sum(line.share for line in lines)
     return replace(
         finding,
-        title=f"{finding.title}{at(lines[0])}",
+        title=f"{finding.title}{at(lines[0] if about_it else None)}",
         evidence=(*finding.evidence, *line_evidence(lines)),
     )
 

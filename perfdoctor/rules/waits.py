@@ -9,6 +9,7 @@ import numpy as np
 from perfdoctor.record import Bools, Floats
 from perfdoctor.rules.facts import Facts, Missing
 from perfdoctor.rules.logs import data_share
+from perfdoctor.stages import DATA_LOADING
 
 #: A record so many times the median is one of those that stall: a stall is diluted where a record
 #: is the mean over many steps.
@@ -51,20 +52,43 @@ def data_in_stalls(facts: Facts) -> float:
     return _data_in_stalls(facts, share, stalls)
 
 
-def _data_in_stalls(facts: Facts, share: float, stalls: float) -> float:
+def in_stalls(facts: Facts, stage: str) -> float:
+    """How much (0–1) of what slow steps take longer goes into a stage; 0 if unknown."""
     try:
-        step_s, data_s = facts.series("step_s"), facts.series("data_loading_s")
+        step_s, stage_s = _timed(facts, stage)
     except Missing:
         return 0.0
-    known = np.isfinite(step_s) & np.isfinite(data_s) if step_s.size == data_s.size else False
-    if not np.any(known):
+    slow = _slow(step_s)
+    return _part_of_excess(step_s, stage_s, slow) if slow.any() else 0.0
+
+
+def _data_in_stalls(facts: Facts, share: float, stalls: float) -> float:
+    try:
+        step_s, data_s = _timed(facts, DATA_LOADING)
+    except Missing:
         return 0.0
-    step_s, data_s = step_s[known], data_s[known]
-    slow = step_s > _SLOW * np.median(step_s)
-    if not slow.any():
-        return _hidden_in_averages(step_s, data_s, share, stalls)
+    slow = _slow(step_s)
+    if slow.any():
+        return _part_of_excess(step_s, data_s, slow)
+    return _hidden_in_averages(step_s, data_s, share, stalls)
+
+
+def _timed(facts: Facts, stage: str) -> tuple[Floats, Floats]:
+    """Steps and a stage of them, where both are known. Raises `Missing` where none is."""
+    step_s, stage_s = facts.series("step_s"), facts.series(f"{stage}_s")
+    known = np.isfinite(step_s) & np.isfinite(stage_s) if step_s.size == stage_s.size else False
+    if not np.any(known):
+        raise Missing(f"series.{stage}_s")
+    return step_s[known], stage_s[known]
+
+
+def _slow(step_s: Floats) -> Bools:
+    return step_s > _SLOW * np.median(step_s)
+
+
+def _part_of_excess(step_s: Floats, stage_s: Floats, slow: Bools) -> float:
     more = _excess(step_s, slow)
-    return min(1.0, max(0.0, _excess(data_s, slow) / more)) if more > 0 else 0.0
+    return min(1.0, max(0.0, _excess(stage_s, slow) / more)) if more > 0 else 0.0
 
 
 def _hidden_in_averages(step_s: Floats, data_s: Floats, share: float, stalls: float) -> float:

@@ -140,6 +140,16 @@ def slow_sample() -> Report:
     return script(batch_s=0.080, cores=2, hotspots=(hot,))
 
 
+def slow_sample_in_validation_too() -> Report:
+    """The same scaler makes the batches of validation."""
+    hot = [
+        line("dataset.py:366", "Rows.__getitem__", "StandardScaler.transform", stage, share)
+        for stage, share in (("data_loading", 0.4), ("validation", 0.15))
+    ]
+    parts_s = {**PARTS_S, "validation": seldom(1.2, 50)}
+    return script(batch_s=0.080, cores=2, parts_s=parts_s, hotspots=tuple(hot))
+
+
 def slow_sample_in_workers() -> Report:
     """The same in one worker, which is always busy."""
     hot = line("data.py:9", "Rows.__getitem__", "loads", "data_loading", 0.7, "worker")
@@ -199,6 +209,13 @@ def reporting() -> Report:
     return script(parts_s=parts_s, hotspots=hotspots)
 
 
+def figures_now_and_then() -> Report:
+    """Every fifth step draws a figure."""
+    hot = line("train.py:82", "show", "Figure.savefig", "logging", 0.4)
+    parts_s = {**PARTS_S, "logging": np.where(np.arange(STEPS) % 5 == 4, 0.130, 0.0001)}
+    return script(parts_s=parts_s, hotspots=(hot,))
+
+
 def own_code() -> Report:
     """A loss over pairs, a graph that is built, a loop over parameters and gc.collect()."""
     hotspots = (
@@ -248,6 +265,7 @@ RUNS: dict[str, Callable[[], Report]] = {
     for make in (
         fine_script,
         slow_sample,
+        slow_sample_in_validation_too,
         slow_sample_in_workers,
         slow_collate,
         slow_storage,
@@ -256,6 +274,7 @@ RUNS: dict[str, Callable[[], Report]] = {
         remade_iterators,
         restarted_workers,
         reporting,
+        figures_now_and_then,
         own_code,
         growing,
         slowed_by_others,

@@ -25,6 +25,7 @@ REPORTS = {name: make() for name, make in RUNS.items()}
 VERDICTS = {
     "fine_script": ("healthy", "none", None),
     "slow_sample": ("input-bound", "data_loading", "PD107"),
+    "slow_sample_in_validation_too": ("input-bound", "data_loading", "PD107"),
     "slow_sample_in_workers": ("input-bound", "data_loading", "PD107"),
     "slow_collate": ("input-bound", "data_loading", "PD109"),
     "slow_storage": ("input-bound", "data_loading", "PD108"),
@@ -33,6 +34,7 @@ VERDICTS = {
     "remade_iterators": ("input-bound", "data_loading", "PD112"),
     "restarted_workers": ("input-bound", "data_loading", "PD104"),
     "reporting": ("evaluation-bound", "metrics", "PD505"),
+    "figures_now_and_then": ("io-bound", "logging", "PD506"),
     "own_code": ("compute-bound", "loss", "PD212"),
     "growing": ("degrading", "other", "PD701"),
     "slowed_by_others": ("healthy", "none", None),
