@@ -39,9 +39,10 @@ class OptimizerNotFused:
 
     ## How the gain is predicted
     Amdahl's law over the share of the optimizer, with the interval of the probe, and no faster
-    than the workers make batches. Without a probe, of an observed script, a range: on a
-    CPU 1.3 to 6.7 times as fast, as measured for Adam's kin on tensors of many sizes; for SGD, and
-    on a GPU, possibly not at all.
+    than the workers make batches. Without a probe, of an observed script, a range: on a CPU what
+    was measured for the kind of optimizer and the mean size of its tensors
+    (`python benchmarks/optimizer_kernels.py`), such as 3.5 to 5.2 times as fast for Adam's kin on
+    small ones; on a GPU possibly not at all.
 
     ## When not to
     Rounding differs in the last digits. `foreach` needs memory for one more copy of the

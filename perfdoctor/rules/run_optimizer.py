@@ -14,6 +14,7 @@ from perfdoctor.rules.observed import (
     faster,
     hot_lines,
     line_evidence,
+    share_in,
     stage_share,
 )
 from perfdoctor.rules.wording import grouped, on_cuda, percent
@@ -25,15 +26,23 @@ _TENSORS = "configuration.tensors"
 _ELSEWHERE = r"^(?:torch|apex|bitsandbytes|deepspeed|fairscale|colossalai|megatron|torchao)\b"
 #: torch's optimizers by what people name their own after.
 _LIKE = ("AdamW", "Adamax", "NAdam", "RAdam", "Adam", "RMSprop", "Adagrad", "SGD")
-#: What torch has `fused=True` for, on a CPU from version 2.4 on.
-_FUSED = ("Adam", "AdamW", "SGD", "Adagrad")
-#: Update without ÷ with fused=True. Measured with torch 2.13 on two loaded cores for 4 to 400
-#: tensors of 64 to a million numbers: AdamW 1.3 to 6.7. On a GPU torch takes foreach by itself;
-#: what fused adds there was not measured.
-_FUSED_ADAM, _FUSED_ON_GPU = (1.3, 3.0, 6.7), (1.0, 1.3, 2.0)
-#: The same for SGD with momentum: 0.6 to 22 where tensors are small; of large ones fused took up to
-#: 57 times as long.
-_FUSED_SGD, _SMALL_TENSOR = (1.0, 2.5, 7.0), 100_000
+#: Numbers in a tensor up to which the time for it is one of starting operations.
+_SMALL_TENSOR = 3_000
+#: Update without ÷ with fused=True on a CPU, of small and of larger tensors: least, median, most of
+#: `python benchmarks/optimizer_kernels.py`, 10 to 400 tensors of 64 to a million numbers, torch
+#: 2.13, processor time of one thread.
+_FUSED = {
+    "Adam": ((3.5, 4.2, 5.2), (2.6, 3.0, 6.8)),
+    "AdamW": ((3.5, 4.2, 5.2), (2.6, 3.0, 6.8)),
+    "Adagrad": ((2.5, 2.8, 3.2), (2.4, 2.7, 5.5)),
+    "SGD": ((2.5, 3.3, 3.6), (1.3, 2.0, 2.3)),
+}
+#: Of larger ones than this, with two threads, SGD's fused update once took 57 times as long.
+_LARGE_FOR_SGD = 100_000
+#: On a GPU torch takes foreach by itself; what fused adds there was not measured.
+_FUSED_ON_GPU = (1.0, 1.3, 2.0)
+#: What is counted as the optimizer's stage and is no update.
+_AROUND = r"clip_grad|grad_norm|zero_grad|unscale_"
 #: A hand-written update ÷ torch's fused one, 20 to 400 tensors of 64 to a million numbers (torch
 #: 2.13, processor time of one thread): AdamW 4.2 to 9.0, SGD with momentum 1.8 to 9.6; the median
 #: of all sixteen was 6.8.
@@ -128,15 +137,21 @@ def likely_faster(facts: Facts) -> tuple[str, float, Prediction] | None:
     """
     name, home = facts.text("configuration.optimizer"), facts.text(_HOME)
     flags = [facts.get(p) for f in ("fused", "foreach") if facts.has(p := _flag(f))]
-    share = stage_share(facts, OPTIMIZER)
+    share = _updating(facts)
     if home != "torch" or any(flags) or name not in _FUSED or share <= 0:
         return None
     if on_cuda(facts):
         return "fused", share, faster(share, *_FUSED_ON_GPU)
-    if name != "SGD":
-        return "fused", share, faster(share, *_FUSED_ADAM)
     size = facts.number("configuration.parameters") / max(1.0, facts.number(_TENSORS))
-    return ("fused", share, faster(share, *_FUSED_SGD)) if size < _SMALL_TENSOR else None
+    if name == "SGD" and size >= _LARGE_FOR_SGD:
+        return None
+    return "fused", share, faster(share, *_FUSED[name][size > _SMALL_TENSOR])
+
+
+def _updating(facts: Facts) -> float:
+    """The part of the training that is the update itself, clipping and clearing apart."""
+    around = [line for line in hot_lines(facts, OPTIMIZER) if line.calls(_AROUND)]
+    return stage_share(facts, OPTIMIZER) * (1 - share_in(facts, around, OPTIMIZER))
 
 
 def _flag(name: str) -> str:
