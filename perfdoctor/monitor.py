@@ -17,6 +17,7 @@ from perfdoctor.collect.script.ending import ending_of
 from perfdoctor.collect.script.machine import PERIOD_S, MachineWatch
 from perfdoctor.collect.script.recorder import Recorder
 from perfdoctor.collect.script.sampler import StackSampler
+from perfdoctor.collect.script.step_rows import MOST_LABELS
 from perfdoctor.ending import Ending
 from perfdoctor.errors import PerfdoctorError, tell
 from perfdoctor.output import Output
@@ -188,7 +189,7 @@ class TrainingMonitor:
     def _outside(self, recorder: Recorder, step_ns: int) -> None:
         """Time since the last step that is not of this one: it is taken from `other`."""
         spent = recorder.spent
-        outside = sum(spent[: r.MOST_LABELS]) - step_ns
+        outside = sum(spent[:MOST_LABELS]) - step_ns
         outside = max(0, min(outside, spent[r.OTHER]))
         spent[r.OTHER] -= outside
         spent[recorder.label(UNEXPLAINED)] += outside

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from perfdoctor import TrainingMonitor
-from perfdoctor.collect.script.recorder import MOST_ROWS
+from perfdoctor.collect.script.step_rows import MOST_ROWS
 from perfdoctor.errors import PerfdoctorError
 
 SECOND = 1_000_000_000

@@ -11,7 +11,8 @@ import numpy as np
 from perfdoctor.collect.script import recorder as r
 from perfdoctor.collect.script.loaders_seen import label_roles
 from perfdoctor.collect.script.observer import Observer
-from perfdoctor.collect.script.recorder import Recorder, Rows
+from perfdoctor.collect.script.recorder import Recorder
+from perfdoctor.collect.script.step_rows import EPOCH, MOST_LABELS, SAMPLES, Rows
 from perfdoctor.ending import Ending
 from perfdoctor.record import (
     Bools,
@@ -69,14 +70,14 @@ def assemble(recorder: Recorder, stage_of: Sequence[str], seen: Observed) -> Run
     means = _by_stage(rows.sums, stage_of, seen.split) if rows.stride > 1 else None
     within = [values for name, values in single.items() if name not in BETWEEN]
     count = rows.single.shape[0]
-    epochs = _begun(rows.sums[:, r.EPOCH] > 0, rows.stride)
+    epochs = _begun(rows.sums[:, EPOCH] > 0, rows.stride)
     return Run(
         name=seen.name,
         source=seen.source,
         environment=seen.environment,
         configuration=dict(seen.configuration),
         step_s=np.sum(within, axis=0) if within else np.zeros(count),
-        samples=rows.single[:, r.SAMPLES].astype(np.float64),
+        samples=rows.single[:, SAMPLES].astype(np.float64),
         stages=tuple(_series(name, single, means, rows.stride) for name in in_order(set(single))),
         epoch_start=epochs,
         notes=seen.notes,
@@ -91,7 +92,7 @@ def assemble(recorder: Recorder, stage_of: Sequence[str], seen: Observed) -> Run
         track=_track(recorder, rows),
         epochs=_epochs(recorder, rows, stage_of, epochs),
         spans=tuple(_spans(recorder, stage_of, seen.split)),
-        wall_s=sum(recorder.totals[: r.MOST_LABELS]) * _NS,
+        wall_s=sum(recorder.totals[:MOST_LABELS]) * _NS,
         started_at=seen.started_at,
         hotspots=seen.hotspots,
         ending=seen.ending,
@@ -178,12 +179,12 @@ def _epochs(
     first = np.flatnonzero(starts)
     if first.size < 2 or rows.stride > 1:
         return None
-    of_label = rows.sums[:, : r.MOST_LABELS] * _NS
+    of_label = rows.sums[:, :MOST_LABELS] * _NS
     between = of_label[:, [i for i, stage in enumerate(stage_of) if stage in BETWEEN]].sum(axis=1)
     labels = [i for i, stage in enumerate(stage_of) if stage != START_UP]
     spent = np.add.reduceat(of_label[:, labels].sum(axis=1), first)
     counted_s = float(of_label.sum())
-    rest_s = sum(recorder.totals[: r.MOST_LABELS]) * _NS - counted_s - recorder.after_s
+    rest_s = sum(recorder.totals[:MOST_LABELS]) * _NS - counted_s - recorder.after_s
     following = np.append(between[first[1:]], max(0.0, rest_s))
     return EpochSeries(
         number=np.arange(1.0, first.size + 1), time_s=spent - between[first] + following
@@ -193,7 +194,7 @@ def _epochs(
 def _track(recorder: Recorder, rows: Rows) -> Track:
     """Steps by number and time; there are no files."""
     count = rows.sums.shape[0]
-    spent_s = rows.sums[:, : r.MOST_LABELS].sum(axis=1) * _NS
+    spent_s = rows.sums[:, :MOST_LABELS].sum(axis=1) * _NS
     return Track(
         files=(),
         file=np.zeros(0, dtype=np.int32),

@@ -1,7 +1,7 @@
 """Copies from the host's memory to a device, as they are called: `to`, `cuda`, `copy_`.
 
 Put in place only where the training is found to use a device, so that others pay nothing. What the
-copy takes on the device is told by its own clock (`recorder.DeviceLane`), and what the call takes
+copy takes on the device is told by its own clock (`DeviceLane`), and what the call takes
 of the host's time, too: a copy from pageable memory keeps it waiting.
 """
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Protocol
 
-from perfdoctor.collect.script import recorder as r
 from perfdoctor.collect.script.recorder import Recorder
+from perfdoctor.collect.script.step_rows import MOST_LABELS, SAMPLES, WIDTH
 from perfdoctor.live_view import LiveStage, LiveView
 from perfdoctor.stages import in_order
 
@@ -128,7 +128,7 @@ class LiveWatch:
         self._clock = clock
         self._began_s = clock()
         self._ends: deque[float] = deque(maxlen=_MOST_ENDS)
-        nothing = [0] * r.WIDTH
+        nothing = [0] * WIDTH
         self._moments = deque([_Moment(self._began_s, 0, nothing, nothing)], maxlen=_MOST_MOMENTS)
         self._times, self._course = StepTimes(), Course()
 
@@ -164,14 +164,14 @@ class LiveWatch:
 
     @property
     def _zero(self) -> _Moment:
-        return _Moment(self._began_s, 0, [0] * r.WIDTH, [0] * r.WIDTH)
+        return _Moment(self._began_s, 0, [0] * WIDTH, [0] * WIDTH)
 
     def _now(self) -> _Moment:
         """Sums of the main thread, read while it runs: at worst one interval counts twice or
         never, and only until the next time."""
         unfinished, totals = self._recorder.unfinished(), list(self._recorder.totals)
-        if self._recorder.on_device and sum(unfinished[: r.MOST_LABELS]) < _LONG_NS:
-            unfinished = [0] * r.WIDTH
+        if self._recorder.on_device and sum(unfinished[:MOST_LABELS]) < _LONG_NS:
+            unfinished = [0] * WIDTH
         spent = [a + b for a, b in zip(totals, unfinished, strict=True)]
         return _Moment(self._clock(), self._recorder.steps.steps, totals, spent)
 
@@ -214,7 +214,7 @@ def _stages(recent: Mapping[str, float], whole: Mapping[str, float]) -> tuple[Li
 def _trained(start: _Moment, end: _Moment, within: Sequence[int]) -> tuple[float, float]:
     """Samples of the steps that ended between, and the seconds of these steps."""
     nanoseconds = sum(end.totals[i] - start.totals[i] for i in within)
-    return end.totals[r.SAMPLES] - start.totals[r.SAMPLES], nanoseconds * 1e-9
+    return end.totals[SAMPLES] - start.totals[SAMPLES], nanoseconds * 1e-9
 
 
 def _rate(start: _Moment, end: _Moment, within: Sequence[int]) -> float | None:

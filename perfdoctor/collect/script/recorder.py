@@ -9,17 +9,18 @@ however long the training runs.
 from __future__ import annotations
 
 import time
-from array import array
-from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
+from perfdoctor.collect.script.device_lane import DeviceLane
+from perfdoctor.collect.script.step_rows import (
+    EPOCH,
+    MOST_LABELS,
+    SAMPLES,
+    WIDTH,
+    StepRows,
+)
 from perfdoctor.stages import Clock
-
-if TYPE_CHECKING:  # not before the script's first line, see `perfdoctor.running`
-    import numpy as np
-    from numpy.typing import NDArray
 
 OTHER = 0
 START_UP = 1
@@ -50,13 +51,6 @@ _FIXED = (
     "checkpoint",
     "metrics",
 )
-#: Labels, fixed and added ones (a loader each, the user's own stages). Further ones are `other`.
-MOST_LABELS = 32
-#: Columns of a row after those of the labels.
-SAMPLES, EPOCH = MOST_LABELS, MOST_LABELS + 1
-WIDTH = MOST_LABELS + 2
-#: Rows kept; a power of two, as thinning halves them. 2^14 rows are 4.5 MB, twice that if thinned.
-MOST_ROWS = 1 << 14
 #: Among the labels noted: what is not a label.
 _STEP, RELABEL, _SAMPLES, _EPOCHS = -1, -2, -3, -4
 #: Notes are added up at the first end of a step after so long: 20 short steps at once.
@@ -66,133 +60,11 @@ _MOST_NOTED = 4096
 
 
 @dataclass(frozen=True)
-class Rows:
-    """The steps as kept: nanoseconds per label, samples, and whether an epoch began.
-
-    Attributes:
-        single: one step a row. sums: all steps since the row before, that one included.
-        stride: how many steps that is.
-    """
-
-    single: NDArray[np.int64]
-    sums: NDArray[np.int64]
-    stride: int
-
-
-class StepRows:
-    """Rows of a training of any length: past `most`, only every second one is kept, and so on."""
-
-    def __init__(self, most: int = MOST_ROWS) -> None:
-        self._most = most
-        self.stride = 1
-        self.steps = 0
-        self._single = array("q")
-        self._sums = array("q")
-        self._pending = [0] * WIDTH
-        self._waiting = 0
-
-    def add(self, row: list[int]) -> None:
-        """One step."""
-        self.steps += 1
-        if self.stride == 1:
-            self._sums.extend(row)
-        else:
-            self._pending = [a + b for a, b in zip(self._pending, row, strict=True)]
-            self._waiting += 1
-            if self._waiting < self.stride:
-                return
-            self._sums.extend(self._pending)
-            self._single.extend(row)
-            self._pending = [0] * WIDTH
-            self._waiting = 0
-        if len(self._sums) >= self._most * WIDTH:
-            self._thin()
-
-    def rows(self) -> Rows:
-        """A copy of what is kept; steps since the last kept row are left out.
-
-        Sliced first: an array that numpy looks into cannot grow, and this may be another thread.
-        """
-        stride, sums, single = self.stride, self._sums[:], self._single[:]
-        table = _table(sums)
-        return Rows(table if stride == 1 else _table(single)[: len(table)], table, stride)
-
-    def sums(self) -> list[int]:
-        """Each column over every step."""
-        pending, table = self._pending, _table(self._sums[:])
-        return [a + int(b) for a, b in zip(pending, table.sum(axis=0), strict=True)]
-
-    def _thin(self) -> None:
-        kept = self.rows()
-        self._sums = array("q", (kept.sums[0::2] + kept.sums[1::2]).tobytes())
-        self._single = array("q", kept.single[1::2].tobytes())
-        self.stride *= 2
-
-
-def _table(values: array[int]) -> NDArray[np.int64]:
-    import numpy as np
-
-    return np.frombuffer(values, dtype=np.int64).reshape(-1, WIDTH)
-
-
-@dataclass(frozen=True)
 class Moment:
     """A moment within a step, to which `Recorder.reassign` goes back."""
 
     spent: tuple[int, ...]
     marks: int
-
-
-class DeviceLane:
-    """The same labels on a device's clock, for a device whose queue lags behind the host.
-
-    Each mark is an event on the device's queue, asked later whether the device has passed it;
-    nothing is ever waited for. The time from one mark to the next is what the queue spent there,
-    waiting for the host included, so the times of a step add up as on the host.
-    """
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self.marks: list[tuple[int, Any]] = []
-        self._ended: deque[tuple[list[tuple[int, Any]], Any, list[int]]] = deque()
-
-    def mark(self, label: int) -> None:
-        """`label` begins."""
-        self.marks.append((label, self._clock.now()))
-
-    def relabel(self, old: Collection[int], new: int, since: int = 0) -> None:
-        """Marks of these labels, from the one at `since` on, are of `new`."""
-        for i in range(since, len(self.marks)):
-            label, moment = self.marks[i]
-            if label in old:
-                self.marks[i] = new, moment
-
-    def end_step(self, host_row: list[int]) -> None:
-        """The step ends; the mark that began last goes on in the next one."""
-        now = self._clock.now()
-        self._ended.append((self.marks, now, host_row))
-        self.marks = [(self.marks[-1][0] if self.marks else OTHER, now)]
-
-    def resolved(self) -> Iterator[list[int]]:
-        """Rows of the steps that the device has finished, oldest first."""
-        while self._ended:
-            marks, end, host_row = self._ended[0]
-            row = self._row(marks, end)
-            if row is None:
-                return
-            self._ended.popleft()
-            row[SAMPLES:] = host_row[SAMPLES:]
-            yield row
-
-    def _row(self, marks: list[tuple[int, Any]], end: Any) -> list[int] | None:
-        row = [0] * WIDTH
-        stops = [moment for _, moment in marks[1:]] + [end]
-        for (label, start), stop in zip(marks, stops, strict=True):
-            seconds = self._clock.seconds(start, stop)
-            if seconds is None:
-                return None
-            row[label] += int(seconds * 1e9)
-        return row
 
 
 class Recorder:

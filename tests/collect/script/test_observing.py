@@ -16,7 +16,6 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 import perfdoctor
-from perfdoctor.collect.script import recorder as r
 from perfdoctor.collect.script.assembly import stages_of
 from perfdoctor.collect.script.observer import Observer
 from perfdoctor.collect.script.optimizers import Optimizers
@@ -25,6 +24,7 @@ from perfdoctor.collect.script.recorder import Recorder
 from perfdoctor.collect.script.session import holds
 from perfdoctor.collect.script.settings_used import settings_used
 from perfdoctor.collect.script.state import State
+from perfdoctor.collect.script.step_rows import EPOCH, MOST_LABELS, SAMPLES
 
 
 class Clock:
@@ -120,7 +120,7 @@ class Watched:
         return self.observer.recorder.steps.steps
 
     def samples(self) -> list[int]:
-        return [int(n) for n in self.observer.recorder.steps.rows().sums[:, r.SAMPLES]]
+        return [int(n) for n in self.observer.recorder.steps.rows().sums[:, SAMPLES]]
 
     def _trained(self) -> list[Any]:
         return self.observer.modules.trained()
@@ -176,7 +176,7 @@ def test_the_first_batch_of_each_epoch_marks_it(clock: Clock) -> None:
             for x, y in loader:
                 _mse(clock, model(x), y).backward()
                 optimizer.step()
-    assert seen.observer.recorder.steps.rows().sums[:, r.EPOCH].tolist() == [1, 0, 1, 0, 1, 0]
+    assert seen.observer.recorder.steps.rows().sums[:, EPOCH].tolist() == [1, 0, 1, 0, 1, 0]
 
 
 @pytest.mark.parametrize("habit", ["eval and no_grad", "eval only", "neither"])
@@ -424,7 +424,7 @@ def test_an_exception_in_any_part_leaves_the_account_right(clock: Clock) -> None
             _mse(clock, model(x), y).backward()
         assert seen.observer.recorder.depth <= 1
     assert seen.totals()["data_loading"] == 48
-    assert sum(seen.observer.recorder.totals[: r.MOST_LABELS]) == clock.now
+    assert sum(seen.observer.recorder.totals[: MOST_LABELS]) == clock.now
 
 
 def test_everything_is_as_before_when_it_is_over(clock: Clock) -> None:

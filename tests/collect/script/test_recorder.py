@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perfdoctor.collect.script import recorder as r
+from perfdoctor.collect.script.step_rows import MOST_LABELS, SAMPLES, WIDTH, StepRows
 
 
 class Clock:
@@ -69,8 +70,8 @@ def test_rebasing_changes_what_lies_outside_of_everything(clock: Clock) -> None:
 
 def test_labels_past_the_limit_are_other(clock: Clock) -> None:
     recorder = r.Recorder(clock)
-    labels = [recorder.label(f"mine {i}") for i in range(2 * r.MOST_LABELS)]
-    assert len(recorder.names) == r.MOST_LABELS
+    labels = [recorder.label(f"mine {i}") for i in range(2 * MOST_LABELS)]
+    assert len(recorder.names) == MOST_LABELS
     assert labels[-1] == r.OTHER
     assert recorder.label("mine 0") == labels[0]
 
@@ -95,7 +96,7 @@ def test_nothing_of_the_wall_clock_is_lost_or_counted_twice(moves: list[tuple[in
         clock.now += nanoseconds
         _MOVES[move](recorder)
     recorder.end()
-    assert sum(recorder.totals[: r.MOST_LABELS]) == clock.now - recorder.began
+    assert sum(recorder.totals[:MOST_LABELS]) == clock.now - recorder.began
 
 
 class Device:
@@ -139,25 +140,25 @@ def test_on_a_device_its_queue_counts_and_is_never_waited_for(clock: Clock) -> N
     row = recorder.steps.rows().single[1]
     assert row[r.FORWARD] == 2e9
     assert row[r.LOSS] == 5e8
-    assert row[r.SAMPLES] == 4
+    assert row[SAMPLES] == 4
 
 
 def _row(step: int) -> list[int]:
-    row = [0] * r.WIDTH
-    row[r.FORWARD], row[r.SAMPLES] = step, 1
+    row = [0] * WIDTH
+    row[r.FORWARD], row[SAMPLES] = step, 1
     return row
 
 
 @given(st.integers(0, 500))
 def test_thinned_rows_keep_every_step_in_their_sums(steps: int) -> None:
-    rows = r.StepRows(most=16)
+    rows = StepRows(most=16)
     for step in range(1, steps + 1):
         rows.add(_row(step))
     kept = rows.rows()
     whole = kept.stride * len(kept.sums)
     assert rows.steps == steps
     assert steps - whole < kept.stride
-    assert kept.sums[:, r.SAMPLES].sum() == whole
+    assert kept.sums[:, SAMPLES].sum() == whole
     assert kept.sums[:, r.FORWARD].sum() == whole * (whole + 1) // 2
     np.testing.assert_array_equal(
         kept.single[:, r.FORWARD], kept.stride * np.arange(1, len(kept.sums) + 1)
@@ -165,14 +166,14 @@ def test_thinned_rows_keep_every_step_in_their_sums(steps: int) -> None:
 
 
 def test_memory_does_not_grow_with_the_number_of_steps() -> None:
-    rows = r.StepRows(most=64)
+    rows = StepRows(most=64)
     for step in range(10_000):
         rows.add(_row(step))
     assert len(rows.rows().sums) <= 64
 
 
 def test_rows_can_grow_while_a_copy_is_looked_at() -> None:
-    rows = r.StepRows()
+    rows = StepRows()
     rows.add(_row(1))
     kept = rows.rows()
     rows.add(_row(2))  # raises BufferError if `kept` looked into what grows
