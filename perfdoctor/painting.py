@@ -73,8 +73,9 @@ def _drawn_by(process: subprocess.Popen[bytes], report: Report) -> Pictures:
     import_module("perfdoctor.render.console")  # printing comes next, and there is time for it
     answer = process.stdout.read()
     if process.wait():
-        return pictures(report)
-    return msgspec.msgpack.decode(answer, type=list[tuple[str, bytes]])
+        yield from pictures(report)
+    else:
+        yield from msgspec.msgpack.decode(answer, type=list[tuple[str, bytes]])
 
 
 def serve() -> None:

@@ -8,6 +8,7 @@ import pytest
 from builders import make_log_report
 
 from perfdoctor import painting
+from perfdoctor.output import write_files
 from perfdoctor.painting import painter, pictures
 
 
@@ -36,6 +37,23 @@ def test_what_the_other_process_fails_to_draw_is_drawn_here(
     monkeypatch.setattr(painting, "pictures", lambda report: [("here.png", b"")])
     with painter([log]) as draw:
         assert list(draw(make_log_report())) == [("here.png", b"")]
+
+
+def test_ctrl_c_while_the_other_process_draws_keeps_the_report(
+    log: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(painting, "import_module", interrupted)
+    report = tmp_path / "report.json"
+    with painter([log]) as draw:
+        try:
+            written = write_files(make_log_report(), report, draw(make_log_report()))
+        except KeyboardInterrupt:  # else it would end all tests
+            pytest.fail("the report was not kept")
+    assert written == ([report], False)
+    assert report.exists()
 
 
 def test_the_other_process_ends_with_the_command_whatever_happens(log: str) -> None:

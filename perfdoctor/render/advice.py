@@ -7,13 +7,12 @@ from collections.abc import Iterator, Sequence
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.panel import Panel
-from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
 from perfdoctor.render import log_words, words
-from perfdoctor.render.facts import heading
-from perfdoctor.render.text import clean, clean_block, quantity, share
+from perfdoctor.render.facts import code, heading
+from perfdoctor.render.text import clean, quantity, share
 from perfdoctor.report import Choice, Diagnosis, Evidence, Recommendation, Report
 
 _COLOURS = {"healthy": "green", "inconclusive": "yellow"}
@@ -76,16 +75,21 @@ def _recommendation(report: Report, recommendation: Recommendation) -> Renderabl
     if words.is_change(recommendation):
         body += [_gain(recommendation), Text(_price(recommendation))]
     body += [_evidence(report, recommendation.evidence), Text(clean(recommendation.advice))]
+    snippet = []
     if recommendation.snippet.strip():
-        body.append(_code(recommendation.snippet))
-    if recommendation.choices:
-        body += [Text(), *(_choice(choice) for choice in recommendation.choices)]
+        snippet = [Text(), code(recommendation.snippet, 2 * _INDENT)]
+    choices = [_choice(choice) for choice in recommendation.choices]
+    after = [_indented(Text(), *choices)] if choices else []
     first = Text.assemble(
         (f"{recommendation.rank:>2}. ", "bold"),
         (clean(recommendation.rule), "bold cyan"),
         (f" {clean(recommendation.name)}", "cyan"),
     )
-    return Group(first, Padding(Group(*body), (0, 0, 0, _INDENT)))
+    return Group(first, _indented(*body), *snippet, *after)
+
+
+def _indented(*parts: RenderableType) -> RenderableType:
+    return Padding(Group(*parts), (0, 0, 0, _INDENT))
 
 
 def _gain(recommendation: Recommendation) -> Text:
@@ -126,14 +130,6 @@ def _beside(report: Report, item: Evidence) -> str:
         None if item.where is None else f"in {log_words.place(report, item.where)}",
     ]
     return ", ".join(part for part in parts if part)
-
-
-def _code(snippet: str) -> RenderableType:
-    code = Syntax(
-        clean_block(snippet), "python", theme="ansi_dark", background_color="default",
-        word_wrap=True,
-    )  # fmt: skip
-    return Padding(code, (1, 0, 0, _INDENT))
 
 
 def _choice(choice: Choice) -> Text:

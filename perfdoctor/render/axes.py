@@ -21,6 +21,9 @@ BLUE, SKY, GREEN = "#0072B2", "#56B4E9", "#009E73"
 ORANGE, VERMILLION, PURPLE = "#E69F00", "#D55E00", "#CC79A7"
 GREY, LIGHT_GREY = "#666666", "#AAAAAA"
 YELLOW = "#F0E442"
+#: Three more that keep apart from those, for all kinds of colour blindness; the first two are Paul
+#: Tol's (Colour Schemes, SRON/EPS/TN/09-002).
+INDIGO, WINE, DARK = "#332288", "#882255", "#222222"
 
 #: A value so many times the 98th percentile would squeeze the others.
 _FAR = 2.5

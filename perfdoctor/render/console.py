@@ -20,12 +20,11 @@ from perfdoctor.render.log_words import from_log
 from perfdoctor.render.ranks import rank_table
 from perfdoctor.render.run_console import observed, run_parts
 from perfdoctor.render.tables import comparison_table, stage_table
-from perfdoctor.render.text import clean, counted, number
+from perfdoctor.render.text import clean, number
 from perfdoctor.render.trials import trials
 from perfdoctor.report import Comparison, Report
 
 _SKIPPED_SHOWN = 5
-_MISSING_SHOWN = 4
 
 
 def print_report(report: Report, console: Console, files: Sequence[Path] = ()) -> None:
@@ -36,7 +35,7 @@ def print_report(report: Report, console: Console, files: Sequence[Path] = ()) -
     """
     with encodable(console):
         for part in _parts(report, console.width, files):
-            console.print(part)
+            console.print(part, crop=False)  # code may be wider
 
 
 def _parts(report: Report, width: int, files: Sequence[Path]) -> Iterator[RenderableType]:
@@ -95,8 +94,8 @@ def _closing(report: Report, files: Sequence[Path]) -> Iterator[RenderableType]:
     if report.skipped:
         yield _skipped(report)
     yield from unread(report)
-    if report.abstained:
-        yield Text(_abstained(report), "dim")
+    if undecided := _abstained(report):
+        yield Text(undecided, "dim")
     for path in files:
         yield Text.assemble(("wrote ", "dim"), clean(path), overflow="fold")
 
@@ -117,17 +116,7 @@ def _skipped(report: Report) -> RenderableType:
     return Group(first, *(Padding(line, (0, 0, 0, 2)) for line in shown))
 
 
-def _abstained(report: Report) -> str:
-    rules = counted(len(report.abstained), "rule")
-    missing = list(dict.fromkeys(log_abstentions.fact_words(a.missing) for a in report.abstained))
+def _abstained(report: Report) -> str | None:
     if from_log(report):
         return "\n".join(log_abstentions.lines(report))
-    why = (
-        "(the JSON report shows why)" if observed(report) else "(perfdoctor bench --json shows why)"
-    )
-    return f"{rules} could not decide {why}; missing: {_some(missing, _MISSING_SHOWN)}"
-
-
-def _some(names: Sequence[str], most: int) -> str:
-    more = len(names) - most
-    return "; ".join(names[:most]) + (f"; and {more} more" if more > 0 else "")
+    return log_abstentions.of_measured(report)

@@ -7,13 +7,30 @@ from collections.abc import Iterable, Iterator
 from rich.console import RenderableType
 from rich.padding import Padding
 from rich.rule import Rule
+from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
 from perfdoctor.render import setting_words, words
-from perfdoctor.render.text import bytes_, change, clean, count_per_s, quantity, seconds, share
+from perfdoctor.render.text import (
+    bytes_,
+    change,
+    clean,
+    clean_block,
+    count_per_s,
+    quantity,
+    seconds,
+    share,
+)
 from perfdoctor.report import Interval, Loader, MemoryUse, Report, Stat, Throughput, Trend
 
+#: Counters of what is not there on every machine or in every training.
+_MAY_BE_NONE = frozenset(
+    ("cpu_workers", "cpu_foreign", "cpu_throttled", "disk_read_bytes_per_s", "swap_bytes")
+)
+#: Growth over all steps is told from this part of the peak on: with less nothing comes of it (our
+#: own choice).
+_GROWTH_TOLD = 0.02
 #: A label and its line; a line of None is left out.
 Fact = tuple[str, str | None]
 
@@ -32,6 +49,14 @@ def fact_grid(facts: Iterable[Fact], label_style: str = "cyan") -> Table:
         if line is not None:
             grid.add_row(Text(label, label_style), Text(line))
     return grid
+
+
+def code(text: str, indent: int, language: str = "python") -> Text:
+    """To be copied: a line longer than the terminal is wide is left to the terminal to wrap."""
+    plain = clean_block(text)
+    lines = Syntax(plain, language, theme="ansi_dark", background_color="default").highlight(plain)
+    indented = [Text(" " * indent).append_text(line) for line in lines.split()]
+    return Text("\n", no_wrap=True, overflow="ignore").join(indented)
 
 
 def surroundings(report: Report) -> list[Fact]:
@@ -59,7 +84,7 @@ def numbers(report: Report) -> Iterator[Fact]:
         yield "loader", _loader(report.loader)
     if report.inference is not None:
         yield "inference", f"one sample takes {_percentiles(report.inference)}"
-    yield "memory", memory_line(report.memory)
+    yield "memory", memory_line(report)
     yield "utilisation", utilisation(report)
     for index, limit in enumerate(report.limits.values()):
         yield "" if index else "limits", words.limit(limit)
@@ -88,8 +113,9 @@ def _medians(throughput: Throughput, each: str) -> Iterator[str]:
 
 
 def utilisation(report: Report) -> str | None:
-    """The means of the hardware counters."""
-    used = [words.usage(name, value) for name, value in report.utilisation.items()]
+    """The means of the hardware counters; of what need not be there, those that counted any."""
+    told = {n: use for n, use in report.utilisation.items() if use.mean or n not in _MAY_BE_NONE}
+    used = [words.usage(name, value) for name, value in told.items()]
     return f"{' · '.join(used)} (mean)" if used else None
 
 
@@ -121,8 +147,9 @@ def _percentiles(stat: Stat) -> str:
     return " · ".join(f"{name} {seconds(value)}" for name, value in named)
 
 
-def memory_line(memory: MemoryUse) -> str | None:
+def memory_line(report: Report) -> str | None:
     """Peaks, and growth where there is some."""
+    memory = report.memory
     parts = []
     if memory.peak_bytes is not None:
         parts.append(f"peak {bytes_(memory.peak_bytes)}{_of_total(memory)}")
@@ -130,9 +157,17 @@ def memory_line(memory: MemoryUse) -> str | None:
         parts.append(f"inference {bytes_(memory.inference_peak_bytes)}")
     if memory.workers_peak_bytes is not None:
         parts.append(f"workers {bytes_(memory.workers_peak_bytes)}")
-    if memory.trend_bytes_per_step:
+    if _grows(report):
         parts.append(f"grows by {bytes_(memory.trend_bytes_per_step)} a step")
     return " · ".join(parts) or None
+
+
+def _grows(report: Report) -> bool:
+    """Whether it comes to something over the steps that were seen."""
+    step_bytes, peak_bytes = report.memory.trend_bytes_per_step, report.memory.peak_bytes
+    if step_bytes is None or step_bytes <= 0 or report.steps is None:
+        return False
+    return step_bytes * report.steps.count >= _GROWTH_TOLD * (peak_bytes or 0)
 
 
 def _of_total(memory: MemoryUse) -> str:

@@ -1,9 +1,11 @@
-"""What a log lacks for some rules, in words, and the command that measures it."""
+"""What a report lacks for some rules, in words, and the command that measures it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from perfdoctor.render.log_words import benchmarked
+from perfdoctor.render.setting_words import setting_name
 from perfdoctor.render.text import clean, counted
 from perfdoctor.report import Abstained, Report
 
@@ -18,13 +20,25 @@ _FACTS = {
     "configuration.threads": "how many threads compute",
     "configuration.arch_order": "the order of the architecture step",
     "configuration.arch_every": "how often the architecture step comes",
+    "configuration.parameters": "how many parameters the model has",
+    "configuration.dataset_size": "how many samples the data set has",
+    "configuration.epochs": "how many epochs there are to be",
+    "configuration.loader_kind": "which kind of data set it is",
+    "configuration.batch_bytes_of_8_bits": "what a batch holds",
+    "configuration.autograd_nodes": "how many operations a step has",
+    "configuration.loss_nodes": "how many operations the loss has",
+    "configuration.misaligned_share": "the shapes of the weights",
     "configuration": "settings",
     "environment.device": "the device",
+    "environment.gpu": "which GPU it is",
+    "environment.torch": "the version of torch",
     "environment.cores_usable": "how many cores are usable",
     "environment": "the machine",
     "memory": "how much memory the training takes",
     "utilisation.gpu": "how busy the GPU is",
     "utilisation.gpu_memory": "how full the GPU's memory is",
+    "utilisation.gpu_clock_mhz": "how fast the GPU's clock is",
+    "utilisation.gpu_temperature_c": "how hot the GPU is",
     "utilisation.ram": "how full the host's memory is",
     "utilisation.swap_bytes": "whether the host swaps",
     "utilisation.cpu_foreign": "what else ran on the machine",
@@ -39,6 +53,7 @@ _FACTS = {
     "wall.parts.train": "how long training takes",
     "wall": "how long the run took",
     "steps.count": "enough steps",
+    "steps.cpu_s": "the processor time of each step",
     "steps": "how long each step takes",
     "series.step_s": "how long each step takes",
     "series.epoch_s": "how long each epoch takes",
@@ -58,9 +73,48 @@ _FACTS = {
     "probes.cached_samples": "what keeping samples in memory would bring",
     "probes.neighbouring_samples": "whether neighbouring samples are read faster",
     "probes.handover": "what handing over a batch takes",
+    "probes.arch_first_order": "what a first-order architecture step would bring",
+    "probes.accumulation": "what gradients of several batches would bring",
     "limits": "what the hardware can do",
+    "hotspots": "which lines take the time",
+    "stalls": "which steps are much slower than the rest",
+    "counters.compile_s": "how long compiling takes",
+    "counters.gpu_busy_share": "how busy the GPU is",
+    "counters": "what a profiler tells",
+    "rank_skew": "how unequal the processes are",
+    "ranks": "how many processes train together",
 }
+#: Facts of a GPU: where there is none, nobody misses them.
+_OF_GPU = ("utilisation.gpu", "environment.gpu", "counters.gpu", "limits.h2d")
+#: Facts of a DataLoader.
+_LOADERS = (
+    "loader", "configuration.num_workers", "configuration.pin_memory", "configuration.dataset_size"
+)  # fmt: skip
+_NO_LOADER = "a DataLoader (none was seen)"
 _SHOWN, _REASONS_SHOWN = 3, 3
+_MISSING_SHOWN = 4
+
+
+def of_measured(report: Report) -> str | None:
+    """What is missing in a training that was measured or observed here."""
+    missing = [a.missing for a in report.abstained if report.environment.gpu or not _of_gpu(a)]
+    if not missing:
+        return None
+    facts = list(dict.fromkeys(_of_loader(path, report) or fact_words(path) for path in missing))
+    more = len(facts) - _MISSING_SHOWN
+    told = "; ".join(facts[:_MISSING_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+    where = "perfdoctor bench --json" if benchmarked(report) else "the JSON report"
+    return f"{counted(len(missing), 'rule')} could not decide ({where} shows why); missing: {told}"
+
+
+def _of_loader(path: str, report: Report) -> str | None:
+    """What a script without a DataLoader lacks is not its settings."""
+    unseen = "num_workers" not in report.configuration and not benchmarked(report)
+    return _NO_LOADER if unseen and path.startswith(_LOADERS) else None
+
+
+def _of_gpu(abstained: Abstained) -> bool:
+    return abstained.missing.startswith(_OF_GPU)
 
 
 def lines(report: Report) -> Iterator[str]:
@@ -92,5 +146,7 @@ def _line(abstained: Sequence[Abstained], command: str | None) -> str:
 def fact_words(path: str) -> str:
     """What people call a fact of the report; its path where nobody does."""
     keys = clean(path).split(".")
+    if keys[0] == "configuration" and len(keys) > 1 and ".".join(keys[:2]) not in _FACTS:
+        return f"the setting {setting_name(keys[1])}"
     starts = (".".join(keys[:n]) for n in range(len(keys), 0, -1))
     return next((_FACTS[start] for start in starts if start in _FACTS), clean(path))

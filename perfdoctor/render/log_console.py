@@ -94,7 +94,7 @@ def _numbers(report: Report) -> Iterator[Fact]:
         economics = report.epochs.economics
         yield from _labelled("best", [] if economics is None else log_words.economics(economics))
     yield "forecast", None if report.forecast is None else log_words.forecast(report.forecast)
-    yield "memory", memory_line(report.memory)
+    yield "memory", memory_line(report)
     yield "utilisation", utilisation(report)
     spots = report.hotspots[:_HOTSPOTS_SHOWN]
     yield from _labelled("hot spots", [log_words.hotspot(spot) for spot in spots])

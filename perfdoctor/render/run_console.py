@@ -121,7 +121,7 @@ def _numbers(report: Report) -> Iterator[Fact]:
         for index, line in enumerate(log_words.epochs(report.epochs)):
             yield "" if index else "epochs", line
     yield "loader", None if report.loader is None else _loader(report.loader)
-    yield "memory", memory_line(report.memory)
+    yield "memory", memory_line(report)
     yield "utilisation", utilisation(report)
 
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rich.console import RenderableType
-from rich.padding import Padding
-from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
 from perfdoctor.render import words
-from perfdoctor.render.facts import Fact, fact_grid, heading
+from perfdoctor.render.facts import Fact, code, fact_grid, heading
 from perfdoctor.render.grid import cell, plain_table
 from perfdoctor.render.text import (
     bytes_,
     clean,
-    clean_block,
     count_per_s,
     counted,
     number,
@@ -32,6 +29,7 @@ from perfdoctor.report import (
     Verification,
 )
 
+_INDENT = 4
 _STYLES = {"verified": "bold green", "refuted": "red", "inconclusive": "yellow"}
 
 
@@ -153,25 +151,22 @@ def _applied(verification: Verification) -> Iterator[RenderableType]:
         return
     yield heading("The verified configuration")
     if verification.patch:
-        yield _code(verification.patch, "python")
+        yield from _block(verification.patch, "python")
     if verification.environment:
         lines = "\n".join(f"export {k}={v}" for k, v in verification.environment.items())
-        yield _code(lines, "bash")
+        yield from _block(lines, "bash")
     if verification.profile:
         yield Text(
             "In pyproject.toml, for `perfdoctor bench --profile verified`, with --verify again "
             "for what is next:",
             "dim",
         )
-        yield _code(verification.profile, "toml")
+        yield from _block(verification.profile, "toml")
 
 
-def _code(text: str, language: str) -> RenderableType:
-    code = Syntax(
-        clean_block(text).rstrip(), language, theme="ansi_dark", background_color="default",
-        word_wrap=True,
-    )  # fmt: skip
-    return Padding(code, (0, 0, 1, 4))
+def _block(text: str, language: str) -> Iterator[RenderableType]:
+    yield code(text, _INDENT, language)
+    yield Text()
 
 
 def curve_line(point: CurvePoint) -> str:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from itertools import cycle
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from perfdoctor.render import log_words
 from perfdoctor.render.axes import (
     BLUE,
+    DARK,
     GREEN,
-    LIGHT_GREY,
+    INDIGO,
     ORANGE,
     PURPLE,
     SKY,
     VERMILLION,
+    WINE,
     YELLOW,
     fit,
 )
@@ -31,10 +33,13 @@ _COLOURS = {
     "checkpoint": PURPLE,
     "arch_step": GREEN,
     "start_up": YELLOW,
-    "unexplained": LIGHT_GREY,
+    "unexplained": "#E4E4E4",
     OTHER: SKY,
 }
-_MORE_COLOURS = (SKY, "#8C564B", "#17BECF", "#7F7FB2", "#B2A77F")
+#: Of the other parts: as many colours as parts are shown.
+_MORE_COLOURS = (
+    BLUE, INDIGO, GREEN, WINE, PURPLE, YELLOW, SKY, ORANGE, DARK, VERMILLION
+)  # fmt: skip
 _PARTS_SHOWN, _COLUMNS = 9, 3
 _BAR_IN, _ENTRY_IN = 0.5, 0.25
 _NAME_CELLS = 26
@@ -60,17 +65,16 @@ def draw_wall(ax: Axes, report: Report) -> None:
     ax.axis("off")
     ax.set_xlim(0, 1)
     ax.set_ylim(0, height)
-    start, more = 0.0, cycle(_MORE_COLOURS)
-    for index, part in enumerate(_shown(wall)):
-        colour = _COLOURS.get(part.name) or next(more)
+    start, parts = 0.0, _shown(wall)
+    for index, (part, colour) in enumerate(zip(parts, _colours(parts), strict=True)):
         looks: dict[str, Any] = {"fc": colour, "ec": "white", "lw": 0.8}
         if part.name == "unexplained":
-            looks |= {"hatch": "////", "fc": "#E4E4E4"}
+            looks["hatch"] = "////"
         end = min(1.0, start + max(0.0, part.share))
         ax.add_patch(Rectangle((start, height - _BAR_IN), end - start, _BAR_IN, **looks))
         if part.share >= _LABELLED_SHARE:
             middle = ((start + end) / 2, height - _BAR_IN / 2)
-            dark = part.name in ("unexplained", "start_up")
+            dark = colour == YELLOW or part.name == "unexplained"
             ax.text(
                 *middle, share(part.share), ha="center", va="center", fontsize=9,
                 fontweight="bold", color="#333333" if dark else "white",
@@ -95,6 +99,13 @@ def _shown(wall: Wall) -> list[WallPart]:
         share=sum(part.share for part in small),
     )
     return [*(part for part in wall.parts if part in large), rest]
+
+
+def _colours(parts: Sequence[WallPart]) -> list[str]:
+    """One for each part, and no two the same."""
+    named = [_COLOURS.get(part.name) for part in parts]
+    more = (colour for colour in _MORE_COLOURS if colour not in named)
+    return [colour or next(more) for colour in named]
 
 
 def _entry(part: WallPart) -> str:

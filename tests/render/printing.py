@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 
+from rich.cells import cell_len
 from rich.console import Console
 
 from perfdoctor.render.console import print_report
@@ -22,6 +23,13 @@ def piped(show: Callable[[Console], None], width: int = 100) -> str:
 def printed(report: Report, width: int = 100, files: tuple[Path, ...] = ()) -> str:
     """The report as a pipe gets it."""
     return piped(lambda console: print_report(report, console, files), width)
+
+
+def widest(report: Report, width: int) -> int:
+    """Cells of the longest line, but for code, which is never broken."""
+    code = [line.strip() for one in report.recommendations for line in one.snippet.splitlines()]
+    lines = printed(report, width).splitlines()
+    return max(cell_len(line) for line in lines if line.strip() not in code)
 
 
 def on_terminal(show: Callable[[Console], None]) -> str:

@@ -16,8 +16,7 @@ from builders import (
     make_stat,
     make_wall,
 )
-from printing import one_line, printed
-from rich.cells import cell_len
+from printing import one_line, printed, widest
 
 from perfdoctor.record import LogFile
 from perfdoctor.render.log_abstentions import fact_words
@@ -51,7 +50,7 @@ def test_the_console_shows_what_the_golden_file_shows(
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("case", cases.ALL)
 def test_no_line_is_wider_than_the_console(case: Callable[[], Report], width: int) -> None:
-    assert max(cell_len(line) for line in printed(case(), width).splitlines()) <= width
+    assert widest(case(), width) <= width
 
 
 @pytest.mark.parametrize("case", [cases.epochs_only, cases.no_timing, cases.one_epoch])
@@ -341,7 +340,7 @@ def test_what_was_measured_and_does_not_do_is_said_with_its_reason() -> None:
 
 @pytest.mark.parametrize("path", ["needs.of.another", "configuration.mine", "series.x"])
 def test_every_fact_has_words_or_is_shown_as_it_is(path: str) -> None:
-    known = {"configuration.mine": "settings", "series.x": "the course of the run"}
+    known = {"configuration.mine": "the setting mine", "series.x": "the course of the run"}
     assert fact_words(path) == known.get(path, path)
 
 

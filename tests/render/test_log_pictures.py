@@ -4,6 +4,7 @@ import io
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 import log_cases as cases
@@ -20,10 +21,12 @@ from drawn_texts import extents, laid_out, outside, overlapping
 from matplotlib.figure import Figure
 from PIL import Image
 
+from perfdoctor.record import Floats
 from perfdoctor.render import figure as looks
 from perfdoctor.render import log_pictures, png
 from perfdoctor.render.runs_panel import measures
 from perfdoctor.report import ComparedConfiguration, Comparison, Prediction, Report
+from perfdoctor.stages import STAGES
 
 BUILDERS = (log_pictures.throughput, log_pictures.stages, log_pictures.comparison)
 
@@ -206,6 +209,64 @@ def test_small_parts_are_one_where_there_are_many() -> None:
     wall = make_wall({f"part{n}": 1.0 + n for n in range(14)})
     texts = shown(log_pictures.stages, make_log_report(wall=wall))
     assert "5 more parts  14 % · 15.0 s" in texts
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["start_up", "data_loading", *STAGES[2:6], "validation", "checkpoint", "other"],
+        [f"my_{n}" for n in range(10)],
+        [f"my_{n}" for n in range(14)],
+        ["train", "arch_step", "unexplained", *(f"my_{n}" for n in range(7))],
+    ],
+)
+def test_no_two_parts_of_the_wall_clock_have_the_same_colour(names: list[str]) -> None:
+    report = make_log_report(wall=make_wall(dict.fromkeys(names, 1.0)))
+    shapes = list(drawn(log_pictures.stages, report).axes[0].patches)
+    bar, keys = shapes[::2], shapes[1::2]
+    shown = min(10, len(names))
+    assert len({patch.get_facecolor() for patch in bar}) == len(bar) == shown
+    assert [patch.get_facecolor() for patch in bar] == [key.get_facecolor() for key in keys]
+
+
+#: Linear RGB as the eyes of others see it: Machado, Oliveira & Fernandes, A Physiologically-based
+#: Model for Simulation of Color Vision Deficiency (2009), severity 1.
+EYES = {
+    "usual": [(1, 0, 0), (0, 1, 0), (0, 0, 1)],
+    "protanopia": [
+        (0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216),
+        (-0.003882, -0.048116, 1.051998),
+    ],
+    "deuteranopia": [
+        (0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413),
+        (-0.011820, 0.042940, 0.968881),
+    ],
+    "tritanopia": [
+        (1.255528, -0.076749, -0.178779), (-0.078411, 0.930809, 0.147602),
+        (0.004733, 0.691367, 0.303900),
+    ],
+}  # fmt: skip
+
+
+def lab(rgb: Floats) -> Floats:
+    """CIELAB of linear RGB (IEC 61966-2-1, CIE 15)."""
+    to_xyz = np.array(
+        [(0.4124, 0.3576, 0.1805), (0.2126, 0.7152, 0.0722), (0.0193, 0.1192, 0.9505)]
+    )
+    xyz = to_xyz @ np.clip(rgb, 0, 1) / to_xyz.sum(axis=1)
+    f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz * (29 / 6) ** 2 / 3 + 4 / 29)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("eyes", EYES)
+def test_colour_blind_readers_can_tell_the_parts_of_the_wall_clock_apart(eyes: str) -> None:
+    report = make_log_report(wall=make_wall({f"my_{n}": 1.0 for n in range(10)}))
+    patches = drawn(log_pictures.stages, report).axes[0].patches[::2]
+    coded = np.array([patch.get_facecolor()[:3] for patch in patches])
+    linear = np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
+    seen = [lab(np.array(EYES[eyes]) @ rgb) for rgb in linear]
+    # 2.3 is just noticeable; shades side by side in a key need several times that
+    assert min(np.linalg.norm(a - b) for a, b in combinations(seen, 2)) > 15
 
 
 def test_gains_are_drawn_only_where_some_are_predicted() -> None:

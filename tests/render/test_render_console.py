@@ -6,16 +6,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import render_cases as cases
 from builders import make_diagnosis, make_recommendation, make_report
-from printing import on_terminal, printed
-from rich.cells import cell_len
+from printing import on_terminal, one_line, printed, widest
 from rich.console import Console
 
+from perfdoctor.record import Gpu
 from perfdoctor.render.console import print_report
-from perfdoctor.report import Abstained, Report, Trial
+from perfdoctor.report import Abstained, MemoryUse, Report, Trial, Usage
 
 WIDTHS = (80, 100, 140)
 
@@ -31,7 +32,7 @@ def test_the_console_shows_what_the_golden_file_shows(
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("case", cases.ALL)
 def test_no_line_is_wider_than_the_console(case: Callable[[], Report], width: int) -> None:
-    assert max(cell_len(line) for line in printed(case(), width).splitlines()) <= width
+    assert widest(case(), width) <= width
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -122,6 +123,59 @@ def test_rules_that_could_not_decide_are_counted_and_their_needs_named_once() ->
         "12 rules could not decide (perfdoctor bench --json shows why); missing: "
         "need 0; need 1; need 2; need 3; and 2 more" in text
     )
+
+
+def _undecided(*missing: str, **overrides: Any) -> str:
+    abstained = tuple(Abstained(rule=f"PD{n}", missing=path) for n, path in enumerate(missing))
+    text = one_line(printed(make_report(abstained=abstained, **overrides)))
+    return text.partition("missing: ")[2]
+
+
+def test_where_there_is_no_gpu_nobody_misses_what_it_would_tell() -> None:
+    of_gpu, gpu = ("utilisation.gpu.mean", "environment.gpu.0"), Gpu(name="H100")
+    assert _undecided(*of_gpu) == ""
+    assert _undecided(*of_gpu, "steps.cpu_s") == "the processor time of each step"
+    with_gpu = replace(make_report().environment, gpu=(gpu,))
+    assert "how busy the GPU is" in _undecided(*of_gpu, environment=with_gpu)
+
+
+def test_a_script_that_makes_its_own_batches_misses_a_dataloader_and_no_settings_of_it() -> None:
+    of_loader = ("configuration.num_workers", "loader.batch.p50_s", "configuration.batch_size")
+    observed = replace(make_report().source, kind="run")
+    shown = _undecided(*of_loader, source=observed, configuration={})
+    assert shown == "a DataLoader (none was seen); the batch size"
+    seen = {"num_workers": 0}
+    assert "a DataLoader" not in _undecided(*of_loader, source=observed, configuration=seen)
+
+
+def test_code_that_is_wider_than_the_console_can_be_copied() -> None:
+    line = f"loader = DataLoader(dataset, {', '.join(f'option_{n}={n}' for n in range(20))})"
+    snippet = f"if True:\n    {line}  # and your others"
+    advised = (make_recommendation(snippet=snippet),)
+    text = printed(make_report(diagnosis=make_diagnosis(), recommendations=advised), width=60)
+    assert f"        if True:\n            {line}  # and your others\n" in text
+
+
+def test_counters_of_what_is_not_there_are_left_out() -> None:
+    none = ("cpu", "cpu_workers", "cpu_foreign", "cpu_throttled", "disk_read_bytes_per_s", "gpu")
+    unused = {name: Usage(mean=0.0, p50=0.0, p95=0.0) for name in none}
+    text = printed(make_report(utilisation=unused))
+    assert re.search(r"utilisation +CPU 0 % · GPU 0 % \(mean\)", text)
+    used = {name: Usage(mean=7.0, p50=7.0, p95=7.0) for name in none}
+    text = one_line(printed(make_report(utilisation=used)))
+    assert "workers 7 % of a core · other programs 7 % of a core · throttled" in text
+    assert "disk reads 7 B/s" in text
+
+
+@pytest.mark.parametrize(
+    ("step_bytes", "shown"), [(None, ""), (-9e6, ""), (19.9, ""), (20.1, "grows by 20.1 B a step")]
+)
+def test_growth_is_told_where_something_comes_of_it(step_bytes: float | None, shown: str) -> None:
+    steps = replace(make_report().steps, count=1000)
+    memory = MemoryUse(peak_bytes=1_000_000, trend_bytes_per_step=step_bytes)
+    text = printed(make_report(steps=steps, memory=memory))
+    assert ("grows by" in text) == bool(shown)
+    assert shown in text
 
 
 def test_five_skipped_files_are_named_and_the_rest_counted() -> None:

@@ -1,4 +1,4 @@
-"""Runs a script in this process so that it cannot tell that it is observed."""
+"""Runs a script in this process as if nobody observed it."""
 
 from __future__ import annotations
 
