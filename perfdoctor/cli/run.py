@@ -46,8 +46,8 @@ def command(script: str, arguments: tuple[str, ...], **given: Any) -> None:
     perfdoctor run train.py --epochs 3
     perfdoctor run -m package.train --config c.yaml
 
-    The script goes on as before; its output and its exit code stay its own. The diagnosis is printed on
-    stderr when it has ended.
+    The script goes on as before; its output and its exit code stay its own. The diagnosis is
+    printed on stderr when it has ended.
     """
     _check(given)
     if given["verify"]:
