@@ -9,6 +9,7 @@ import numpy as np
 
 from perfdoctor.readers.accounted import accounted_share, contradiction, per_step
 from perfdoctor.readers.epochs import epoch_series
+from perfdoctor.readers.fitting import without_what_lies_between
 from perfdoctor.readers.memory import give_back_memory
 from perfdoctor.readers.parts import Parts, parts_of
 from perfdoctor.readers.records import Reading, Records
@@ -18,7 +19,7 @@ from perfdoctor.readers.rows import prepared, training_steps
 from perfdoctor.readers.run_facts import with_facts, with_run_facts
 from perfdoctor.readers.step_stages import other_stage, step_stages, with_waiting
 from perfdoctor.readers.steps import Steps
-from perfdoctor.readers.timing import StepTimes, step_times
+from perfdoctor.readers.timing import StepTimes, counts_samples, step_times
 from perfdoctor.readers.wallclock import Printed, split_training, wall_clock
 from perfdoctor.record import (
     Environment,
@@ -58,6 +59,7 @@ def assemble(
     give_back_memory()
     again = superseded(records, steps)
     epochs = epoch_series(records, steps, again)
+    times, between = without_what_lies_between(times, steps, epochs)
     step_s = times.step_s if times is not None else np.full(steps.rows.size, np.nan)
     stages = step_stages(records, steps, times, left_out=("data_loading",) if beside else ())
     if times is None and stages:
@@ -90,7 +92,7 @@ def assemble(
         samples=samples,
         stages=(*stages, *other_stage(stages, step_s)),
         epoch_start=steps.epoch_start,
-        notes=_notes(reading, steps, times, beside, again=bool(again.any())),
+        notes=_notes(reading, steps, times, (beside, between), again=bool(again.any())),
         steps_per_epoch=steps.steps_per_epoch,
         memory=_memory(records),
         utilisation=_utilisation(reading, records, hardware),
@@ -178,6 +180,8 @@ def _rates(records: Records, steps: Steps, step_s: Floats) -> dict[str, Floats]:
     sample_s = column(records, steps, "sample_s")
     if sample_s is not None and "samples_per_s" not in found:
         found["samples_per_s"] = 1 / np.where(sample_s > 0, sample_s, np.nan)
+    if "samples_per_s" not in found and counts_samples(records, steps):
+        found["samples_per_s"] = records.column("steps_per_s")[steps.rows]
     return {role: values for role, values in found.items() if np.isfinite(values).any()}
 
 
@@ -214,15 +218,19 @@ def _samples(
 
 
 def _notes(
-    reading: Reading, steps: Steps, times: StepTimes | None, beside: str | None, *, again: bool
+    reading: Reading,
+    steps: Steps,
+    times: StepTimes | None,
+    more: Sequence[str | None],
+    *,
+    again: bool,
 ) -> tuple[str, ...]:
     notes = list(reading.notes)
     if again:
         notes.append("Of epochs that were trained again after a restart, the last time counts.")
     if times is not None:
         notes.append(times.how)
-    if beside is not None:
-        notes.append(beside)
+    notes += [note for note in more if note is not None]
     if steps.ranks > 1:
         notes.append(f"{steps.ranks} processes wrote it; the times are those of the first.")
     if reading.device_rates:

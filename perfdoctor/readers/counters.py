@@ -6,16 +6,21 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from perfdoctor.readers.bars import BAR_ETA, OVER_EPOCHS, PROGRESS_BAR, is_bar
+from perfdoctor.readers.bars import BAR_ETA, OVER_EPOCHS, is_bar
 from perfdoctor.readers.lexer import Kind
 from perfdoctor.readers.line_values import Seen
 from perfdoctor.readers.phases import TRAIN_WORDS, VALIDATION_WORDS
 from perfdoctor.readers.roles import Field, Hints
 from perfdoctor.readers.units import COUNT, INVERSE, RATE, TIME
 from perfdoctor.readers.vocabulary import meaning_of
+from perfdoctor.readers.word_sets import word_set
 
 #: `[1,0]<stdout>:` is what `mpirun --tag-output` writes: a job and a rank.
 _OF_RANK = re.compile(r"^\[[0-9]{1,9},[0-9]{1,9}\]<std(?:out|err)>:")
+#: Where a bar stands in the line; "3.2 it/s" alone is none.
+_BARRED = re.compile(
+    r"[0-9.]\s?%\s?(?:Completed)?\s?[|\[]|\[[0-9:?]{4,12}\s?[<,]|[=>.]\]\s?-\s|(?:it/s|s/it)\s?\]"
+)
 _PAIR = re.compile(r"^\W{0,3}[\[(]\s*[0-9]{1,6}\s*,\s*[0-9]{1,9}\s*[\])]")
 
 
@@ -26,7 +31,7 @@ def counters(line: str, seen: Sequence[Seen], hints: Hints) -> Iterator[Field]:
     if bar is not None:
         yield from _bar_counters(line, bar, seen)
         return
-    barred = any(v.label.text == BAR_ETA for v in seen) or PROGRESS_BAR.search(line) is not None
+    barred = any(v.label.text == BAR_ETA for v in seen) or _BARRED.search(line) is not None
     for value in seen:
         if barred and value.meaning is not None and value.meaning.role == "step":
             value.meaning = None  # a postfix of the bar; the bar itself counts
@@ -63,6 +68,7 @@ def _without_bar(line: str, seen: Sequence[Seen], hints: Hints) -> Iterator[Fiel
             and value.unit is None
             and role is None
             and not _is_date(line, value)
+            and not _is_score(line, value, seen)
         ):
             unlabelled.append(value)
     unlabelled += [v for v in seen if "epoch" in labelled and _bracketed(v)]
@@ -84,6 +90,18 @@ def _is_date(line: str, value: Seen) -> bool:
     """A fraction that begins the line, with a time of day after it."""
     begins = not line[: value.token.start].strip("[( ")
     return begins and _TIME_OF_DAY.match(line, value.token.end) is not None
+
+
+_SCORES = word_set("acc accuracy correct precision recall top prec hit hits f1 err error wer cer")
+
+
+def _is_score(line: str, value: Seen, seen: Sequence[Seen]) -> bool:
+    """ "Acc: 26.2% (13104/50000)", "Accuracy: 9500/10000": right answers of all, no counter."""
+    if value.label.any(_SCORES):
+        return True
+    before = [v for v in seen if v.token.end <= value.token.start][-1:]
+    between = line[before[0].token.end : value.token.start].replace(" ", "") if before else ""
+    return between == "%(" and before[0].label.any(_SCORES)
 
 
 def _bar_counters(line: str, bar: Seen, seen: Sequence[Seen]) -> Iterator[Field]:

@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 from perfdoctor import schema
 from perfdoctor.errors import PerfdoctorError
 from perfdoctor.readers.cells import as_text, line_count
-from perfdoctor.readers.records import Reading
+from perfdoctor.readers.records import LONGEST_S, Reading
 
 #: The head of a file up to which it is parsed to tell what it is.
 _SMALL = 400_000
@@ -133,7 +133,7 @@ class WandbSummary:
                 facts.setdefault(fact, values[name])
         for name, value in values.items():
             facts = dict(_speed(name, value)) | facts
-        if not 0 <= facts.get("wall_s", 0.0) < _LONGEST_S:
+        if not 0 <= facts.get("wall_s", 0.0) < LONGEST_S:
             del facts["wall_s"]
         return Reading(
             path=path, format=self.name, framework="wandb", facts=facts,
@@ -142,8 +142,6 @@ class WandbSummary:
         )  # fmt: skip
 
 
-#: A century: no training takes longer.
-_LONGEST_S = 3.2e9
 _WANDB = {
     "_runtime": "wall_s",
     "_wandb.runtime": "wall_s",

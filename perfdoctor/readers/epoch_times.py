@@ -76,7 +76,8 @@ def _epoch_times(
     yield _settled(by_epoch(epoch, records, "epoch_s", numbers, training & owned), numbers)
     named = known(records, "epoch") & about_epochs(records) & (records.column("phase") == TRAIN)
     for role in ("unclear_s", "elapsed_s"):
-        yield _settled(by_epoch(epoch, records, role, numbers, named), numbers)
+        told = named & ~_still_growing(records, role, epoch, named)
+        yield _settled(by_epoch(epoch, records, role, numbers, told), numbers)
     if int((named | (training & known(records, "epoch"))).sum()) == numbers.size > 1:
         counted = training & known(records, "epoch")  # a line an epoch, which counts its steps too
         yield _settled(by_epoch(epoch, records, "elapsed_s", numbers, counted), numbers)
@@ -91,6 +92,7 @@ def _epoch_times(
     yield _bar_ends(records, steps, numbers, epoch)
     unnamed = about_epochs(records) & (records.column("phase") == TRAIN)
     each = int((unnamed & known(records, "unclear_s")).sum())
+    unnamed &= ~_still_growing(records, "unclear_s", epoch, named)
     if np.isfinite(epoch).any() and each <= 2 * numbers.size:
         yield _settled(by_epoch(epoch, records, "unclear_s", numbers, unnamed), numbers)
     yield _from_elapsed(records, steps, epoch, numbers)
@@ -123,6 +125,19 @@ def _remaining(records: Records, epoch: Floats) -> Bools:
     changes = np.diff(values)[inside]
     falls = (changes < 0).sum() >= 2 and (changes <= 0).mean() >= _GROWING
     found[rows] = bool(falls) and inside.mean() > 0.5
+    return found
+
+
+def _still_growing(records: Records, role: str, epoch: Floats, named: Bools) -> Bools:
+    """Rows of the last epoch, if it is told of again and again with a time that grows as the clock
+    does: how long it takes in the end no line says."""
+    found = np.zeros(len(records), dtype=np.bool_)
+    time = records.column("time")
+    rows = np.flatnonzero(named & known(records, role) & np.isfinite(epoch) & np.isfinite(time))
+    own = rows[epoch[rows] == epoch[rows[-1]]] if rows.size else rows
+    passed, grown = np.diff(time[own]), np.diff(records.column(role)[own])
+    if own.size > 1 and (np.abs(grown - passed) <= 0.02 * passed + _ROUNDED_S / 2).all():
+        found[own] = (passed > 0).all()
     return found
 
 

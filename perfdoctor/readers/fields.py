@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from perfdoctor.readers.bars import progress_bar
+from perfdoctor.readers.builds import is_of_a_build, only_counts
 from perfdoctor.readers.counters import counters
 from perfdoctor.readers.environment_steps import of_environment
 from perfdoctor.readers.lexer import Dialect, Kind, Token
@@ -39,6 +40,8 @@ def analyse(line: str, dialect: Dialect, hints: Hints | None = None) -> Template
     if _is_settings(line):
         return Template()
     seen = list(values_of(line, dialect))
+    if is_of_a_build(line):
+        return Template(tuple(_moment(line, seen)))
     spread_unit(line, seen)
     share_names(seen)
     unname_windows(line, seen)
@@ -70,6 +73,9 @@ def analyse(line: str, dialect: Dialect, hints: Hints | None = None) -> Template
         fields = _of_epochs(fields)
     fields = list(of_environment(fields, seen))
     fields += _epoch_marks(line, fields)
+    fields += _of_the_epoch(line, seen, fields)
+    if only_counts(seen, fields):
+        fields = [f for f in fields if f.role not in ("step", "step_total")]
     return Template(tuple(fields), phase, device)
 
 
@@ -132,6 +138,22 @@ def _moment(line: str, seen: Sequence[Seen]) -> Iterator[Field]:
             value.meaning = None
             yield Field("time", value.token.value)
             return
+
+
+#: "====> Epoch: 9 [2023-07-07 13:35:13] | (1:11:57.773330)"
+_DURATION_LAST = re.compile(r"[|\]]\s{0,3}\(([0-9]{1,3}:[0-9]{2}:[0-9]{2}\.[0-9]{1,6})\)\s{0,3}$")
+
+
+def _of_the_epoch(line: str, seen: Sequence[Seen], fields: Sequence[Field]) -> Iterator[Field]:
+    """A duration alone in parentheses at the end of a line about an epoch that tells its moment as
+    well is of the epoch."""
+    roles = {f.role for f in fields}
+    match = _DURATION_LAST.search(line[-60:]) if {"epoch", "time"} <= roles else None
+    last = seen[-1].token if seen else None
+    if match is None or last is None or last.value is None or last.kind != Kind.CLOCK:
+        return
+    if not roles & {"step", "epoch_s", "unclear_s", "elapsed_s"}:
+        yield Field("unclear_s", last.value)
 
 
 _BEGINS = re.compile(r"(?i)\b(?:start(?:s|ed|ing)?|begin(?:s|ning)?)\b")

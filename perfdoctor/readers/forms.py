@@ -66,7 +66,15 @@ FORMS: tuple[Form, ...] = (
         r"tick [0-9]+ +kimg [0-9.]+ .{0,80}sec/tick [0-9.]+",
         0.95,
         None,
-        Hints(roles={"minibatch": "batch_size", "time": "elapsed_s", "tick": ""}),
+        Hints(
+            roles={
+                "minibatch": "batch_size",
+                "time": "elapsed_s",
+                "tick": "",
+                "sec_tick": "trained_s",
+                "maintenance": "maintenance_s",
+            }
+        ),
     ),
     form(
         "ssd_pytorch",

@@ -27,6 +27,8 @@ def meaning_in_line(value: Seen, hints: Hints) -> Meaning | None:
     if found is None or not found.role.endswith("_s") or "per_s" in found.role:
         return found
     scale = _MOMENT_DIGITS.get(value.digits)
+    if scale == 1.0 and found.scale == _MOMENT_DIGITS[13]:
+        return None  # "time_ms": 1593178230 is of a clock that did not begin in 1970
     return found if scale is None else Meaning("time", scale)
 
 

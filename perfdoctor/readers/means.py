@@ -17,6 +17,8 @@ _AGREES = 0.35
 _ROUNDING = 0.002
 #: Running means: so many rows at least, over so many steps at most, the first so far above.
 _FEWEST_MEANS, _LONGEST_MEAN, _FAR = 5, 100, 3.0
+#: Of so many lines an epoch at least a falling mean is seen.
+_FEWEST_EACH = 3
 #: Steps taken out of means are alike to this part.
 _ALIKE = 0.1
 #: Of the values, what rounding may be for them to tell anything.
@@ -57,6 +59,8 @@ def out_of_later_means(values: Floats, steps: Steps) -> Floats | None:
     fresh = steps.epoch_start | ~same_stretch(steps.stretch)
     rows = np.flatnonzero(~fresh)
     n = steps.step
+    if values.size < _FEWEST_EACH * fresh.sum():
+        return None  # a slow first line of two in each epoch is no mean
     if rows.size < _FEWEST_MEANS - 1 or not np.isfinite(values).all() or not (n > 0).all():
         return None
     between = np.diff(n, prepend=0.0)
@@ -71,6 +75,18 @@ def out_of_later_means(values: Floats, steps: Steps) -> Floats | None:
     if float(outer.min()) < middle:
         return None  # means lie above what is left when the slow beginning is taken out
     return np.where(fresh, np.nan, single)
+
+
+def taken_out(values: Floats, steps: Steps) -> Floats:
+    """Of the steps since the row before, where the steps' own times are means of all so far: the
+    parts printed beside them are such means too, unless that would leave less than nothing."""
+    fresh = steps.epoch_start | ~same_stretch(steps.stretch)
+    between = np.where(fresh, np.nan, np.diff(steps.step, prepend=0.0))
+    single = np.diff(steps.step * values, prepend=0.0) / between
+    known = np.isfinite(single)
+    if not known.any() or (single[known] < 0).mean() > 1 - _GROWING:
+        return values
+    return np.where(known, np.maximum(single, 0.0), np.nan)
 
 
 def are_means_by_the_clock(records: Records, steps: Steps, values: Floats) -> bool:

@@ -14,6 +14,8 @@ _LINE = re.compile(
     r"(?P<k5>\w{1,60})(?:: ?(?P<v5>.{0,200}))?"
 )
 _TIME_MS = re.compile(r'"time_ms": ?([0-9.]{10,24})')
+#: Milliseconds since 1970 of 2001; fewer are of a clock that began at another time.
+_LEAST_MS = 1e12
 _KEY = re.compile(r'"key": ?"(\w{1,60})"')
 _EPOCH = re.compile(r'"(?:epoch_num|first_epoch_num|epoch)": ?([0-9.]{1,9})')
 _STARTS = {"epoch_start": "epoch", "block_start": "epoch", "eval_start": "eval"}
@@ -61,7 +63,7 @@ def _event(line: str) -> tuple[float, str, float | None] | None:
         return None
     if match["json"] is not None:
         time, key = _TIME_MS.search(match["json"]), _KEY.search(match["json"])
-        if time is None or key is None:
+        if time is None or key is None or float(time.group(1)) < _LEAST_MS:
             return None
         return float(time.group(1)) / 1e3, key.group(1), _number(_EPOCH.search(match["json"]))
     stamp, key_, value = match["s6"] or match["s5"], match["k6"] or match["k5"], match["v6"]

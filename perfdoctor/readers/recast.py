@@ -6,16 +6,29 @@ import re
 
 import numpy as np
 
-from perfdoctor.readers.records import METRIC, TRAIN, Reading, Records
+from perfdoctor.readers.records import LONGEST_S, METRIC, TRAIN, Reading, Records
 
 #: So many lines at least, and so many of their differences.
 _FEWEST, _MOST = 3, 0.9
 _JUDGED = re.compile(r"(?i)(?:^|[:/_.])(?:val|valid|validation|test|eval|metrics|map)")
 
+_TIMES = re.compile(r"(?<!per)_s(?:_mean)?$")
+
 
 def recast(reading: Reading) -> Records:
     """The records, with epochs and samples called what they are."""
-    return _plain_bars(_bars_of_samples(_running_counts(_epochs_as_steps(reading))))
+    records = _running_counts(_epochs_as_steps(reading))
+    return _plain_bars(_bars_of_samples(_possible(records)))
+
+
+def _possible(records: Records) -> Records:
+    """Without times that nothing can have taken: a wrong clock, or a number that is none."""
+    columns = dict(records.columns)
+    for role in [r for r in columns if _TIMES.search(r) and not r.startswith(METRIC)]:
+        beyond = columns[role] > LONGEST_S
+        if beyond.any():
+            columns[role] = np.where(beyond, np.nan, columns[role])
+    return Records(records.line, columns)
 
 
 def _running_counts(records: Records) -> Records:

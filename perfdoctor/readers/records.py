@@ -10,6 +10,7 @@ Columns are named by role, with the unit in the name. NaN is "this line does not
     step_mean_s data_loading_mean_s     the same as running averages since the epoch began
     elapsed_s                           since the run (or a part of it) began
     epoch_s validation_s                a whole epoch, the validation in it
+    trained_s maintenance_s             since the line before: training, and what is between
     unclear_s                           a "time" that only the data can tell the meaning of
     samples_per_s tokens_per_s steps_per_s, and with _mean   rates
     batch_size tokens_per_step          samples, tokens in a step
@@ -31,6 +32,8 @@ from perfdoctor.report import Report
 
 TRAIN, VALIDATION, OTHER_PHASE = 0.0, 1.0, 2.0
 METRIC = "metric:"
+#: No training takes a century.
+LONGEST_S = 3.2e9
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ class Reading:
         records: of the training. hardware: samples of hardware use, with `time` where known.
         configuration: settings that the file itself tells (arguments it printed).
         settings: lines that print settings, and what these say; anywhere in the file.
+        fences: lines that begin or end a block of Markdown.
         facts: what is said once for the whole run: wall_s, epochs, samples_per_s, steps_per_s,
             steps, peak_bytes, and STAGE_s totals.
         device_rates: rates are of one device of several.
@@ -97,6 +101,7 @@ class Reading:
     hardware: Records | None = None
     configuration: Mapping[str, Any] = field(default_factory=dict)
     settings: tuple[tuple[int, Mapping[str, Any]], ...] = ()
+    fences: tuple[int, ...] = ()
     facts: Mapping[str, float] = field(default_factory=dict)
     device_rates: bool = False
     single_steps: bool = False

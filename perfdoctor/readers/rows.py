@@ -171,7 +171,7 @@ def _told(records: Records) -> Bools:
 
 def _chosen(records: Records, usable: Bools) -> Steps:
     rows, ranks = _one_rank(records, np.flatnonzero(usable))
-    rows = _once(records, rows)
+    rows = _telling(records, _once(records, rows))
     return ordered(records, rows, whole_epochs(records)[rows], ranks)
 
 
@@ -230,6 +230,21 @@ def _one_rank(records: Records, rows: Indices) -> tuple[Indices, int]:
     if found.size > rows.size / 2:
         return rows, 1  # numbers of lines, or of something else that goes on
     return rows[rank == found[0]], int(found.size)
+
+
+def _telling(records: Records, rows: Indices) -> Indices:
+    """Of several rows in a row that count the same step, the first that tells of its time, if the
+    first of all tells nothing."""
+    step, epoch = records.column("step")[rows], records.column("epoch")[rows]
+    if rows.size < 2 or "bar_elapsed_s" in records:
+        return rows
+    same = (step[1:] == step[:-1]) & ~(np.abs(np.diff(epoch)) > 0)
+    if not same.any():
+        return rows
+    tells = timed(records)[rows]
+    mute = np.append(same, False) & ~tells & np.append(tells[1:], False)
+    kept: Indices = rows[~mute]
+    return kept
 
 
 def _once(records: Records, rows: Indices) -> Indices:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from perfdoctor.readers.means import windows
+from perfdoctor.readers.means import taken_out, windows
 from perfdoctor.readers.records import Records
 from perfdoctor.readers.row_values import column, differences
 from perfdoctor.readers.steps import Steps
@@ -18,9 +18,10 @@ from perfdoctor.stages import OTHER, STAGES
 #: A part that is longer than the whole by more than rounding is no part of it; it matters where
 #: what is too long makes so much of the whole.
 _LONGER, _ROUNDED_S, _MATTERS = 1.05, 2e-3, 0.05
-#: What is printed fits the time between the lines within this part.
-_FITS = 0.25
+#: What is printed fits the time between the lines within this part; so well that it is no chance.
+_FITS, _EXACTLY = 0.25, 0.1
 _FEWEST = 3
+_BESIDE = "Step times are the printed ones and the waiting for data that is printed beside them."
 
 
 def step_stages(
@@ -36,12 +37,14 @@ def step_stages(
             values = column(records, steps, f"{stage}_s_mean")
         if values is None:
             continue
+        single = column(records, steps, f"{stage}_s")
+        means = windows(column(records, steps, f"{stage}_s_mean"), steps, single)
         if times is not None:
+            if times.of_means:
+                values = taken_out(values, steps)
             if times.divisor is not None:
                 values = values / times.divisor
             values = np.minimum(values, np.where(np.isfinite(times.step_s), times.step_s, np.inf))
-        single = column(records, steps, f"{stage}_s")
-        means = windows(column(records, steps, f"{stage}_s_mean"), steps, single)
         found.append(StageSeries(name=stage, exposed_s=values, mean_s=means))
     return tuple(found)
 
@@ -69,16 +72,14 @@ def with_waiting(
     waited = data if times.divisor is None else data / times.divisor
     too_long = waited > _LONGER * times.step_s + _ROUNDED_S
     excess_s = float((waited - times.step_s)[too_long].sum())
-    if excess_s <= _MATTERS * float(np.nansum(times.step_s)):
-        return times, None
     whole = times.step_s + np.nan_to_num(waited)
     alone, both = _fits(records, steps, times.step_s), _fits(records, steps, whole)
+    if excess_s <= _MATTERS * float(np.nansum(times.step_s)):
+        beside = not alone and _fits(records, steps, whole, _EXACTLY)
+        return (replace(times, step_s=whole, how=_BESIDE), None) if beside else (times, None)
     seldom = too_long.sum() <= 0.5 * np.isfinite(waited).sum()
     if not alone and (both or seldom):
-        how = (
-            "Step times are the printed ones and the waiting for data that is printed beside them."
-        )
-        return replace(times, step_s=whole, how=how), None
+        return replace(times, step_s=whole, how=_BESIDE), None
     many = f"{int(too_long.sum()):,} of {int(np.isfinite(waited).sum()):,}"
     return times, (
         f"In {many} records the printed waiting for data is longer than the printed step: it is no "
@@ -86,7 +87,7 @@ def with_waiting(
     )
 
 
-def _fits(records: Records, steps: Steps, step_s: Floats) -> bool:
+def _fits(records: Records, steps: Steps, step_s: Floats, within: float = _FITS) -> bool:
     """Whether so many seconds a step passed between the lines."""
     time = column(records, steps, "time")
     if time is None:
@@ -95,4 +96,4 @@ def _fits(records: Records, steps: Steps, step_s: Floats) -> bool:
     known = np.isfinite(gaps) & np.isfinite(told)
     if known.sum() < _FEWEST or gaps[known].sum() <= 0:
         return False
-    return bool(abs(np.log(told[known].sum() / gaps[known].sum())) < np.log1p(_FITS))
+    return bool(abs(np.log(told[known].sum() / gaps[known].sum())) < np.log1p(within))

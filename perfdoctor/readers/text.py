@@ -28,6 +28,8 @@ _SAMPLES = 5
 #: What lines with settings hold; so many such lines are looked at, of so many characters.
 _SETTINGS = (b"Namespace(", b"batch_size", b"batch-size")
 _MOST_SETTINGS, _LONGEST = 40, 8000
+#: What stands around a log in Markdown; so many of them are of a diary, not of code.
+_FENCE, _MOST_FENCES = b"```", 1000
 LineTemplate = Callable[[str], Template]
 
 
@@ -42,6 +44,7 @@ class TextRecords:
     device_rates: bool = False
     cut: int = 0
     settings: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+    fences: list[int] = field(default_factory=list)
 
 
 def read_text(
@@ -65,7 +68,7 @@ def read_text(
         result.device_rates |= found.device_rates
         return found
 
-    reader = ShapeReader(find, lambda shape: _TIMED.search(shape) is not None, _SETTINGS)
+    reader = ShapeReader(find, lambda shape: _TIMED.search(shape) is not None, (*_SETTINGS, _FENCE))
     columns: list[tuple[int, dict[str, Floats]]] = []
     numbers: list[NDArray[np.int64]] = []
     for chunk, block in reader.read_all(chunks(blocks)):
@@ -90,7 +93,11 @@ def _note(result: TextRecords, path: str, chunk: Chunk, unread: list[int]) -> No
 
 
 def _note_settings(result: TextRecords, chunk: Chunk, rows: Iterable[int]) -> None:
-    """A run that is started again, or another one in the same file, prints its settings anew."""
+    """A run that is started again, or another one in the same file, prints its settings anew; in a
+    diary it stands in another block."""
+    fences = [row for row in sorted(rows) if chunk[row].lstrip().startswith(_FENCE)]
+    result.fences += chunk.number[fences[: _MOST_FENCES - len(result.fences)]].tolist()
+    rows = set(rows).difference(fences)
     for row in sorted(rows)[: _MOST_SETTINGS - len(result.settings)]:
         found = printed_settings(chunk[row][:_LONGEST].decode("utf-8", "replace"))
         if found:

@@ -127,6 +127,7 @@ def text_reading(
         records=found.records,
         configuration=printed_settings(head.varied),
         settings=tuple(found.settings),
+        fences=tuple(found.fences),
         facts={"finished": 1.0} if says_finished(head.text + head.tail) else {},
         device_rates=found.device_rates,
         lines=found.lines,

@@ -31,11 +31,14 @@ _OF_ALL_STEPS = "The printed times are of all steps since the line before."
 _OUTLAST = 1.25
 #: Bars print whole seconds: over so many the printed rates can be held against them.
 _SHORTEST_S = 5.0
-#: Bars shorter than this are printed too coarsely to divide their time by their steps.
+#: Bars shorter than so many times what they are rounded to (seconds, most often) are printed too
+#: coarsely to divide their time by their steps.
 _LONG_BAR_S = 60.0
 #: Of a difference, what one grain of the printed sum may be before the lines' times are
 #: better, before several rows are taken together, and how many grains these should hold.
 _COARSE, _VERY_COARSE, _GRAINS = 0.05, 0.15, 20.0
+#: A batch of at least 2⁴ samples, known to 3 % (in powers of two), in so many of the rows.
+_SMALLEST, _POWER, _MOSTLY = 4, 0.043, 0.8
 
 
 @dataclass(frozen=True)
@@ -43,13 +46,14 @@ class StepTimes:
     """`step_s`: one element a row of steps. `mean_s`: over the steps since the row before, where
     running averages tell. `how`: where it comes from, as a sentence. `divisor`: the steps that
     the printed times were of, where these were not of one. `told`: by the lines themselves, not
-    made of their times or of sums."""
+    made of their times or of sums. `of_means`: taken out of averages, as parts have to be too."""
 
     step_s: Floats
     how: str
     mean_s: Floats | None = None
     divisor: Floats | None = None
     told: bool = False
+    of_means: bool = False
 
 
 def step_times(records: Records, steps: Steps) -> StepTimes | None:
@@ -72,7 +76,7 @@ def _whole_bars(records: Records, steps: Steps) -> StepTimes | None:
         return None
     total = records.column("step_total")[steps.rows]
     ended = np.where(np.isfinite(total), steps.step == total, steps.step > 1)
-    long = elapsed >= _LONG_BAR_S
+    long = elapsed >= _LONG_BAR_S * grain_of(elapsed)
     if not (ended & long).all():
         return None
     return StepTimes(elapsed / steps.step, "Step times are averages over whole progress bars.")
@@ -90,7 +94,7 @@ def _times_or_rates(records: Records, steps: Steps) -> tuple[Floats | None, bool
     """The printed times of steps, by printed rates where there are none, and whether any are."""
     step_s = column(records, steps, "step_s")
     rate = column(records, steps, "steps_per_s")
-    if rate is None or _too_coarse(records, steps, rate):
+    if rate is None or _too_coarse(records, steps, rate) or counts_samples(records, steps):
         return step_s, False
     inverse = np.divide(1.0, rate, out=np.full(rate.size, np.nan), where=rate > 0)
     return (inverse if step_s is None else np.where(np.isfinite(step_s), step_s, inverse)), True
@@ -108,7 +112,7 @@ def _printed(records: Records, steps: Steps) -> StepTimes | None:
     step_s = np.where(step_s > 0, step_s, np.nan)
     single = out_of_running_means(step_s, steps) if means is None else None
     if single is not None:
-        return StepTimes(single, _OUT_OF_MEANS)
+        return StepTimes(single, _OUT_OF_MEANS, of_means=True)
     if means is None and are_means_by_the_clock(records, steps, step_s):
         return None
     if _outlast_their_bar(records, steps, step_s):
@@ -133,7 +137,7 @@ def _unclear(records: Records, steps: Steps) -> StepTimes | None:
             continue
         single = out_of_later_means(values, steps)
         if single is not None:
-            return StepTimes(single, _OUT_OF_MEANS)
+            return StepTimes(single, _OUT_OF_MEANS, of_means=True)
         if are_means_by_the_clock(records, steps, values):
             return None
         per = _per(records, steps, values)
@@ -242,6 +246,22 @@ def _too_coarse(records: Records, steps: Steps, rate: Floats) -> bool:
     if middle <= 0 or grain_of(rate) <= _VERY_COARSE * middle:
         return False
     return _by_the_clock(records, steps) is not None
+
+
+def counts_samples(records: Records, steps: Steps) -> bool:
+    """Whether "207 it/sec" is of samples: by the lines' times each step takes as long as a power of
+    two of these, time after time."""
+    rate, time = column(records, steps, "steps_per_s"), column(records, steps, "time")
+    if rate is None or time is None or not steps.counted or "bar_elapsed_s" in records:
+        return False
+    apart = differences(time, steps) / steps.covers
+    known = np.isfinite(apart) & (apart > 0) & np.isfinite(rate)
+    if known.sum() < 2 * _FEWEST:
+        return False
+    held = np.log2(apart[known] * rate[known])
+    size = round(float(np.median(held)))
+    near = np.abs(held - size) < _POWER
+    return size >= _SMALLEST and bool(near.mean() > _MOSTLY)
 
 
 def _per_step(values: Floats, steps: Steps, found: Floats | None = None) -> Floats:

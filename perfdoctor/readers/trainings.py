@@ -14,9 +14,13 @@ from perfdoctor.readers.records import TRAIN, Reading, Records
 from perfdoctor.readers.rows import prepared, training_steps, whole_epochs
 from perfdoctor.readers.steps import Steps
 from perfdoctor.readers.timing import step_times
+from perfdoctor.record import Floats
 
 #: A training has so many lines of steps at least; a file with more trainings has another counter.
 _FEWEST, _MOST = 5, 20
+#: Steps that hold so much more (log of the ratio: half as much again) are of another training: the
+#: last batch of an epoch is smaller, but is one of many.
+_OTHER = 0.4
 #: A training that came so far came to its end.
 _ENDED = 0.98
 
@@ -35,6 +39,7 @@ def trainings(reading: Reading) -> tuple[Reading, ...]:
     records = prepared(reading)
     steps = next(training_steps(records))
     begins = [i for i in _breaks(steps) if _is_another(reading, records, steps, i)]
+    begins = begins or _pasted(reading, records, steps)
     edges = [0, *begins, steps.rows.size]
     if not begins or len(begins) >= _MOST or min(b - a for a, b in pairwise(edges)) < _FEWEST:
         return (reading,)
@@ -60,6 +65,49 @@ def _only_goes_on(records: Records) -> bool:
 def _breaks(steps: Steps) -> list[int]:
     found: list[int] = (np.flatnonzero(np.diff(steps.stretch) != 0) + 1).tolist()
     return found[: _MOST + 1]
+
+
+def _pasted(reading: Reading, records: Records, steps: Steps) -> list[int]:
+    """Where counters without epochs fall to where the file began or below, in another block of a
+    diary, or with steps that hold far more or less than any before."""
+    if np.isfinite(steps.epoch).all():
+        return []
+    fell = np.flatnonzero(np.diff(steps.step) < 0) + 1
+    fell = fell[steps.step[fell] <= steps.step[0]][: _MOST + 1]
+    held = _held(records, steps)
+    edges = [0, *fell.tolist(), steps.rows.size]
+    found: list[int] = []
+    for begin, i, end in zip(edges, edges[1:], edges[2:], strict=False):
+        last, first = _line(records, steps, i - 1), _line(records, steps, i)
+        fenced = any(last < line < first for line in reading.fences)
+        if fenced or _far_apart(held[begin:i], held[i:end]):
+            found.append(i)
+    return found
+
+
+def _held(records: Records, steps: Steps) -> Floats:
+    """Samples or tokens of each row's step: as printed, or its time times the rate."""
+    times = step_times(records, steps)
+    step_s = np.nan if times is None else times.step_s
+    for size, rate in (("batch_size", "samples_per_s"), ("tokens_per_step", "tokens_per_s")):
+        printed = records.column(size)[steps.rows]
+        if np.isfinite(printed).any():
+            return printed
+        made: Floats = records.column(rate)[steps.rows] * step_s
+        if np.isfinite(made).any():
+            return made
+    return np.full(steps.rows.size, np.nan)
+
+
+def _far_apart(before: Floats, after: Floats) -> bool:
+    """Whether no step of one holds what a step of the other does, by far."""
+    before, after = before[np.isfinite(before)], after[np.isfinite(after)]
+    if min(before.size, after.size) < _FEWEST:
+        return False
+    if min(before.min(), after.min()) <= 0:
+        return False
+    apart = abs(float(np.log(np.median(after) / np.median(before))))
+    return apart > _OTHER and (before.max() < after.min() or after.max() < before.min())
 
 
 def _is_another(reading: Reading, records: Records, steps: Steps, i: int) -> bool:

@@ -212,11 +212,27 @@ def _by_elapsed(
     anew = changes < -0.5 * values[:-1]
     before_s = 0.0 if _begins_late(steps) else values[0]
     wall_s = float(before_s + changes[changes > 0].sum() + values[1:][anew].sum())
+    if "trained_s" in records and not anew.any():
+        return _by_ticks(records, steps, float(values[-1] - values[0]))
     found = _whole(wall_s, np.zeros(1), epochs, records)
     by_steps = _by_steps(wall_s, steps, step_s)
     return replace(found, spans=by_steps) if _explained(by_steps) > _explained(found.spans) else (
         found
     )  # fmt: skip
+
+
+def _by_ticks(records: Records, steps: Steps, since_first_s: float) -> WallClock:
+    """Lines that tell what of the time since the line before was training, and what was not."""
+    train = np.nan_to_num(records.column("trained_s")[steps.rows])
+    other = np.nan_to_num(records.column("maintenance_s")[steps.rows])
+    wall_s = since_first_s + float(train[0] + other[0])
+    told_s = float(train.sum() + other.sum())
+    spans = (
+        Span(name="train", seconds=float(train.sum())),
+        Span(name="maintenance", seconds=float(other.sum()), count=max(1, int((other > 0).sum()))),
+        Span(name="unexplained", seconds=max(0.0, wall_s - told_s)),
+    )
+    return WallClock(max(wall_s, told_s), tuple(s for s in spans if s.seconds > 0))
 
 
 def _explained(spans: Sequence[Span]) -> float:

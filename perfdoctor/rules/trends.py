@@ -22,6 +22,9 @@ DEGRADED = 0.15
 #: mood of the machine.
 TREND_STEPS = 100
 TREND_S = 60.0
+#: A fall to this part of the speed is no mood of a machine, whose identical blocks varied by 16 %:
+#: the change by which few records show a trend (perfdoctor/trends.py).
+_NO_MOOD = 0.55
 #: The unit of a speed that is known from the times of epochs.
 EPOCHS = "epochs/s"
 #: Epochs that a trend of their times needs, without the first, which warms up; and the
@@ -102,12 +105,14 @@ def unit(facts: Facts) -> str:
     return found if isinstance(found, str) else "samples/s"
 
 
-def lasting_fall(facts: Facts, least: float) -> Fall | None:
-    """A fall by at least `least` (a share) from the start to the end of a run."""
+def lasting_fall(facts: Facts, least: float, *, short: bool = False) -> Fall | None:
+    """A fall by at least `least` (a share) from the start to the end of a run; `short`: also of a
+    few steps in a few seconds, if these ended at about half of their speed."""
     first, last = facts.known(_path("first")), facts.known(_path("last"))
     if shape(facts) not in _MOVING or first is None or last is None or last <= 0:
         return None
-    if last > first * (1 - least) or not _long_enough(facts):
+    halved = short and last <= _NO_MOOD * first
+    if last > first * (1 - least) or (is_short(facts) and not halved):
         return None
     drops = _last_drops(facts)
     if drops and drops[-1].after <= drops[0].before * (1 - least):
@@ -119,7 +124,7 @@ def lasting_fall(facts: Facts, least: float) -> Fall | None:
 
 def passing_fall(facts: Facts, least: float) -> Fall | None:
     """A fall by at least `least` that was made good again."""
-    if lasting_fall(facts, least) is not None or not _long_enough(facts):
+    if lasting_fall(facts, least) is not None or is_short(facts):
         return None
     points = _points(facts)
     for index, drop in enumerate(points):
@@ -228,14 +233,14 @@ def _path(name: str) -> str:
     return f"throughput.trend.{name}"
 
 
-def _long_enough(facts: Facts) -> bool:
-    """Not if the run is known to be short in steps and in time."""
+def is_short(facts: Facts) -> bool:
+    """Whether the run is known to be short in steps and in time."""
     steps = facts.known("steps.count")
     times = [facts.known("steps.time.total_s"), facts.known("wall.total_s")]
     longest = max((t for t in times if t is not None), default=None)
     if steps is None and longest is None:
-        return True
-    return (steps or 0) >= TREND_STEPS or (longest or 0.0) >= TREND_S
+        return False
+    return (steps or 0) < TREND_STEPS and (longest or 0.0) < TREND_S
 
 
 def _points(facts: Facts) -> list[Point]:

@@ -38,6 +38,7 @@ from perfdoctor.rules.trends import (
     epochs_slowed,
     finite_steps,
     grown_stage,
+    is_short,
     lasting_fall,
     loading_grew,
 )
@@ -47,7 +48,8 @@ from perfdoctor.stages import OTHER
 
 #: A part of which the log says nothing and that is larger than all others decides nothing.
 _MOSTLY = 0.5
-#: What rests on the share of one part while the others are not split is never surer than this.
+#: What rests on the share of one part while the others are not split, or on a short part of a run,
+#: is never surer than this.
 _UNSPLIT_CONFIDENCE = 0.5
 #: A change that was tested for significance.
 _TESTED_CONFIDENCE = 0.9
@@ -70,7 +72,7 @@ def verdict_on_log(facts: Facts) -> Diagnosis:
     few = too_few_records(facts)
     if few is not None:
         return inconclusive(f"Too little to go on: {few}.")
-    fall = lasting_fall(facts, DEGRADED) or epochs_slowed(facts, DEGRADED)
+    fall = lasting_fall(facts, DEGRADED, short=True) or epochs_slowed(facts, DEGRADED)
     if fall is not None:
         return _degrading(facts, fall)
     leader = max(held_up_by(facts), key=lambda g: g.weight, default=None)
@@ -128,11 +130,15 @@ def _degrading(facts: Facts, fall: Fall) -> Diagnosis:
     elif stage is not None and stage != OTHER:
         why = f"; most of the added time is in {stage_words(stage)}"
     named = stage if stage is not None and stage != OTHER else None
+    sure = max(slower_since_start(facts), _TESTED_CONFIDENCE if fall.tested else 0.0)
+    if is_short(facts):
+        why += ". It is a short part of a run: batches that are sorted by length look the same"
+        sure = min(sure, _UNSPLIT_CONFIDENCE)
     return Diagnosis(
         verdict="degrading",
         bottleneck=named or "none",
         share=whole_run(facts).stages.get(named, 0.0) if named else 0.0,
-        confidence=max(slower_since_start(facts), _TESTED_CONFIDENCE if fall.tested else 0.0),
+        confidence=sure,
         summary=f"{fall.sentence()}{why}.",
         of="step",
     )

@@ -63,3 +63,27 @@ def test_a_resumed_training_is_one_run(tmp_path: Path) -> None:
 def test_counters_that_begin_anew_in_each_epoch_are_one_training(tmp_path: Path) -> None:
     text = "".join(f"step {s}/50 step_time 0.25\n" for _ in range(30) for s in range(5, 51, 5))
     assert len(runs_of(tmp_path, text)) == 1
+
+
+def told(steps: range, time_s: float, tokens_per_s: float) -> str:
+    return "".join(
+        f"step {s}, loss: 6.4, time: {1e3 * time_s:.2f} ms, tokens/sec: {tokens_per_s}\n"
+        for s in steps
+    )
+
+
+def test_a_diary_with_steps_that_hold_more_is_of_two_trainings(tmp_path: Path) -> None:
+    text = told(range(40, 50), 0.1, 10_000.0) + "\n" + told(range(12), 0.35, 46_000.0)
+    first, second = runs_of(tmp_path, text)
+    assert (step_s(first), step_s(second)) == pytest.approx((0.1, 0.35))
+
+
+def test_blocks_of_markdown_are_of_two_trainings(tmp_path: Path) -> None:
+    lines = "".join(f"step {s} loss 6.4 time {0.1:.3f} s\n" for s in range(20))
+    assert len(runs_of(tmp_path, f"```\n{lines}```\nNow with bf16:\n```\n{lines}```\n")) == 2
+    assert len(runs_of(tmp_path, lines + lines)) == 1
+
+
+def test_a_small_last_batch_of_an_epoch_makes_no_other_training(tmp_path: Path) -> None:
+    epoch = told(range(1, 20), 0.1, 10_000.0) + told(range(20, 21), 0.1, 5_000.0)
+    assert len(runs_of(tmp_path, 3 * epoch)) == 1

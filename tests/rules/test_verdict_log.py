@@ -351,6 +351,17 @@ def test_a_fall_without_change_points_is_over_the_run(shape: str) -> None:
     assert seen.summary == "Throughput fell from 2052 to 539 tokens/s over the run."
 
 
+def test_a_short_log_that_halves_its_speed_is_degrading_with_a_word_of_doubt() -> None:
+    short = counted(falling(shape="drift"), 16)
+    assert short.steps is not None
+    assert short.steps.time is not None
+    time = replace(short.steps.time, total_s=12.0)
+    seen = judged(replace(short, steps=replace(short.steps, count=16, time=time), wall=None))
+    assert seen.verdict == "degrading"
+    assert seen.confidence <= 0.5
+    assert "batches that are sorted by length look the same" in seen.summary
+
+
 def test_a_fall_that_rises_again_in_part_is_told_from_end_to_end() -> None:
     points = point(2052, 300, 4100), point(300, 539, 4600)
     assert "from 2052 to 539 samples/s over the run." in judged(falling(*points)).summary

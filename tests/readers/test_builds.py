@@ -1,0 +1,65 @@
+"""Builds, installations and pulls count parts of a whole too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from perfdoctor.record import Run
+
+RunOf = Callable[..., Run]
+AT = "2024-03-01 10:{:02d}:{:02d} "
+
+
+def at(seconds: int) -> str:
+    return AT.format(seconds // 60, seconds % 60)
+
+
+def training(begins_s: int) -> str:
+    return "".join(
+        f"{at(begins_s + 5 * i)}iter {10 * i}/600 loss {3 - i / 30:.3f}\n" for i in range(60)
+    )
+
+
+COMMANDS = (
+    "/usr/local/bin/nvcc -DX=1 -I/usr/include -std=c++17 -gencode=arch=sm_80 -c k.cu -o k.o",
+    "c++ -MMD -MF a.o.d -DTORCH_API -I/x -fPIC -std=c++17 -c a.cpp -o a.o",
+    "Building CXX object src/CMakeFiles/a.dir/a.cpp.o",
+    "RUN pip install torch==1.13",
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_a_build_counts_are_no_steps(run_of: RunOf, command: str) -> None:
+    run = run_of("".join(f"{at(i)}[{i}/40] {command}\n" for i in range(1, 41)))
+    assert not np.isfinite(run.step_s).any()
+    assert run.epochs is None
+
+
+def test_a_build_before_the_training_is_its_start(run_of: RunOf) -> None:
+    build = "".join(f"{at(i)}[{i}/40] {COMMANDS[0]}\n" for i in range(1, 41))
+    run = run_of(build + training(60))
+    assert np.nanmedian(run.step_s) == pytest.approx(0.5)
+    parts = {span.name: span.seconds for span in run.spans}
+    assert parts["start_up"] == pytest.approx(59)
+    assert parts["train"] == pytest.approx(295)
+
+
+def test_a_build_within_the_training_adds_no_steps(run_of: RunOf) -> None:
+    lines = [f"iter {20 * i} loss 1.0 time 0.200 s\n" for i in range(30)]
+    build = [f"[{i}/12] {COMMANDS[1]}\n" for i in range(1, 13)]
+    run = run_of("".join(lines[:5] + build + lines[5:]))
+    assert np.isfinite(run.step_s).sum() == 30
+    assert run.restarts == ()
+
+
+def test_a_part_of_a_whole_beside_a_loss_counts_steps(run_of: RunOf) -> None:
+    run = run_of("".join(f"{at(4 * i)}[{20 * i}/800] loss: {3 - i / 40:.2f}\n" for i in range(40)))
+    assert np.nanmedian(run.step_s) == pytest.approx(0.2)
+
+
+def test_a_part_of_a_whole_beside_nothing_counts_nothing(run_of: RunOf) -> None:
+    run = run_of("".join(f"{at(4 * i)}[{i}/40] resolving packages\n" for i in range(40)))
+    assert not np.isfinite(run.step_s).any()
