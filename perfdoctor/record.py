@@ -236,6 +236,8 @@ class Hotspot:
 
     `function` is the user's, `library` what it calls there. `process` is main or worker; the
     share of a worker's line is of the workers' time. `samples`: how often it was seen there.
+    `same_each_time`: what is read there is the same for every sample of the data; None where
+    nothing is read, or the source does not tell.
     """
 
     file: str
@@ -246,6 +248,7 @@ class Hotspot:
     stage: str | None = None
     process: str = "main"
     samples: int | None = None
+    same_each_time: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

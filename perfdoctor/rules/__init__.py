@@ -152,6 +152,10 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "perfdoctor.rules.spinning:ThreadsSpinBesideWorkers",
         "Threads of torch that wait for work keep cores busy which the loader's workers need.",
     ),
+    "PD124": (
+        "perfdoctor.rules.sampler:SlowSampler",
+        "A sampler of the script's own takes a visible part of the training.",
+    ),
     "PD201": (
         "perfdoctor.rules.transfer:PageableHostCopies",
         "Batches are copied to the GPU from pageable memory.",
@@ -276,6 +280,14 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "perfdoctor.rules.synchronising:LaunchBlocking",
         "`CUDA_LAUNCH_BLOCKING=1` is set: each kernel is waited for.",
     ),
+    "PD232": (
+        "perfdoctor.rules.kept_graphs:GraphKeptForBackward",
+        "Several backward passes a step go through the same graph again.",
+    ),
+    "PD233": (
+        "perfdoctor.rules.unused_gradients:GradientsNobodyUses",
+        "A part of the model is not trained, but gradients are computed for it in every step.",
+    ),
     "PD301": (
         "perfdoctor.rules.memory:MemoryNearLimit",
         "Training uses nearly all memory of the device.",
@@ -336,6 +348,10 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "perfdoctor.rules.gradients:SearchWithoutWarmUp",
         "The architecture is searched from the first epoch on.",
     ),
+    "PD407": (
+        "perfdoctor.rules.decompositions:DecomposesEachStep",
+        "The optimizer decomposes or inverts matrices in every step.",
+    ),
     "PD501": (
         "perfdoctor.rules.frequency:ValidationTooFrequent",
         "Validation takes a large part of the run.",
@@ -363,6 +379,10 @@ BUILTIN: dict[str, tuple[str, str]] = {
     "PD507": (
         "perfdoctor.rules.past_target:TrainedPastTarget",
         "The training went on after the value that it was meant to reach.",
+    ),
+    "PD508": (
+        "perfdoctor.rules.slow_validation:SlowValidationCode",
+        "Validation spends its time in a loop of the script's own.",
     ),
     "PD601": (
         "perfdoctor.rules.uneven_ranks:StragglerRank",

@@ -10,13 +10,13 @@ from perfdoctor.rules.epoch_start import workers_restart
 from perfdoctor.rules.facts import Facts, Missing
 from perfdoctor.rules.frequency import CHECKPOINT_CAUSE, VALIDATION_CAUSE, stalls_are_of
 from perfdoctor.rules.logs import RUN, WHOLE_RUNS, wall_parts
-from perfdoctor.rules.observed import is_run
+from perfdoctor.rules.observed import hot_lines, is_run
 from perfdoctor.rules.run_gains import up_to_of_steps
 from perfdoctor.rules.run_growth import machine_was_busy
 from perfdoctor.rules.run_reporting import LOGGING
 from perfdoctor.rules.trends import shape
 from perfdoctor.rules.waits import data_in_stalls, in_stalls
-from perfdoctor.rules.wording import grouped, seconds
+from perfdoctor.rules.wording import grouped, seconds, stage_words
 from perfdoctor.stages import DATA_LOADING, OTHER
 
 _P99, _P50 = "steps.time.p99_s", "steps.time.p50_s"
@@ -24,6 +24,8 @@ _P99, _P50 = "steps.time.p99_s", "steps.time.p50_s"
 _ACCUMULATION = "configuration.gradient_accumulation"
 #: A p99 means nothing in fewer samples.
 _FEWEST_STEPS = 100
+#: A stage has so many times its usual share of what slow steps take longer (our own choice).
+_OUT_OF_PROPORTION = 1.5
 #: More than this part of the added time makes a stall one of waiting for data.
 _MOSTLY = 0.5
 
@@ -65,8 +67,8 @@ class PeriodicStalls:
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if regular stalls take too large a share."""
-        if is_run(facts) and max(data_in_stalls(facts), in_stalls(facts, LOGGING)) > _MOSTLY:
-            return None  # PD111 names the line, PD503 and PD506 what is logged or drawn
+        if is_run(facts) and _named_elsewhere(facts):
+            return None
         share, limit = facts.known("stalls.share"), facts.threshold("share")
         if share is None:
             facts.number(_P50)  # steps were timed and none stalled, or nothing is known
@@ -104,7 +106,9 @@ class SlowTail:
 
     ## Evidence and threshold
     The 99th percentile beside the median, of at least 100 steps; and the time that steps take
-    beyond the median, where it is known.
+    beyond the median, where it is known. In an observed script most of that has to be in one stage
+    and out of proportion to it: steps that are slower all over have larger batches or a busy
+    machine.
     - `ratio` = 2 (source: gpuprof calls a tail long from twice the median)
     - `share` = 0.05 (source: our own choice, as PD703 has it)
 
@@ -139,6 +143,9 @@ class SlowTail:
         tail = _tail_share(facts, p50_s)
         if tail is not None and tail < facts.threshold("share"):
             return None
+        stage = _stage_of_tail(facts) if is_run(facts) else OTHER
+        if stage is None:
+            return None  # all of it got slower: batches of different sizes, or a shared machine
         evidence = [
             Evidence(metric="p99 ÷ p50 of the step", value=ratio, unit="×", threshold=limit),
             Evidence(metric="p99", value=p99_s, unit="s"),
@@ -146,9 +153,10 @@ class SlowTail:
         if tail is not None:
             evidence.append(Evidence(metric="time above the median", value=tail, unit="share"))
         return Finding(
-            stage=OTHER,
-            title=f"One step in a hundred takes {ratio:.1f} times the median or longer",
-            advice=_which_stage(facts) + " If batches differ in size, that alone explains it.",
+            stage=stage,
+            title=f"One step in a hundred takes {ratio:.1f} times the median or longer"
+            + (f", most of that in {stage_words(stage)}" if is_run(facts) else ""),
+            advice=_what_to_find_out(facts, stage),
             change={},
             snippet="",
             evidence=tuple(evidence),
@@ -159,10 +167,33 @@ class SlowTail:
         )
 
 
-def _which_stage(facts: Facts) -> str:
+def _what_to_find_out(facts: Facts, stage: str) -> str:
     if is_run(facts):
-        return "Look in which stage these steps spend their time (`series` in the report)."
-    return f"`{RUN}` tells in which stage these steps spend their time."
+        return (
+            f"Find out what is different in the {stage_words(stage)} of these steps: larger "
+            "samples, files that are opened, memory that is asked for."
+        )
+    return (
+        f"`{RUN}` tells in which stage these steps spend their time. If batches differ in size, "
+        "that alone explains it."
+    )
+
+
+def _stage_of_tail(facts: Facts) -> str | None:
+    """The stage that most of what slow steps take longer goes into; None where they are slower
+    all over, in about the proportions of the others."""
+    within = [name for name in facts.get("stages") if not _between(facts, name)]
+    parts = {name: in_stalls(facts, name) for name in within}
+    stage = max(parts, key=lambda name: parts[name], default=None)
+    if stage is None or parts[stage] < _MOSTLY:
+        return None
+    usual = facts.known(f"stages.{stage}.share") or 0.0
+    return stage if parts[stage] > _OUT_OF_PROPORTION * usual else None
+
+
+def _between(facts: Facts, stage: str) -> bool:
+    path = f"stages.{stage}.between"
+    return facts.has(path) and facts.get(path) is True
 
 
 def _how_often(facts: Facts) -> str | None:
@@ -178,6 +209,14 @@ def _how_often(facts: Facts) -> str | None:
 def _at_epoch_start(facts: Facts) -> bool:
     path = "stalls.at_epoch_start"
     return facts.has(path) and facts.get(path) is True
+
+
+def _named_elsewhere(facts: Facts) -> bool:
+    """Whether others name the line: PD111 of data, PD503 and PD506 of what is logged or drawn,
+    PD214 of Python between the stages."""
+    if max(data_in_stalls(facts), in_stalls(facts, LOGGING)) > _MOSTLY:
+        return True
+    return in_stalls(facts, OTHER) > _MOSTLY and bool(hot_lines(facts, OTHER))
 
 
 def _likely(facts: Facts) -> tuple[str, str | None]:

@@ -35,7 +35,8 @@ _RARELY = 0.9
 class HotLine:
     """A line of code that time goes into; see `perfdoctor.record.Hotspot`.
 
-    `share` is of the training (start-up and end not counted), in workers of their busy time.
+    `share` is of the training (start-up and end not counted), in workers of their busy time;
+    `same` whether it is known to read the same for every sample.
     """
 
     file: str
@@ -46,6 +47,7 @@ class HotLine:
     share: float
     process: str
     samples: int | None = None
+    same: bool = False
 
     @property
     def place(self) -> str:
@@ -105,7 +107,8 @@ def _hot_line(facts: Facts, path: str) -> HotLine | None:
     whole = 1.0 if process == WORKER else max(1e-3, training_part(facts))
     part = min(1.0, max(0.0, share / whole))
     looks = None if samples is None else int(samples)
-    return HotLine(file, int(line), function, library, stage, part, process, looks)
+    same = facts.has(f"{path}.same_each_time") and facts.flag(f"{path}.same_each_time")
+    return HotLine(file, int(line), function, library, stage, part, process, looks, same)
 
 
 def _text(facts: Facts, path: str) -> str:

@@ -255,6 +255,11 @@ def _what_to_do(line: HotLine, *, averages: bool) -> str:
             f"{line.place} makes a deep copy in the loop: copy only what changes (copy_ into "
             "tensors that are there), or only when the copy is needed."
         )
+    if line.calls(r"\bupdate_bn\b"):
+        return (
+            f"{line.place} passes the whole loader through the model (update_bn): its statistics "
+            "are needed once, before the averaged model is used."
+        )
     if line.calls(_WAITS_FOR_GPU):
         return (
             f"{line.place} waits until the device has computed what is asked for: keep sums on the "

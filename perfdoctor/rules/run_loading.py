@@ -10,6 +10,7 @@ from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.loader_advice import LOADER_CAUSE, WAIT_SHARE, WORKERS, loader_evidence
 from perfdoctor.rules.mended import VECTORISED, Gone, after_one_pass, is_random, kept_samples
 from perfdoctor.rules.observed import RUNS, HotLine, line_evidence
+from perfdoctor.rules.read_once import read_once, sample_evidence
 from perfdoctor.rules.run_batches import (
     also_in_validation,
     cheaper_batches,
@@ -35,7 +36,8 @@ class SlowSample:
 
     ## Why it is slow
     What `__getitem__` does is done again for every sample in every epoch: parsing, decoding, a
-    transform that gives the same result each time.
+    transform that gives the same result each time; or reading the whole file again for one row of
+    it, such as an array of an .npz file, which is unpacked anew by each `archive["x"]`.
 
     ## Evidence and threshold
     The wait for data, and the share of the time for making batches that samples take, by the
@@ -46,8 +48,10 @@ class SlowSample:
 
     ## What to change
     Do it once: in `__init__`, for all samples at a time, or in a script whose result is kept as an
-    array. What is drawn at random for each sample stays where it is. A `TensorDataset` in memory
-    needs no DataLoader: index its tensors with a whole batch.
+    array. Where each sample reads the same, as the source of the line tells: read it once in
+    `__init__`, or open the file once in each worker. What is drawn at random for each sample stays
+    where it is. A `TensorDataset` in memory needs no DataLoader: index its tensors with a whole
+    batch.
 
     ## How the gain is predicted
     The model of the pipeline with cheaper batches: without the time of samples, but for what is
@@ -55,7 +59,8 @@ class SlowSample:
     least without what was seen of the hottest line. Validation that spends its time in the same
     lines gets as much shorter, but for the lower end. In a script that was observed to its end one
     pass remains: the first epoch goes as before, or, where the lines call functions of arrays that
-    take all rows at once, that is only the lower end.
+    take all rows at once, that is only the lower end. Of lines that read the same for every sample
+    all goes, in the first epoch too.
 
     ## When not to
     Random augmentation cannot be kept. The results of all samples must fit into memory or on a
@@ -80,6 +85,12 @@ class SlowSample:
         fixed, drawn = [n for n in lines if not is_random(n)], [n for n in lines if is_random(n)]
         if not fixed:
             return None
+        same = [line for line in fixed if line.same]
+        if fixed[0].same:
+            others = [line for line in (*fixed, *drawn) if line not in same]
+            gone = kept_samples(facts, same, others, samples_of_batch(facts))
+            if gone.likely >= facts.threshold("line_share"):
+                return read_once(facts, same, gone)
         gone = kept_samples(facts, fixed, drawn, samples_of_batch(facts))
         if gone.likely < facts.threshold("line_share"):
             return None
@@ -186,17 +197,7 @@ def _slow_lines(facts: Facts, lines: list[HotLine], gone: Gone) -> Finding:
         "    self.samples = torch.as_tensor(prepare(all_rows))  # once, all rows at a time\n\n"
         "def __getitem__(self, index):\n"
         "    return self.samples[index], self.targets[index]",
-        evidence=(
-            *loader_evidence(facts),
-            Evidence(
-                metric="making samples",
-                value=gone.likely,
-                unit="share of loading",
-                threshold=facts.threshold("line_share"),
-                where=line.place,
-            ),
-            *line_evidence(lines),
-        ),
+        evidence=sample_evidence(facts, lines, gone),
         cause=LOADER_CAUSE,
         predicted=after_one_pass(facts, predicted, lines),
         confidence=0.9,

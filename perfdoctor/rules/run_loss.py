@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import ClassVar
 
-from perfdoctor.report import Evidence, Finding, Prediction
+from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.mended import VECTORISED, Gone, rewritten
 from perfdoctor.rules.observed import (
@@ -23,6 +23,10 @@ from perfdoctor.rules.wording import grouped, percent
 from perfdoctor.stages import BACKWARD, FORWARD, LOSS
 
 _NODES = "configuration.loss_nodes"
+#: The loss's part of the backward passes, where it was seen.
+_OF_BACKWARD = "configuration.loss_of_backward"
+#: How well it is known: it differs so much from step to step.
+_KNOWN = (0.9, 1.0, 1.1)
 #: torch's own losses, which are vectorised.
 _TORCH_LOSS = r"Loss\.forward|functional|cross_entropy|_loss\b|kl_div|ctc"
 #: So much of a loss must be seen in the script's own lines.
@@ -36,6 +40,13 @@ LOOP_BACKWARD = Gone(0.9, 1.7, 2.2)
 _MODEL_BACKWARD = Gone(0.7, 1.7, 2.1)
 #: A backward pass ÷ its forward pass, of a model made of matrix products: two products for one.
 _BACKWARD_TIMES = 2.0
+_PAIRS = """\
+distances = torch.cdist(z, z)  # all pairs at once
+same = labels[:, None] == labels[None, :]
+loss = torch.where(same, distances, (margin - distances).clamp(min=0)).mean()"""
+_PRODUCTS = """\
+z = torch.nn.functional.normalize(z, dim=1)
+similarities = z @ z.T  # one matrix product for all pairs"""
 
 
 class SlowLoss:
@@ -60,12 +71,13 @@ class SlowLoss:
 
     ## How the gain is predicted
     Without what goes of such Python when it is written with tensors, 40 % at least, 95 % likely
-    (`python benchmarks/mended_lines.py`); and as much of that part of the backward pass which is
-    longer than two forward passes, since a backward pass is two products for one. Where the loss
-    is many operations, its part of the backward pass is 0.9 times the loss at least, likely the
-    mean of two estimates, 1.7 times the loss and what is more than 1.7 forward passes, and at most
-    what is more than 0.7 of these (own measurements of loops and of models). Lines that only call
-    torch's operations may be as fast as they can be.
+    (`python benchmarks/mended_lines.py`), of the loss and of its part of the backward pass. On a
+    CPU that part is measured in some steps: the time until the first operation of the model is
+    asked for its gradients. Elsewhere it is what is longer than two forward passes, since a
+    backward pass is two products for one; where the loss is many operations, 0.9 times the loss at
+    least, likely the mean of two estimates, 1.7 times the loss and what is more than 1.7 forward
+    passes, and at most what is more than 0.7 of these (own measurements of loops and of models).
+    Lines that only call torch's operations may be as fast as they can be.
 
     ## When not to
     Where all pairs at once do not fit into memory: then in blocks.
@@ -84,71 +96,86 @@ class SlowLoss:
         share, nodes = stage_share(facts, LOSS), facts.known(_NODES) or 0.0
         lines = [n for n in hot_lines(facts, LOSS) if not re.search(_TORCH_LOSS, n.library)]
         looped = nodes >= facts.threshold("operations")
-        whole = min(1.0, share * (1 + LOOP_BACKWARD.likely)) if looped else share
+        through = _through(facts, share, looped)
+        seen = looped or facts.has(_OF_BACKWARD)
+        whole = min(1.0, share + through.likely) if seen else share
         if whole < facts.threshold("share") or share_in(facts, lines, LOSS) < _MOSTLY:
             return None
-        line = lines[0]
+        gone = VECTORISED if looped else _rewritten(facts, lines).ends
+        ends = [(share + part) * goes for part, goes in zip(through.ends, gone, strict=True)]
         return Finding(
             stage=LOSS,
-            title=_title(share, nodes if looped else None, line),
-            advice=f"If `{line.function or line.place}` goes over samples, pairs or classes in "
-            "Python, compute them all at once with tensors (broadcasting, masks, torch.cdist).",
+            title=_title(share, whole, nodes if looped else None, lines[0]),
+            advice=_advice(lines[0], looped),
             change={"loss": "vectorised"},
-            snippet="distances = torch.cdist(z, z)  # all pairs at once\n"
-            "same = labels[:, None] == labels[None, :]\n"
-            "loss = torch.where(same, distances, (margin - distances).clamp(min=0)).mean()",
+            snippet=_PAIRS if looped else _PRODUCTS,
             evidence=(*_evidence(facts, share, nodes, looped), *line_evidence(lines)),
             cause=self.cause,
-            predicted=_looped(facts, share) if looped else _unknown(facts, lines, share),
+            predicted=without(1.0, *ends),
             confidence=0.75,
             effort="lines",
             safety="numerics",
         )
 
 
-def _title(share: float, nodes: float | None, line: HotLine) -> str:
-    more = ""
-    if nodes is not None:
-        more = f", and the backward pass goes through its {grouped(nodes)} operations again"
-    return f"The loss takes {percent(share)} of the training{more}{at(line)}"
-
-
-def _evidence(facts: Facts, share: float, nodes: float, looped: bool) -> tuple[Evidence, ...]:
-    if not looped:
-        least = facts.threshold("share")
-        return (Evidence(metric="loss", value=share, unit="share of training", threshold=least),)
+def _advice(line: HotLine, looped: bool) -> str:
+    name = line.function or line.place
+    if looped:
+        return (
+            f"If `{name}` goes over samples, pairs or classes in Python, compute them all at once "
+            "with tensors (broadcasting, masks, torch.cdist)."
+        )
     return (
-        Evidence(metric="loss", value=share, unit="share of training"),
-        Evidence(
-            metric="backward, all of it",
-            value=stage_share(facts, BACKWARD),
-            unit="share of training",
-        ),
-        Evidence(
-            metric="operations of the loss",
-            value=nodes,
-            unit="",
-            threshold=facts.threshold("operations"),
-        ),
+        f"Look whether `{name}` does more than it must: what stays the same from step to step "
+        "(weights, masks, neighbours of the targets) can be made once for each sample; matrix "
+        "products instead of broadcasting all pairs; one operation instead of a Python loop."
     )
 
 
-def _looped(facts: Facts, share: float) -> Prediction:
-    """What goes of a loss of many operations, and of the backward pass through them."""
+def _title(share: float, whole: float, nodes: float | None, line: HotLine) -> str:
+    more = ""
+    if nodes is not None:
+        more = f", and the backward pass goes through its {grouped(nodes)} operations again"
+    elif whole > share:
+        more = f", with its part of the backward pass {percent(whole)}"
+    return f"The loss takes {percent(share)} of the training{more}{at(line)}"
+
+
+def _evidence(facts: Facts, share: float, nodes: float, looped: bool) -> list[Evidence]:
+    of_backward = facts.known(_OF_BACKWARD)
+    least = facts.threshold("share") if of_backward is None and not looped else None
+    found = [Evidence(metric="loss", value=share, unit="share of training", threshold=least)]
+    if of_backward is not None or looped:
+        backward = stage_share(facts, BACKWARD)
+        found.append(
+            Evidence(metric="backward, all of it", value=backward, unit="share of training")
+        )
+    if of_backward is not None:
+        found.append(Evidence(metric="the loss's part of it", value=of_backward, unit="share"))
+    if looped:
+        limit = facts.threshold("operations")
+        found.append(
+            Evidence(metric="operations of the loss", value=nodes, unit="", threshold=limit)
+        )
+    return found
+
+
+def _through(facts: Facts, share: float, looped: bool) -> Gone:
+    """What the backward pass through the loss takes of the training."""
     backward, forward = stage_share(facts, BACKWARD), stage_share(facts, FORWARD)
-    rest = [max(0.0, backward - times * forward) for times in _MODEL_BACKWARD.ends]
-    through = [share * times for times in LOOP_BACKWARD.ends]
-    parts = (through[0], (through[1] + rest[1]) / 2, max(through[2], rest[0]))
-    ends = [
-        (share + min(backward, part)) * gone for part, gone in zip(parts, VECTORISED, strict=True)
-    ]
-    return without(1.0, *ends)
+    seen = facts.known(_OF_BACKWARD)
+    if seen is not None:
+        return Gone(*(min(backward, backward * seen * part) for part in _KNOWN))
+    if not looped:
+        rest = max(0.0, backward - _BACKWARD_TIMES * forward)
+        return Gone(0.0, rest, rest)
+    beyond = [max(0.0, backward - times * forward) for times in _MODEL_BACKWARD.ends]
+    loop = [share * times for times in LOOP_BACKWARD.ends]
+    parts = (loop[0], (loop[1] + beyond[1]) / 2, max(loop[2], beyond[0]))
+    return Gone(*(min(backward, part) for part in parts))
 
 
-def _unknown(facts: Facts, lines: list[HotLine], share: float) -> Prediction:
-    """Where its operations are few, or were not counted by themselves: at least of the loss."""
-    through = max(0.0, stage_share(facts, BACKWARD) - _BACKWARD_TIMES * stage_share(facts, FORWARD))
+def _rewritten(facts: Facts, lines: list[HotLine]) -> Gone:
+    """Of a loss whose operations are few, or were not counted by themselves."""
     many = (facts.known("configuration.autograd_nodes") or 0.0) >= facts.threshold("operations")
-    gone = rewritten(lines, looped=many and not facts.has(_NODES))
-    low = gone.low * share / (share + through)
-    return without(share + through, low, gone.likely, gone.high)
+    return rewritten(lines, looped=many and not facts.has(_NODES))

@@ -8,15 +8,18 @@ from typing import ClassVar
 
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
+from perfdoctor.rules.kept_graphs import graphs_are_kept
 from perfdoctor.rules.measured import COMPUTING, is_trace
 from perfdoctor.rules.observed import RUNS, HotLine, at, faster, hot_lines, stage_share
 from perfdoctor.rules.run_gains import up_to
-from perfdoctor.rules.wording import grouped, on_cuda, seconds
+from perfdoctor.rules.wording import grouped, on_cuda, percent, seconds
 from perfdoctor.stages import BACKWARD, FORWARD
 
 _NODES = "configuration.autograd_nodes"
 #: torch's recurrent cells, each named after its module for whole sequences.
 _CELL = r"(LSTM|GRU|RNN)Cell\b"
+#: torch's modules for whole sequences, which on a CPU are many operations themselves.
+_WHOLE_SEQUENCE = r"(?:LSTM|GRU|RNN)\.forward"
 #: More than a small model; and an operation so short is mostly what starting it takes (see below).
 _MANY, _SHORT_S = 300.0, 6e-5
 #: A backward pass is two matrix products for one, and three where it recomputes the forward pass.
@@ -94,6 +97,8 @@ class ManyTinyOperations:
         if facts.from_log:
             return None
         count = facts.number(_NODES)
+        if graphs_are_kept(facts):
+            return None  # they were counted once for each pass, and PD232 speaks of these
         for stage in (BACKWARD, FORWARD):
             facts.number(f"stages.{stage}.p50_s")
         share = sum(stage_share(facts, stage) for stage in COMPUTING)
@@ -104,6 +109,8 @@ class ManyTinyOperations:
         if of_model < facts.threshold("operations") or each_s > longest_s:
             return None  # PD212 speaks of a loss of many operations
         line = next(iter(cells or hot_lines(facts, FORWARD)), None)
+        if line is not None and re.match(_WHOLE_SEQUENCE, line.library):
+            return None  # one operation already, as far as the script goes
         whole = _whole_sequence(cells[0]) if cells else "LSTM or nn.GRU"
         return Finding(
             stage=max((FORWARD, BACKWARD), key=lambda stage: stage_share(facts, stage)),
@@ -163,9 +170,15 @@ def signs_of_overhead(facts: Facts) -> str | None:
     times = shares[BACKWARD] / shares[FORWARD] if shares[FORWARD] > 0 else 0.0
     recomputes = facts.has("configuration.gradient_checkpointing")
     if times > _LONG_BACKWARD and not recomputes:
+        of_loss = facts.known("configuration.loss_of_backward")
+        why = (
+            "what is done between them may add to it"
+            if of_loss is None
+            else f"{percent(of_loss)} of it go through the loss"
+        )
         return (
             f"but the backward pass takes {times:.1f} times as long as the forward pass, where up "
-            "to 3 are usual: what is done between them may add to it"
+            f"to 3 are usual: {why}"
         )
     return None
 

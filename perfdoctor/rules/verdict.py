@@ -53,9 +53,9 @@ _SENTENCES = {
     "optimizer": "Updating the weights takes {share} of each step ({part} of {step}).",
     "search": "The architecture step takes {share} of the training ({part} of the {step} of an "
     "average step).",
-    "evaluation": "{Stages} takes {share} of the training ({part} of the {step} of an average "
+    "evaluation": "{Stages} {takes} {share} of the training ({part} of the {step} of an average "
     "step), and the model does not learn meanwhile.",
-    "io": "{Stages} takes {share} of the training ({part} of the {step} of an average step) "
+    "io": "{Stages} {takes} {share} of the training ({part} of the {step} of an average step) "
     "while the model waits.",
     "communication": "Training waits for other processes: {share} of each step ({part} of "
     "{step}) is communication that nothing hides.",
@@ -132,6 +132,7 @@ def _held_up(facts: Facts, split: Split, group: str, confidence: float) -> Diagn
         part=seconds(share * step_s),
         step=seconds(step_s),
         Stages=listed([stage_words(s) for s in stages]).capitalize(),
+        takes="takes" if len(stages) == 1 else "take",
     )
     return Diagnosis(
         verdict=f"{group}-bound",

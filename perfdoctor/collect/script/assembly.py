@@ -35,6 +35,8 @@ VALIDATION, CHECKPOINT, UNEXPLAINED = "validation", "checkpoint", "unexplained"
 #: What runs between the steps, and would make the one after it look slow.
 BETWEEN = (VALIDATION, CHECKPOINT, UNEXPLAINED)
 _NS = 1e-9
+#: Stage → the parts of it that are known to be another stage, as shares of it.
+Split = Mapping[str, Mapping[str, float]]
 #: Epochs of fewer steps may well begin one step after another (our own choice).
 _LONG_EPOCH = 10
 
@@ -44,7 +46,7 @@ class Observed:
     """Everything that goes into a Run besides the recorder's rows.
 
     Attributes:
-        split: the parts of `other` that are known to be another stage, as shares of it.
+        split: stage → the parts of it that are known to be another stage, as shares of it.
     """
 
     name: str
@@ -52,7 +54,7 @@ class Observed:
     environment: Environment
     configuration: Mapping[str, Any]
     ending: Ending
-    split: Mapping[str, float] = field(default_factory=dict)
+    split: Split = field(default_factory=dict)
     hotspots: tuple[Hotspot, ...] = ()
     loader: LoaderRecord | None = None
     step_cpu_s: float | None = None
@@ -103,6 +105,8 @@ def stages_of(observer: Observer) -> list[str]:
     """The stage of each label."""
     names = list(observer.recorder.names)
     names[r.AFTER_FORWARD] = OTHER
+    if observer.acts:
+        names[r.VALIDATION] = OTHER  # what the lines there do tells what it is
     for label, role in label_roles(observer.loaders.values()).items():
         names[label] = VALIDATION if role == "validation" else DATA_LOADING
     return [DATA_LOADING if name.startswith("loader ") else name for name in names]
@@ -117,18 +121,25 @@ def seconds_by_stage(recorder: Recorder, stage_of: Sequence[str]) -> dict[str, f
     return seconds
 
 
-def _by_stage(table: Any, stage_of: Sequence[str], split: Mapping[str, float]) -> dict[str, Floats]:
+def divided(seconds: Mapping[str, Any], split: Split) -> dict[str, Any]:
+    """Seconds of stages (numbers or arrays) once what is known to be another stage is moved."""
+    found = dict(seconds)
+    for source, parts in split.items():
+        whole = seconds.get(source, 0.0)
+        for stage, share in parts.items():
+            found[stage] = found.get(stage, 0.0) + share * whole
+        found[source] = found.get(source, 0.0) - min(1.0, sum(parts.values())) * whole
+    return found
+
+
+def _by_stage(table: Any, stage_of: Sequence[str], split: Split) -> dict[str, Floats]:
     """Seconds of each stage in each row."""
     seconds: dict[str, Floats] = {OTHER: np.zeros(table.shape[0])}
     for label, stage in enumerate(stage_of):
         column = table[:, label] * _NS
         if stage != START_UP and (stage == OTHER or column.any()):
             seconds[stage] = seconds.get(stage, 0.0) + column
-    other = seconds[OTHER]
-    for stage, share in split.items():
-        seconds[stage] = seconds.get(stage, 0.0) + share * other
-    seconds[OTHER] = other * max(0.0, 1.0 - sum(split.values()))
-    return seconds
+    return divided(seconds, {s: parts for s, parts in split.items() if s in seconds})
 
 
 def _series(
@@ -205,13 +216,11 @@ def _track(recorder: Recorder, rows: Rows) -> Track:
     )
 
 
-def _spans(recorder: Recorder, stage_of: Sequence[str], split: Mapping[str, float]) -> list[Span]:
+def _spans(recorder: Recorder, stage_of: Sequence[str], split: Split) -> list[Span]:
     """The whole wall clock: start-up, every stage, shut-down."""
     seconds = seconds_by_stage(recorder, stage_of)
-    other = seconds.pop(OTHER, 0.0) - recorder.after_s
-    for stage, share in split.items():
-        seconds[stage] = seconds.get(stage, 0.0) + share * other
-    seconds[OTHER] = other * max(0.0, 1.0 - sum(split.values()))
+    seconds[OTHER] = seconds.get(OTHER, 0.0) - recorder.after_s
+    seconds = divided(seconds, split)
     start = {START_UP: seconds.pop(START_UP, 0.0)}
     told = start | {n: seconds[n] for n in in_order(set(seconds))} | {SHUT_DOWN: recorder.after_s}
     return [Span(name=name, seconds=value) for name, value in told.items() if value > 0]

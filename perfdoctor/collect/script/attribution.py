@@ -7,6 +7,7 @@ the label took in all is the recorder's to say.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
@@ -30,7 +31,11 @@ _TRAINS = frozenset(["fit", "train", "run", "test", "validate", "predict", "eval
 _LAUNCHERS = frozenset(["launch.py", "pipeline.py", "__main__.py"])
 _IMPORTLIB = "importlib._bootstrap"
 #: Functions that stand between a call and what is called.
-_WRAPPERS = frozenset(["contextlib", "functools"])
+_WRAPPERS = frozenset(["contextlib", "functools", "torch.utils._contextlib"])
+#: Calls that take the time of their line, whatever else it calls.
+_HEAVY = re.compile(r"\blinalg\.(?!\w*norm)|\b(?:eigh?|svd|cholesky|pinv|inverse|qr|cdist)$")
+#: How torch calls modules; ours looks like the first of them.
+_CALLS_MODULE = frozenset(["_wrapped_call_impl", "_call_impl"])
 #: 97.5 % quantile of the normal distribution, for intervals of 95 %.
 _Z = 1.959964
 
@@ -238,7 +243,7 @@ class Attribution:
 
     def _line(self, sample: Sampled, stage: str) -> Line | None:
         stack = sample.stack
-        index = self._chosen(stack)
+        index = self._chosen(stack, outside=_module_call(stack) if stage == OTHER else None)
         if index is None:
             return None
         frame = stack[index]
@@ -248,12 +253,16 @@ class Attribution:
         line = Line(*place, library, callee, stage, sample.seconds, share, self._process)
         return replace(line, count=sample.count)
 
-    def _chosen(self, stack: _Stack) -> int | None:
-        """The user's innermost frame; of a framework that trains by itself, its innermost."""
+    def _chosen(self, stack: _Stack, outside: int | None = None) -> int | None:
+        """The user's innermost frame; of a framework that trains by itself, its innermost.
+
+        `outside`: of the frames beyond this one, if there are any.
+        """
         if not stack:
             return None
         depth = self._batches.loop_depth(stack)
         users = [i for i, frame in enumerate(stack) if self._owner(frame) == USER]
+        users = [i for i in users if outside is not None and i > outside] or users
         if users and self._imports(stack):
             return users[0]
         if depth is not None and self._owner(stack[depth]) != USER:
@@ -335,6 +344,13 @@ def wilson(share: float, count: int) -> tuple[float, float]:
     return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
 
 
+def _module_call(stack: _Stack) -> int | None:
+    """The outermost call of a module: a model that is called beside the training is no line of the
+    model's own."""
+    calls = [i for i, frame in enumerate(stack) if frame.name in _CALLS_MODULE]
+    return max(calls, default=None)
+
+
 def _part(stage: str, one: _Sum, seconds: float, count: int, most: int) -> Part:
     share = one.seconds / seconds if seconds else 0.0
     reasons = sorted(one.reasons, key=lambda reason: -one.reasons[reason])
@@ -363,7 +379,8 @@ def _with_call(line: Line) -> Line:
         return line
     calls = calls_at(line.file, line.line)
     known = [name for name in calls if work.of_call(name) is not None]
-    named = known or (calls if len(set(calls)) == 1 else ())
+    heavy = [name for name in calls if _HEAVY.search(name)]
+    named = known or heavy or (calls if len(set(calls)) == 1 else ())
     return replace(line, callee=named[0].lstrip(".")) if named else line
 
 

@@ -8,14 +8,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from perfdoctor.collect.script import recorder as r
-from perfdoctor.collect.script.assembly import START_UP
+from perfdoctor.collect.script.assembly import START_UP, Split, divided
 from perfdoctor.collect.script.attribution import AFTER_FORWARD, Attribution, Line
+from perfdoctor.collect.script.attribution import Split as Seen
 from perfdoctor.collect.script.loaders_seen import LoaderFacts
 from perfdoctor.collect.script.loop_finder import LoopFacts
+from perfdoctor.collect.script.rereading import same_each_time
 from perfdoctor.collect.script.stacks import Sampled
 from perfdoctor.collect.script.worker_totals import LoaderObserved
 from perfdoctor.record import Floats, Hotspot, LoaderRecord
-from perfdoctor.stages import DATA_LOADING, OTHER
+from perfdoctor.stages import DATA_LOADING, LOSS, OTHER
 
 #: Lines kept of each stage, and the least share of the run (of the workers' time) that is told.
 _PER_STAGE = 8
@@ -28,10 +30,11 @@ _FEWEST_LOOKS = 5
 
 @dataclass(frozen=True)
 class Explained:
-    """What the looks tell: the user's lines, and what part of `other` is which stage."""
+    """What the looks tell: the user's lines, and which parts of `other` and of the loss are
+    another stage."""
 
     hotspots: tuple[Hotspot, ...]
-    split: Mapping[str, float]
+    split: Split
 
 
 def explained(
@@ -51,18 +54,24 @@ def explained(
     names = list(stage_of)
     names[r.AFTER_FORWARD] = AFTER_FORWARD
     found = Attribution(samples, names, loops)
-    other = found.split(labels=(OTHER,))
-    split = {
-        part.stage: part.share
-        for part in other.parts
-        if part.stage != OTHER and part.samples >= _FEWEST_LOOKS
-    }
+    # What follows a forward counts as loss where a backward comes next, metrics and logs included.
+    seen = {OTHER: found.split(labels=(OTHER,)), LOSS: found.split(labels=(AFTER_FORWARD,))}
     looked = _looked(samples, names)
-    for divided in (other, found.split(labels=(AFTER_FORWARD,))):
-        for part in divided.parts:
+    for one in seen.values():
+        for part in one.parts:
             looked[part.stage] = looked.get(part.stage, 0.0) + part.seconds
-    took = _with_split(seconds, split)
+    split = {stage: _of_others(stage, one) for stage, one in seen.items()}
+    took = divided(seconds, split)
     return Explained(tuple(_scaled(found.lines(_PER_STAGE), looked, took)), split)
+
+
+def _of_others(stage: str, seen: Seen) -> dict[str, float]:
+    """The parts of a stage that are clearly of other ones, as shares."""
+    return {
+        part.stage: part.share
+        for part in seen.parts
+        if part.stage not in (OTHER, stage) and part.samples >= _FEWEST_LOOKS
+    }
 
 
 def _looked(samples: Sequence[Sampled], names: Sequence[str]) -> dict[str, float]:
@@ -73,15 +82,6 @@ def _looked(samples: Sequence[Sampled], names: Sequence[str]) -> dict[str, float
         if name not in (OTHER, AFTER_FORWARD):
             looked[name] = looked.get(name, 0.0) + sample.seconds
     return looked
-
-
-def _with_split(seconds: Mapping[str, float], split: Mapping[str, float]) -> dict[str, float]:
-    """Seconds of each stage once `other` is divided."""
-    took, other = dict(seconds), seconds.get(OTHER, 0.0)
-    for stage, share in split.items():
-        took[stage] = took.get(stage, 0.0) + share * other
-    took[OTHER] = other * max(0.0, 1.0 - sum(split.values()))
-    return took
 
 
 def _scaled(
@@ -112,6 +112,8 @@ def worker_hotspots(samples: Sequence[Sampled], labels: int) -> tuple[Hotspot, .
 
 
 def _hotspot(line: Line, share: float) -> Hotspot:
+    loads = line.stage == DATA_LOADING
+    same = same_each_time(line.file, line.line, line.callee) if loads else None
     return Hotspot(
         file=line.file,
         line=line.line,
@@ -121,6 +123,7 @@ def _hotspot(line: Line, share: float) -> Hotspot:
         share=min(1.0, share),
         process=line.process,
         samples=line.count or None,
+        same_each_time=same,
     )
 
 

@@ -6,6 +6,7 @@ training from validation, and recognises architecture steps. All in the main thr
 
 from __future__ import annotations
 
+import statistics
 import sys
 import weakref
 from collections.abc import Callable
@@ -14,8 +15,10 @@ from typing import Any
 from perfdoctor.collect.script import recorder as r
 from perfdoctor.collect.script.gradients import Searches
 from perfdoctor.collect.script.loaders_seen import LoaderFacts, LoadersSeen
+from perfdoctor.collect.script.loss_part import LossPart
 from perfdoctor.collect.script.optimizers import ARCHITECTURE, MAIN, Known, Optimizers
 from perfdoctor.collect.script.recorder import Moment, Recorder
+from perfdoctor.collect.script.rollouts import Rollouts
 
 #: What an outermost module is to the training.
 TRAINED, FIXED, WITHOUT_PARAMETERS = "trained", "fixed", "without parameters"
@@ -90,6 +93,9 @@ class Observer:
         self.loss_nodes: int | None = None
         self.first_after_forward: int | None = None
         self.recomputes = False
+        self.loss_part = LossPart(recorder.clock)
+        self._kept: dict[int, int] = {}
+        self._rollouts = Rollouts()
         self._last: LoaderFacts | None = None
         self.steady: LoaderFacts | None = None
         self.steady_module = 0
@@ -107,6 +113,7 @@ class Observer:
         self.counted = self._validated = 0  # samples of the last batch
         self._untrained_forward = False
         self._used_loader = False
+        self._passes, self._passed_at = False, -1
 
     @property
     def in_closure(self) -> bool:
@@ -139,6 +146,7 @@ class Observer:
         self._resolve(r.OTHER)
         self._forward_was_validation()
         self._enter_phase_of(facts)
+        self._passes = self._last is not None and self._last.training == self._passed_at
         if facts.role == "train":
             self._step_without_optimizer()
         self.recorder.enter(facts.label)
@@ -211,17 +219,38 @@ class Observer:
             return None
         self._resolve(r.LOSS if grad else r.OTHER)
         if not grad and (role == FIXED or self._last_trains(module)):
-            return r.VALIDATION if self._outside == r.VALIDATION else r.FORWARD
+            if self._outside == r.VALIDATION:
+                return r.VALIDATION
+            return r.OTHER if self._only_passes() else r.FORWARD
         if not grad:
+            self._may_make_data(module)
             self._validates()
             return r.VALIDATION
         if role == TRAINED:
             self._trains_or_forgot(module, samples)
         return r.FORWARD
 
+    def _only_passes(self) -> bool:
+        """Whether the batch before this one was only passed through the model without gradients, as
+        for the statistics of batch normalisation: then so is this one."""
+        if self._last is None or not self._last.training:
+            return False
+        self._passed_at = self._last.training
+        return self._passes
+
     def _last_trains(self, module: Any) -> bool:
         """A forward without gradients of a module in training mode, amid a training step."""
         return bool(module.training and self._last is not None and self._last.role == "train")
+
+    def _may_make_data(self, module: Any) -> None:
+        """A call without gradients, amid the training and in its mode: see `Rollouts`."""
+        if self._outside != r.VALIDATION and module.training and self._last is None:
+            self._rollouts.began()
+
+    @property
+    def acts(self) -> bool:
+        """Whether what looks like validation makes the training's data."""
+        return self._rollouts.are_told(self.recorder.count)
 
     def _validates(self) -> None:
         self.steady = None
@@ -284,6 +313,24 @@ class Observer:
             self._last.fresh = False
         self.recorder.enter(r.BACKWARD)
         return True
+
+    def note_backward(self, args: Any, kwargs: Any) -> None:
+        """Looks into a call of `torch.autograd.backward`; `args` are None for one of `grad`."""
+        if args is None:
+            return
+        if not self.recorder.on_device:
+            self.loss_part.begins(args[0] if args else None, self.first_after_forward)
+        keeps, differentiates = (
+            args[i] if len(args) > i else kwargs.get(name)
+            for i, name in ((2, "retain_graph"), (3, "create_graph"))
+        )
+        if keeps and not differentiates:
+            self._kept[self.recorder.count] = self._kept.get(self.recorder.count, 0) + 1
+
+    @property
+    def kept_graphs(self) -> int | None:
+        """How often a step keeps its graph after a backward pass, and does not differentiate it."""
+        return round(statistics.median(self._kept.values())) if self._kept else None
 
     def backward_ends(self) -> None:
         """They are there."""

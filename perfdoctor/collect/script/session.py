@@ -152,7 +152,7 @@ class Session:
     def _assembled(
         self,
         ending: Ending,
-        split: Mapping[str, float],
+        split: Mapping[str, Mapping[str, float]],
         hotspots: tuple[Hotspot, ...],
         loader: LoaderRecord | None,
     ) -> Run:

@@ -85,6 +85,9 @@ def _model(observer: Observer) -> dict[str, Any]:
         "precision": observer.autocast or short.get(weights, weights),
         "autograd_nodes": observer.autograd_nodes,
         "loss_nodes": observer.loss_nodes,
+        "loss_of_backward": observer.loss_part.median,
+        "kept_graphs_per_step": observer.kept_graphs,
+        "gradients_unused": _unused(parameters, observer),
         "compile": "default" if _compiled(trained) else "off",
         "channels_last": _channels_last(parameters),
         "fsdp": any("FSDP" in name or "FullySharded" in name for name in names) or None,
@@ -96,6 +99,16 @@ def _model(observer: Observer) -> dict[str, Any]:
         "attention": _attention(largest),
         "misaligned_share": _misaligned(largest),
     }
+
+
+def _unused(parameters: list[Any], observer: Observer) -> float | None:
+    """The part, by number, of what has gradients that no optimizer updates; None without any."""
+    with_gradients = [p for p in parameters if p.requires_grad and p.grad is not None]
+    whole = sum(p.numel() for p in with_gradients)
+    if not whole or not len(observer.optimizers):
+        return None
+    left_out = [p for p in with_gradients if not observer.optimizers.optimises_any([p])]
+    return float(sum(p.numel() for p in left_out) / whole)
 
 
 def _attention(model: Any) -> str | None:
@@ -164,9 +177,17 @@ def loader_settings(loader: Any) -> dict[str, Any]:
         "drop_last": bool(getattr(loader, "drop_last", False)),
         "start_method": _start_method(loader) if workers else None,
         "loader_kind": "iterable" if loader._dataset_kind else "map",
+        "sampler": _own_class(loader.sampler),
+        "batch_sampler": _own_class(loader.batch_sampler),
         "dataset": type(loader.dataset).__name__,
         "dataset_size": _length(loader.dataset),
     }
+
+
+def _own_class(sampler: Any) -> str | None:
+    """The name of a sampler's class that is not torch's; None of torch's."""
+    kind = type(sampler)
+    return None if sampler is None or kind.__module__.startswith("torch.") else kind.__name__
 
 
 def _start_method(loader: Any) -> str | None:

@@ -110,10 +110,10 @@ def calls_at(file: str, line: int) -> tuple[str, ...]:
 
     Of a statement that holds others only its head counts.
     """
-    module = _module(file)
+    module = module_of(file)
     if module is None:
         return ()
-    statement = _innermost(module, line)
+    statement = statement_at(module, line)
     if statement is None:
         return ()
     nodes = [node for part in heads(statement) for node in ast.walk(part)]
@@ -132,8 +132,9 @@ def heads(statement: ast.stmt) -> list[ast.AST]:
     return [child for child in children if not isinstance(child, skip)]
 
 
-def _innermost(module: ast.Module, line: int) -> ast.stmt | None:
-    owner: ast.AST = module
+def statement_at(module: ast.AST, line: int) -> ast.stmt | None:
+    """The innermost statement at `line`."""
+    owner = module
     found: ast.stmt | None = None
     while True:
         inside = (s for block in blocks(owner) for s in block if _holds(s, line))
@@ -180,7 +181,7 @@ def _in_comprehension(function: ast.AST, line: int) -> bool:
 
 @functools.lru_cache(maxsize=512)
 def _function(file: str, name: str, first_line: int) -> Function | None:
-    module = _module(file)
+    module = module_of(file)
     if module is None or name == "<module>":
         return module
     for node in ast.walk(module):
@@ -197,7 +198,8 @@ def _harmless(escape: re.Match[str]) -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def _module(file: str) -> ast.Module | None:
+def module_of(file: str) -> ast.Module | None:
+    """The syntax tree of a file; None without source."""
     lines = linecache.getlines(file)
     if not lines or len(lines) > _LARGEST_LINES:
         return None

@@ -173,15 +173,19 @@ def differentiating(original: Call, state: State, *, named: bool) -> Call:
             if not guarded(state, observer.backward_begins):
                 return original(*args, **kwargs)
             depth = len(stack)
-        if state.noting:
+        noting = state.noting
+        if noting:
             guarded(state, state.loop.note, sys._getframe(1), BACKWARD)
             if recorder.count == _COUNTED_STEP:
                 guarded(state, note_graph, observer, args)
+            guarded(state, observer.note_backward, None if named else args, kwargs)
         state.inside = True
         try:
             return original(*args, **kwargs)
         finally:
             state.inside = inside
+            if noting:
+                guarded(state, observer.loss_part.ends)
             if steady is not None:
                 recorder.current = around = stack[depth - 1]
                 del stack[depth - 1 :]

@@ -1,0 +1,56 @@
+"""Tells calls of the model that make its data, as in reinforcement learning, from validation.
+
+Both are calls without gradients between the steps. Validation puts the model into evaluation mode
+or has a loader of its own; where it does neither, its functions are called so. Who acts in order to
+learn does so between most steps, or in a function that says so.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from types import FrameType
+
+#: Phases in which the names of the functions are looked at.
+_LOOKED = 50
+#: Frames of ours between here and the script; as many of the script are looked at.
+_OURS, _SCRIPTS = 5, 6
+_MAKES_DATA = (
+    r"roll_?out|collect|explor|\bact(?:ion|ions)?\b|_act\b|act_|self_?play|episode|interact|generat"
+    r"|experience|trajector"
+)
+_VALIDATES = r"valid|eval|test|score|accura|metric|dev_"
+
+
+class Rollouts:
+    """Counts phases of calls without gradients, in training mode and on no loader's batches."""
+
+    def __init__(self) -> None:
+        self._count = self._making = self._validating = 0
+
+    def began(self) -> None:
+        """One began; called by the observer, see `_OURS`."""
+        self._count += 1
+        if self._count <= _LOOKED:
+            names = " ".join(_names())
+            self._validating += bool(re.search(_VALIDATES, names))
+            self._making += bool(re.search(_MAKES_DATA, names))
+
+    def are_told(self, steps: int) -> bool:
+        """Whether they make the data of `steps` steps."""
+        looked = min(self._count, _LOOKED)
+        if not looked or self._validating > looked / 2:
+            return False
+        return self._making > looked / 2 or self._count >= steps / 2
+
+
+def _names() -> list[str]:
+    """Of the script's innermost functions, in lower case."""
+    frame: FrameType | None = sys._getframe(_OURS + 1)
+    names: list[str] = []
+    for _ in range(_SCRIPTS):
+        if frame is None:
+            break
+        names.append(frame.f_code.co_name.lower())
+        frame = frame.f_back
+    return names
