@@ -12,13 +12,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perfdoctor.collect.channel import Channel
-from perfdoctor.collect.sandbox import enter, scratch_folder
+from perfdoctor.collect.sandbox import MOUNTS, REDIRECTED, enter, scratch_folder
 from perfdoctor.collect.script.launch import Script, execute
 from perfdoctor.collect.script.session import Limits, Session
 from perfdoctor.errors import PerfdoctorError
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 #: Training that is observed before the trials, where nothing else is said: a few hundred steps of
 #: most scripts, and no more than a minute of waiting.
 OBSERVED_S = 60.0
-DEFAULT_BUDGET_S = 120.0
 _ROOT = str(Path(__file__).resolve().parents[1])
 _START = (
     "import sys; sys.path.insert(0, sys.argv[1]); from perfdoctor.verifying import main; "
@@ -54,7 +53,7 @@ class VerifyScript:
 
     script: Script
     limits: Limits
-    budget_s: float = DEFAULT_BUDGET_S
+    budget_s: float
     command: str | None = None
 
 
@@ -71,18 +70,36 @@ def verify_script(
     Raises:
         PerfdoctorError: there is no such script, or no sandbox here.
     """
+    tell(first_line(request))
     with scratch_folder() as scratch:
-        tell(
-            "verify: the script runs in a sandbox: what it writes is not kept, and its trackers "
-            "are silent"
-        )
-        report, code = _observed(request, scratch)
+        report, code, way = _observed(request, scratch, tell)
         if report is None:
             return None, code
         if report.ending is not None and report.ending.how in _NO_TRIALS:
-            tell(f"verify: nothing is tried, since the script ended early ({report.ending.how})")
+            tell(_not_tried(report.ending, way))
             return report, code
         return _tried(report, request, scratch, progress, tell), code
+
+
+def first_line(request: VerifyScript) -> str:
+    """What will be run, and for how long, before anything is."""
+    limits = request.limits
+    most = [f"{limits.steps} steps"] if limits.steps is not None else []
+    most += [f"{limits.max_seconds:.0f} s of training"] if limits.max_seconds is not None else []
+    return (
+        f"verify: the script runs in a sandbox, its trackers silent: it is observed for up to "
+        f"{' or '.join(most)}, then run again with its advice for up to {request.budget_s:.0f} s"
+    )
+
+
+def _not_tried(ending: Ending, way: str | None) -> str:
+    line = f"verify: nothing is tried, since the script ended early ({ending.how})"
+    if way != REDIRECTED or ending.how != "exception":
+        return line
+    return (
+        f"{line}; where that was a write which the sandbox refused (no file of yours has changed), "
+        "allow user namespaces here to have it redirected as well"
+    )
 
 
 def _tried(
@@ -139,8 +156,18 @@ def of_whole_run(trial: Trial, inside: float) -> Trial:
 # -- the observed run --------------------------------------------------------------------------
 
 
-def _observed(request: VerifyScript, scratch: Path) -> tuple[Report | None, int]:
-    """The report of a process that has the terminal to itself, and its exit code."""
+#: How the sandbox works → what the user is told of it.
+_KEPT = {
+    MOUNTS: "verify: what it writes, by whatever means, is not kept, and no file of yours changes",
+    REDIRECTED: "verify: what its Python writes is not kept, what other code writes is refused, as "
+    "user namespaces are not allowed here, and no file of yours changes",
+}
+
+
+def _observed(
+    request: VerifyScript, scratch: Path, tell: Callable[[str], None]
+) -> tuple[Report | None, int, str | None]:
+    """The report of a process that has the terminal to itself, its exit code, and its sandbox."""
     ours_in, theirs_out = os.pipe()
     theirs_in, ours_out = os.pipe()
     with _interrupts_are_the_scripts():
@@ -153,14 +180,20 @@ def _observed(request: VerifyScript, scratch: Path) -> tuple[Report | None, int]
         channel = Channel(ours_in, ours_out)
         try:
             channel.send(_description(request, scratch))
-            answer = channel.receive()
+            answer, way = channel.receive(), None
+            if answer is not None and "way" in answer:
+                way = answer["way"]
+                tell(_KEPT[way])
+                with suppress(OSError):  # it has ended
+                    channel.send({})  # the script begins, and has the terminal
+                answer = channel.receive()
             code = process.wait()
         finally:
             if process.poll() is None:
                 process.kill()
                 process.wait()
             channel.close()
-    return _reported(answer), 128 - code if code < 0 else code
+    return _reported(answer), 128 - code if code < 0 else code, way
 
 
 @contextmanager
@@ -200,7 +233,9 @@ def main(read_fd: int, write_fd: int) -> None:
         return
     target, arguments, is_module = request["script"]
     try:
-        enter(Path(tempfile.mkdtemp(dir=request["scratch"])))
+        channel.send({"way": enter(Path(tempfile.mkdtemp(dir=request["scratch"])))})
+        if channel.receive() is None:
+            return
         session = Session(target, Limits(**request["limits"]), command=request["command"])
         session.start()
         execute(

@@ -44,6 +44,10 @@ _FULL_SHARE = 0.95
 _BLOCK_STEPS = 8
 _LEAST_S = 3.0
 
+#: Of the time of a trial, what all of its blocks are to take: steps get slower on a busy machine,
+#: and a block that would not fit into the budget is not begun. [own]
+_FILLED = 0.9
+
 CONTROL, MODE = "control", "trial"
 _MOST_TIMES = 20
 #: Settings on which the start of an epoch depends.
@@ -58,6 +62,7 @@ class Laboratory:
 
     Attributes:
         control: nothing changed, once it was measured. interrupted: the trial that Ctrl-C ended.
+        gone: a change has killed the process, and there was no time for another one.
     """
 
     spec: ArmSpec
@@ -66,6 +71,7 @@ class Laboratory:
     started_s: float = field(default_factory=lambda: time.perf_counter())
     control: Trial | None = None
     interrupted: Trial | None = None
+    gone: bool = False
 
     def __enter__(self) -> Laboratory:
         self.progress("verify: setting up", 0.0, self.budget_s)
@@ -108,6 +114,22 @@ class Laboratory:
         """What the shortest trial takes: below, none is begun."""
         steps = _MODE_STEPS + PARITY_STEPS + LOOKS[0] * _BLOCK_STEPS
         return max(_LEAST_S, steps * self.step_s)
+
+    def needs_s(self, candidate: Candidate) -> float:
+        """What the shortest trial of this takes, with the process that compares its losses."""
+        if self.gone:
+            return math.inf
+        alone = candidate.experiment.restart or not self._compares(candidate)
+        return self.least_s + (0.0 if alone else self._losses_s)
+
+    @property
+    def _losses_s(self) -> float:
+        """What the first losses of another training take, where that is a process of its own."""
+        return self.setup_s if self.facts.extra.get("losses_by_process") else 0.0
+
+    def _compares(self, candidate: Candidate) -> bool:
+        redrawn = set(candidate.changes) & set(self.facts.extra.get("redrawn", ()))
+        return not (candidate.experiment.ceiling or redrawn)
 
     def tell(self, label: str) -> None:
         """Shows what is being tried, on a bar that counts the budget down."""
@@ -165,7 +187,9 @@ class Laboratory:
     def _recover(self, error: PerfdoctorError) -> None:
         if error.slug == "arm-ended":
             self.arm.close()
-            self._begin()
+            self.gone = self.left_s < self.setup_s + self.least_s
+            if not self.gone:
+                self._begin()
         else:
             self.arm.forget(MODE)
 
@@ -205,11 +229,14 @@ class Laboratory:
         least: int = 0,
     ) -> None:
         """Time is allotted for `least` blocks in any case, as far as there is any left."""
-        chunks = self.chunks(mode, min(allotted_s, self.left_s) / most)
+        chunks = self.chunks(mode, _FILLED * min(allotted_s, self.left_s) / most)
         old, new = InMode(self.arm), InMode(self.arm, mode)
-        least_s = least * 4 * chunks.rounds * (chunks.steps + 1) * self.step_s
-        deadline = time.perf_counter() + min(max(allotted_s, least_s), self.left_s)
-        by_blocks(old, new, chunks, decision, deadline, lambda: self.tell(label), most)
+        block_s = 4 * chunks.rounds * (chunks.steps + 1) * self.step_s
+        deadline = time.perf_counter() + min(max(allotted_s, least * block_s), self.left_s)
+        by_blocks(
+            old, new, chunks, decision, deadline, lambda: self.tell(label), most,
+            end_s=self.started_s + self.budget_s, block_s=block_s,
+        )  # fmt: skip
 
     def chunks(self, mode: str, block_s: float) -> ChunkPlan:
         """Chunks that suit both sides; whole epochs where the start of one is what changes."""
@@ -226,11 +253,15 @@ class Laboratory:
 
     def _parity(self, candidate: Candidate) -> Parity:
         safety, changes = candidate.experiment.safety, candidate.changes
-        if set(changes) & set(self.facts.extra.get("redrawn", ())):
+        if not self._compares(candidate):
             return Parity("not comparable: other batches")
         losses, norms = self.arm.first_losses(PARITY_STEPS, MODE)
         same = parity(self.facts.losses, losses, norms, safety=safety, change=changes)
-        if same.label == DIVERGES and not self._repeatable:
+        if same.label != DIVERGES:
+            return same
+        if "_repeatable" not in vars(self) and self.left_s < self._losses_s:
+            return Parity("not comparable: no time was left to see what they differ by anyway")
+        if not self._repeatable:
             return Parity("not comparable: they differ from run to run")
         return same
 

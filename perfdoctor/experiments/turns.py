@@ -61,7 +61,7 @@ def chunk_plan(
     if epoch is not None and whole:
         steps = epoch * math.ceil(steps / epoch)  # turns begin anew with each epoch
     round_s = 4 * (steps + queue + 1) * step_s
-    return ChunkPlan(steps, max(1, round(block_s / round_s)), whole)
+    return ChunkPlan(steps, max(1, int(block_s / round_s)), whole)
 
 
 @dataclass
@@ -122,18 +122,29 @@ def by_blocks(
     deadline_s: float,
     progress: Callable[[], None],
     most: int,
+    *,
+    end_s: float = math.inf,
+    block_s: float = 0.0,
 ) -> None:
     """Blocks within one process until it is decided, the time is up, or there are `most`.
 
-    Where a few more blocks make the next look possible, the time is overdrawn by as much.
+    Where a few more blocks make the next look possible, the time is overdrawn by as much; but
+    none is begun that would last beyond `end_s`, if it takes as long as the longest until then.
+
+    Args:
+        block_s: what the first one is expected to take.
     """
     while not decision.over and (made := len(decision.differences)) < most:
+        begun = time.perf_counter()
+        if begun + block_s > end_s:
+            break
         following = next((look for look in decision.claim.looks if look >= made), made)
         late = made > 0 and time.perf_counter() >= deadline_s
         if late and (following == made or following - made > _OVERDRAWN * made):
             break
         swapped = bool(len(decision.differences) % 2)
         decision.add(block(old, new, chunks, swapped=swapped))
+        block_s = max(block_s, time.perf_counter() - begun)
         progress()
 
 

@@ -114,7 +114,7 @@ def _try_all(laboratory: Laboratory, work: Plan, found: _Findings) -> None:
     for position, candidate in enumerate(waiting):
         shares = len(waiting) - position + (1 if len(waiting) > 1 else 0)  # one for all together
         allotted = laboratory.left_s / shares
-        if laboratory.left_s < laboratory.least_s:
+        if laboratory.left_s < laboratory.needs_s(candidate):
             trial = _no_time(candidate, laboratory, len(waiting))
         else:
             trial = laboratory.attempt(candidate, allotted)
@@ -123,10 +123,15 @@ def _try_all(laboratory: Laboratory, work: Plan, found: _Findings) -> None:
 
 def _no_time(candidate: Candidate, laboratory: Laboratory, count: int) -> Trial:
     reason = "the budget was spent before its turn"
-    if laboratory.budget_s < (count + 1) * laboratory.least_s:
-        needed = math.ceil(2 * (count + 1) * laboratory.least_s)
-        step = f"{laboratory.step_s:.2g} s"
-        reason = f"steps of {step} are too slow for what is left of the budget: --budget {needed}s"
+    least_s = laboratory.needs_s(candidate)
+    if laboratory.gone:
+        reason = "the process had ended, and no time was left for another one"
+    elif laboratory.budget_s - laboratory.setup_s < (count + 1) * least_s:
+        needed = math.ceil(2 * (count + 1) * least_s)
+        slow = f"steps of {laboratory.step_s:.2g} s are too slow"
+        if least_s > 2 * laboratory.least_s:
+            slow = f"a new process, which takes {laboratory.setup_s:.0f} s, is too slow"
+        reason = f"{slow} for what is left of the budget: --budget {needed}s"
     return Trial(outcome="inconclusive", reason=reason, experiment=candidate.experiment.name)
 
 
@@ -155,12 +160,14 @@ def _try_together(laboratory: Laboratory, work: Plan, found: _Findings) -> None:
         and one.experiment.safety != "semantics"
     ]
     changes = merged(chosen)
-    if len(chosen) < 2 or laboratory.left_s < laboratory.least_s:
+    if len(chosen) < 2:
         return
     label = " + ".join(one.label for one in chosen)
     reordered = any(one.experiment.safety == "random" for one in chosen)
     experiment = _TogetherReordered() if reordered else _Together()
     everything = Candidate(label=label, experiment=experiment, changes=changes)
+    if laboratory.left_s < laboratory.needs_s(everything):
+        return
     found.product = math.prod(found.trials[one.label].speedup or 1.0 for one in chosen)
     found.together = laboratory.attempt(everything, laboratory.left_s)
 

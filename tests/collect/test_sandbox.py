@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from perfdoctor.collect.sandbox import landlock, remove, scratch_folder
-from perfdoctor.errors import PerfdoctorError
 
 ENTER = """
 import os, sys
 from pathlib import Path
 from perfdoctor.collect import sandbox
-sandbox.enter(Path(sys.argv[1]))
+if sandbox.enter(Path(sys.argv[1])) != sandbox.MOUNTS:
+    sys.exit("no-sandbox")
 """
 
 
@@ -26,7 +26,7 @@ def sandboxed(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
     with scratch_folder() as scratch:
         command = [sys.executable, "-c", ENTER + textwrap.dedent(code), str(scratch)]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
-    if "[no-sandbox]" in done.stderr or "no-sandbox" in done.stderr:
+    if "no-sandbox" in done.stderr:
         pytest.skip("this machine does not allow user namespaces")
     assert not scratch.exists()
     return done
@@ -100,19 +100,6 @@ def test_what_cannot_be_covered_cannot_be_written(folder):
 def test_trackers_are_told_to_be_silent(folder):
     done = sandboxed("print(os.environ['WANDB_MODE'], os.environ['MLFLOW_TRACKING_URI'])", folder)
     assert done.stdout.startswith("disabled file:")
-
-
-def test_where_it_is_not_allowed_nothing_is_run(tmp_path, monkeypatch):
-    from perfdoctor.collect import sandbox
-
-    def refused(scratch: Path) -> list[str]:
-        raise OSError("unshare: Operation not permitted")
-
-    monkeypatch.setattr(sandbox.overlay, "cover", refused)
-    monkeypatch.setattr(os, "environ", dict(os.environ))
-    with pytest.raises(PerfdoctorError, match="unshare: Operation not permitted") as caught:
-        sandbox.enter(tmp_path)
-    assert caught.value.slug == "no-sandbox"
 
 
 def test_a_scratch_folder_with_closed_folders_is_removed(tmp_path):

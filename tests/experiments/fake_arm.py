@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,7 +30,8 @@ class World:
     Attributes:
         gains: change → new ÷ old throughput; changes that are not named bring nothing.
         failing: change → the error that it ends with. control_gain: what "nothing" brings, on an
-            unfit machine. interrupt_after: chunks until Ctrl-C.
+            unfit machine. interrupt_after: chunks until Ctrl-C. start_s: of a process.
+        slower_at_s: when steps begin to take `slower` times as long.
     """
 
     def __init__(self, noise: float = 0.01, seed: int = 0) -> None:
@@ -48,6 +50,8 @@ class World:
         self.extra: dict[str, Any] = {"cores": 4.0, "traits": ["conv"], "steps_per_epoch": 500}
         self.configuration: dict[str, Any] = {"num_workers": 0, "batch_size": 32}
         self.foreign = 0.0
+        self.start_s = 2.0
+        self.slower_at_s, self.slower = math.inf, 1.0
 
 
 class FakeArm:
@@ -59,7 +63,7 @@ class FakeArm:
         self.spec, self.modes, self.open = spec, dict[str, Mapping[str, Any]](), True
         self.pid, self.alive = 1, True
         self.world.started.append(self)
-        self.world.time.now_s += 2.0
+        self.world.time.now_s += self.world.start_s
 
     @classmethod
     def start(cls, spec: Any) -> FakeArm:
@@ -97,6 +101,8 @@ class FakeArm:
         if world.interrupt_after is not None and world.chunks > world.interrupt_after:
             raise KeyboardInterrupt
         disturbed = np.exp(world.rng.normal(0, world.noise))
+        if world.time.now_s >= world.slower_at_s:
+            disturbed *= world.slower
         step_s = np.full(steps, world.step_s / self._gain(mode) * disturbed)
         world.time.now_s += float(step_s.sum()) * (steps + 1) / steps
         samples = np.full(steps, float(self._changes(mode).get("batch_size", 32)))
@@ -125,6 +131,8 @@ class FakeArm:
         )
 
     def first_losses(self, steps: int, mode: str | None = None) -> Any:
+        if self.world.extra.get("losses_by_process"):
+            self.world.time.now_s += self.world.start_s + steps * self.world.step_s
         return self._losses(self._changes(mode)), (1.0,)
 
     def _losses(self, changes: Mapping[str, Any]) -> tuple[float | None, ...]:

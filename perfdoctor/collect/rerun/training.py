@@ -253,6 +253,7 @@ class ScriptTraining(Rerun):
             "queue": 0,  # workers stand still while the script does
             "steps_per_epoch": length,
             "periods": self.habits.periods(),
+            "losses_by_process": True,  # of the first steps: they are past
             "redrawn": list(LOADING),  # a loader made anew draws another order
         }
 

@@ -1,9 +1,27 @@
 """Runs other people's code so that none of their files change.
 
-`enter` is called once, early, by a process that does nothing else. Every folder is then covered by
-a copy-on-write mount that only this process and its children see: what they write, by whatever
-means, lands in a scratch folder, and they find it where they wrote it. What cannot be covered
-cannot be written. Where the kernel, or a container, does not allow this, nothing is run.
+`enter` is called once, early, by a process that does nothing else. There are two ways:
+
+`MOUNTS`: every folder is covered by a copy-on-write mount that only this process and its children
+see: what they write, by whatever means, lands in a scratch folder, and they find it where they
+wrote it. What cannot be covered cannot be written. Needs user namespaces, which most containers
+forbid.
+
+`REDIRECTED`: Landlock, which needs no privileges, lets this process and its children write below
+the scratch folder and to devices alone; what they write through Python goes to the scratch folder,
+and Python finds it there. Its limits:
+
+- Other code (C, C++ and Rust libraries, programs that are started) sees the files as they were,
+  and gets EACCES where it writes outside of the temporary folder, which is in the scratch folder.
+  `torch.save`, `torch.load`, sqlite3 and safetensors are redirected. Python that is started as a
+  program of its own is other code; processes of `multiprocessing` are not.
+- Landlock has no rights for permissions, owners, times and extended attributes: other code could
+  change these of the user's files by name, though not what is in them.
+- A user's file is copied whole when it is first opened for changing; a large database is not, and
+  can only be read.
+- The caches of compilers are in the scratch folder, and begin empty.
+
+Where there is neither, nothing is run.
 """
 
 from __future__ import annotations
@@ -33,26 +51,61 @@ SILENT_TRACKERS = {
 }
 
 
-def enter(scratch: Path) -> None:
-    """Protects all files from this process and its later children.
+#: The two ways, see above.
+MOUNTS, REDIRECTED = "mounts", "redirected"
+#: What finds its files by name in C++ must not have them in two places.
+_CACHES = {
+    "TMPDIR": "tmp",
+    "TORCHINDUCTOR_CACHE_DIR": "inductor",
+    "TRITON_CACHE_DIR": "triton",
+    "TORCH_EXTENSIONS_DIR": "extensions",
+}
 
-    Only for a process without other threads, which user namespaces demand. Shared memory and
-    devices (/dev) stay as they are.
+
+def enter(scratch: Path) -> str:
+    """Protects all files from this process and its later children; returns in which way.
+
+    Only for a process without other threads, which user namespaces and Landlock demand. Shared
+    memory and devices (/dev) stay as they are.
 
     Raises:
-        PerfdoctorError: this machine does not allow it.
+        PerfdoctorError: this machine allows neither way.
     """
+    scratch = scratch.resolve()
     os.environ.update(SILENT_TRACKERS | {"MLFLOW_TRACKING_URI": f"file:{scratch}/mlruns"})
     try:
         covered = overlay.cover(scratch)
         if landlock.available():
             landlock.allow_writing([*covered, *landlock.DEVICES])
     except OSError as error:
+        _enter_redirected(scratch, error)
+        return REDIRECTED
+    return MOUNTS
+
+
+def _enter_redirected(scratch: Path, why: OSError) -> None:
+    from perfdoctor.collect.sandbox import redirect
+
+    try:
+        if not landlock.available(alone=True) or _has_threads():  # other threads would be free
+            raise why
+        landlock.allow_writing([str(scratch), *landlock.DEVICES])
+    except OSError as error:
         raise PerfdoctorError(
             f"the files here cannot be protected from the script, so it is not run again: {error}; "
-            "that needs Linux 5.11 or newer, and a container that allows user namespaces",
+            "that needs Linux 5.11 or newer and a container that allows user namespaces, or Linux "
+            "6.2 or newer with Landlock",
             slug="no-sandbox",
         ) from error
+    for name, folder in _CACHES.items():
+        (scratch / folder).mkdir()
+        os.environ[name] = f"{scratch}/{folder}"
+    tempfile.tempdir = None
+    redirect.install(str(scratch))
+
+
+def _has_threads() -> bool:
+    return sum(1 for _ in Path("/proc/self/task").iterdir()) > 1
 
 
 @contextmanager

@@ -28,9 +28,14 @@ class _Beneath(ctypes.Structure):
     _fields_ = (("allowed", ctypes.c_uint64), ("folder", ctypes.c_int32))
 
 
-def available() -> bool:
-    """Whether the kernel has it, and with renaming between folders (Linux 5.19)."""
-    return _version() >= 2
+def available(*, alone: bool = False) -> bool:
+    """Whether the kernel has it, and with renaming between folders (Linux 5.19).
+
+    Args:
+        alone: nothing else protects files, so that truncating by name has to be covered as well
+            (Linux 6.2).
+    """
+    return _version() >= (3 if alone else 2)
 
 
 def allow_writing(paths: Iterable[str]) -> None:

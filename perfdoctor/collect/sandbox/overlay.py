@@ -28,12 +28,18 @@ def cover(scratch: Path) -> list[str]:
     """
     here = Path.cwd()
     _own_namespaces()
+    try:
+        return _all_covered(here, scratch)
+    finally:
+        _drop_capabilities()
+
+
+def _all_covered(here: Path, scratch: Path) -> list[str]:
     folders = sorted(_folders("/", _mount_points()), key=lambda path: _is_below(scratch, [path]))
     covered = [path for path in folders if _covered(path, scratch)]  # scratch's own one at last
     os.chdir(here)  # the folder below the cover is still the current one
     if not _is_below(here, covered):
         raise OSError(f"{here} cannot be covered")
-    _drop_capabilities()
     return covered
 
 
