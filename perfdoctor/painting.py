@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -59,8 +58,7 @@ def painter(logs: Sequence[str]) -> Iterator[Callable[[Report], Pictures]]:
 
 
 def _are_long(logs: Sequence[str]) -> bool:
-    files = [Path(log) for log in logs]
-    return sum(file.stat().st_size for file in files if file.is_file()) >= _LONG_BYTES
+    return sum(os.path.getsize(log) for log in logs if os.path.isfile(log)) >= _LONG_BYTES  # noqa: PTH113, PTH202
 
 
 def _drawn_by(process: subprocess.Popen[bytes], report: Report) -> Pictures:

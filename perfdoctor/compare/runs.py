@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from perfdoctor.pace import FEWEST
+from perfdoctor.pace import EPOCHS, FEWEST, SAMPLES, STEPS, TOKENS
 from perfdoctor.record import Floats
 from perfdoctor.report import ComparedConfiguration, Comparison, Interval, Report, Stat
 from perfdoctor.stats import ratio_interval
@@ -123,7 +123,13 @@ def compare_logs(reports: Sequence[Report]) -> Comparison:
     rows = tuple(_logged(reports[i], speeds[i], first, reasons[i]) for i in order)
     best = tuple(n for n, i in enumerate(order) if _may_be_first(speeds[i], first))
     told = [r for r, speed in zip(reports, speeds, strict=True) if speed is not None]
-    return Comparison(varied=("run",), rows=rows, best=best, notes=_how_compared(measure, told))
+    return Comparison(
+        varied=("run",),
+        rows=rows,
+        best=best,
+        notes=_how_compared(measure, told),
+        measure=_MEASURES[measure] if first is not None else None,
+    )
 
 
 def _too_few(report: Report) -> str | None:
@@ -136,7 +142,8 @@ def _too_few(report: Report) -> str | None:
     summary = not any(log.records for log in report.logs)
     if summary or records >= FEWEST or epochs >= _FEWEST_EPOCHS or not (records or epochs):
         return None
-    return f"only {records} timed record{'' if records == 1 else 's'}: too few to compare"
+    told = f"{records} record{'' if records == 1 else 's'} with a step time or a rate"
+    return f"only {told}: too few to compare"
 
 
 def _how_compared(
@@ -217,7 +224,7 @@ def _by_epochs(report: Report) -> _Speed | None:
     return _speed(1 / time.p50_s, time.p50_ci)
 
 
-_MEASURES = (_by_samples, _by_tokens, _by_steps, _by_epochs)
+_MEASURES = {_by_samples: SAMPLES, _by_tokens: TOKENS, _by_steps: STEPS, _by_epochs: EPOCHS}
 
 
 def _logged(
@@ -230,6 +237,7 @@ def _logged(
         label=report.name,
         configuration={"run": report.name},
         samples_per_s=None if throughput is None else throughput.samples_per_s,
+        tokens_per_s=None if throughput is None else throughput.tokens_per_s,
         steps_per_s=None if throughput is None else throughput.steps_per_s,
         step_p50_s=None if report.steps is None else report.steps.time.p50_s,
         epoch_p50_s=None if epochs is None or epochs.time is None else epochs.time.p50_s,

@@ -65,7 +65,10 @@ def assemble(
     if times is None and stages:
         step_s = np.sum([np.nan_to_num(s.exposed_s) for s in stages], axis=0)
         times = StepTimes(step_s, "Step times are the sums of the printed stages.")
+    devices = _devices(reading)
     rates = _rates(records, steps, step_s)
+    if "tokens_per_s" in rates:
+        rates["tokens_per_s"] = devices * rates["tokens_per_s"]
     if not np.isfinite(step_s).any() and not rates:
         steps, step_s = _none(steps), np.empty(0)
         stages = ()
@@ -140,6 +143,14 @@ def _from_rate(reading: Reading, records: Records, steps: Steps) -> StepTimes | 
     if devices != 1 and not (reading.device_rates and devices is not None):
         return None
     return StepTimes(size / rate, f"Step times are the batch size of {size} ÷ the printed rates.")
+
+
+def _devices(reading: Reading) -> int:
+    """How many devices there are, where the tokens a second are of one of them; 1 where it is not
+    told. Samples a second stay as they are: beside them a log prints the batch of one device."""
+    devices = reading.configuration.get("world_size")
+    told = reading.device_rates and isinstance(devices, int) and devices > 1
+    return int(devices) if told and devices is not None else 1
 
 
 def log_file(reading: Reading) -> LogFile:
@@ -234,7 +245,10 @@ def _notes(
     if steps.ranks > 1:
         notes.append(f"{steps.ranks} processes wrote it; the times are those of the first.")
     if reading.device_rates:
+        devices = _devices(reading)
         notes.append("Its rates are of one device.")
+        if devices > 1 and any(r.startswith("tokens_per_s") for r in reading.records.columns):
+            notes[-1] = f"Its tokens/s are those of one device times {devices}, for all of them."
     return tuple(notes)
 
 

@@ -29,9 +29,17 @@ _OF_TRAINING = STEP | TRAIN_WORDS | VALIDATION_WORDS | word_set("epoch epochs ep
 _LINE_OF_TIME = ("time", "clock", "rank", "step", "step_total")
 
 
+#: "real 0m11.058s" of the shell, and what llama.cpp says of answers.
+_OF_A_COMMAND = re.compile(
+    r"^\s{0,8}(?:real|user|sys)\s{1,8}[0-9]{1,6}m[0-9]{1,2}[.,][0-9]{1,4}s\s{0,8}$"
+    r"|(?:_print_timings|_perf_print|_perf_context_print|_perf_sampler_print):"
+)
+
+
 def is_of_a_build(line: str) -> bool:
-    """Whether a compiler's command or a build's progress stands in the line."""
-    if _AT_WORK.search(line[:300]) is not None:
+    """Whether a compiler's command, a build's progress, or the time of a whole command or of the
+    answers of a model that is served stands in the line."""
+    if _AT_WORK.search(line[:300]) is not None or _OF_A_COMMAND.search(line[:200]) is not None:
         return True
     return len(_COMPILER.findall(line[:2000])) >= _FEWEST_OPTIONS
 

@@ -73,6 +73,7 @@ def _without_bar(line: str, seen: Sequence[Seen], hints: Hints) -> Iterator[Fiel
             unlabelled.append(value)
     unlabelled += [v for v in seen if "epoch" in labelled and _bracketed(v)]
     pair = [v for v in seen if v.token.kind == Kind.NUMBER][:2]
+    yield from _counter_and_seconds(line, pair, labelled)
     if _OF_RANK.match(line) and len(pair) == 2 and pair[1].token.value is not None:
         yield Field("rank", pair[1].token.value)
     elif "epoch" not in labelled and "step" not in labelled and _PAIR.match(line):
@@ -90,6 +91,27 @@ def _is_date(line: str, value: Seen) -> bool:
     """A fraction that begins the line, with a time of day after it."""
     begins = not line[: value.token.start].strip("[( ")
     return begins and _TIME_OF_DAY.match(line, value.token.end) is not None
+
+
+#: `[10 | 28.79] loss=3.60 avg=3.60`, as the fine-tuners of GPT-2 print
+_SECONDS_BESIDE = re.compile(
+    r"^\s{0,8}\[\s{0,8}[0-9]{1,9}\s{0,4}\|\s{0,8}[0-9]{1,9}\.[0-9]{1,6}\]\s"
+)
+
+
+def _counter_and_seconds(line: str, pair: Sequence[Seen], labelled: set[str]) -> Iterator[Field]:
+    """A line that begins with a counter and seconds, without names, in one pair of brackets; what
+    the seconds are of, all lines together show."""
+    if len(pair) < 2 or labelled & {"step", "epoch"} or _SECONDS_BESIDE.match(line) is None:
+        return
+    step, seconds = (v.token.value for v in pair)
+    if step is None or seconds is None or not pair[0].token.integer:
+        return
+    labelled.add("step")
+    for value in pair:
+        value.meaning = None
+    yield Field("step", step)
+    yield Field("elapsed_s", seconds)
 
 
 _SCORES = word_set("acc accuracy correct precision recall top prec hit hits f1 err error wer cer")

@@ -20,6 +20,8 @@ _FEWEST = 4
 #: So far a counter must have come for its epoch to be over.
 _NEARLY = 0.9
 _LAST = 3
+#: Epochs have equally many steps; lines may be so much off their ends.
+_UNEQUAL = 0.1
 #: An epoch takes no longer than passes from one to the next; whole seconds are rounded twice.
 _TOO_LONG, _ROUNDED_S = 1.5, 2.0
 
@@ -93,7 +95,7 @@ def _epoch_times(
     unnamed = about_epochs(records) & (records.column("phase") == TRAIN)
     each = int((unnamed & known(records, "unclear_s")).sum())
     unnamed &= ~_still_growing(records, "unclear_s", epoch, named)
-    if np.isfinite(epoch).any() and each <= 2 * numbers.size:
+    if np.isfinite(epoch).any() and numbers.size > 1 and 1 < each <= 2 * numbers.size:
         yield _settled(by_epoch(epoch, records, "unclear_s", numbers, unnamed), numbers)
     yield _from_elapsed(records, steps, epoch, numbers)
     yield _between_marks(records, numbers)
@@ -217,11 +219,19 @@ def _from_elapsed(records: Records, steps: Steps, epoch: Floats, numbers: Floats
         if not inside.any() or (np.diff(values)[inside] >= 0).mean() < _GROWING:
             continue
         anew = (np.diff(values)[~inside] < 0).mean() > 0.5
+        if not anew and _unequal(np.diff(steps.position[ends])):
+            continue  # lines come too seldom to show where an epoch ends
         spent = values[ends] if anew else np.diff(values[ends], prepend=np.nan)
         kept = np.isfinite(epoch[steps.rows[ends]]) & np.isin(number, numbers)
         found[np.searchsorted(numbers, number[kept])] = spent[kept]
         return np.where(found > 0, found, np.nan)
     return found
+
+
+def _unequal(steps_between: Floats) -> bool:
+    """Whether the last lines of epochs are so many steps apart now, and so many then."""
+    known = steps_between[np.isfinite(steps_between)]
+    return bool(known.size) and float(np.ptp(known)) > _UNEQUAL * float(np.median(known))
 
 
 def _between_marks(records: Records, numbers: Floats) -> Floats:

@@ -14,6 +14,7 @@ from perfdoctor.readers.lexer import Dialect, Kind, Token
 from perfdoctor.readers.line_values import (
     Seen,
     inherit,
+    name_counters,
     ranges,
     share_names,
     spread_unit,
@@ -46,6 +47,7 @@ def analyse(line: str, dialect: Dialect, hints: Hints | None = None) -> Template
     share_names(seen)
     unname_windows(line, seen)
     inherit(seen)
+    name_counters(seen)
     named = list(ranges(line, seen))
     for value in seen:
         value.meaning = meaning_in_line(value, hints)

@@ -8,6 +8,7 @@ import glob
 import gzip
 import io
 import lzma
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -95,7 +96,7 @@ def _expanded(path: str) -> list[str]:
     if path == STDIN:
         return [path]
     place = Path(path)
-    if place.is_dir():
+    if is_folder(path):
         inside = in_folder(place)
         if not inside:
             raise PerfdoctorError(
@@ -113,12 +114,29 @@ def _expanded(path: str) -> list[str]:
     return files
 
 
+def is_folder(path: str) -> bool:
+    """Whether `path` names a folder.
+
+    Raises:
+        PerfdoctorError: the system does not tell (a name too long, a folder above that may not be
+            entered), or the folder may not be read.
+    """
+    try:
+        found = Path(path).is_dir()
+        if found:
+            os.scandir(path).close()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    return found
+
+
 def in_folder(folder: Path) -> list[str]:
-    """What could be a log in a folder and the folders in it."""
+    """What could be a log in a folder and the folders in it; `Path.is_file` raises where one of
+    these may not be entered."""
     return [
         str(path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and _may_be_log(path.relative_to(folder))
+        if os.path.isfile(path) and _may_be_log(path.relative_to(folder))  # noqa: PTH113
     ]
 
 

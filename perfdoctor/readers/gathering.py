@@ -146,7 +146,7 @@ def _reason(path: str, error: PerfdoctorError) -> str:
 
 def _groups(path: str) -> list[tuple[str, list[str]]]:
     """The runs that a path names: a folder with logs is one, one with only folders several."""
-    if path == files.STDIN or not Path(path).is_dir():
+    if path == files.STDIN or not files.is_folder(path):
         return [(found, [found]) for found in files.expand([path])]
     inside = files.expand([path])
     direct = [found for found in inside if Path(found).parent == Path(path)]

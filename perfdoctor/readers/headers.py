@@ -28,16 +28,44 @@ def header_above(lines: Chunk, i: int, line: str) -> tuple[str, ...] | None:
     """The names above line `i`, if it is a row of bare values under such a line."""
     if len(_LETTERS.findall(line[:400])) > 3:
         return None
+    second: list[str] = []
     for above in range(i - 1, max(-1, i - _LOOK_BACK), -1):
         text = lines[above][:1000].decode("utf-8", "replace").strip()
         if _RULE.match(text):
             continue
-        names = _names(text)
+        names = _over_two_lines(text, second) if second else _names(text)
         if names is not None:
             return names
+        if not second and (second := _cell_names(text, line)):
+            continue
         if len(_LETTERS.findall(text)) > 3:
             return None  # a sentence: no row of the table
     return None
+
+
+def _cell_names(text: str, line: str) -> list[str]:
+    """What stands in the cells of a line that goes on with the names above it: some of the cells
+    are empty, as "|  | (hh:mm:ss) | RMSE |" under "| Iteration | Time Elapsed | Mini-batch |"."""
+    cells = _between_bars(text)
+    empty = cells.count("")
+    alike = len(cells) >= _FEWEST and len(cells) == len(_between_bars(line.strip()))
+    plain = not any(sign.isdigit() for sign in text)
+    return cells if alike and plain and 0 < empty < len(cells) else []
+
+
+def _between_bars(text: str) -> list[str]:
+    """What stands between the bars of a line that begins and ends with one."""
+    if len(text) < 2 or text[0] not in _BARS or text[-1] not in _BARS:
+        return []
+    return [cell.strip() for cell in re.split(f"[{_BARS}]", text[1:-1])]
+
+
+def _over_two_lines(text: str, second: Sequence[str]) -> tuple[str, ...] | None:
+    """The names of both lines, cell by cell."""
+    cells = _between_bars(text)
+    if len(cells) != len(second) or not all(_NAME.match(cell) for cell in cells):
+        return None
+    return tuple(f"{above} {below}".strip() for above, below in zip(cells, second, strict=True))
 
 
 def _names(text: str) -> tuple[str, ...] | None:
@@ -52,6 +80,8 @@ def with_header(found: Template, line: str, header: tuple[str, ...], dialect: Di
     """The template with the header's names for the values in their order."""
     values = [t for t in tokens(line, dialect) if t.kind != Kind.OPAQUE]
     cells = _cells(line)
+    if not cells and len(values) == len(header) + 1 and _numbers_the_row(values[0], line):
+        values = values[1:]
     pairs = list(zip(header, values, strict=False))
     if len(cells) == len(header):
         pairs = list(_by_cell(header, cells, values))
@@ -68,6 +98,11 @@ def with_header(found: Template, line: str, header: tuple[str, ...], dialect: Di
         if entry.role in _TOLD_BY_THEMSELVES and id(entry.value) not in named:
             fields.setdefault(entry.role, entry)
     return replace(found, fields=tuple(fields.values()))
+
+
+def _numbers_the_row(first: Token, line: str) -> bool:
+    """R and pandas print the number of a row before it, under no name."""
+    return first.kind == Kind.NUMBER and first.integer and not line[: first.start].strip()
 
 
 def _cells(line: str) -> list[tuple[int, int]]:
@@ -104,6 +139,8 @@ def _said_phase(
 def _meaning(name: str, token: Token, line: str) -> Meaning | None:
     if token.value is None:
         return None
+    if token.kind == Kind.MOMENT:
+        return Meaning("time")
     unit = unit_at(line, token.end) if token.kind == Kind.NUMBER else None
     unit = None if unit is not None and unit.kind == COUNT else unit
     clock = token.kind in (Kind.CLOCK, Kind.MINUTES, Kind.DURATION)

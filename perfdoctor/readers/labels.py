@@ -11,7 +11,10 @@ from perfdoctor.readers.units import INVERSE, Unit, unit_of
 from perfdoctor.readers.word_sets import word_set
 
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-_WORDS = re.compile(r"[Hh]2[Dd]|[A-Za-zµμ]+|[\u4e00-\u9fff]+|[0-9]+")
+_WORDS = re.compile(
+    r"[Hh]2[Dd]|[A-Za-zµμ\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u017f\u0400-\u04ff]+"
+    r"|[\u3040-\u30ff\u4e00-\u9fff]+|[0-9]+"
+)
 _NOISE = word_set(
     "info debug warning warn error root main trainer logger the of a for is in this and notice "
     "stdout stderr log args rank0 train_loop am pm"
@@ -29,7 +32,29 @@ _CHINESE = {
     "平均": "avg", "学习率": "lr", "损失": "loss", "准确": "acc", "精度": "acc", "每": "per",
     "样本": "samples", "图像": "images", "图片": "images", "令牌": "tokens", "词": "tokens",
     "显卡": "gpu", "利用率": "util", "占用": "util",
+    "エポック": "epoch", "ステップ": "step", "時間": "time", "損失": "loss", "訓練": "train",
+    "検証": "val", "学習率": "lr", "残り": "eta",
 }  # fmt: skip
+#: What stands in the logs of people who write German, Italian, Spanish, Portuguese, French and
+#: Russian: whole words, without the inflections that do not occur there.
+_FOREIGN = {
+    name: word
+    for word, names in {
+        "epoch": "epoche epochen epoca época epoque époque эпоха эпохи",
+        "step": "schritt schritte passo paso pasos шаг",
+        "iter": "iterazione iteracion iteración iteração itération итерация",
+        "time": "zeit dauer durata tiempo duracion duración duração temps durée время",
+        "eta": "restzeit verbleibend rimanente rimanenti restante restant осталось",
+        "elapsed": "vergangen verstrichen trascorso transcurrido decorrido écoulé прошло",
+        "val": "validierung validierungs validazione validacion validación validação валидация",
+        "train": "addestramento entrenamiento treinamento entraînement обучение",
+        "avg": "durchschnitt durchschnittlich durchschnittlicher durchschnittliche mittlere "
+        "mittlerer medio media médio média moyen moyenne средняя среднее",
+        "loss": "verlust perdita perdida pérdida perda perte потери",
+        "acc": "genauigkeit accuratezza precisión précision точность",
+    }.items()
+    for name in names.split()
+}
 
 
 @dataclass(frozen=True)
@@ -84,10 +109,10 @@ def label_of(text: str) -> Label:
     names: list[str] = []
     for word in _WORDS.findall(_CAMEL.sub(" ", text[-96:])):
         lowered = word.lower()
-        if word[0] >= "\u4e00":
+        if word[0] >= "\u3040":
             words += _chinese(word)
         elif lowered not in _NOISE:
-            words.append(lowered)
+            words.append(_FOREIGN.get(lowered, lowered))
         if lowered not in _LEVELS:
             names.append(lowered)
     return Label(tuple(words), "_".join(names), unit or _unit_in_name(text))

@@ -30,6 +30,7 @@ _TOKENS = re.compile(
             # positions in source code, addresses and identifiers hold digits that mean nothing
             "place": r"[(\[][A-Za-z_][\w.]{0,60}:[0-9]{1,6}[)\]]",
             "source": r"[\w\-]{1,80}\.(?:py|cc|cpp|cu|rs|go|cuh)[\"']?(?:[:, (]+(?:line )?[0-9]+)?",
+            "address": r"(?<![A-Za-z])(?:https?|s3|gs|hdfs)://[^\s\"'<>]{1,400}",
             "hexadecimal": r"(?<!\w)0x[0-9a-fA-F]{1,32}(?!\w)",
             "ymd": rf"(?<![\w.])[0-9]{{4}}[-/.][0-9]{{1,2}}[-/.][0-9]{{1,2}}(?:[T ,_-]{{1,2}}"
             rf"{_HMS}{_ZONE})?(?![0-9])",
@@ -37,6 +38,9 @@ _TOKENS = re.compile(
             r"[0-9]{1,2}[:：时][0-9]{1,2}[:：分][0-9]{1,2}",
             "dmy": rf"(?<![\w./])[0-9]{{1,2}}[-/.][0-9]{{1,2}}[-/.](?:[0-9]{{4}}|[0-9]{{2}})"
             rf"[T ,]{{1,2}}{_HMS}(?: ?[AP]M)?",
+            # "12/28/22 - 09:35.53PM", as GloVe writes it
+            "dotted": r"(?<![\w./])[0-9]{1,2}/[0-9]{1,2}/(?:[0-9]{4}|[0-9]{2}) ?-? "
+            r"[0-9]{1,2}:[0-9]{2}\.[0-9]{2} ?[AP]M(?![A-Za-z])",
             "version": r"(?<![\w.])v?[0-9]{1,5}(?:\.[0-9]{1,9}){2,5}(?:[+\w.]{1,20})?(?![\w:])",
             "yearless": r"(?<![\w./])[0-9]{1,2}[-/.][0-9]{1,2}[ _T][0-9]{1,2}:[0-9]{1,2}:[0-9]{1,2}"
             r"(?:[.,][0-9]{1,9})?(?: ?[AP]M(?![A-Za-z]))?",
@@ -176,7 +180,7 @@ def _token(
             return Token(Kind.DURATION, start, end, _compound(text, found))
         case "missing":
             return Token(Kind.MISSING, start, end)
-        case "place" | "source" | "hexadecimal" | "version" | "identifier":
+        case "place" | "address" | "source" | "hexadecimal" | "version" | "identifier":
             return Token(Kind.OPAQUE, start, end)
     moment = _moment(name, text, found, dialect)
     return Token(Kind.OPAQUE if moment is None else Kind.MOMENT, start, end, moment)

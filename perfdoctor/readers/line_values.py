@@ -12,6 +12,7 @@ from perfdoctor.readers.lexer import Dialect, Kind, Token, tokens
 from perfdoctor.readers.roles import Field
 from perfdoctor.readers.units import COUNT, INVERSE, RATE, TIME, Unit, unit_at, unit_of
 from perfdoctor.readers.values import Value
+from perfdoctor.readers.word_sets import word_set
 
 #: What ends a name: a new clause. What may stand between a name and its value is `_JOIN`.
 _CLAUSE = re.compile(r"[,;|\t\])}，；、。】<]|\s{2,}|\s[-–—]\s|[:：]\s|\s:")
@@ -36,7 +37,9 @@ class Seen:
 #: A line of more values is data, no record; its first ones are looked at.
 _MOST_VALUES = 400
 #: "160.109477 seconds elapsed, finished iteration 36"
-_NAMED_BEHIND = re.compile(r"\s?(elapsed|since start|so far)(?![A-Za-z0-9_:=])(?! ?[:=])")
+_NAMED_BEHIND = re.compile(
+    r"\s?(elapsed|since start|so far)(?![A-Za-z0-9_:=])(?! ?[:=]| {1,4}[0-9])"
+)
 
 
 #: "checkpoint_500.pth", "video-1.mp4": the number is of a file.
@@ -167,6 +170,22 @@ def _pass_on(before: Seen, after: Seen) -> None:
         return
     after.label, after.raw = before.label, before.raw
     before.label = label_of(named.group(1))
+
+
+#: "Score at iteration 100 is 1.39", "Loss after step 20: 2.1"
+_AT_COUNTER = re.compile(
+    r"\b(?:at|after)\s{1,4}(?:the\s)?(step|iteration|iter|batch)\s{0,4}#?$", re.IGNORECASE
+)
+_BEST = word_set("best lowest highest saved saving restored")
+
+
+def name_counters(seen: Sequence[Seen]) -> None:
+    """ "Score at iteration 100 is 1.39": the name of the metric is that of the second value."""
+    for value in seen:
+        plain = value.token.kind == Kind.NUMBER and value.token.integer and value.unit is None
+        named = _AT_COUNTER.search(value.raw.rstrip()) if plain else None
+        if named is not None and len(value.label.words) > 1 and not value.label.any(_BEST):
+            value.label = label_of(named.group(1))
 
 
 _TO = re.compile(r"\s?[-–]\s{0,6}")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 from numpy.typing import NDArray
 
-from perfdoctor.readers.records import TRAIN, VALIDATION, Records
+from perfdoctor.readers.records import METRIC, TRAIN, VALIDATION, Records
 from perfdoctor.record import Bools, Floats
 
 #: Where so many lines of steps name their epoch, the others are of another loop.
@@ -48,6 +50,38 @@ def with_validation(records: Records) -> Records:
     judged = (loop >= 0) & begins[first][np.maximum(loop, 0)] & train
     columns = dict(records.columns)
     columns["phase"] = np.where(judged, VALIDATION, records.column("phase"))
+    return Records(records.line, columns)
+
+
+_OF_VALIDATION = re.compile(r"^metric:(?:val|valid|validation|eval|test|dev)_")
+_LOSS = re.compile(r"loss|error|cost|nll")
+
+
+def with_validation_bars(records: Records) -> Records:
+    """Bars that tell a validation's metrics alone are of the validation, if one of them follows in
+    the same epoch on a bar that came to its end and tells none: others carry the last validation's
+    along, and go on."""
+    if "bar_elapsed_s" not in records:
+        return records
+    bars = np.isfinite(records.column("bar_elapsed_s")) & (records.column("phase") == TRAIN)
+    judged, trained = bars & False, bars & False
+    for role, values in records.columns.items():
+        if role.startswith(METRIC):
+            of_validation = _OF_VALIDATION.match(role) is not None
+            judged |= np.isfinite(values) & of_validation
+            trained |= np.isfinite(values) & (not of_validation and bool(_LOSS.search(role)))
+    alone = bars & judged & ~trained
+    rows = np.flatnonzero(bars)
+    if not alone.any() or rows.size < 2:
+        return records
+    elapsed, epoch, step, total = (
+        records.column(role)[rows] for role in ("bar_elapsed_s", "epoch", "step", "step_total")
+    )
+    anew = (np.diff(elapsed) < 0) & (np.diff(epoch) == 0) & (step[:-1] == total[:-1])
+    if not (anew & alone[rows][1:] & ~judged[rows][:-1]).any():
+        return records
+    columns = dict(records.columns)
+    columns["phase"] = np.where(alone, VALIDATION, records.column("phase"))
     return Records(records.line, columns)
 
 

@@ -7,7 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from perfdoctor.readers.loops import of_another_loop, with_validation, without_copies
+from perfdoctor.readers.loops import (
+    of_another_loop,
+    with_validation,
+    with_validation_bars,
+    without_copies,
+)
 from perfdoctor.readers.moments import with_time
 from perfdoctor.readers.recast import recast
 from perfdoctor.readers.records import METRIC, TRAIN, Reading, Records
@@ -18,10 +23,12 @@ from perfdoctor.record import Bools, Floats
 STEP_TIMES = (
     "step_s", "step_s_mean", "steps_per_s", "unclear_s", "samples_per_s", "tokens_per_s",
     "train_s", "compute_s", "forward_s", "sample_s", "samples_per_s_mean",
-    "tokens_per_s_mean",
+    "tokens_per_s_mean", "steps_per_s_mean",
 )  # fmt: skip
 #: More lines than this between a value and the counter, and they are no record together.
 _NEAR = 60
+#: Times that are of the steps come about as often as the lines that count these.
+_FEWER = 0.7
 #: Fewer lines that tell the time of a step do not make a bar beside them doubtful.
 _FEWEST_WRITTEN = 3
 
@@ -29,7 +36,8 @@ _FEWEST_WRITTEN = 3
 def prepared(reading: Reading) -> Records:
     """The records of a reading with counters and moments put right, without copies, and with what
     tells of a step on the line that counts it."""
-    return joined(without_copies(with_time(with_validation(recast(_of_training(reading))))))
+    told = with_validation_bars(with_validation(recast(_of_training(reading))))
+    return joined(without_copies(with_time(told)))
 
 
 #: What counts or times a training; a metric of one of these words does as well.
@@ -148,11 +156,22 @@ def training_steps(records: Records) -> Iterator[Steps]:
     if (usable & times).sum() >= max(min(3, usable.sum()), 0.2 * usable.sum()):
         yield _chosen(records, usable & times)
     yield _chosen(records, usable)
-    loose = train & times & ~stepped & ~_summaries(records)
+    loose = train & times & ~stepped & ~_summaries(records) & ~_of_something_else(records, stepped)
     named = loose & known(records, "step_s")
     if 1 == named.sum() < loose.sum():  # a single record, a value on each line
         yield _chosen(records, named)
     yield _chosen(records, loose & ~_one_an_epoch(records, loose))
+
+
+def _of_something_else(records: Records, stepped: Bools) -> Bools:
+    """Nameless times on lines of their own, fewer than the lines that count the steps and tell no
+    time: of a text that was generated, a test, a file that was saved."""
+    own = known(records, "unclear_s") & ~stepped
+    others = [r for r in STEP_TIMES if r not in ("unclear_s", "unclear_s_mean")]
+    own &= ~np.any([known(records, role) for role in others], axis=0)
+    few = own.sum() < stepped.sum() * _FEWER and bool(stepped.sum() >= _FEWEST_WRITTEN)
+    found: Bools = own & few
+    return found
 
 
 def _one_an_epoch(records: Records, loose: Bools) -> Bools:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -10,7 +11,7 @@ _NAMES = {
     "batch_size": "batch_size|batch-size|batchsize|bs|train_batch_size|global_batch_size|"
     "per_device_train_batch_size|samples_per_gpu|BATCH_SIZE|IMS_PER_BATCH|[Bb]atch [Ss]ize|"
     "micro_batch_size|"
-    "total train batch size[^=:]{0,60}|批大小|批次大小",
+    "[Tt]otal train batch size[^=:]{0,60}|批大小|批次大小",
     "num_workers": "num_workers|workers|num-workers|n_workers|dataloader_num_workers|"
     "NUM_WORKERS|workers_per_gpu|nthreads|num_worker|data_workers|j",
     "epochs": "epochs|max_epochs|num_epochs|n_epochs|num_train_epochs|num epochs|EPOCHS|max_epoch",
@@ -21,7 +22,8 @@ _NAMES = {
     "prefetch_factor": "prefetch_factor",
     "compile": "compile|torchcompile|torch_compile",
     "log_interval": "log_interval|print_freq|report_freq|logging_steps|log_every|print_interval",
-    "world_size": "world_size|num_gpus|Number of GPUs|n_gpus|ngpus|gpus|WORLD_SIZE|nproc_per_node",
+    "world_size": "world_size|world size|num_gpus|Number of GPUs|n_gpus|ngpus|gpus|WORLD_SIZE|"
+    "nproc_per_node",
     "gradient_accumulation": "gradient_accumulation_steps|grad_accum|accumulate_grad_batches|"
     "accum_iter|update_freq|gradient accumulation steps",
     "arch_order": "unrolled",
@@ -42,6 +44,21 @@ _KEYS = {
 }
 
 
+#: Each process is of one group of each kind: their sizes multiply to the number of processes.
+_PARALLEL = {
+    kind: re.compile(
+        rf"(?i)(?<![\w]){kind}[ _-](?:model[ _-])?parallel[ _-]size\s?[=:]\s?([0-9]{{1,5}})"
+    )
+    for kind in ("data", "tensor", "pipeline")
+}
+
+
+def _processes(text: str) -> int | None:
+    sizes = [pattern.search(text) for pattern in _PARALLEL.values()]
+    found = [int(size[1]) for size in sizes if size is not None]
+    return math.prod(found) if len(found) == len(sizes) and all(found) else None
+
+
 def printed_settings(text: str) -> dict[str, Any]:
     """What the head of a log tells of its own configuration."""
     found: dict[str, Any] = {}
@@ -53,6 +70,9 @@ def printed_settings(text: str) -> dict[str, Any]:
     given = _EPOCH_GIVEN.search(arguments[1]) if arguments is not None else None
     if given is not None:  # elsewhere "epoch=3" counts
         found.setdefault("epochs", int(given[1]))
+    processes = _processes(text) if "world_size" not in found else None
+    if processes is not None:
+        found["world_size"] = processes
     precision = _precision(text)
     if precision is not None:
         found["precision"] = precision

@@ -17,7 +17,7 @@ from perfdoctor.readers.records import VALIDATION, Records
 from perfdoctor.readers.row_values import column, differences, enough, grain_of, over_rows
 from perfdoctor.readers.steps import Steps
 from perfdoctor.readers.sums import clock_says_sum, is_cumulative, is_since_the_line_before, is_sum
-from perfdoctor.record import Floats
+from perfdoctor.record import Bools, Floats
 
 #: A training step of an unknown log: between two readings of a value, the likelier is the one
 #: nearer to this. The logs of 85 projects have their median steps between 1 ms and 130 s, half of
@@ -29,6 +29,8 @@ _OF_BARS = "Step times are differences of the time that the progress bars show."
 _OF_ALL_STEPS = "The printed times are of all steps since the line before."
 #: Rates of a bar that add up to so much more than its own time tell of a slow beginning only.
 _OUTLAST = 1.25
+#: A gap over so much of a bar that is printed at each of its steps.
+_CUT_OUT = 0.5
 #: Bars print whole seconds: over so many the printed rates can be held against them.
 _SHORTEST_S = 5.0
 #: Bars shorter than so many times what they are rounded to (seconds, most often) are printed too
@@ -77,9 +79,20 @@ def _whole_bars(records: Records, steps: Steps) -> StepTimes | None:
     total = records.column("step_total")[steps.rows]
     ended = np.where(np.isfinite(total), steps.step == total, steps.step > 1)
     long = elapsed >= _LONG_BAR_S * grain_of(elapsed)
-    if not (ended & long).all():
+    whole = ended & long
+    if not whole.any() or not (whole.all() or _is_a_cutout(steps, total, whole)):
         return None
-    return StepTimes(elapsed / steps.step, "Step times are averages over whole progress bars.")
+    mean = np.where(whole, elapsed / np.maximum(steps.step, 1), np.nan)
+    return StepTimes(mean, "Step times are averages over whole progress bars.")
+
+
+def _is_a_cutout(steps: Steps, total: Floats, whole: Bools) -> bool:
+    """Whether of a bar that has come to its end only its first steps are there, and its last: the
+    rates that it printed in between, which tell of most of them, were cut out."""
+    if whole.sum() != 1 or not (total == total[0]).all():
+        return False
+    apart = float(np.nanmax(steps.covers)) if np.isfinite(steps.covers).any() else 0.0
+    return apart > _CUT_OUT * float(total[0]) and bool(np.nanmin(steps.covers) == 1)
 
 
 def _from_samples(records: Records, steps: Steps) -> StepTimes | None:
@@ -103,6 +116,8 @@ def _times_or_rates(records: Records, steps: Steps) -> tuple[Floats | None, bool
 def _printed(records: Records, steps: Steps) -> StepTimes | None:
     step_s, rated = _times_or_rates(records, steps)
     means = column(records, steps, "step_s_mean")
+    if means is None and (rate := column(records, steps, "steps_per_s_mean")) is not None:
+        means = np.divide(1.0, rate, out=np.full(rate.size, np.nan), where=rate > 0)
     if step_s is None or not enough(step_s):
         if means is None or not enough(means):
             return None

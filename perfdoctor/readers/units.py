@@ -14,10 +14,13 @@ TIME, RATE, INVERSE, BYTES, PERCENT, COUNT = (
 
 _TIME_S = {
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds", "秒", "秒钟"), 1.0),
+    **dict.fromkeys(("sek", "sekunde", "sekunden", "secondi", "segundo", "segundos"), 1.0),
+    **dict.fromkeys(("seconde", "secondes", "с", "сек", "секунд"), 1.0),
     **dict.fromkeys(("ms", "msec", "msecs", "millisecond", "milliseconds", "millis", "毫秒"), 1e-3),
     **dict.fromkeys(("us", "µs", "μs", "usec", "microsecond", "microseconds", "微秒"), 1e-6),
     **dict.fromkeys(("ns", "nsec", "nanosecond", "nanoseconds", "纳秒"), 1e-9),
     **dict.fromkeys(("min", "mins", "minute", "minutes", "分钟", "分"), MINUTE_S),
+    **dict.fromkeys(("minuten", "minuti", "minutos", "мин", "минут"), MINUTE_S),
     **dict.fromkeys(("h", "hr", "hrs", "hour", "hours", "小时", "时"), HOUR_S),
     **dict.fromkeys(("day", "days", "天"), DAY_S),
 }
@@ -65,9 +68,10 @@ _MANY_A_SECOND = re.compile(
     rf"\s?(?P<many>[kKM])\s?(?P<word>(?i:{'|'.join(_RATES)}))(?![A-Za-z0-9_=:/])"
 )
 
-_W = r"[A-Za-zµμ\u4e00-\u9fff]"
+_W = r"[A-Za-zµμ\u0400-\u04ff\u4e00-\u9fff]"
 _RATIO = re.compile(
     rf"(?P<many>[kKM](?=\s|{_W}{{2}}))?\s?(?P<top>{_W}{{0,14}})(?:[_ ](?:steps?|images?))?\s?"
+    rf"(?P<each>/\s?(?:gpu|GPU|device|card|chip|卡|rank)\s?(?=/))?"
     rf"(?:/|\bper\b|每)\s?(?P<bottom>{_W}{{1,14}})(?P<device>\s?(?:/|per)\s?(?:gpu|GPU|device|card|卡|rank))?"
 )
 _WORD = re.compile(rf"\s?(?P<word>{_W}{{1,14}})(?![A-Za-z0-9_=:]|/(?![0-9]))")
@@ -116,7 +120,7 @@ def _ratio(line: str, start: int) -> Unit | None:
         return None  # "10 images/sec: 133.9": the name of the next value
     many = _MULTIPLES.get(match["many"] or "", 1.0)
     top, bottom = match["top"].lower(), match["bottom"].lower()
-    device = match["device"] is not None
+    device = match["device"] is not None or match["each"] is not None  # "tokens/gpu/second"
     if top not in _TIME_S or (top in THINGS and bottom in _TIME_S):
         thing = THINGS.get(top, "sample" if not top else None)
         if thing is None or bottom not in _TIME_S:

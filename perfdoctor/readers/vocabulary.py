@@ -66,6 +66,8 @@ _ENVIRONMENT = word_set("env envs environment agent simulator sim game sampled r
 _NOT_COUNTING = word_set(
     "per every interval warmup skip micro save log accumulation accum each skipped nan number"
 )
+#: "num_samples_in_batch" is of one batch.
+_THINGS = word_set("samples images tokens sequences sentences")
 _SIZE = word_set("size bs bsz batchsize")
 _METRIC_WORDS = word_set(
     "loss lr acc accuracy top prec precision recall f1 map iou miou bleu ppl perplexity auc wer "
@@ -90,7 +92,7 @@ def meaning_of(label: Label, unit: Unit | None, *, integer: bool, clock: bool) -
         return _inverse(label, unit)
     if unit is not None and unit.kind == COUNT and not label.words:
         return None
-    if is_rate(label) and (unit is None or unit.kind != TIME):
+    if is_rate(label) and not clock and (unit is None or unit.kind != TIME):
         return named_rate(label, unit)
     if clock or _is_duration(label, unit, integer):
         return _duration(label, unit)
@@ -205,7 +207,7 @@ def _counter(label: Label, integer: bool) -> Meaning | None:
     if label.any(_ENVIRONMENT_STEPS) or (label.any(STEP) and label.any(_ENVIRONMENT)):
         return Meaning("env_steps")
     if label.any(STEP):
-        if label.any(_NOT_COUNTING):
+        if label.any(_NOT_COUNTING) or label.any(_THINGS):
             return None
         total = label.any(_STEP_TOTAL) and not label.any(("global",))
         return Meaning("step_total" if total and "num_updates" not in label.text else "step")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from perfdoctor.pace import TOKENS
 from perfdoctor.render import log_words, words
 from perfdoctor.render.grid import (
     GAP,
@@ -79,6 +80,7 @@ def in_order_of_merit(comparison: Comparison) -> list[int]:
     keys: tuple[Callable[[ComparedConfiguration], float | None], ...] = (
         lambda row: row.relative,
         lambda row: row.samples_per_s,
+        lambda row: row.tokens_per_s,
         lambda row: row.steps_per_s,
         lambda row: _negative(row.step_p50_s),
         lambda row: _negative(row.epoch_p50_s),
@@ -107,7 +109,7 @@ def runs_table(comparison: Comparison, width: int, metric: str | None = None) ->
     """One row a run, best first; columns that no run fills are left out."""
     order = in_order_of_merit(comparison)[:_RUNS_SHOWN]
     rows = [comparison.rows[index] for index in order]
-    columns = _columns(rows, metric)
+    columns = _columns(rows, metric, comparison.measure)
     numbers = [_numbers(row, columns) for row in rows]
     headings = tuple(columns)
     names = [Text(log_words.path(row.label)) for row in rows]
@@ -127,11 +129,15 @@ def runs_table(comparison: Comparison, width: int, metric: str | None = None) ->
     return Group(table, *_run_notes(comparison, rows, headings[shown:]))
 
 
-def _columns(rows: Sequence[ComparedConfiguration], metric: str | None) -> dict[str, _Cell]:
-    """Heading → cell, for what at least one run tells; the most telling first."""
+def _columns(
+    rows: Sequence[ComparedConfiguration], metric: str | None, measure: str | None
+) -> dict[str, _Cell]:
+    """Heading → cell, for what at least one run tells; the most telling first. The column that
+    `relative` is of stands right before it."""
     cells: dict[str, _Cell] = {
         "samples/s": lambda row: _number(row.samples_per_s),
         "steps/s": lambda row: _number(row.steps_per_s),
+        TOKENS: lambda row: _number(row.tokens_per_s),
         "relative": lambda row: (
             None if row.relative is None else words.relative(row.relative, row.relative_ci)
         ),
@@ -144,8 +150,11 @@ def _columns(rows: Sequence[ComparedConfiguration], metric: str | None) -> dict[
         "whole run": lambda row: _seconds(row.wall_s),
         "memory": lambda row: None if row.peak_bytes is None else bytes_(row.peak_bytes),
     }
-    if all(row.samples_per_s is not None or row.steps_per_s is None for row in rows):
+    of_tokens = measure == TOKENS
+    if of_tokens or all(r.samples_per_s is not None or r.steps_per_s is None for r in rows):
         del cells["steps/s"]
+    if not of_tokens:
+        del cells[TOKENS]
     return {name: cell for name, cell in cells.items() if any(cell(row) for row in rows)}
 
 
@@ -168,7 +177,8 @@ def _run_notes(
 ) -> Iterator[Text]:
     first = baseline(comparison)
     if first is not None:
-        note = f"relative: speed ÷ that of {log_words.path(first.label)}"
+        measure = comparison.measure or "speed"
+        note = f"relative: {measure} ÷ that of {log_words.path(first.label)}"
         yield Text(f"{note}; whatever else differed between the runs counts too", "dim")
     if len(comparison.rows) > len(rows):
         yield Text(f"{len(comparison.rows) - len(rows):,} more runs are in the report", "dim")

@@ -40,6 +40,8 @@ _PARTS = {
     "checkpoint": "checkpoints",
     "shut_down": "after the last step",
 }
+#: Parts of a run that are no stages of a step.
+_NO_STAGES = ("start_up", "shut_down")
 #: Parts of a training that are worth knowing of; a log that times none of one is told to.
 _WORTH_KNOWING = ("data_loading", "validation", "checkpoint")
 _REASON_LENGTH, _PATH_LENGTH, _UNREAD_LENGTH = 110, 60, 90
@@ -78,7 +80,7 @@ def part(name: str) -> str:
 
 def stage(report: Report, name: str) -> str:
     """A stage as it is shown: what is left over is only in a log the rest of the step."""
-    return part(name) if from_log(report) else clean(name)
+    return part(name) if from_log(report) or name in _NO_STAGES else clean(name)
 
 
 def file(log: LogFile) -> str:

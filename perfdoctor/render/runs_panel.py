@@ -35,6 +35,7 @@ class Measure:
 
 _MEASURES = (
     Measure("Throughput", "samples per second", lambda row: row.samples_per_s),
+    Measure("Throughput", "tokens per second", lambda row: row.tokens_per_s),
     Measure("Throughput", "steps per second", lambda row: row.steps_per_s),
     Measure("Median epoch", "", lambda row: row.epoch_p50_s, timed=True),
     Measure("Median step", "", lambda row: row.step_p50_s, timed=True),

@@ -34,19 +34,22 @@ class ComparedConfiguration:
     verdict: str | None = None
     best_metric: float | None = None
     note: str | None = None
+    tokens_per_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
     """Configurations measured in interleaved blocks. `best` lists those not beaten by any other.
 
-    `notes`: what to know of how runs that were logged are compared.
+    `notes`: what to know of how runs that were logged are compared. `measure`: the rate that
+    their `relative` is of: samples/s, tokens/s, steps/s or epochs/h.
     """
 
     varied: tuple[str, ...]
     rows: tuple[ComparedConfiguration, ...]
     best: tuple[int, ...]
     notes: tuple[str, ...] = ()
+    measure: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,7 @@ def too_few_records(facts: Facts) -> str | None:
     records, epochs = _records(facts), int(facts.known("epochs.count") or 0)
     if records >= FEWEST_RECORDS or epochs >= FEWEST_EPOCHS or not (records or epochs):
         return None
-    told = f"{records} timed record{'' if records == 1 else 's'}"
+    told = f"{records} record{'' if records == 1 else 's'} with a step time or a rate"
     return f"only {told}, at least {FEWEST_RECORDS} (or {FEWEST_EPOCHS} epochs) are needed"
 
 

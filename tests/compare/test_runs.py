@@ -84,6 +84,18 @@ def test_what_all_tell_counts_before_what_only_some_tell():
     assert found.rows[1].relative == pytest.approx(1 / 3)
 
 
+def test_runs_that_tell_tokens_are_compared_by_these_and_say_so():
+    a, b = logged("a", steps=10.1), logged("b", steps=2.8)
+    a = replace(a, throughput=Throughput(steps_per_s=10.1, tokens_per_s=10_000))
+    b = replace(b, throughput=Throughput(steps_per_s=2.8, tokens_per_s=40_000))
+    found = compare_logs([a, b])
+    assert found.measure == "tokens/s"
+    assert [(row.label, row.tokens_per_s, row.relative) for row in found.rows] == [
+        ("b", 40_000, 1),
+        ("a", 10_000, 0.25),
+    ]
+
+
 def test_epochs_compare_runs_that_tell_nothing_else():
     a, b = logged("a", epoch_s=80), logged("b", epoch_s=50)
     found = compare_logs([a, b])
@@ -139,7 +151,7 @@ def test_a_run_of_three_records_is_listed_last_and_marked():
     assert [row.label for row in found.rows] == ["many", "few"]
     assert found.best == (0,)
     assert found.rows[1].relative is None
-    assert found.rows[1].note == "only 3 timed records: too few to compare"
+    assert found.rows[1].note == "only 3 records with a step time or a rate: too few to compare"
     assert found.rows[0].note is None
 
 

@@ -326,3 +326,20 @@ def test_standard_input_is_no_file() -> None:
 def test_a_folder_in_place_of_a_file_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(PerfdoctorError, match="cannot be read"):
         Source(str(tmp_path)).head()
+
+
+def test_a_name_that_is_too_long_is_said_in_one_line() -> None:
+    with pytest.raises(PerfdoctorError, match="cannot be read: File name too long") as found:
+        expand(["x" * 300])
+    assert found.value.exit_code == 2
+
+
+def test_a_folder_that_may_not_be_read_is_said_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(files.os, "scandir", refuse)
+    with pytest.raises(PerfdoctorError, match="cannot be read: Permission denied"):
+        expand([str(tmp_path)])
