@@ -28,6 +28,8 @@ _FACTS = {
     "configuration.autograd_nodes": "how many operations a step has",
     "configuration.loss_nodes": "how many operations the loss has",
     "configuration.misaligned_share": "the shapes of the weights",
+    "configuration.kept_graphs_per_step": "whether graphs are kept for backward",
+    "configuration.gradients_unused": "which gradients the optimizer uses",
     "configuration": "settings",
     "environment.device": "the device",
     "environment.gpu": "which GPU it is",

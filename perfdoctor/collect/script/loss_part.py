@@ -9,7 +9,7 @@ first of them is the loss's. Nothing is changed by such a hook (`Node.register_p
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 #: Operations of a loss that are walked at most, about 20 ms.
@@ -36,7 +36,10 @@ class LossPart:
         self._reached = 0
         if first_of_loss is None or len(self._parts) >= _MOST:
             return
-        nodes = _reached_from(outputs, first_of_loss)
+        tensors = outputs if isinstance(outputs, list | tuple) else (outputs,)
+        if not all(getattr(tensor, "is_cpu", False) for tensor in tensors):
+            return
+        nodes = _reached_from(tensors, first_of_loss)
         self._hooks = [node.register_prehook(self._note) for node in nodes]
         self._began = self._clock()
 
@@ -59,9 +62,8 @@ class LossPart:
         self._reached = self._reached or self._clock()
 
 
-def _reached_from(outputs: Any, first_of_loss: int) -> list[Any]:
+def _reached_from(tensors: Sequence[Any], first_of_loss: int) -> list[Any]:
     """The model's operations that the loss rests on."""
-    tensors = outputs if isinstance(outputs, list | tuple) else (outputs,)
     waiting = [tensor.grad_fn for tensor in tensors if getattr(tensor, "grad_fn", None) is not None]
     waiting = [node for node in waiting if node._sequence_nr() >= first_of_loss]
     seen, found = set(waiting), set()

@@ -155,6 +155,8 @@ class Observer:
         """It has one of `samples`, or none is left (None)."""
         self.recorder.leave()
         if samples is None:
+            if facts.role == "validation":  # what trains next is on no batch of it
+                self._last = None
             return
         facts.batches += 1
         self._last = facts
@@ -304,7 +306,7 @@ class Observer:
         self._fresh = True
         self.recorder.samples += self._validated  # it is trained on all the same
         self._validated = 0
-        self._untrained_forward = False
+        self._untrained_forward = self._passes = False
         self._outside_is(r.OTHER)
         if self._last is not None:
             self._last.training += 1
@@ -319,18 +321,20 @@ class Observer:
         if args is None:
             return
         if not self.recorder.on_device:
-            self.loss_part.begins(args[0] if args else None, self.first_after_forward)
+            outputs = args[0] if args else kwargs.get("tensors")
+            self.loss_part.begins(outputs, self.first_after_forward)
         keeps, differentiates = (
             args[i] if len(args) > i else kwargs.get(name)
             for i, name in ((2, "retain_graph"), (3, "create_graph"))
         )
-        if keeps and not differentiates:
-            self._kept[self.recorder.count] = self._kept.get(self.recorder.count, 0) + 1
+        kept = self._kept.get(self.recorder.count, 0)
+        self._kept[self.recorder.count] = kept + bool(keeps and not differentiates)
 
     @property
     def kept_graphs(self) -> int | None:
-        """How often a step keeps its graph after a backward pass, and does not differentiate it."""
-        return round(statistics.median(self._kept.values())) if self._kept else None
+        """How often a step keeps its graph after a backward pass, and does not differentiate it;
+        None where most never do."""
+        return round(statistics.median(self._kept.values() or (0,))) or None
 
     def backward_ends(self) -> None:
         """They are there."""

@@ -46,6 +46,7 @@ class Optimizers:
         self._known: dict[int, Known] = {}
         self._share_a_module = share_a_module
         self._kinds: dict[int, str] = {}
+        self._ever: set[int] = set()
         self.version = 0
         self._without_main = 0
         self._last: Known | None = None
@@ -61,6 +62,7 @@ class Optimizers:
             known = self._known[id(optimizer)] = Known(reference, type(optimizer).__name__)
         for parameter in parameters:
             known.tensors.add(id(parameter))
+            self._ever.add(id(parameter))
             known.elements += int(parameter.numel())
         self._kinds.clear()
         self.version += 1
@@ -73,6 +75,10 @@ class Optimizers:
         """Whether one of these is updated by any optimizer."""
         ids = {id(p) for p in parameters}
         return any(ids & known.tensors for known in self._alive())
+
+    def has(self, parameter: Any) -> bool:
+        """Whether any optimizer updates it, or did while there was one."""
+        return id(parameter) in self._ever
 
     def leave_out_a_few(self, parameters: Sequence[Any]) -> bool:
         """Whether these are few, trained by none of the optimizers, and of the same module as what

@@ -16,8 +16,8 @@ _LOOKED = 50
 #: Frames of ours between here and the script; as many of the script are looked at.
 _OURS, _SCRIPTS = 5, 6
 _MAKES_DATA = (
-    r"roll_?out|collect|explor|\bact(?:ion|ions)?\b|_act\b|act_|self_?play|episode|interact|generat"
-    r"|experience|trajector"
+    r"roll_?out|collect|explor|(?<![a-z])act(?:s|ion|ions)?(?![a-z])|self_?play|episode|interact"
+    r"|generat|experience|trajector"
 )
 _VALIDATES = r"valid|eval|test|score|accura|metric|dev_"
 
@@ -39,7 +39,7 @@ class Rollouts:
     def are_told(self, steps: int) -> bool:
         """Whether they make the data of `steps` steps."""
         looked = min(self._count, _LOOKED)
-        if not looked or self._validating > looked / 2:
+        if not looked or not steps or self._validating > looked / 2:
             return False
         return self._making > looked / 2 or self._count >= steps / 2
 

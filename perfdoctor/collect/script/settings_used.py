@@ -102,13 +102,17 @@ def _model(observer: Observer) -> dict[str, Any]:
 
 
 def _unused(parameters: list[Any], observer: Observer) -> float | None:
-    """The part, by number, of what has gradients that no optimizer updates; None without any."""
-    with_gradients = [p for p in parameters if p.requires_grad and p.grad is not None]
-    whole = sum(p.numel() for p in with_gradients)
-    if not whole or not len(observer.optimizers):
+    """The part, by number, of what gets gradients that no optimizer updates; None without any.
+
+    Gradients of what is updated may have been cleared since.
+    """
+    if not len(observer.optimizers):
         return None
-    left_out = [p for p in with_gradients if not observer.optimizers.optimises_any([p])]
-    return float(sum(p.numel() for p in left_out) / whole)
+    trained = [p for p in parameters if p.requires_grad]
+    updated = [p for p in trained if observer.optimizers.has(p)]
+    left_out = [p for p in trained if p.grad is not None and not observer.optimizers.has(p)]
+    part, whole = (sum(p.numel() for p in of) for of in (left_out, [*left_out, *updated]))
+    return float(part / whole) if whole else None
 
 
 def _attention(model: Any) -> str | None:

@@ -208,3 +208,104 @@ def test_no_samples_and_empty_stacks_explain_nothing():
     assert split_other([], (), NAMES).parts == ()
     assert hot_lines([seen()], NAMES) == ()
     assert shares(seen()) == {"other": 1.0}
+
+
+HEAVY = """
+    def main():
+        a = torch.linalg.svd(norms(x))
+        b = np.linalg.norm(x) + float(y)
+        c = shaped(torch.cdist(x, y))
+        d = scipy.linalg.expm(x).astype(kind)
+        e = torch.linalg.vector_norm(x) + float(y)
+        f = stretched(qr_codes(x))
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "callee"),
+    [
+        ("a =", "torch.linalg.svd"),
+        ("b =", None),
+        ("c =", "torch.cdist"),
+        ("d =", "scipy.linalg.expm"),
+        ("e =", None),
+        ("f =", None),
+    ],
+)
+def test_of_several_calls_without_a_frame_the_heavy_one_is_named(text, callee):
+    file = "/home/me/heavy.py"
+    main = script(HEAVY, file)["main"].__code__
+    (line,) = hot_lines([seen(at(main, text))], NAMES)
+    assert (line.line, line.callee) == (line_with(file, text), callee)
+
+
+def test_a_call_that_is_known_comes_before_a_heavy_one():
+    text = "def main():\n    print(torch.linalg.svd(x), flush=f(x))\n"
+    file = "/home/me/printed.py"
+    main = script(text, file)["main"].__code__
+    (line,) = hot_lines([seen(at(main, "print("))], NAMES)
+    assert line.callee == "print"
+
+
+BESIDE = """
+    def act(policy, x):
+        return policy(x)
+
+    def main():
+        a = act(policy, x)
+"""
+
+
+def module_call(*inner):
+    """Frames of a module that is called, whose own are `inner`."""
+    calls = ("Module._call_impl", "Module._wrapped_call_impl")
+    return (*inner, *(library("torch/nn/modules/module.py", name) for name in calls))
+
+
+def torch_layer(name):
+    return module_call(library("torch/nn/modules/layers.py", f"{name}.forward"))
+
+
+def test_a_model_called_beside_the_training_is_the_line_that_calls_it():
+    file = "/home/me/beside.py"
+    names = script(BESIDE, file)
+    outside = (at(names["act"].__code__, "return policy"), at(names["main"].__code__, "a = act"))
+    samples = [
+        seen(*torch_layer("Linear"), *module_call(user("Net.forward", 12)), *outside),
+        seen(*torch_layer("Conv2d"), *module_call(user("Net.forward", 13)), *outside),
+        seen(*module_call(user("Net.forward", 14)), *outside),
+    ]
+    (line,) = hot_lines(samples, NAMES)
+    assert (line.file, line.line, line.function) == (file, 3, "act")
+    assert (line.callee, line.share) == ("policy", 1.0)
+
+
+def test_a_layer_of_torchs_called_beside_the_training_is_named():
+    (line,) = hot_lines([seen(*torch_layer("Linear"), user("act", 3))], NAMES)
+    assert (line.line, line.library, line.callee) == (3, "torch", "Linear.forward")
+
+
+def test_a_model_s_own_lines_are_told_in_its_forward():
+    stack = (*torch_layer("Linear"), *module_call(user("Net.forward", 12)), user("main", 30))
+    (line,) = hot_lines([seen(*stack, label=2)], NAMES)
+    assert (line.line, line.callee) == (12, "Linear.forward")
+
+
+def test_a_module_that_a_library_calls_beside_the_training_is_the_users_line():
+    decorator = library("torch/utils/_contextlib.py", "context_decorator.<locals>.decorate_context")
+    calls = (library("torch/optim/swa_utils.py", "update_bn"), decorator)
+    stack = (
+        *torch_layer("Linear"),
+        *module_call(user("Net.forward", 12)),
+        *calls,
+        user("main", 30),
+    )
+    (line,) = hot_lines([seen(*stack)], NAMES)
+    assert (line.line, line.library, line.callee) == (30, "torch", "update_bn")
+
+
+def test_a_decorator_of_torchs_is_not_what_is_called():
+    decorator = library("torch/utils/_contextlib.py", "context_decorator.<locals>.decorate_context")
+    stack = (library("torch/x.py", "sum"), library("timm/x.py", "apply"), decorator, user("main"))
+    (line,) = hot_lines([seen(*stack)], NAMES)
+    assert (line.library, line.callee) == ("timm", "apply")

@@ -424,7 +424,7 @@ def test_an_exception_in_any_part_leaves_the_account_right(clock: Clock) -> None
             _mse(clock, model(x), y).backward()
         assert seen.observer.recorder.depth <= 1
     assert seen.totals()["data_loading"] == 48
-    assert sum(seen.observer.recorder.totals[: MOST_LABELS]) == clock.now
+    assert sum(seen.observer.recorder.totals[:MOST_LABELS]) == clock.now
 
 
 def test_everything_is_as_before_when_it_is_over(clock: Clock) -> None:

@@ -1,0 +1,164 @@
+"""What looks make of the time that the recorder measured: lines, and parts of other stages."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from made import at, found_loops, library, line_with, script, seen, user
+
+from perfdoctor.collect.script import recorder as r
+from perfdoctor.collect.script.assembly import (
+    Observed,
+    assemble,
+    divided,
+    seconds_by_stage,
+)
+from perfdoctor.collect.script.evidence import Explained, explained
+from perfdoctor.collect.script.recorder import Recorder
+from perfdoctor.collect.script.stacks import Sampled
+from perfdoctor.ending import Ending
+from perfdoctor.record import Environment, Source
+
+STAGES = list(Recorder().names)
+STAGES[r.AFTER_FORWARD] = "other"
+
+SCRIPT = """
+    def between(out):
+        return out
+
+    scores = logged = between
+
+    def training_step(x):
+        out = model(x)
+        loss = between(out) or between(x)
+        scores(out)
+        logged(out)
+        return loss
+
+    def main():
+        for x in [1, 2, 3, 4]:
+            loss = training_step(x)
+            backward()
+            optimizer()
+"""
+FILE = "/home/me/after_forward.py"
+
+
+@pytest.fixture(scope="module")
+def step():
+    """Frames of what follows the forward in the function that makes the loss."""
+    loops = found_loops(SCRIPT, FILE)
+    names = script(SCRIPT, FILE)
+    outer = at(names["main"].__code__, "loss = training_step")
+    lines = ("loss = between", "scores(out)", "logged(out)")
+    loss, scores, logged = ((at(names["training_step"].__code__, text), outer) for text in lines)
+    metrics = (library("torchmetrics/metric.py", "Metric.update"), *scores)
+    logs = (library("torch/utils/tensorboard/writer.py", "SummaryWriter.add_scalar"), *logged)
+    return loops, loss, metrics, logs
+
+
+SECONDS = {"forward": 4.0, "loss": 2.0, "backward": 3.0, "other": 1.0}
+
+
+def _looks(step, count: int = 10) -> list[Sampled]:
+    _, loss, metrics, logs = step
+    stacks = ((loss, 0.2), (metrics, 1.2), (logs, 0.6))
+    found = [seen(*s, label=r.AFTER_FORWARD, seconds=t, count=count) for s, t in stacks]
+    return [*found, seen(user("main"), label=r.FORWARD, seconds=4.0)]
+
+
+def _explained(step, looks: list[Sampled]) -> Explained:
+    return explained(looks, STAGES, step[0], SECONDS)
+
+
+def test_metrics_and_logs_between_the_forward_and_the_backward_are_no_loss(step) -> None:
+    found = _explained(step, _looks(step))
+    assert found.split["loss"] == pytest.approx({"metrics": 0.6, "logging": 0.3})
+    took = divided(SECONDS, found.split)
+    assert took == pytest.approx(
+        {"forward": 4.0, "loss": 0.2, "metrics": 1.2, "logging": 0.6, "backward": 3.0, "other": 1.0}
+    )
+
+
+def test_lines_are_shares_of_what_their_stage_took_after_the_division(step) -> None:
+    found = _explained(step, _looks(step))
+    shares = {spot.stage: (spot.line, spot.share) for spot in found.hotspots if spot.file == FILE}
+    assert shares == {
+        "metrics": (line_with(FILE, "scores(out)"), pytest.approx(0.12)),
+        "logging": (line_with(FILE, "logged(out)"), pytest.approx(0.06)),
+        "loss": (line_with(FILE, "loss = between"), pytest.approx(0.02)),
+    }
+
+
+def test_few_looks_leave_the_loss_whole(step) -> None:
+    found = _explained(step, _looks(step, count=4))
+    assert found.split["loss"] == {}
+    assert divided(SECONDS, found.split) == pytest.approx(SECONDS)
+
+
+def test_looks_in_what_follows_a_forward_do_not_divide_what_no_hook_explains(step) -> None:
+    logs = seen(*step[3], label=r.OTHER, seconds=1.0)
+    rest = seen(user("main"), label=r.OTHER, seconds=3.0)
+    found = _explained(step, [*_looks(step), logs, rest])
+    assert found.split["other"] == pytest.approx({"logging": 0.25})
+    took = divided(SECONDS, found.split)
+    assert took["logging"] == pytest.approx(0.6 + 0.25)
+    assert sum(took.values()) == pytest.approx(sum(SECONDS.values()))
+
+
+_KINDS = ("metrics", "logging", "checkpoint", "data_loading", "loss", "other")
+_PARTS = st.dictionaries(st.sampled_from(_KINDS[:4]), st.floats(0.0, 0.25))
+
+
+@given(
+    st.dictionaries(st.sampled_from(_KINDS), st.floats(0.0, 1e6)),
+    st.fixed_dictionaries({}, optional={"other": _PARTS, "loss": _PARTS}),
+)
+def test_dividing_loses_nothing_and_makes_nothing_negative(
+    seconds: dict[str, float], split: dict[str, dict[str, float]]
+) -> None:
+    took = divided(seconds, split)
+    whole = sum(seconds.values())
+    assert sum(took.values()) == pytest.approx(whole, abs=1e-9 * max(1.0, whole))
+    assert min(took.values(), default=0.0) >= 0.0
+
+
+def test_shares_of_all_stages_still_sum_to_one_in_steps_and_in_the_whole() -> None:
+    clock = iter(range(0, 10_000_000, 1000))
+    recorder = Recorder(lambda: next(clock))
+    recorder.switch(r.OTHER)
+    for _ in range(5):
+        for label in (r.FORWARD, r.LOSS, r.BACKWARD):
+            recorder.enter(label)
+            recorder.leave()
+        recorder.end_step()
+    recorder.end()
+    split = {"loss": {"metrics": 0.5, "logging": 0.25}, "other": {"logging": 0.5}}
+    source = Source(kind="script", command="python train.py", path="train.py")
+    made = [
+        assemble(
+            recorder,
+            STAGES,
+            Observed(
+                name="train.py",
+                source=source,
+                environment=Environment(),
+                configuration={},
+                ending=Ending("finished"),
+                split=parts,
+            ),
+        )
+        for parts in (split, {})
+    ]
+    run, whole = made
+    np.testing.assert_allclose(run.step_s, whole.step_s)
+    assert sum(span.seconds for span in run.spans) == pytest.approx(run.wall_s)
+    steps = {stage.name: stage.exposed_s for stage in run.stages}
+    np.testing.assert_allclose(sum(np.nan_to_num(s) for s in steps.values()), run.step_s)
+    loss = {stage.name: stage.exposed_s for stage in whole.stages}["loss"]
+    np.testing.assert_allclose(steps["loss"], 0.25 * loss)
+    np.testing.assert_allclose(steps["metrics"], 0.5 * loss)
+    before = seconds_by_stage(recorder, STAGES)
+    assert {s.name: s.seconds for s in run.spans}["metrics"] == pytest.approx(0.5 * before["loss"])
