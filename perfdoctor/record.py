@@ -237,7 +237,9 @@ class Hotspot:
     `function` is the user's, `library` what it calls there. `process` is main or worker; the
     share of a worker's line is of the workers' time. `samples`: how often it was seen there.
     `same_each_time`: what is read there is the same for every sample of the data; None where
-    nothing is read, or the source does not tell.
+    nothing is read, or the source does not tell. `drawn_each_time`: what the line gives is drawn at
+    random for each sample; None where the source does not tell. `repeated_in_workers`: each worker
+    does it for all samples, and only then drops those of the others.
     """
 
     file: str
@@ -249,6 +251,8 @@ class Hotspot:
     process: str = "main"
     samples: int | None = None
     same_each_time: bool | None = None
+    drawn_each_time: bool | None = None
+    repeated_in_workers: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

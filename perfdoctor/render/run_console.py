@@ -57,7 +57,7 @@ def run_parts(report: Report, width: int) -> Iterator[RenderableType]:
         yield stage_table(report, width)
     if report.hotspots:
         yield heading("The lines that take it")
-        yield _lines(report.hotspots)
+        yield _lines(report)
     facts = [fact for fact in _numbers(report) if fact[1] is not None]
     if facts:
         yield heading("Numbers")
@@ -85,7 +85,8 @@ def _ending(ending: Ending) -> str | None:
     return ", ".join(part for part in parts if part) or None
 
 
-def _lines(hotspots: Sequence[Hotspot]) -> RenderableType:
+def _lines(report: Report) -> RenderableType:
+    hotspots = report.hotspots
     table = plain_table()
     table.add_column("share", justify="right", no_wrap=True)
     table.add_column("stage", no_wrap=True)
@@ -93,7 +94,7 @@ def _lines(hotspots: Sequence[Hotspot]) -> RenderableType:
     table.add_column("calls", overflow="fold")
     for process, most in _LINES.items():
         shown = [spot for spot in hotspots if spot.process == process][:most]
-        _add(table, shown)
+        _add(table, report, shown)
         if shown and process == "main":
             table.add_section()
     notes = ["share of the run; a line of a worker: of the workers' busy time"]
@@ -102,12 +103,13 @@ def _lines(hotspots: Sequence[Hotspot]) -> RenderableType:
     return Group(table, *(Text(note, "dim") for note in notes))
 
 
-def _add(table: Table, spots: Sequence[Hotspot]) -> None:
+def _add(table: Table, report: Report, spots: Sequence[Hotspot]) -> None:
     for spot in spots:
         place = f"{PurePath(clean(spot.file)).name}:{spot.line}"
         function = clean(spot.function).replace(".<locals>", "")
         calls = "" if spot.library is None else shorten(clean(spot.library), _CALL_LENGTH)
-        stage = "in a worker" if spot.process == "worker" else clean(spot.stage or "")
+        worker = spot.process == "worker"
+        stage = "in a worker" if worker else log_words.stage(report, spot.stage or "")
         table.add_row(share(spot.share), stage, f"{place} {function}", calls)
 
 

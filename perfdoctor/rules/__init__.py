@@ -156,6 +156,10 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "perfdoctor.rules.sampler:SlowSampler",
         "A sampler of the script's own takes a visible part of the training.",
     ),
+    "PD125": (
+        "perfdoctor.rules.sharding:ShardedAfterTheWork",
+        "Every worker makes all samples and then drops those of the other workers.",
+    ),
     "PD201": (
         "perfdoctor.rules.transfer:PageableHostCopies",
         "Batches are copied to the GPU from pageable memory.",
@@ -383,6 +387,10 @@ BUILTIN: dict[str, tuple[str, str]] = {
     "PD508": (
         "perfdoctor.rules.slow_validation:SlowValidationCode",
         "Validation spends its time in a loop of the script's own.",
+    ),
+    "PD509": (
+        "perfdoctor.rules.start_up:SlowStartUp",
+        "The script's own code prepares for long before the first step.",
     ),
     "PD601": (
         "perfdoctor.rules.uneven_ranks:StragglerRank",

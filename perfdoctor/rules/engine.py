@@ -14,7 +14,7 @@ from perfdoctor.rules.enough import require
 from perfdoctor.rules.facts import Facts, Missing
 from perfdoctor.rules.judging import inconclusive
 from perfdoctor.rules.logs import BENCH, RUN
-from perfdoctor.rules.ranking import MIN_SPEEDUP, Found, recommend, worthwhile
+from perfdoctor.rules.ranking import MIN_SPEEDUP, Found, numbered, recommend, worthwhile
 from perfdoctor.rules.together import together
 from perfdoctor.rules.verdict import verdict
 from perfdoctor.rules.whole_run import of_whole_run, share_of_training, together_of_whole_run
@@ -59,7 +59,7 @@ def diagnose(report: Report, settings: Settings, rules: Sequence[Rule] | None = 
     notes = [*known.problems, *_misspelt(settings, known.rules), *outcome.warnings]
     recommendations = tuple(_with_reason(r, known.rules) for r in recommend(found))
     share = share_of_training(facts)
-    whole = tuple(of_whole_run(r, share) for r in recommendations)
+    whole = numbered(of_whole_run(r, share) for r in recommendations)
     return replace(
         report,
         diagnosis=replace(diagnosis, confidence=diagnosis.confidence * trust),

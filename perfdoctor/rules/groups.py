@@ -9,6 +9,7 @@ import numpy as np
 
 from perfdoctor.record import Floats
 from perfdoctor.rules.facts import Facts, Missing
+from perfdoctor.rules.observed import OUTSIDE
 from perfdoctor.stages import OTHER
 
 COMPUTE = "compute"
@@ -33,8 +34,8 @@ _PARTS = 10
 
 
 def group_of(stage: str) -> str:
-    """The group that a stage belongs to."""
-    return GROUPS.get(stage, COMPUTE)
+    """The group that a stage belongs to; what is before and after the training is its own."""
+    return stage if stage in OUTSIDE else GROUPS.get(stage, COMPUTE)
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,8 @@ ADVICE: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("`persistent_workers`", ("PD104", "PD113"), ""),
     ("Scale or normalise data once instead of in `__getitem__`", ("PD107", "PD119"), "the line"),
     ("Keep the dataset in memory", ("PD107", "PD119"), "with its size"),
+    ("Store data that is prepared at the start", ("PD509",), "its share of the run"),
+    ("Freeze the layers that are not trained", ("PD233",), "what no optimizer updates"),
     ("Raw and cached dataset side by side", ("PD119",), "`bench --dataset A,B` compares them"),
     ("Move data from slow disks to fast ones", ("PD108", "PD116", "PD122"), ""),
     ("`torch.compile`, its modes, and when it pays back", ("PD208", "PD216", "PD229"), ""),

@@ -20,17 +20,12 @@ from perfdoctor.rules.loader_advice import (
 from perfdoctor.rules.loader_facts import loader_model, persistent, prefetch_factor, whole_cores
 from perfdoctor.rules.log_loading import without_workers
 from perfdoctor.rules.observed import is_run
-from perfdoctor.rules.run_batches import io_bound, wait_of
+from perfdoctor.rules.run_batches import io_bound, repeated_lines, wait_of
+from perfdoctor.rules.sharding import SHARDED
 from perfdoctor.rules.wording import count, loader_snippet, percent
 from perfdoctor.stages import DATA_LOADING
 
-_SHARDING = (
-    "\n\n# in the IterableDataset, or every worker yields all samples:\n"
-    "def __iter__(self):\n"
-    "    info = torch.utils.data.get_worker_info()\n"
-    "    first, stride = (info.id, info.num_workers) if info else (0, 1)\n"
-    "    return itertools.islice(self.samples(), first, None, stride)"
-)
+_SHARDING = f"\n\n# in the IterableDataset, or every worker yields all samples:\n{SHARDED}"
 
 
 class SynchronousDataLoading:
@@ -162,8 +157,8 @@ class TooFewWorkers:
         now, share = int(facts.number(WORKERS)), facts.number(WAIT_SHARE)
         if now < 1 or share < facts.threshold("exposed_share") or now >= most_workers(facts):
             return None
-        if is_run(facts) and io_bound(facts):
-            return None  # PD108 knows better
+        if is_run(facts) and (io_bound(facts) or repeated_lines(facts)):
+            return None  # PD108 and PD125 know better
         model, ahead = loader_model(facts), prefetch_factor(facts)
         more = range(now + 1, most_workers(facts) + 1)
         workers = best_workers(model, more, ahead, persistent(facts))

@@ -29,7 +29,7 @@ _TWO = 1.96
 #: torch 2.13, two tensors a sample, processor time: 2.7 µs in batches of 32 and of 256).
 _INDEXED_S = 3e-6
 #: What is drawn anew for each sample, by its name, and cannot be done once.
-_RANDOM = r"rand|jitter|augment|flip|noise|shuffle|choice|permut|cutout|mixup|dropout"
+_RANDOM = r"rand|jitter|augment|flip|noise|shuffle|choice|permut(?!e)|cutout|mixup|dropout"
 #: Calls on arrays, which for all rows at once take no longer than for some of them.
 _OF_ARRAYS = (
     r"transform|normali[sz]|standardi[sz]|scale|predict|_std|_mean|_var|astype|DataFrame|Series"
@@ -69,8 +69,11 @@ def rewritten(lines: Sequence[HotLine], *, looped: bool = False) -> Gone:
 
 
 def is_random(line: HotLine) -> bool:
-    """Whether a line draws something anew each time, by the names of what it is in and calls."""
-    return line.calls(_RANDOM)
+    """Whether a line draws something anew each time.
+
+    By its source; where that does not tell, by the names of what it is in and calls.
+    """
+    return line.calls(_RANDOM) if line.drawn is None else line.drawn
 
 
 def kept_samples(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PureWindowsPath
 
 from perfdoctor.report import Evidence, Prediction
@@ -35,8 +35,10 @@ _RARELY = 0.9
 class HotLine:
     """A line of code that time goes into; see `perfdoctor.record.Hotspot`.
 
-    `share` is of the training (start-up and end not counted), in workers of their busy time;
-    `same` whether it is known to read the same for every sample.
+    `share` is of the training (start-up and end not counted), of a line of the start-up of the
+    whole run, in workers of their busy time; `same` whether it is known to read the same for every
+    sample, `drawn` whether it draws at random, None where the source does not tell; `repeated`
+    whether every worker does it for all samples.
     """
 
     file: str
@@ -48,6 +50,8 @@ class HotLine:
     process: str
     samples: int | None = None
     same: bool = False
+    drawn: bool | None = None
+    repeated: bool = False
 
     @property
     def place(self) -> str:
@@ -75,15 +79,19 @@ def is_run(facts: Facts) -> bool:
 
 
 def hot_lines(facts: Facts, *stages: str, process: str = MAIN) -> list[HotLine]:
-    """The hot lines of these stages (of all, where none is named), hottest first."""
+    """The hot lines of these stages (where none is named, of all the training's), hottest first."""
     count = len(facts.get("hotspots")) if facts.has("hotspots") else 0
     found = [_hot_line(facts, f"hotspots.{index}") for index in range(count)]
     wanted = [
         line
         for line in found
-        if line is not None and line.process == process and (not stages or line.stage in stages)
+        if line is not None and line.process == process and _asked(line.stage, stages)
     ]
     return sorted(wanted, key=lambda line: -line.share)
+
+
+def _asked(stage: str, stages: tuple[str, ...]) -> bool:
+    return stage in stages if stages else stage not in OUTSIDE
 
 
 def training_part(facts: Facts) -> float:
@@ -104,11 +112,21 @@ def _hot_line(facts: Facts, path: str) -> HotLine | None:
     texts = [_text(facts, f"{path}.{name}") for name in ("file", "function", "library", "stage")]
     file, function, library, stage = texts
     process = _text(facts, f"{path}.process") or MAIN
-    whole = 1.0 if process == WORKER else max(1e-3, training_part(facts))
+    of_training = process != WORKER and stage not in OUTSIDE
+    whole = max(1e-3, training_part(facts)) if of_training else 1.0
     part = min(1.0, max(0.0, share / whole))
     looks = None if samples is None else int(samples)
-    same = facts.has(f"{path}.same_each_time") and facts.flag(f"{path}.same_each_time")
-    return HotLine(file, int(line), function, library, stage, part, process, looks, same)
+    found = HotLine(file, int(line), function, library, stage, part, process, looks)
+    return replace(
+        found,
+        same=_told(facts, f"{path}.same_each_time") or False,
+        drawn=_told(facts, f"{path}.drawn_each_time"),
+        repeated=_told(facts, f"{path}.repeated_in_workers") or False,
+    )
+
+
+def _told(facts: Facts, path: str) -> bool | None:
+    return facts.flag(path) if facts.has(path) else None
 
 
 def _text(facts: Facts, path: str) -> str:
@@ -121,16 +139,23 @@ def at(line: HotLine | None) -> str:
 
 
 def line_evidence(lines: list[HotLine], most: int = 2) -> tuple[Evidence, ...]:
-    """The hottest of these lines, as shares of the training (in workers: of their time)."""
+    """The hottest of these lines, as shares of the training (of a start-up: of the run; in workers:
+    of their time)."""
     return tuple(
         Evidence(
             metric=line.library or line.function or "line",
             value=line.share,
-            unit="share of the workers' time" if line.process == WORKER else "share of training",
+            unit=_share_unit(line),
             where=line.place,
         )
         for line in lines[:most]
     )
+
+
+def _share_unit(line: HotLine) -> str:
+    if line.process == WORKER:
+        return "share of the workers' time"
+    return "share of run" if line.stage in OUTSIDE else "share of training"
 
 
 def stage_share(facts: Facts, stage: str) -> float:

@@ -81,6 +81,12 @@ def loading_lines(facts: Facts) -> list[HotLine]:
     return [line for line in found if not line.calls(_TAKES)]
 
 
+def repeated_lines(facts: Facts) -> list[HotLine]:
+    """Of these, those that each of several workers runs for all samples."""
+    several = (facts.known(WORKERS) or 0) > 1
+    return [line for line in loading_lines(facts) if line.repeated and several]
+
+
 def collating(line: HotLine) -> bool:
     """Whether a line puts samples together into a batch."""
     return line.calls(_COLLATES)

@@ -37,6 +37,13 @@ _SLOPE = "memory.trend_bytes_per_step"
 #: Below this the growth is that of an allocator's caches: a loss and its small graph take more.
 _NOTABLE_BYTES = 1024.0
 _ITEM = "running_loss += loss.item()  # not `+= loss`, and no list of losses with their graphs"
+#: Functions that torch calls beside a module's own, by their names.
+_HOOK = r"hook"
+_REMOVED = """\
+handles = [m.register_forward_hook(report) for m in model.modules()]  # once
+...
+for handle in handles:
+    handle.remove()"""
 
 
 class MemoryGrows:
@@ -198,8 +205,8 @@ def slower_in_run(facts: Facts, finding: Finding, lost: float | None) -> Finding
         finding,
         stage=stage,
         title=f"{finding.title}; what grows is {stage_words(stage)}{at(line)}",
-        advice=_what_grows(stage, None if line is None else line.place) + grows,
-        snippet="" if stage == DATA_LOADING else _ITEM,
+        advice=_what_grows(stage, line) + grows,
+        snippet=_snippet(stage, line),
         evidence=(*finding.evidence, *line_evidence(lines[:2] if line else [])),
         predicted=without(lost, 0.5, 0.9, 1.0),
         confidence=0.85 if line is not None else finding.confidence,
@@ -219,8 +226,19 @@ def _line_grew(facts: Facts, line: HotLine) -> bool:
     return line.share * whole_s > begun_s
 
 
-def _what_grows(stage: str, place: str | None) -> str:
-    where = "" if place is None else f"Look at {place}: "
+def _snippet(stage: str, line: HotLine | None) -> str:
+    if line is not None and line.calls(_HOOK):
+        return _REMOVED
+    return "" if stage == DATA_LOADING else _ITEM
+
+
+def _what_grows(stage: str, line: HotLine | None) -> str:
+    where = "" if line is None else f"Look at {line.place}: "
+    if line is not None and line.calls(_HOOK):
+        return (
+            f"{where}hooks that are registered again and again all run in every step. Register "
+            "them once before the loop, or keep the handle of each and remove() it."
+        )
     if stage == DATA_LOADING:
         return (
             f"{where}{'the' if where else 'The'} making of batches takes longer and longer: a "

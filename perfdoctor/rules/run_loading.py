@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from perfdoctor.report import Evidence, Finding
+from perfdoctor.rules.drawn_samples import drawn_samples
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.loader_advice import LOADER_CAUSE, WAIT_SHARE, WORKERS, loader_evidence
 from perfdoctor.rules.mended import VECTORISED, Gone, after_one_pass, is_random, kept_samples
@@ -50,17 +51,20 @@ class SlowSample:
     Do it once: in `__init__`, for all samples at a time, or in a script whose result is kept as an
     array. Where each sample reads the same, as the source of the line tells: read it once in
     `__init__`, or open the file once in each worker. What is drawn at random for each sample stays
-    where it is. A `TensorDataset` in memory needs no DataLoader: index its tensors with a whole
-    batch.
+    where it is; where it is most of the time, crop or resize before it, take cheaper operations, or
+    augment whole batches as tensors. A `TensorDataset` in memory needs no DataLoader: index its
+    tensors with a whole batch.
 
     ## How the gain is predicted
     The model of the pipeline with cheaper batches: without the time of samples, but for what is
-    random in it (by the names of what is called) and for taking each result out of a tensor; at
-    least without what was seen of the hottest line. Validation that spends its time in the same
-    lines gets as much shorter, but for the lower end. In a script that was observed to its end one
-    pass remains: the first epoch goes as before, or, where the lines call functions of arrays that
-    take all rows at once, that is only the lower end. Of lines that read the same for every sample
-    all goes, in the first epoch too.
+    random in it (by the source, or else by the names of what is called) and for taking each result
+    out of a tensor; at least without what was seen of the hottest line. Validation that spends its
+    time in the same lines gets as much shorter, but for the lower end. In a script that was
+    observed to its end one pass remains: the first epoch goes as before, or, where the lines call
+    functions of arrays that take all rows at once, that is only the lower end. Of lines that read
+    the same for every sample all goes, in the first epoch too. Of random augmentation nothing at
+    least, half of its time likely (our own choice: how much smaller the image may be is not known),
+    all of it at most.
 
     ## When not to
     Random augmentation cannot be kept. The results of all samples must fit into memory or on a
@@ -84,7 +88,7 @@ class SlowSample:
         lines = sample_lines(facts)
         fixed, drawn = [n for n in lines if not is_random(n)], [n for n in lines if is_random(n)]
         if not fixed:
-            return None
+            return drawn_samples(facts, lines)
         same = [line for line in fixed if line.same]
         if fixed[0].same:
             others = [line for line in (*fixed, *drawn) if line not in same]
@@ -93,7 +97,7 @@ class SlowSample:
                 return read_once(facts, same, gone)
         gone = kept_samples(facts, fixed, drawn, samples_of_batch(facts))
         if gone.likely < facts.threshold("line_share"):
-            return None
+            return drawn_samples(facts, lines)
         return _slow_lines(facts, fixed, gone)
 
 

@@ -13,7 +13,13 @@ from perfdoctor.rules.gains import from_loader, from_settings, setting_now
 from perfdoctor.rules.loader_advice import LOADER_CAUSE, WAIT_SHARE, WORKERS, loader_evidence
 from perfdoctor.rules.loader_facts import loader_model, persistent, prefetch_factor, whole_cores
 from perfdoctor.rules.observed import RUNS, line_evidence
-from perfdoctor.rules.run_batches import io_bound, loading_lines, many_workers, wait_of
+from perfdoctor.rules.run_batches import (
+    io_bound,
+    loading_lines,
+    many_workers,
+    repeated_lines,
+    wait_of,
+)
 from perfdoctor.rules.wording import count, loader_snippet, percent
 from perfdoctor.stages import DATA_LOADING
 
@@ -78,6 +84,8 @@ class LoadingWaitsForStorage:
         wait, least = wait_of(facts), facts.threshold("gain")
         if wait.usual < facts.threshold("exposed_share") or not io_bound(facts):
             return None
+        if repeated_lines(facts):
+            return None  # each worker more would read all of it once more: PD125
         way = _more_readers(facts, least)
         if way is None:
             return None

@@ -16,7 +16,7 @@ from perfdoctor.report import Recommendation, Together
 from perfdoctor.rules.facts import Facts, Missing
 from perfdoctor.rules.gains import PIPELINE, setting_now
 from perfdoctor.rules.loader_facts import loader_model
-from perfdoctor.rules.observed import beside_steps
+from perfdoctor.rules.observed import OUTSIDE, beside_steps
 from perfdoctor.stages import DATA_LOADING
 
 #: What may be applied with the rest: it changes no results, or only their rounding.
@@ -41,6 +41,8 @@ class _Left:
 def together(facts: Facts, recommendations: Sequence[Recommendation]) -> Together | None:
     """Of all that are predicted, no options, and leave the results as they are.
 
+    Of what is about the training: what makes a start-up shorter is not in it.
+
     None where these are fewer than two, since one alone says it already.
     """
     chosen = [r for r in recommendations if _counts(r)]
@@ -64,6 +66,8 @@ def together(facts: Facts, recommendations: Sequence[Recommendation]) -> Togethe
 
 def _counts(one: Recommendation) -> bool:
     guess = one.predicted
+    if one.stage in OUTSIDE:
+        return False
     return not one.optional and one.safety in _HARMLESS and guess is not None and not guess.is_bound
 
 

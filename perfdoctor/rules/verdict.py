@@ -30,6 +30,7 @@ from perfdoctor.rules.observed import is_run
 from perfdoctor.rules.run_growth import falls_most
 from perfdoctor.rules.run_operations import signs_of_overhead
 from perfdoctor.rules.run_search import sane_schedule
+from perfdoctor.rules.start_up import starting_bound
 from perfdoctor.rules.steadiness import median_half_width
 from perfdoctor.rules.trends import DEGRADED, TREND_S, TREND_STEPS, grown_stage
 from perfdoctor.rules.verdict_log import slower_since_start, verdict_on_log
@@ -73,8 +74,9 @@ def verdict(facts: Facts, findings: Sequence[Finding]) -> Diagnosis:
         )
     if facts.from_log or not facts.has("steps"):
         return verdict_on_log(facts)
-    if (compiling := compiling_bound(facts, findings)) is not None:
-        return compiling
+    for whole in (starting_bound, compiling_bound):
+        if (found := whole(facts, findings)) is not None:
+            return found
     own = (ARCH_STEP,) if sane_schedule(facts) else ()
     split = replace(whole_run(facts), own=own)
     steps = int(facts.number("steps.count"))
@@ -132,7 +134,7 @@ def _held_up(facts: Facts, split: Split, group: str, confidence: float) -> Diagn
         part=seconds(share * step_s),
         step=seconds(step_s),
         Stages=listed([stage_words(s) for s in stages]).capitalize(),
-        takes="takes" if len(stages) == 1 else "take",
+        takes="take" if len(stages) > 1 or stages[0].endswith("s") else "takes",
     )
     return Diagnosis(
         verdict=f"{group}-bound",

@@ -8,8 +8,9 @@ import numpy as np
 
 from perfdoctor.record import Bools, Floats
 from perfdoctor.rules.facts import Facts, Missing
+from perfdoctor.rules.groups import stage_columns
 from perfdoctor.rules.logs import data_share
-from perfdoctor.stages import DATA_LOADING
+from perfdoctor.stages import DATA_LOADING, OTHER
 
 #: A record so many times the median is one of those that stall: a stall is diluted where a record
 #: is the mean over many steps.
@@ -53,7 +54,8 @@ def data_in_stalls(facts: Facts) -> float:
 
 
 def in_stalls(facts: Facts, stage: str) -> float:
-    """How much (0–1) of what slow steps take longer goes into a stage; 0 if unknown."""
+    """How much (0–1) of what slow steps take longer goes into a stage (`other`: into what the
+    stages leave); 0 if unknown."""
     try:
         step_s, stage_s = _timed(facts, stage)
     except Missing:
@@ -75,7 +77,13 @@ def _data_in_stalls(facts: Facts, share: float, stalls: float) -> float:
 
 def _timed(facts: Facts, stage: str) -> tuple[Floats, Floats]:
     """Steps and a stage of them, where both are known. Raises `Missing` where none is."""
-    step_s, stage_s = facts.series("step_s"), facts.series(f"{stage}_s")
+    step_s = facts.series("step_s")
+    if stage == OTHER:
+        left = stage_columns(facts).get(OTHER)
+        if left is None:
+            raise Missing(f"series.{OTHER}_s")
+        return step_s[np.isfinite(step_s)], left
+    stage_s = facts.series(f"{stage}_s")
     known = np.isfinite(step_s) & np.isfinite(stage_s) if step_s.size == stage_s.size else False
     if not np.any(known):
         raise Missing(f"series.{stage}_s")

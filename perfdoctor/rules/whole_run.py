@@ -9,7 +9,7 @@ from typing import Any
 
 from perfdoctor.report import Prediction, Recommendation, Together
 from perfdoctor.rules.facts import Facts
-from perfdoctor.rules.observed import RUN_KIND, training_part
+from perfdoctor.rules.observed import OUTSIDE, RUN_KIND, training_part
 from perfdoctor.stats import amdahl
 
 #: Only of a script that came to its own end is it known how much it does in all.
@@ -38,8 +38,11 @@ def epochs_in_all(facts: Facts) -> float:
 
 
 def of_whole_run(one: Recommendation, share: float) -> Recommendation:
-    """The same gain where only this share of the run gets faster (Amdahl 1967)."""
-    if share == 1.0:
+    """The same gain where only this share of the run gets faster (Amdahl 1967).
+
+    What is about the start-up is of the whole run already.
+    """
+    if share == 1.0 or one.stage in OUTSIDE:
         return one
     choices = tuple(replace(c, predicted=_whole(c.predicted, share)) for c in one.choices)
     return replace(one, predicted=_whole(one.predicted, share), choices=choices)

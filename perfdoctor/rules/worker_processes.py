@@ -11,6 +11,7 @@ from perfdoctor.rules.loader_facts import persistent, whole_cores
 from perfdoctor.rules.measured import MEASURED, beside
 from perfdoctor.rules.observed import RUNS, without
 from perfdoctor.rules.run_waiting import remade
+from perfdoctor.rules.sharding import SHARDED
 from perfdoctor.rules.wording import count, grouped, percent, seconds
 from perfdoctor.stages import DATA_LOADING
 
@@ -236,7 +237,8 @@ class SamplesDuplicatedByWorkers:
     - `least` = 1.5 (source: our own choice, between once and, with two workers, twice)
 
     ## What to change
-    Let each worker yield its part, by `torch.utils.data.get_worker_info()`.
+    Let each worker yield its part, by `torch.utils.data.get_worker_info()`: split the files or
+    entries, not what is made of them.
 
     ## How the gain is predicted
     Not as samples a second, which stay what they are: an epoch is that many times shorter.
@@ -270,10 +272,7 @@ class SamplesDuplicatedByWorkers:
             advice="Let each worker yield only its part of the dataset; an epoch is then "
             f"{times:.1f} times shorter.",
             change={"shard_by_worker": True},
-            snippet="def __iter__(self):\n"
-            "    info = torch.utils.data.get_worker_info()\n"
-            "    first, stride = (info.id, info.num_workers) if info else (0, 1)\n"
-            "    return itertools.islice(self.samples(), first, None, stride)",
+            snippet=SHARDED,
             evidence=(
                 beside(facts, "samples of an epoch ÷ of the dataset", times, "×", "least"),
                 Evidence(metric="workers", value=workers, unit=""),

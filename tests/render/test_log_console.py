@@ -24,6 +24,8 @@ from perfdoctor.render.log_words import now, place
 from perfdoctor.report import (
     Abstained,
     ChangePoint,
+    ComparedConfiguration,
+    Comparison,
     Epochs,
     Evidence,
     Forecast,
@@ -418,6 +420,18 @@ def test_runs_are_listed_best_first_and_empty_columns_left_out() -> None:
     ]
     assert "memory" not in lines[header]
     assert "best acc1" in lines[header]
+
+
+def test_the_rate_that_runs_are_compared_by_stands_beside_their_ratio() -> None:
+    first = ComparedConfiguration(
+        label="b", configuration={}, steps_per_s=2.8, tokens_per_s=40_000, relative=1.0
+    )
+    second = replace(first, label="a", steps_per_s=10.1, tokens_per_s=10_000, relative=0.25)
+    comparison = Comparison(varied=("run",), rows=(first, second), best=(0,), measure="tokens/s")
+    text = printed(replace(cases.three_runs(), comparison=comparison), 140)
+    assert "tokens/s  relative" in text
+    assert "steps/s" not in next(line for line in text.splitlines() if "tokens/s  relative" in line)
+    assert "relative: tokens/s ÷ that of b" in text
 
 
 def test_runs_without_rates_are_sorted_by_the_time_of_an_epoch() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from bases import STEPS, _noisy
 
+from perfdoctor.ending import Ending
 from perfdoctor.pipeline_model import simulate
 from perfdoctor.record import (
     Environment,
@@ -20,7 +22,7 @@ from perfdoctor.record import (
     Span,
     StageSeries,
 )
-from perfdoctor.report import Report
+from perfdoctor.report import Report, Wall, WallPart
 from perfdoctor.summarise import summarise
 
 PARTS_S = {"forward": 0.016, "loss": 0.001, "backward": 0.030, "optimizer": 0.002}
@@ -260,6 +262,71 @@ def one_thread() -> Report:
     return script(cores=2, threads=1)
 
 
+def slow_now_and_then(*stages: str, **longer_s: float) -> Report:
+    """Eight steps without a rhythm take ten times as long, in these stages."""
+    factor = np.where(np.isin(np.arange(STEPS), (17, 44, 58, 93, 131, 139, 170, 192)), 10.0, 1.0)
+    parts_s = {
+        name: _noisy(value, 3) * (factor if name in stages else 1.0)
+        for name, value in (PARTS_S | {"other": 0.02} | longer_s).items()
+    }
+    return script(parts_s=parts_s)
+
+
+def slow_forward_now_and_then() -> Report:
+    """Only the forward pass is slow then."""
+    return slow_now_and_then("forward")
+
+
+def slow_all_over_now_and_then() -> Report:
+    """All stages are slow then, each in its proportion."""
+    return slow_now_and_then(*PARTS_S, "other")
+
+
+def slow_all_over_with_a_long_backward() -> Report:
+    """The same where most of every step is the backward pass."""
+    return slow_now_and_then(*PARTS_S, "other", backward=0.2)
+
+
+def slow_between_stages_now_and_then() -> Report:
+    """What is between the stages is slow then."""
+    return slow_now_and_then("other")
+
+
+def stalls_between_stages() -> Report:
+    """Every twentieth step does something for half a second between the stages."""
+    hot = line("train.py:33", "train", "update_bn", "other", 0.3)
+    other = np.where(np.arange(STEPS) % 20 == 19, 0.5, 0.0004)
+    return script(parts_s={**PARTS_S, "other": other}, hotspots=(hot,))
+
+
+def growing_hooks() -> Report:
+    """The forward pass takes longer with every step, in a hook."""
+    hot = line("train.py:55", "Report.make_hook.<locals>.hook", "Tensor.std", "forward", 0.5)
+    parts_s = {**PARTS_S, "forward": np.linspace(0.016, 0.16, STEPS)}
+    return script(parts_s=parts_s, hotspots=(hot,))
+
+
+def prepares_long() -> Report:
+    """A run to its own end of which four tenths of 30 s are start-up, with the script's lines."""
+    made = script()
+    parts = [("start_up", 0.4), ("forward", 0.3), ("backward", 0.28), ("shut_down", 0.02)]
+    hotspots = (
+        line("train.py:33", "ShopLog.setup", "DataFrame.__getitem__", "start_up", 0.25),
+        line("train.py:35", "ShopLog.setup", "DataFrame.sort_values", "start_up", 0.1),
+        line("train.py:90", "main", "Module.to", "start_up", 0.02),
+        line("train.py:72", "Net.forward", "Linear.forward", "forward", 0.25),
+    )
+    return replace(
+        made,
+        ending=Ending("finished"),
+        wall=Wall(
+            total_s=30.0,
+            parts=tuple(WallPart(name=n, seconds=30.0 * s, share=s, count=1) for n, s in parts),
+        ),
+        hotspots=hotspots,
+    )
+
+
 RUNS: dict[str, Callable[[], Report]] = {
     make.__name__: make
     for make in (
@@ -281,5 +348,12 @@ RUNS: dict[str, Callable[[], Report]] = {
         own_optimizer,
         unrolled_search,
         one_thread,
+        slow_forward_now_and_then,
+        slow_all_over_now_and_then,
+        slow_all_over_with_a_long_backward,
+        slow_between_stages_now_and_then,
+        stalls_between_stages,
+        growing_hooks,
+        prepares_long,
     )
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -46,6 +47,11 @@ def test_python_of_ones_own_goes_and_of_torchs_operations_nothing_is_known() -> 
 
 def test_a_loop_over_small_operations_is_python_all_the_same() -> None:
     assert rewritten([line(0.3, "Tensor.norm")], looped=True).ends == VECTORISED
+
+
+def test_what_the_source_tells_of_drawing_counts_more_than_names() -> None:
+    assert is_random(replace(line(0.3, "Image.filter"), drawn=True))
+    assert not is_random(replace(line(0.3, function="without_noise"), drawn=False))
 
 
 @pytest.mark.parametrize(

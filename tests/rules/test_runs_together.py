@@ -41,6 +41,13 @@ VERDICTS = {
     "own_optimizer": ("optimizer-bound", "optimizer", "PD404"),
     "unrolled_search": ("search-bound", "arch_step", "PD402"),
     "one_thread": ("compute-bound", "backward", "PD204"),
+    "slow_forward_now_and_then": ("overhead-bound", "other", None),
+    "slow_all_over_now_and_then": ("overhead-bound", "other", None),
+    "slow_all_over_with_a_long_backward": ("healthy", "none", None),
+    "slow_between_stages_now_and_then": ("overhead-bound", "other", None),
+    "stalls_between_stages": ("overhead-bound", "other", "PD214"),
+    "growing_hooks": ("degrading", "forward", "PD701"),
+    "prepares_long": ("overhead-bound", "start_up", "PD509"),
 }
 
 

@@ -15,7 +15,7 @@ from perfdoctor.rules.engine import diagnose
 from perfdoctor.settings import Settings
 
 EVERY = 50
-EVAL = line("train.py:95", "evaluate", None, "validation", 0.3)
+EVAL = line("train.py:95", "evaluate", "Linear.forward", "validation", 0.3)
 
 
 def advice_of(
@@ -35,7 +35,7 @@ def advice_of(
     if epochs is not None:
         facts["epochs"]["count"] = epochs
     found = diagnose(schema.from_json(json.dumps(facts).encode()), Settings()).recommendations
-    return next(advice for advice in found if advice.rule == "PD501")
+    return next(advice for advice in found if advice.stage == "validation")
 
 
 def test_the_validation_after_the_last_step_is_counted() -> None:
@@ -99,3 +99,11 @@ def test_a_line_that_makes_the_trainings_batches_too_is_mended_first(
         line("train.py:96", "evaluate", "Linear.forward", "validation", 0.10),
     )
     assert ("begin there" in advice_of(*seen).advice) is said
+
+
+def test_python_of_the_scripts_own_is_mended_first_and_rarer_validation_is_the_other_choice() -> (
+    None
+):
+    advice = advice_of(line("train.py:95", "c_index", None, "validation", 0.3))
+    assert (advice.rule, [choice.rule for choice in advice.choices]) == ("PD508", ["PD501"])
+    assert advice_of().rule == "PD501"

@@ -92,7 +92,7 @@ def test_stages_of_one_group_count_together_and_the_largest_is_named() -> None:
     seen = judge({"validation": 0.08, "metrics": 0.14, "forward": 0.7})
     assert (seen.verdict, seen.bottleneck) == ("evaluation-bound", "metrics")
     assert seen.share == pytest.approx(0.22)
-    assert seen.summary.startswith("Metrics and validation takes 22 %")
+    assert seen.summary.startswith("Metrics and validation take 22 %")
 
 
 def test_only_computing_and_nothing_to_gain_is_healthy() -> None:

@@ -263,7 +263,10 @@ def test_three_records_are_too_little_to_go_on() -> None:
     step_s = times(STEP_S, 1, count=3)
     seen = judged(counted(with_steps(bare(), step_s, {"data_loading": 0.5 * step_s}), 3))
     assert seen.verdict == "inconclusive"
-    assert "only 3 timed records, at least 10 (or 3 epochs) are needed" in seen.summary
+    assert (
+        "only 3 records with a step time or a rate, at least 10 (or 3 epochs) are needed"
+        in seen.summary
+    )
 
 
 def test_a_summary_of_the_whole_run_is_no_single_record() -> None:

@@ -23,6 +23,7 @@ from perfdoctor.stages import DATA_LOADING, LOSS, OTHER
 
 #: The label of the time after a forward, of which it is not known yet what follows.
 AFTER_FORWARD = "after_forward"
+START_UP = "start_up"
 #: Stages that count even inside what makes the batch: a print there is a print.
 _DECISIVE = frozenset([work.LOGGING, work.CHECKPOINT, work.COMMUNICATION, work.GRAPH_BUILD])
 #: Calls of a framework behind which lies the whole training.
@@ -138,7 +139,9 @@ class Attribution:
 
     def lines(self, most: int = 5) -> tuple[Line, ...]:
         """The hottest lines of each stage, hottest first."""
-        found = [line for s in self._samples if (line := self._line(s, self._stage(s).stage))]
+        # What is imported before the first step is as long as it is: no line of the script's.
+        told = (s for s in self._samples if not self._starts_up(s))
+        found = [line for s in told if (line := self._line(s, self._stage(s).stage))]
         merged = _merged(found)
         # The sources of the hottest alone are read: parsing all would take seconds.
         stages = dict.fromkeys(line.stage for line in merged)
@@ -209,6 +212,10 @@ class Attribution:
             if self._owner(frame) == USER:
                 return False
         return False
+
+    def _starts_up(self, sample: Sampled) -> bool:
+        """Whether it is an import before the first step."""
+        return self._names[sample.label] == START_UP and self._imports(sample.stack)
 
     def _by_name(self, stack: _Stack) -> Work | None:
         """The function that holds the training loop is not meant: it does everything."""
@@ -285,8 +292,9 @@ class Attribution:
         inner = [f for f in reversed(stack[:index]) if own == USER or self._owner(f) != own]
         while len(inner) > 1 and self._libraries.module(inner[0].file) in _WRAPPERS:
             inner.pop(0)
-        if not inner:
-            return (None if own == USER else own), None
+        called = next((f for f in inner if f.name not in _CALLS_MODULE), None)
+        if called is None or (called is not inner[0] and self._owner(called) == USER):
+            return (None if own == USER else own), None  # the source tells which module it is
         library = self._owner(inner[0])
         same = [frame for frame in inner if self._owner(frame) == library]
         public = next((frame for frame in same if _is_public(frame)), inner[0])

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
+from perfdoctor.collect.script.drawn_names import CHOOSES, GENERATOR, SEEDS, TRANSFORMS, draws
 from perfdoctor.collect.script.reading_names import (
     BUILTIN,
     CHANGES,
@@ -24,45 +24,21 @@ from perfdoctor.collect.script.reading_names import (
 )
 from perfdoctor.collect.script.slicing import assigned, parameters
 from perfdoctor.collect.script.source import FUNCTIONS, blocks, heads
+from perfdoctor.collect.script.values import (
+    ALWAYS,
+    DRAWN,
+    FIXED,
+    GIVEN,
+    NOT_KNOWN,
+    PERHAPS,
+    UNKNOWN,
+    Scope,
+    Value,
+)
 
-#: The same each time; not known; given by the arguments. What is made of several is the last.
-SAME, UNKNOWN, VARIES = range(3)
-
+#: What is left early here, for a sample of another kind, makes the rest no less the same.
+_ROOTS = ("__getitem__", "__getitems__", "__iter__")
 _Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
-
-
-@dataclass(frozen=True)
-class Value:
-    """What a value depends on, and whether a file is read for it in this call."""
-
-    how: int = SAME
-    reads: bool = False
-
-    def __or__(self, other: Value) -> Value:
-        return Value(max(self.how, other.how), self.reads or other.reads)
-
-    @property
-    def unread(self) -> Value:
-        """As the condition of something else, which it does not make a reading."""
-        return Value(self.how)
-
-
-_NOT_KNOWN = Value(UNKNOWN)
-_GIVEN = Value(VARIES)
-
-
-@dataclass(frozen=True)
-class Scope:
-    """What a function sees around it.
-
-    Attributes:
-        imported: name → what it is, dotted. defined: functions and classes of the same file.
-        attributes: those of `self` that are not set once to something plain.
-    """
-
-    imported: Mapping[str, str]
-    defined: frozenset[str] = frozenset()
-    attributes: Mapping[str, Value] = field(default_factory=dict)
 
 
 class Dependence:
@@ -83,22 +59,49 @@ class Dependence:
         *,
         own: str | None = None,
         steps: bool = False,
-        condition: Value = Value(),
+        condition: Value = ALWAYS,
     ) -> None:
         self._scope, self._own, self._steps = scope, own, steps
         self._local = {name for node in ast.walk(function) for name in _named(node)}
         self._values = dict.fromkeys(parameters(function), Value()) | dict(given)
         self._conditions: dict[int, Value] = {}
+        self.function = function
+        calls = [n for n in ast.walk(function) if isinstance(n, ast.Call)]
+        self._reseeded = any(
+            n.args and SEEDS.fullmatch(self.called(n).rpartition(".")[2]) for n in calls
+        )
+        handlers = [n for n in ast.walk(function) if isinstance(n, ast.ExceptHandler)]
+        # Where a sample is broken another one is drawn: that is no augmentation.
+        self._rare = {id(node) for one in handlers for node in ast.walk(one)}
         #: Whether anything that was read is kept beyond the call.
         self.keeps = False
+        self._settle(condition)
+
+    def _settle(self, condition: Value) -> None:
         before: object = None
         while before != (self._values, self._conditions):
             before = dict(self._values), dict(self._conditions)
-            self._run(function.body, condition)
+            self._run(self.function.body, condition)
+
+    def go_to(self, statement: ast.stmt | None) -> None:
+        """What is asked next is asked there; here values are those of the whole function."""
 
     def condition(self, statement: ast.stmt) -> Value:
         """What it depends on whether the statement runs."""
-        return self._conditions.get(id(statement), _NOT_KNOWN)
+        return self._conditions.get(id(statement), NOT_KNOWN)
+
+    def returned(self) -> Value:
+        """What its results depend on."""
+        found = Value()
+        for node in ast.walk(self.function):
+            if isinstance(node, (ast.Return, ast.Expr)) and node.value is not None:
+                given = node.value
+                if isinstance(node, ast.Expr) and not isinstance(given, ast.Yield):
+                    continue
+                self.go_to(node)
+                given = given.value or given if isinstance(given, ast.Yield) else given
+                found |= self.of(given) | self.condition(node)
+        return found
 
     def of(self, node: ast.AST) -> Value:
         """What an expression depends on."""
@@ -112,8 +115,11 @@ class Dependence:
             return self._values.get(kept, known)
         if isinstance(node, ast.Call):
             return self._call(node)
+        if isinstance(node, ast.Subscript) and not _cuts(node.slice):
+            whole, which = self.of(node.value), self.of(node.slice)
+            return whole | (which if whole.reads else which.chosen)
         if isinstance(node, (ast.Lambda, ast.Await, ast.Yield, ast.YieldFrom)):
-            return _NOT_KNOWN
+            return NOT_KNOWN
         return self._all(ast.iter_child_nodes(node))
 
     def called(self, call: ast.Call) -> str:
@@ -138,35 +144,67 @@ class Dependence:
         last = name.rpartition(".")[2]
         if last in TYPES_ASKED:
             return Value()
+        if GENERATOR.fullmatch(name):
+            seeded = given.drawn == FIXED and bool(call.args or call.keywords)
+            return given | Value(UNKNOWN, drawn=FIXED if seeded else DRAWN, seeded=seeded)
+        random = self._drawn(call, name)
+        if random is not None:
+            return given | random
         if CHANGES.search(name):
-            return given | _NOT_KNOWN
+            on = self.of(call.func.value) if isinstance(call.func, ast.Attribute) else Value()
+            return given | on.unread | Value(UNKNOWN, drawn=self._own_drawn(call))
         if isinstance(call.func, ast.Attribute) and "." not in name:
-            return given | self._method(call.func)
+            return given | self._method(call, call.func)
         if name in self._scope.defined and name not in self._local:
-            return given | Value(UNKNOWN, reads=True)
+            return given | Value(UNKNOWN, reads=True, drawn=self._own_drawn(call))
         if "." in name or name in self._scope.imported or name == "open":
             return self._of_module(name, given)
         if BUILTIN.fullmatch(name) or (name == "next" and given.reads):
             return given
-        return given | _NOT_KNOWN
+        made = self.of(call.func) if isinstance(call.func, ast.Call) else Value()
+        return given | NOT_KNOWN | Value(drawn=made.drawn)
+
+    def _drawn(self, call: ast.Call, name: str) -> Value | None:
+        """What a call draws at random; None where it is not known to draw."""
+        last, own = name.rpartition(".")[2], self._kept_name(call.func) is not None
+        on = self.of(call.func.value) if isinstance(call.func, ast.Attribute) else Value()
+        if not isinstance(call.func, ast.Attribute) and "." not in name:
+            return None
+        if own or not draws(name):
+            return None
+        among = bool(CHOOSES.fullmatch(last)) and not _literal(call)
+        if on.seeded:
+            return on | Value(UNKNOWN)
+        rarely = among or id(call) in self._rare
+        known = not self._reseeded or TRANSFORMS.fullmatch(name)
+        return Value(UNKNOWN, drawn=DRAWN if known and not rarely else PERHAPS)
+
+    def _own_drawn(self, call: ast.Call) -> int:
+        """Whether a function of the file, or the object's own, gives what is drawn."""
+        func = call.func
+        if isinstance(func, ast.Name) and func.id not in self._local:
+            return self._scope.drawn.get(func.id, PERHAPS)
+        if self._kept_name(func) is not None and isinstance(func, ast.Attribute):
+            return self._scope.drawn.get(f".{func.attr}", PERHAPS)
+        return PERHAPS
 
     def _of_module(self, name: str, given: Value) -> Value:
         first = name.partition(".")[0]
         if READER.fullmatch(name.rpartition(".")[2]):
             if first in FROM_HANDLE and not given.reads:
-                return given | Value(UNKNOWN, reads=True)
-            return given | Value(reads=True)
-        return given if PURE.fullmatch(first) else given | _NOT_KNOWN
+                return given.chosen | Value(UNKNOWN, reads=True)
+            return given.chosen | Value(reads=True)
+        return given if PURE.fullmatch(first) else given | NOT_KNOWN
 
-    def _method(self, func: ast.Attribute) -> Value:
+    def _method(self, call: ast.Call, func: ast.Attribute) -> Value:
         if self._kept_name(func) is not None:
-            return Value(UNKNOWN, reads=True)
+            return Value(UNKNOWN, reads=True, drawn=self._own_drawn(call))
         on = self.of(func.value)
         if on.reads:
             return on
         if OF_PATHS.fullmatch(func.attr):
             return on | Value(reads=bool(OPENING.fullmatch(func.attr)))
-        return on | _NOT_KNOWN
+        return on | NOT_KNOWN
 
     # -- statements ----------------------------------------------------------------------------
 
@@ -174,15 +212,18 @@ class Dependence:
         for statement in block:
             self._conditions[id(statement)] = condition
             if isinstance(statement, (*FUNCTIONS, ast.ClassDef)):
-                self._bind(ast.Name(statement.name), _NOT_KNOWN)
+                self._bind(ast.Name(statement.name), NOT_KNOWN)
                 continue
             self._inside(statement, condition)
             below = condition | self._test(statement).unread
             self._assign(statement, condition)
-            for inner in blocks(statement):
-                self._run(inner, below)
+            self._blocks(statement, below)
             if isinstance(statement, (ast.If, ast.Match)) and _leaves(statement):
-                condition = below
+                condition = below.chosen if self.function.name in _ROOTS else below
+
+    def _blocks(self, statement: ast.stmt, condition: Value) -> None:
+        for inner in blocks(statement):
+            self._run(inner, condition)
 
     def _test(self, statement: ast.stmt) -> Value:
         if isinstance(statement, (ast.If, ast.While)):
@@ -203,13 +244,13 @@ class Dependence:
                 return
             value = self.of(statement.value) | condition
             if self._steps and _counted(statement):
-                value |= _GIVEN
+                value |= GIVEN
             targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
             for target in targets:
                 self._bind(target, value)
         elif isinstance(statement, (ast.For, ast.AsyncFor)):
             value = self.of(statement.iter) | condition | self._test(statement).unread
-            self._bind(statement.target, value | (_GIVEN if self._steps else Value()))
+            self._bind(statement.target, value | (GIVEN if self._steps else Value()))
         elif isinstance(statement, (ast.With, ast.AsyncWith)):
             for item in statement.items:
                 if item.optional_vars is not None:
@@ -230,7 +271,7 @@ class Dependence:
                     self._change(node.func.value, given | condition)
                 if alone and CHANGES.search(node.func.attr):
                     for one in node.args:  # shuffled in place
-                        self._change(one, _NOT_KNOWN)
+                        self._change(one, NOT_KNOWN)
                 if node.func.attr in KEEPING and "." not in self.called(node):
                     self._keep(node.func.value, given)
 
@@ -251,6 +292,8 @@ class Dependence:
     def _change(self, target: ast.AST, value: Value) -> None:
         """The object that the target is, or is a part of, now depends on `value` too."""
         while isinstance(target, (ast.Attribute, ast.Subscript)):
+            if isinstance(target, ast.Subscript):
+                value |= Value(drawn=self.of(target.slice).drawn)
             kept = self._kept_name(target)
             if kept is not None:
                 before = self._scope.attributes.get(kept.rpartition(".")[2], Value())
@@ -278,6 +321,20 @@ def _root(node: ast.AST) -> str:
     while isinstance(node, (ast.Attribute, ast.Subscript)):
         node = node.value
     return node.id if isinstance(node, ast.Name) else ""
+
+
+def _cuts(index: ast.AST) -> bool:
+    """Whether it takes a part, as `x[a:b]`, and not one of several."""
+    return any(isinstance(node, ast.Slice) for node in ast.walk(index))
+
+
+def _literal(call: ast.Call) -> bool:
+    """Whether the first argument is written out: `choice([0.9, 1.0, 1.1])`."""
+    first = next(iter(call.args), None)
+    parts = (ast.List, ast.Tuple, ast.Constant, ast.UnaryOp)
+    return isinstance(first, (ast.List, ast.Tuple)) and all(
+        isinstance(one, parts) for one in first.elts
+    )
 
 
 def _named(node: ast.AST) -> Iterable[str]:

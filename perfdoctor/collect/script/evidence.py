@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from perfdoctor.collect.script import recorder as r
-from perfdoctor.collect.script.assembly import START_UP, Split, divided
+from perfdoctor.collect.script.assembly import Split, divided
 from perfdoctor.collect.script.attribution import AFTER_FORWARD, Attribution, Line
 from perfdoctor.collect.script.attribution import Split as Seen
+from perfdoctor.collect.script.drawing import drawn_each_time
 from perfdoctor.collect.script.loaders_seen import LoaderFacts
 from perfdoctor.collect.script.loop_finder import LoopFacts
+from perfdoctor.collect.script.repeating import repeated_in_workers
 from perfdoctor.collect.script.rereading import same_each_time
 from perfdoctor.collect.script.stacks import Sampled
 from perfdoctor.collect.script.worker_totals import LoaderObserved
@@ -92,7 +94,7 @@ def _scaled(
     spots = []
     for line in lines:
         seen = looked.get(line.stage, 0.0)
-        if seen > 0 and whole > 0 and line.stage != START_UP:
+        if seen > 0 and whole > 0:
             spots.append(_hotspot(line, line.seconds / seen * took.get(line.stage, 0.0) / whole))
     told = [spot for spot in spots if spot.share >= _LEAST]
     return sorted(told, key=lambda spot: -spot.share)
@@ -113,7 +115,7 @@ def worker_hotspots(samples: Sequence[Sampled], labels: int) -> tuple[Hotspot, .
 
 def _hotspot(line: Line, share: float) -> Hotspot:
     loads = line.stage == DATA_LOADING
-    same = same_each_time(line.file, line.line, line.callee) if loads else None
+    place = (line.file, line.line, line.callee)
     return Hotspot(
         file=line.file,
         line=line.line,
@@ -123,7 +125,9 @@ def _hotspot(line: Line, share: float) -> Hotspot:
         share=min(1.0, share),
         process=line.process,
         samples=line.count or None,
-        same_each_time=same,
+        same_each_time=same_each_time(*place) if loads else None,
+        drawn_each_time=drawn_each_time(*place) if loads else None,
+        repeated_in_workers=line.process == "worker" and repeated_in_workers(*place[:2]),
     )
 
 

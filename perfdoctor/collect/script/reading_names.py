@@ -25,7 +25,7 @@ MOVING = frozenset(["seek", "read", "readline", "skip", "send", "recv", "setpos"
 KEEPING = frozenset(["append", "add", "update", "setdefault", "put", "set", "insert", "extend"])
 #: What may give something else each time.
 CHANGES = re.compile(
-    r"rand|sample|shuffle|choice|permut|seed|jitter|noise|augment|uuid|\btime\b|\bnow\b|getpid"
+    r"rand|sample|shuffle|choice|permut(?!e)|seed|jitter|noise|augment|uuid|\btime\b|\bnow\b|getpid"
     r"|worker",
     re.IGNORECASE,
 )

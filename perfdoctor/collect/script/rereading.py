@@ -12,7 +12,7 @@ import functools
 import operator
 from collections.abc import Sequence
 
-from perfdoctor.collect.script.dependence import SAME, VARIES, Dependence, Value
+from perfdoctor.collect.script.dependence import Dependence
 from perfdoctor.collect.script.reading_names import READER
 from perfdoctor.collect.script.sample_calls import (
     INIT,
@@ -23,6 +23,7 @@ from perfdoctor.collect.script.sample_calls import (
     own_attribute,
 )
 from perfdoctor.collect.script.source import FUNCTIONS, heads, module_of, statement_at
+from perfdoctor.collect.script.values import SAME, VARIES, Value
 
 
 def same_each_time(file: str, line: int, callee: str | None) -> bool | None:

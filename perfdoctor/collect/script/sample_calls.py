@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from perfdoctor.collect.script.dependence import UNKNOWN, VARIES, Dependence, Scope, Value
+from perfdoctor.collect.script.dependence import Dependence
 from perfdoctor.collect.script.reading_names import HANDLE
 from perfdoctor.collect.script.slicing import parameters
 from perfdoctor.collect.script.source import FUNCTIONS, loops_at, statement_at
+from perfdoctor.collect.script.values import PERHAPS, UNKNOWN, VARIES, Scope, Value
 
 _SAMPLE = ("__getitem__", "__getitems__")
 _ITER, INIT = "__iter__", "__init__"
@@ -17,6 +18,7 @@ _ITER, INIT = "__iter__", "__init__"
 _PLAIN = frozenset(["staticmethod", "classmethod", "property"])
 #: Beside parameters: whether the function is called at all.
 _CALLED = ""
+_A_SAMPLE = Value(VARIES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,18 +48,21 @@ class Called:
 
 
 class Dataset:
-    """A class whose `__getitem__` is called for each sample, and what that calls in its file."""
+    """A class whose `__getitem__` is called for each sample, and what that calls in its file.
 
-    def __init__(self, module: ast.Module, node: ast.ClassDef) -> None:
+    Without a class: the functions of the file alone.
+    """
+
+    def __init__(self, module: ast.Module, node: ast.ClassDef | None) -> None:
         classes = {n.name: n for n in ast.walk(module) if isinstance(n, ast.ClassDef)}
-        self._lineage = list(_lineage(node, classes))
+        self._lineage = [] if node is None else list(_lineage(node, classes))
         self._methods = {
             name: one for base in reversed(self._lineage) for name, one in _methods(base)
         }
         self._functions = {n.name: Called(n) for n in module.body if isinstance(n, FUNCTIONS)}
         for name, made in classes.items():
             self._functions.update((name, one) for n, one in _methods(made) if n == INIT)
-        self._imported = dict(_imports(module))
+        self._imported = dict(imports(module))
         self._defined = frozenset([*self._functions, *classes])
 
     def is_dataset(self) -> bool:
@@ -68,26 +73,65 @@ class Dataset:
 
     # -- what the samples come to --------------------------------------------------------------
 
-    def followed(self) -> list[tuple[Called, Dependence]]:
-        """Each function that runs for a sample, with what it is given there."""
+    def roots(self) -> list[Called]:
+        """What is called for each sample."""
         roots = [self._methods[n] for n in (*_SAMPLE, _ITER) if n in self._methods]
-        roots = [one for one in roots if not any("cache" in name for name in one.kind)]
+        return [one for one in roots if not any("cache" in name for name in one.kind)]
+
+    def iterates(self) -> bool:
+        """Whether it is gone through as a whole, and not asked for samples by their numbers."""
+        return _ITER in self._methods
+
+    def used(self, within: ast.AST, own: str | None) -> list[Called]:
+        """Functions of the file that it calls or hands on, as in `map(self.read, files)`."""
+        found = [called for _, called in self.calls(within, own)]
+        for node in ast.walk(within):
+            if isinstance(node, ast.Name):
+                called = self._functions.get(node.id)
+            else:
+                called = self._methods.get(own_attribute(node, own))
+            found += [called] if called is not None and called not in found else []
+        return found
+
+    def method(self, node: ast.AST) -> Called | None:
+        """The object's method that this function is."""
+        return next((one for one in self._methods.values() if one.node is node), None)
+
+    def reached(self, roots: Iterable[Called]) -> list[Called]:
+        """These, and all that they call in the file."""
         reached = list(roots)
         for one in reached:
-            reached += [c for _, c in self._calls(one) if c not in reached]
-        scope = Scope(self._imported, self._defined, dict(self._attributes(reached)))
+            reached += [c for _, c in self.calls(one.node, one.own) if c not in reached]
+        return reached
+
+    def followed(
+        self,
+        roots: Sequence[Called] | None = None,
+        first: Value = _A_SAMPLE,
+        transforms: Mapping[str, int] | None = None,
+        kind: type[Dependence] = Dependence,
+    ) -> list[tuple[Called, Dependence]]:
+        """Each function that runs for a sample, or below `roots`, with what it is given there.
+
+        `first`: what the roots are given. `transforms`: as `Scope.drawn`, of attributes.
+        """
+        roots = self.roots() if roots is None else roots
+        reached = self.reached(roots)
+        attributes, drawn = self._attributes(reached), dict(transforms or {})
         given: dict[Called, dict[str, Value]] = {one: {} for one in reached}
         for one in roots:
-            names = parameters(one.node) - {one.own}
-            given[one] = dict.fromkeys(names, Value(VARIES))
+            given[one] = dict.fromkeys(parameters(one.node) - {one.own}, first)
         while True:
-            values = {one: _dependence(one, scope, given[one]) for one in reached}
+            scope = Scope(self._imported, self._defined, attributes, drawn)
+            values = {one: _dependence(kind, one, scope, given[one]) for one in reached}
             before = {one: dict(of) for one, of in given.items()}
             for one in reached:
-                for call, called in self._calls(one):
+                for call, called in self.calls(one.node, one.own):
                     self._hand(one, call, called, values[one], given[called])
-            if before == given:
+            now = drawn | {self._key(one): of.returned().drawn for one, of in values.items()}
+            if before == given and now == drawn:
                 return list(values.items())
+            drawn = now
 
     def _hand(
         self,
@@ -99,6 +143,7 @@ class Dataset:
     ) -> None:
         statement = statement_at(one.node, call.lineno)
         reason = Value(UNKNOWN) if statement is None else values.condition(statement)
+        values.go_to(statement)
         if not each_turn(one.node, call.lineno):
             reason |= Value(UNKNOWN)
         new = called.handed(call, values) if isinstance(call, ast.Call) else {}
@@ -106,31 +151,39 @@ class Dataset:
         for name in (*new, _CALLED):
             given[name] = given.get(name, Value()) | new.get(name, Value()) | reason.unread
 
-    def _calls(self, one: Called) -> Iterator[tuple[ast.expr, Called]]:
+    def _key(self, one: Called) -> str:
+        """As in `Scope.drawn`."""
+        return f".{one.node.name}" if one in self._methods.values() else one.node.name
+
+    def calls(self, within: ast.AST, own: str | None) -> Iterator[tuple[ast.expr, Called]]:
         """Uses of functions of the file, and of the object's own properties."""
-        for node in ast.walk(one.node):
+        for node in ast.walk(within):
             called = None
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 called = self._functions.get(node.func.id)
             elif isinstance(node, ast.Call):
-                called = self._methods.get(own_attribute(node.func, one.own))
+                called = self._methods.get(own_attribute(node.func, own))
             elif isinstance(node, ast.Attribute):
-                found = self._methods.get(own_attribute(node, one.own))
+                found = self._methods.get(own_attribute(node, own))
                 called = found if found is not None and "property" in found.kind else None
             if called is not None and isinstance(node, ast.expr) and called.kind <= _PLAIN:
                 yield node, called
 
     # -- what the object holds -----------------------------------------------------------------
 
-    def _attributes(self, reached: list[Called]) -> Iterator[tuple[str, Value]]:
+    def _attributes(self, reached: list[Called]) -> dict[str, Value]:
         """Those whose value is not known: properties, open files, what samples change."""
+        found: dict[str, Value] = {}
         for name, one in self._methods.items():
             if any("property" in kind for kind in one.kind):
-                yield name, Value(UNKNOWN, reads=True)
+                found[name] = Value(UNKNOWN, reads=True, drawn=PERHAPS)
         for one, name, value in self.kept():
             opened = isinstance(value, ast.Call) and HANDLE.fullmatch(last_name(value))
             if opened or (one in reached and one.node.name != INIT):
-                yield name, Value(UNKNOWN)
+                found[name] = found.get(name, Value()) | Value(UNKNOWN, drawn=PERHAPS)
+            elif one.node.name != INIT:  # as by `set_epoch`
+                found[name] = found.get(name, Value()) | Value(drawn=PERHAPS)
+        return found
 
     def kept(self) -> Iterator[tuple[Called, str, ast.expr]]:
         """Assignments to attributes, in whichever method."""
@@ -143,9 +196,11 @@ class Dataset:
                             yield one, name, node.value
 
 
-def _dependence(one: Called, scope: Scope, given: Mapping[str, Value]) -> Dependence:
+def _dependence(
+    kind: type[Dependence], one: Called, scope: Scope, given: Mapping[str, Value]
+) -> Dependence:
     steps, condition = one.node.name == _ITER, given.get(_CALLED, Value())
-    return Dependence(one.node, scope, given, own=one.own, steps=steps, condition=condition)
+    return kind(one.node, scope, given, own=one.own, steps=steps, condition=condition)
 
 
 def _lineage(
@@ -166,7 +221,8 @@ def _methods(node: ast.ClassDef) -> Iterator[tuple[str, Called]]:
             yield one.name, Called(one, None if static or not first else first[0])
 
 
-def _imports(module: ast.Module) -> Iterator[tuple[str, str]]:
+def imports(module: ast.Module) -> Iterator[tuple[str, str]]:
+    """Name → what it is, dotted."""
     for node in ast.walk(module):
         if isinstance(node, ast.Import):
             for one in node.names:
