@@ -166,12 +166,7 @@ def _computing(
     if word == "compute-bound" and mended in stages:
         stages = [mended]
         if mended not in (FORWARD, BACKWARD):
-            share = split.stages[mended]
-            through = " with its part of the backward pass" if mended == LOSS else ""
-            text = (
-                f"{stage_words(mended).capitalize()} takes {percent(share)} of each step, and"
-                f"{through} can be less."
-            )
+            share, text = _mended(facts, split, mended)
     return Diagnosis(
         verdict=word,
         bottleneck=stages[0] if stages else "none",
@@ -179,6 +174,21 @@ def _computing(
         confidence=confidence,
         summary=text,
     )
+
+
+def _mended(facts: Facts, split: Split, stage: str) -> tuple[float, str]:
+    """The share of a stage that can be less, and a sentence; of a loss with the backward pass
+    through it, where that was seen."""
+    share, part = split.stages[stage], facts.known("configuration.loss_of_backward")
+    through = split.stages.get(BACKWARD, 0.0) * (part or 0.0) if stage == LOSS else 0.0
+    if through >= share:
+        return share + through, (
+            f"The loss takes {percent(share + through)} of each step, {percent(through)} of it in "
+            "the backward pass, and can be less."
+        )
+    more = " with its part of the backward pass" if stage == LOSS else ""
+    name = stage_words(stage).capitalize()
+    return share, f"{name} takes {percent(share)} of each step, and{more} can be less."
 
 
 def _memory_full(facts: Facts) -> bool:

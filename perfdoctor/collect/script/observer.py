@@ -94,7 +94,9 @@ class Observer:
         self.first_after_forward: int | None = None
         self.recomputes = False
         self.loss_part = LossPart(recorder.clock)
-        self._kept: dict[int, int] = {}
+        self._kept: dict[int, int] = {}  # step → of the batch with the most
+        self._kept_of: tuple[int, int | None] | None = None
+        self._kept_now = 0
         self._rollouts = Rollouts()
         self._last: LoaderFacts | None = None
         self.steady: LoaderFacts | None = None
@@ -327,13 +329,16 @@ class Observer:
             args[i] if len(args) > i else kwargs.get(name)
             for i, name in ((2, "retain_graph"), (3, "create_graph"))
         )
-        kept = self._kept.get(self.recorder.count, 0)
-        self._kept[self.recorder.count] = kept + bool(keeps and not differentiates)
+        step, batch = self.recorder.count, None if self._last is None else self._last.batches
+        if (step, batch) != self._kept_of:  # gradients of several batches add up over graphs apart
+            self._kept_of, self._kept_now = (step, batch), 0
+        self._kept_now += bool(keeps and not differentiates)
+        self._kept[step] = max(self._kept.get(step, 0), self._kept_now)
 
     @property
     def kept_graphs(self) -> int | None:
-        """How often a step keeps its graph after a backward pass, and does not differentiate it;
-        None where most never do."""
+        """How often a step keeps the graph of a batch after a backward pass, and does not
+        differentiate it; None where most never do."""
         return round(statistics.median(self._kept.values() or (0,))) or None
 
     def backward_ends(self) -> None:

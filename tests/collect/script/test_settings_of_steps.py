@@ -9,7 +9,14 @@ import pytest
 import torch
 from test_observing import Clock, Samples, Watched
 from torch import nn
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Sampler, SequentialSampler
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+    TensorDataset,
+)
 
 from perfdoctor.collect.script.settings_used import loader_settings, settings_used
 
@@ -76,6 +83,18 @@ def test_a_graph_kept_in_few_of_the_steps_is_not_kept_in_a_step(clock: Clock) ->
             loss.backward()
             optimizer.step()
         assert "kept_graphs_per_step" not in _used(seen)
+
+
+def test_the_graphs_of_several_batches_are_not_one_graph(clock: Clock) -> None:
+    with Watched(clock) as seen:
+        model, optimizer = _layers()
+        batches = iter(DataLoader(TensorDataset(torch.ones(24, 4)), batch_size=2))
+        for _ in range(4):
+            for _ in range(3):
+                (batch,) = next(batches)
+                model(batch).sum().backward(retain_graph=True)
+            optimizer.step()
+        assert _used(seen)["kept_graphs_per_step"] == 1
 
 
 # -- gradients nobody uses ---------------------------------------------------------------------
