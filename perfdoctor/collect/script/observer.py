@@ -338,8 +338,8 @@ class Observer:
     @property
     def kept_graphs(self) -> int | None:
         """How often a step keeps the graph of a batch after a backward pass, and does not
-        differentiate it; None where most never do."""
-        return round(statistics.median(self._kept.values() or (0,))) or None
+        differentiate it; None where no step was looked into."""
+        return round(statistics.median(self._kept.values())) if self._kept else None
 
     def backward_ends(self) -> None:
         """They are there."""

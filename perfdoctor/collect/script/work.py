@@ -157,6 +157,7 @@ _NAMES = (
     ),
     (r"accuracy|(?:^|_)(?:f1|auc|auroc|bleu|rouge|iou|map|fid|psnr|ssim)(?:_|$)", METRICS),
     (r"(?:^|_)(?:confusion|precision_recall|average_precision)(?:_|$)", METRICS),
+    (r"(?:^|_)(?:edit_dist\w*|levenshtein|wer|cer|meteor|ndcg|mrr|concordance)(?:_|$)", METRICS),
     (r"^(?:log|plot|print|draw|visuali[sz]e|report|show|render)(?:_|$)|_(?:log|plot)$", LOGGING),
     (r"^(?:write|dump|save)_\w*(?:log|csv|json|summary|history|fig|image|sample|curve)", LOGGING),
     (r"(?:^|_)(?:valid\w*|evaluat\w*|eval|test|infer\w*|predict)(?:_|$)", VALIDATION),
