@@ -6,7 +6,6 @@ training from validation, and recognises architecture steps. All in the main thr
 
 from __future__ import annotations
 
-import statistics
 import sys
 import weakref
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from typing import Any
 
 from perfdoctor.collect.script import recorder as r
 from perfdoctor.collect.script.gradients import Searches
+from perfdoctor.collect.script.kept_graphs import KeptGraphs
 from perfdoctor.collect.script.loaders_seen import LoaderFacts, LoadersSeen
 from perfdoctor.collect.script.loss_part import LossPart
 from perfdoctor.collect.script.optimizers import ARCHITECTURE, MAIN, Known, Optimizers
@@ -94,9 +94,7 @@ class Observer:
         self.first_after_forward: int | None = None
         self.recomputes = False
         self.loss_part = LossPart(recorder.clock)
-        self._kept: dict[int, int] = {}  # step → of the batch with the most
-        self._kept_of: tuple[int, int | None] | None = None
-        self._kept_now = 0
+        self.kept_graphs = KeptGraphs()
         self._rollouts = Rollouts()
         self._last: LoaderFacts | None = None
         self.steady: LoaderFacts | None = None
@@ -325,21 +323,8 @@ class Observer:
         if not self.recorder.on_device:
             outputs = args[0] if args else kwargs.get("tensors")
             self.loss_part.begins(outputs, self.first_after_forward)
-        keeps, differentiates = (
-            args[i] if len(args) > i else kwargs.get(name)
-            for i, name in ((2, "retain_graph"), (3, "create_graph"))
-        )
-        step, batch = self.recorder.count, None if self._last is None else self._last.batches
-        if (step, batch) != self._kept_of:  # gradients of several batches add up over graphs apart
-            self._kept_of, self._kept_now = (step, batch), 0
-        self._kept_now += bool(keeps and not differentiates)
-        self._kept[step] = max(self._kept.get(step, 0), self._kept_now)
-
-    @property
-    def kept_graphs(self) -> int | None:
-        """How often a step keeps the graph of a batch after a backward pass, and does not
-        differentiate it; None where no step was looked into."""
-        return round(statistics.median(self._kept.values())) if self._kept else None
+        batch = None if self._last is None else self._last.batches
+        self.kept_graphs.note(self.recorder.count, batch, args, kwargs)
 
     def backward_ends(self) -> None:
         """They are there."""

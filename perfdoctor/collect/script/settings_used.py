@@ -86,7 +86,7 @@ def _model(observer: Observer) -> dict[str, Any]:
         "autograd_nodes": observer.autograd_nodes,
         "loss_nodes": observer.loss_nodes,
         "loss_of_backward": observer.loss_part.median,
-        "kept_graphs_per_step": observer.kept_graphs,
+        "kept_graphs_per_step": observer.kept_graphs.per_step,
         "gradients_unused": _unused(parameters, observer),
         "compile": "default" if _compiled(trained) else "off",
         "channels_last": _channels_last(parameters),
