@@ -90,7 +90,10 @@ def judged_verdict(facts: Facts, findings: Sequence[Finding]) -> Diagnosis:
     try:
         return verdict(facts, findings)
     except Missing as missing:
-        return inconclusive(f"The report does not tell enough for a verdict: no {missing.path}.")
+        return inconclusive(
+            "The report does not tell enough for a verdict: it lacks "
+            f"{missing.path.replace('_', ' ').replace('.', ', ')}."
+        )
 
 
 def judge(rules: Iterable[Rule], facts: Facts, overrides: Mapping[str, float]) -> Outcome:

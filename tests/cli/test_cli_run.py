@@ -113,7 +113,8 @@ def test_a_loader_made_anew_each_epoch_stays_the_same_loader(tmp_path):
     assert report["configuration"]["batch_size"] == 4
     rate = report["throughput"]
     assert rate["samples_per_s"] / rate["steps_per_s"] == pytest.approx(4)
-    assert {"data_loading", "validation", "other"} <= set(parts_of(report))
+    # A few looks may find that all of the rest is some stage: then there is no "other".
+    assert {"data_loading", "validation"} <= set(parts_of(report))
 
 
 def test_a_loader_may_train_and_validate(tmp_path):
