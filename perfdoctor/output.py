@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -51,29 +50,24 @@ class Output:
     def _path(self, further: str) -> Path:
         return self.folder / f"performance_report_{self.began:%Y%m%d_%H%M%S}{further}.json"
 
-    @contextmanager
-    def _own_path(self) -> Iterator[Path]:
-        """From the first time that something is written there it is this report's alone: two runs
-        may have begun in the same second."""
-        new = not self._taken and self._take_path()
-        try:
-            yield self.report_path
-        except BaseException:
-            if new:  # a full disk: nothing but the empty file
-                self._taken.pop().unlink(missing_ok=True)
-            raise
+    def _write(self, report: Report) -> Path:
+        """Under a name that is this report's alone: two runs may have begun in the same second."""
+        from perfdoctor import schema
 
-    def _take_path(self) -> bool:
+        data = schema.to_json(report)
+        if self._taken or not self._written_anew(data):
+            schema.write_atomically(self.report_path, data)
+        return self.report_path
+
+    def _written_anew(self, data: bytes) -> bool:
+        """Whether a name was free. The file comes whole: scripts may wait for it."""
+        from perfdoctor import schema
+
         for number in range(1, _MOST_ALIKE):
             path = self._path("" if number == 1 else f"_{number}")
-            try:
-                path.open("xb").close()
-            except FileExistsError:
-                continue
-            except OSError:  # writing will fail, and say so
-                return False
-            self._taken.append(path)
-            return True
+            if schema.write_atomically(path, data, replace=False):
+                self._taken.append(path)
+                return True
         return False
 
     def anchored(self) -> Output:
@@ -120,13 +114,9 @@ class Output:
 
     def write_partial(self, report: Report) -> Path | None:
         """The report so far, where the final one will replace it; None where there is no folder."""
-        from perfdoctor import schema
-
         if not self.folder.is_dir():  # the script has removed it, and may be about to make it
             return None
-        with self._own_path() as path:
-            schema.write_atomically(path, schema.to_json(report))
-            return path
+        return self._write(report)
 
     def _make_folder(self) -> None:
         try:
@@ -139,8 +129,9 @@ class Output:
         from perfdoctor import schema
 
         self._make_folder()  # the script may have removed it
-        with self._own_path() as path:
-            files, complete = write_files(report, path, self.draw(report) if self.plots else ())
+        path = self._write(report)
+        drawn, complete = write_pictures(path.parent, self.draw(report) if self.plots else ())
+        files = [path, *drawn]
         if self.json_file not in (None, STDOUT):
             path = Path(str(self.json_file))
             schema.write_atomically(path, schema.to_json(report))
@@ -148,20 +139,19 @@ class Output:
         return files, complete
 
 
-def write_files(report: Report, path: Path, drawn: Pictures) -> tuple[list[Path], bool]:
-    """Writes the report, and its pictures beside it; False with the paths if Ctrl-C left some out.
+def write_pictures(folder: Path, drawn: Pictures) -> tuple[list[Path], bool]:
+    """Writes the pictures; False with the paths if Ctrl-C left some out.
 
     Raises:
-        OSError: it cannot be written.
+        PerfdoctorError: one cannot be written.
     """
     from perfdoctor import schema
 
-    files = [path]
-    schema.write_atomically(path, schema.to_json(report))
+    files: list[Path] = []
     try:
         for name, picture in drawn:
-            schema.write_atomically(path.with_name(name), picture)
-            files.append(path.with_name(name))
+            schema.write_atomically(folder / name, picture)
+            files.append(folder / name)
     except KeyboardInterrupt:  # what was measured is worth more than the picture
         return files, False
     return files, True

@@ -96,24 +96,42 @@ def read_report(path: Path) -> Report:
         ) from None
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes to a temporary name beside `path` and renames: the file is whole or not there.
+def write_atomically(path: Path, data: bytes, *, replace: bool = True) -> bool:
+    """Writes to a temporary name beside `path`, which it then gets: the file is whole or not there.
+
+    Returns False, and leaves what is there, where the name is taken and is not to be replaced.
 
     Raises:
         PerfdoctorError: the folder cannot be written.
     """
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        temporary = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+            temporary.chmod(0o644)
+            if replace:
+                temporary.replace(path)
+            else:
+                _link(temporary, path)
+        except FileExistsError:
+            return False
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise PerfdoctorError(
             f"cannot write {path}: {error.strerror or error}; choose another place",
             slug="output-unwritable",
         ) from None
+    return True
+
+
+def _link(temporary: Path, path: Path) -> None:
+    try:
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links: for a moment the file is empty
+        path.open("xb").close()
+        temporary.replace(path)

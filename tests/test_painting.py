@@ -8,7 +8,7 @@ import pytest
 from builders import make_log_report
 
 from perfdoctor import painting
-from perfdoctor.output import write_files
+from perfdoctor.output import write_pictures
 from perfdoctor.painting import painter, pictures
 
 
@@ -39,21 +39,19 @@ def test_what_the_other_process_fails_to_draw_is_drawn_here(
         assert list(draw(make_log_report())) == [("here.png", b"")]
 
 
-def test_ctrl_c_while_the_other_process_draws_keeps_the_report(
+def test_ctrl_c_while_the_other_process_draws_ends_the_drawing_alone(
     log: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(_: str) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(painting, "import_module", interrupted)
-    report = tmp_path / "report.json"
     with painter([log]) as draw:
         try:
-            written = write_files(make_log_report(), report, draw(make_log_report()))
+            written = write_pictures(tmp_path, draw(make_log_report()))
         except KeyboardInterrupt:  # else it would end all tests
-            pytest.fail("the report was not kept")
-    assert written == ([report], False)
-    assert report.exists()
+            pytest.fail("what was written is not told")
+    assert written == ([], False)
 
 
 def test_the_other_process_ends_with_the_command_whatever_happens(log: str) -> None:

@@ -43,6 +43,7 @@ _USED = {
     "matmul_precision": "float32 matrix products",
     "misaligned_share": "weights whose sides 8 does not divide",
     "omp_num_threads": "OMP_NUM_THREADS",
+    "openmp_waiting": "waiting of OpenMP threads",
     "optimizer_home": "optimizer from",
     "start_method": "start of workers by",
     "tensors": "tensors of parameters",

@@ -9,12 +9,12 @@ from typing import ClassVar
 from perfdoctor.report import Diagnosis, Finding, Prediction
 from perfdoctor.rules.compiled import AGAIN
 from perfdoctor.rules.facts import Facts
-from perfdoctor.rules.groups import OVERHEAD
+from perfdoctor.rules.judging import best_fault, overhead_of_run
 from perfdoctor.rules.logs import Part, compiled, run_s
 from perfdoctor.rules.measured import COMPUTING, beside
 from perfdoctor.rules.observed import RUNS, training_part, without
 from perfdoctor.rules.whole_run import is_whole
-from perfdoctor.rules.wording import duration, percent, seconds
+from perfdoctor.rules.wording import duration, percent
 from perfdoctor.stages import FORWARD
 
 #: How many times as long steps take without it: at the lower end of the gain, likely, upper.
@@ -113,18 +113,9 @@ def beside_compiling(facts: Facts, part: Part) -> Part:
 
 def compiling_bound(facts: Facts, findings: Sequence[Finding]) -> Diagnosis | None:
     """The verdict on a run whose time went into compiling more than into anything else."""
-    faults = [f for f in findings if f.predicted is not None and not f.optional]
-    fault = max(faults, key=lambda f: f.predicted.speedup if f.predicted else 0.0, default=None)
+    fault = best_fault(findings)
     if fault is None or fault.cause != _CAUSE:
         return None
-    compile_s, whole_s = facts.number("counters.compile_s"), facts.number("wall.total_s")
-    share = min(1.0, compile_s / whole_s)
-    return Diagnosis(
-        verdict=f"{OVERHEAD}-bound",
-        bottleneck=FORWARD,
-        share=share,
-        confidence=fault.confidence,
-        summary=f"Compiling the model takes {percent(share)} of the run ({seconds(compile_s)} of "
-        f"{seconds(whole_s)}), more than its steps can have saved.",
-        of="run",
-    )
+    share = min(1.0, facts.number("counters.compile_s") / facts.number("wall.total_s"))
+    more = ", more than its steps can have saved"
+    return overhead_of_run(facts, fault, share, "Compiling the model", more)

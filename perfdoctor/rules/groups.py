@@ -9,7 +9,7 @@ import numpy as np
 
 from perfdoctor.record import Floats
 from perfdoctor.rules.facts import Facts, Missing
-from perfdoctor.rules.observed import OUTSIDE
+from perfdoctor.rules.observed import OUTSIDE, is_between
 from perfdoctor.stages import OTHER
 
 COMPUTE = "compute"
@@ -111,14 +111,9 @@ def stage_columns(facts: Facts) -> dict[str, Floats]:
             columns[stage] = np.nan_to_num(values)[timed]
     step_s = step_s[timed]
     if columns:
-        within = [v for stage, v in columns.items() if not _between(facts, stage)]
+        within = [v for stage, v in columns.items() if not is_between(facts, stage)]
         columns[OTHER] = np.maximum(0.0, step_s - np.sum(within, axis=0))
     return columns
-
-
-def _between(facts: Facts, stage: str) -> bool:
-    path = f"stages.{stage}.between"
-    return facts.has(path) and facts.flag(path)
 
 
 def _column(facts: Facts, name: str) -> Floats:

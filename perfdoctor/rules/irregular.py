@@ -10,7 +10,7 @@ from perfdoctor.rules.epoch_start import workers_restart
 from perfdoctor.rules.facts import Facts, Missing
 from perfdoctor.rules.frequency import CHECKPOINT_CAUSE, VALIDATION_CAUSE, stalls_are_of
 from perfdoctor.rules.logs import RUN, WHOLE_RUNS, wall_parts
-from perfdoctor.rules.observed import hot_lines, is_run
+from perfdoctor.rules.observed import hot_lines, is_between, is_run
 from perfdoctor.rules.run_gains import up_to_of_steps
 from perfdoctor.rules.run_growth import machine_was_busy
 from perfdoctor.rules.run_reporting import LOGGING
@@ -182,18 +182,13 @@ def _what_to_find_out(facts: Facts, stage: str) -> str:
 def _stage_of_tail(facts: Facts) -> str | None:
     """The stage that most of what slow steps take longer goes into; None where they are slower
     all over, in about the proportions of the others."""
-    within = [name for name in facts.get("stages") if not _between(facts, name)]
+    within = [name for name in facts.get("stages") if not is_between(facts, name)]
     parts = {name: in_stalls(facts, name) for name in within}
     stage = max(parts, key=lambda name: parts[name], default=None)
     if stage is None or parts[stage] < _MOSTLY:
         return None
     usual = facts.known(f"stages.{stage}.share") or 0.0
     return stage if parts[stage] > _OUT_OF_PROPORTION * usual else None
-
-
-def _between(facts: Facts, stage: str) -> bool:
-    path = f"stages.{stage}.between"
-    return facts.has(path) and facts.get(path) is True
 
 
 def _how_often(facts: Facts) -> str | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from perfdoctor.report import Diagnosis, Finding
-from perfdoctor.rules.groups import group_of
+from perfdoctor.rules.facts import Facts
+from perfdoctor.rules.groups import OVERHEAD, group_of
+from perfdoctor.rules.wording import percent, seconds
 
 #: xprof and TraceML call an exposed share of 20 % high.
 BOTTLENECK_SHARE = 0.20
@@ -24,23 +26,40 @@ def inconclusive(summary: str) -> Diagnosis:
 
 def best_gain(findings: Sequence[Finding], group: str) -> float:
     """The largest gain that is predicted for a fault in `group`; 1 if there is none."""
-    gains = [
-        f.predicted.speedup
-        for f in findings
-        if f.predicted is not None and not f.optional and group_of(f.stage) == group
-    ]
-    return max(gains, default=1.0)
+    best = _best_of(findings, group)
+    return 1.0 if best is None or best.predicted is None else best.predicted.speedup
 
 
 def mended_stage(findings: Sequence[Finding], group: str) -> str | None:
     """The stage in `group` where most is gained; None where no fault is known to be in it."""
-    faults = [
-        f
-        for f in findings
-        if f.predicted is not None and not f.optional and group_of(f.stage) == group
-    ]
-    best = max(faults, key=lambda f: f.predicted.speedup if f.predicted else 0.0, default=None)
+    best = _best_of(findings, group)
     return None if best is None else best.stage
+
+
+def best_fault(findings: Iterable[Finding]) -> Finding | None:
+    """The fault with the largest gain that is predicted; None where none is."""
+    faults = [f for f in findings if f.predicted is not None and not f.optional]
+    return max(faults, key=lambda f: f.predicted.speedup if f.predicted else 0.0, default=None)
+
+
+def overhead_of_run(
+    facts: Facts, fault: Finding, share: float, what: str, more: str = ""
+) -> Diagnosis:
+    """The verdict on a whole run of which so much goes into `what`."""
+    whole_s = facts.number("wall.total_s")
+    return Diagnosis(
+        verdict=f"{OVERHEAD}-bound",
+        bottleneck=fault.stage,
+        share=share,
+        confidence=fault.confidence,
+        summary=f"{what} takes {percent(share)} of the run ({seconds(share * whole_s)} of "
+        f"{seconds(whole_s)}){more}.",
+        of="run",
+    )
+
+
+def _best_of(findings: Iterable[Finding], group: str) -> Finding | None:
+    return best_fault(f for f in findings if group_of(f.stage) == group)
 
 
 def smoothed(agreeing: int, parts: int) -> float:

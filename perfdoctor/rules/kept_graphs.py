@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
+from perfdoctor.rules.measured import beside
 from perfdoctor.rules.observed import RUNS, at, hot_lines, line_evidence, stage_share, without
 from perfdoctor.rules.wording import grouped, percent
 from perfdoctor.stages import BACKWARD
@@ -67,12 +68,7 @@ class GraphKeptForBackward:
             "    losses.append(loss_of(part))\n"
             "sum(losses).backward()",
             evidence=(
-                Evidence(
-                    metric="backward(retain_graph=True) a step",
-                    value=times,
-                    unit="",
-                    threshold=facts.threshold("times"),
-                ),
+                beside(facts, "backward(retain_graph=True) a step", times, "", "times"),
                 Evidence(metric="backward", value=share, unit="share of training"),
                 *line_evidence(lines),
             ),

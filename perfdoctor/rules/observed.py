@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import PureWindowsPath
 
 from perfdoctor.report import Evidence, Prediction
@@ -116,9 +116,15 @@ def _hot_line(facts: Facts, path: str) -> HotLine | None:
     whole = max(1e-3, training_part(facts)) if of_training else 1.0
     part = min(1.0, max(0.0, share / whole))
     looks = None if samples is None else int(samples)
-    found = HotLine(file, int(line), function, library, stage, part, process, looks)
-    return replace(
-        found,
+    return HotLine(
+        file,
+        int(line),
+        function,
+        library,
+        stage,
+        part,
+        process,
+        looks,
         same=_told(facts, f"{path}.same_each_time") or False,
         drawn=_told(facts, f"{path}.drawn_each_time"),
         repeated=_told(facts, f"{path}.repeated_in_workers") or False,
@@ -219,9 +225,15 @@ def beside_steps(facts: Facts) -> float:
     shares = (
         facts.known(f"stages.{stage}.share") or 0.0
         for stage in facts.get("stages")
-        if facts.has(f"stages.{stage}.between") and facts.get(f"stages.{stage}.between") is True
+        if is_between(facts, stage)
     )
     return min(1.0, sum(shares))
+
+
+def is_between(facts: Facts, stage: str) -> bool:
+    """Whether a stage lies between the steps and in none of them."""
+    path = f"stages.{stage}.between"
+    return facts.has(path) and facts.get(path) is True
 
 
 def of_training(predicted: Prediction, beside: float) -> Prediction:

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
+from perfdoctor.rules.measured import beside
 from perfdoctor.rules.mended import VECTORISED, Gone, rewritten
 from perfdoctor.rules.observed import (
     RUNS,
@@ -34,7 +35,7 @@ _MOSTLY = 0.5
 #: The backward pass through a loop over small operations ÷ the loop itself: least, median, most of
 #: loops over pairs, samples, triplets and classes (own measurement, torch 2.13, processor time of
 #: one thread).
-LOOP_BACKWARD = Gone(0.9, 1.7, 2.2)
+_LOOP_BACKWARD = Gone(0.9, 1.7, 2.2)
 #: The same of models: two convolutional ones, linear layers, a transformer, LSTM, GRU, embeddings
 #: (measured alike).
 _MODEL_BACKWARD = Gone(0.7, 1.7, 2.1)
@@ -153,10 +154,7 @@ def _evidence(facts: Facts, share: float, nodes: float, looped: bool) -> list[Ev
     if of_backward is not None:
         found.append(Evidence(metric="the loss's part of it", value=of_backward, unit="share"))
     if looped:
-        limit = facts.threshold("operations")
-        found.append(
-            Evidence(metric="operations of the loss", value=nodes, unit="", threshold=limit)
-        )
+        found.append(beside(facts, "operations of the loss", nodes, "", "operations"))
     return found
 
 
@@ -170,7 +168,7 @@ def _through(facts: Facts, share: float, looped: bool) -> Gone:
         rest = max(0.0, backward - _BACKWARD_TIMES * forward)
         return Gone(0.0, rest, rest)
     beyond = [max(0.0, backward - times * forward) for times in _MODEL_BACKWARD.ends]
-    loop = [share * times for times in LOOP_BACKWARD.ends]
+    loop = [share * times for times in _LOOP_BACKWARD.ends]
     parts = (loop[0], (loop[1] + beyond[1]) / 2, max(loop[2], beyond[0]))
     return Gone(*(min(backward, part) for part in parts))
 

@@ -18,6 +18,7 @@ from perfdoctor.rules.observed import (
     every_step,
     hot_lines,
     how_often,
+    is_between,
     less_often,
     line_evidence,
     training_part,
@@ -244,8 +245,7 @@ def _times(facts: Facts, stage: str, whole_s: float) -> int:
     in_steps_s = facts.known(f"stages.{stage}.total_s")
     usual_s = facts.known(f"stages.{stage}.p50_s")
     late = 0 if in_steps_s is None or not usual_s else round((whole_s - in_steps_s) / usual_s)
-    between = facts.has(f"stages.{stage}.between") and facts.flag(f"stages.{stage}.between")
-    return max(1, round(often * steps) + (max(0, late) if between else 0))
+    return max(1, round(often * steps) + (max(0, late) if is_between(facts, stage) else 0))
 
 
 def _drawing(facts: Facts) -> list[HotLine]:

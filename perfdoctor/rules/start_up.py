@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from perfdoctor.report import Diagnosis, Evidence, Finding
+from perfdoctor.report import Diagnosis, Finding
 from perfdoctor.rules.facts import Facts
-from perfdoctor.rules.groups import OVERHEAD
+from perfdoctor.rules.judging import overhead_of_run
 from perfdoctor.rules.logs import START_UP, wall_parts
 from perfdoctor.rules.measured import beside
 from perfdoctor.rules.mended import rewritten
@@ -91,12 +91,7 @@ class SlowStartUp:
             'torch.save(histories, "histories.pt")  # the next run loads it',
             evidence=(
                 beside(facts, "preparing", share, "share of run", "share"),
-                Evidence(
-                    metric="preparing, in all",
-                    value=spent_s,
-                    unit="s",
-                    threshold=facts.threshold("seconds"),
-                ),
+                beside(facts, "preparing, in all", spent_s, "s", "seconds"),
                 *line_evidence(lines),
             ),
             cause=self.cause,
@@ -121,16 +116,8 @@ def starting_bound(facts: Facts, findings: Sequence[Finding]) -> Diagnosis | Non
     if own.predicted.speedup < max((amdahl(training, gain) for gain in others), default=1.0):
         return None
     preparing = next(e for e in own.evidence if e.unit == "share of run")
-    share, whole_s = preparing.value, facts.number("wall.total_s")
-    return Diagnosis(
-        verdict=f"{OVERHEAD}-bound",
-        bottleneck=START_UP,
-        share=share,
-        confidence=own.confidence,
-        summary=f"The script's own preparing before the first step takes {percent(share)} of the "
-        f"run ({seconds(share * whole_s)} of {seconds(whole_s)}).",
-        of="run",
-    )
+    what = "The script's own preparing before the first step"
+    return overhead_of_run(facts, own, preparing.value, what)
 
 
 def _competes(finding: Finding, own: Finding) -> bool:

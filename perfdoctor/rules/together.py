@@ -16,7 +16,7 @@ from perfdoctor.report import Recommendation, Together
 from perfdoctor.rules.facts import Facts, Missing
 from perfdoctor.rules.gains import PIPELINE, setting_now
 from perfdoctor.rules.loader_facts import loader_model
-from perfdoctor.rules.observed import OUTSIDE, beside_steps
+from perfdoctor.rules.observed import OUTSIDE, beside_steps, is_between
 from perfdoctor.stages import DATA_LOADING
 
 #: What may be applied with the rest: it changes no results, or only their rounding.
@@ -142,7 +142,7 @@ def _left(facts: Facts, rest: Sequence[Recommendation], end: str) -> _Left:
     computing = max(_LEAST, 1 - beside - wait)
     gone = {True: 0.0, False: 0.0}
     for stage, parts in _by_stage(rest, end).items():
-        between = facts.has(f"stages.{stage}.between") and facts.flag(f"stages.{stage}.between")
+        between = is_between(facts, stage)
         pool = facts.known(f"stages.{stage}.share") or 0.0
         if max(parts) > pool and not between:  # in all stages: also in what others take away
             spread *= float(np.prod([1 - min(1.0, part / computing) for part in parts]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from perfdoctor.report import Evidence, Finding
+from perfdoctor.report import Finding
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.measured import beside
 from perfdoctor.rules.observed import RUNS, at, hot_lines, stage_share, without
@@ -75,12 +75,7 @@ class GradientsNobodyUses:
             "optimizer = torch.optim.AdamW(trained, lr=lr)",
             evidence=(
                 beside(facts, "not updated, of what gets gradients", part, "share", "part"),
-                Evidence(
-                    metric="backward",
-                    value=share,
-                    unit="share of training",
-                    threshold=facts.threshold("share"),
-                ),
+                beside(facts, "backward", share, "share of training", "share"),
             ),
             cause=self.cause,
             predicted=without(share, low * part, likely * part, high),

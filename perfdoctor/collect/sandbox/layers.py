@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from posixpath import normpath, split
 
-#: Nobody keeps files there, and programs need them as they are.
-LEFT_ALONE = ("/dev", "/proc", "/sys")
+from perfdoctor.collect.sandbox.overlay import LEFT_ALONE
+
 #: As many symbolic links the kernel follows (path_resolution(7)).
 _MOST_LINKS = 40
 

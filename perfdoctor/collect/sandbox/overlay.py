@@ -17,7 +17,7 @@ _CLONE_NEWUSER = 0x10000000
 _MS_REC = 0x4000
 _MS_PRIVATE = 1 << 18
 #: Nobody keeps files there, and programs need them as they are (shared memory, devices).
-_LEFT_ALONE = ("/proc", "/sys", "/dev")
+LEFT_ALONE = ("/dev", "/proc", "/sys")
 
 
 def cover(scratch: Path) -> list[str]:
@@ -61,7 +61,7 @@ def _folders(path: str, points: set[str]) -> Iterator[str]:
 
     The kernel refuses to cover a folder in which mounts of its owner lie.
     """
-    if path in _LEFT_ALONE:
+    if path in LEFT_ALONE:
         return
     inside = any(point.startswith(path.rstrip("/") + "/") for point in points if point != path)
     if not inside:
