@@ -111,14 +111,12 @@ class ManyTinyOperations:
         line = next(iter(cells or hot_lines(facts, FORWARD)), None)
         if line is not None and re.match(_WHOLE_SEQUENCE, line.library):
             return None  # one operation already, as far as the script goes
-        whole = _whole_sequence(cells[0]) if cells else "LSTM or nn.GRU"
         return Finding(
             stage=max((FORWARD, BACKWARD), key=lambda stage: stage_share(facts, stage)),
             title=f"The model is {grouped(count)} tiny operations a step, {seconds(each_s)} "
             f"each{at(line)}",
-            advice=f"Let one operation do the work of many: nn.{whole} over the whole sequence "
-            f"instead of {'the' if cells else 'a'} cell in a loop, one batched product instead of "
-            "many small ones; or torch.compile the model, which fuses them.",
+            advice=f"Let one operation do the work of many: {_instead(cells, line)}; or "
+            "torch.compile the model, which fuses them.",
             change={"compile": "default"},
             snippet=_snippet(cells),
             evidence=(
@@ -189,14 +187,26 @@ def _whole_sequence(line: HotLine) -> str:
     return found.group(1) if found else "RNN"
 
 
-def _snippet(cells: list[HotLine]) -> str:
-    name = _whole_sequence(cells[0]) if cells else "LSTM"
-    whole = f"self.rnn = nn.{name}(inputs, hidden, batch_first=True)"
+def _instead(cells: list[HotLine], line: HotLine | None) -> str:
     if cells:
+        return (
+            f"nn.{_whole_sequence(cells[0])} over the whole sequence instead of the cell in a "
+            "loop, one batched product instead of many small ones"
+        )
+    where = f"write `{line.function}`" if line is not None and line.function else "write the model"
+    return (
+        f"{where} over whole tensors, with one dimension more in place of a loop over tags, heads "
+        "or experts; and what is recurrent with nn.LSTM or nn.GRU instead of a cell in a loop"
+    )
+
+
+def _snippet(cells: list[HotLine]) -> str:
+    if cells:
+        whole = f"self.rnn = nn.{_whole_sequence(cells[0])}(inputs, hidden, batch_first=True)"
         return f"{whole}\noutputs, last = self.rnn(x)  # the whole sequence at once, no loop"
     return (
-        "model = torch.compile(model)  # or, for a cell called in a loop over time:\n"
-        f"{whole}  # the whole sequence at once"
+        "model = torch.compile(model)  # or, in place of a loop over j:\n"
+        "total = torch.logsumexp(scores.unsqueeze(1) + transitions, dim=2)  # all j at once"
     )
 
 

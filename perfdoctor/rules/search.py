@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -10,7 +11,7 @@ from perfdoctor.rules.enough import RECORDS, require
 from perfdoctor.rules.facts import Facts, Missing
 from perfdoctor.rules.gains import from_less_work, from_probe, probe, probe_evidence
 from perfdoctor.rules.logs import wall_parts, whole_number
-from perfdoctor.rules.observed import is_run, left_over
+from perfdoctor.rules.observed import hot_lines, is_run, left_over
 from perfdoctor.rules.run_gains import factor_for, rarer
 from perfdoctor.rules.run_search import sane_schedule, second_order_in_run
 from perfdoctor.rules.whole_run import is_whole
@@ -22,6 +23,10 @@ _CALLS = "stages.arch_step.calls_per_step"
 _EVERY = "configuration.arch_every"
 _CAUSE = "architecture-step"
 _FACTORS = (2, 5, 10, 20, 50)
+#: Lines that any architecture step consists of, by what they call or the function they are in.
+_PASSES = r"backward|\bgrad\b|unroll|hessian|(?:^|[._])(?:step|forward|loss)$"
+#: So much of its lines' time is one line where that is what it is about.
+_ABOUT_IT = 0.5
 
 
 class ArchitectureStepTooFrequent:
@@ -79,7 +84,7 @@ class ArchitectureStepTooFrequent:
             title=f"The architecture step takes {percent(share)} of the training",
             advice=f"Update the architecture every {new} training steps instead of "
             f"{'every step' if every == 1 else f'every {every}'}, and check that the search still "
-            "finds as good an architecture.",
+            f"finds as good an architecture.{_mostly(facts)}",
             change={"arch_every": new},
             snippet=f"if step % {new} == 0:\n    architecture_step(...)",
             evidence=(
@@ -95,6 +100,17 @@ class ArchitectureStepTooFrequent:
             safety="semantics",
             optional=sane_schedule(facts),
         )
+
+
+def _mostly(facts: Facts) -> str:
+    """Of the line that most of it is, where that is no pass through the network."""
+    lines = hot_lines(facts, ARCH_STEP)
+    if not lines or lines[0].share < _ABOUT_IT * sum(line.share for line in lines):
+        return ""
+    line = lines[0]
+    if re.search(_PASSES, line.function) or re.search(_PASSES, line.library.partition(".")[0]):
+        return ""
+    return f" Most of it is {line.place} `{line.function}`: look whether that has to be done anew."
 
 
 class SecondOrderArchitectureStep:

@@ -92,4 +92,6 @@ class SlowValidationCode:
 
 
 def _is_python(line: HotLine) -> bool:
-    return not line.library or line.library.rpartition(".")[2] in _OF_PYTHON
+    """`text.replace` is, `Path.replace` is a library's."""
+    owner, _, name = (line.library or "").rpartition(".")
+    return not line.library or (name in _OF_PYTHON and not owner[:1].isupper())

@@ -125,10 +125,12 @@ def divided(seconds: Mapping[str, Any], split: Split) -> dict[str, Any]:
     """Seconds of stages (numbers or arrays) once what is known to be another stage is moved."""
     found = dict(seconds)
     for source, parts in split.items():
-        whole = seconds.get(source, 0.0)
+        if source not in seconds:
+            continue
+        whole = seconds[source]
         for stage, share in parts.items():
             found[stage] = found.get(stage, 0.0) + share * whole
-        found[source] = found.get(source, 0.0) - min(1.0, sum(parts.values())) * whole
+        found[source] = found[source] - min(1.0, sum(parts.values())) * whole
     return found
 
 
@@ -139,7 +141,7 @@ def _by_stage(table: Any, stage_of: Sequence[str], split: Split) -> dict[str, Fl
         column = table[:, label] * _NS
         if stage != START_UP and (stage == OTHER or column.any()):
             seconds[stage] = seconds.get(stage, 0.0) + column
-    return divided(seconds, {s: parts for s, parts in split.items() if s in seconds})
+    return divided(seconds, split)
 
 
 def _series(

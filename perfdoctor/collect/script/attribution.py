@@ -112,7 +112,8 @@ class Attribution:
 
     Args:
         samples: as `StackSampler.snapshot` gives them.
-        names: the stage that each label stands for; `other` and `after_forward` are divided.
+        names: the stage that each label stands for; `other` and `after_forward` are divided, and
+            checkpoints told apart from `validation`.
         loops: the training loops, as `LoopFinder.loops` gives them.
     """
 
@@ -166,14 +167,17 @@ class Attribution:
 
     def _stage(self, sample: Sampled) -> Work:
         label, stack = self._names[sample.label], sample.stack
-        if label not in (OTHER, AFTER_FORWARD):
+        if label not in (OTHER, AFTER_FORWARD, work.VALIDATION):
             return Work(label, "as measured")
-        if self._imports(stack):
+        if label != work.VALIDATION and self._imports(stack):
             return Work(OTHER, "imports modules")
         near, far = self._by_library(stack), self._by_call(stack)
+        decisive = _DECISIVE if label != work.VALIDATION else {work.CHECKPOINT}
         for found in (near[:1], far):
-            if found and found[0] is not None and found[0].stage in _DECISIVE:
+            if found and found[0] is not None and found[0].stage in decisive:
                 return found[0]
+        if label == work.VALIDATION:
+            return Work(label, "as measured")
         maker = self._batches.maker(stack) if label == OTHER else None
         if maker is not None:
             return Work(DATA_LOADING, f"makes the batch for {maker.name}, line {maker.line}")

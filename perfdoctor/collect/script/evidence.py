@@ -17,23 +17,25 @@ from perfdoctor.collect.script.loop_finder import LoopFacts
 from perfdoctor.collect.script.repeating import repeated_in_workers
 from perfdoctor.collect.script.rereading import same_each_time
 from perfdoctor.collect.script.stacks import Sampled
+from perfdoctor.collect.script.work import VALIDATION
 from perfdoctor.collect.script.worker_totals import LoaderObserved
 from perfdoctor.record import Floats, Hotspot, LoaderRecord
-from perfdoctor.stages import DATA_LOADING, LOSS, OTHER
+from perfdoctor.stages import ARCH_STEP, DATA_LOADING, LOSS, OTHER
 
 #: Lines kept of each stage, and the least share of the run (of the workers' time) that is told.
 _PER_STAGE = 8
 _LEAST = 0.005
 #: Labels under which an architecture step is looked at before it is known to be one.
 _SEARCHED = (r.OTHER, r.FORWARD, r.AFTER_FORWARD, r.LOSS, r.BACKWARD, r.OPTIMIZER)
+#: Stage → the label whose time lines may show to be another stage's.
+_DIVIDED = {OTHER: OTHER, LOSS: AFTER_FORWARD, VALIDATION: VALIDATION}
 #: Parts of `other` that so few looks rest on are left in it.
 _FEWEST_LOOKS = 5
 
 
 @dataclass(frozen=True)
 class Explained:
-    """What the looks tell: the user's lines, and which parts of `other` and of the loss are
-    another stage."""
+    """What the looks tell: the user's lines, and which parts of some stages are another one."""
 
     hotspots: tuple[Hotspot, ...]
     split: Split
@@ -51,18 +53,20 @@ def explained(
     How long a stage takes is the recorder's to say (`seconds`); looks divide it among lines. What
     runs inside the functions of `searches` (file, first line) is of the architecture step.
     """
-    own = set(searches) - {(loop.code.co_filename, loop.code.co_firstlineno) for loop in loops}
-    samples = [_of_search(sample, own) for sample in samples] if own else samples
     names = list(stage_of)
     names[r.AFTER_FORWARD] = AFTER_FORWARD
-    found = Attribution(samples, names, loops)
-    # What follows a forward counts as loss where a backward comes next, metrics and logs included.
-    seen = {OTHER: found.split(labels=(OTHER,)), LOSS: found.split(labels=(AFTER_FORWARD,))}
-    looked = _looked(samples, names)
+    own = set(searches) - {(loop.code.co_filename, loop.code.co_firstlineno) for loop in loops}
+    sorted_out = [_of_search(sample, names, own) for sample in samples] if own else samples
+    found = Attribution(sorted_out, names, loops)
+    # What follows a forward counts as loss where a backward comes next, metrics and logs included;
+    # and what runs without gradients as validation, whatever it is for.
+    seen = {stage: found.split(labels=(label,)) for stage, label in _DIVIDED.items()}
+    looked = _looked(sorted_out, names)
     for one in seen.values():
         for part in one.parts:
             looked[part.stage] = looked.get(part.stage, 0.0) + part.seconds
     split = {stage: _of_others(stage, one) for stage, one in seen.items()}
+    split[VALIDATION] = _with_search(split[VALIDATION], samples, sorted_out, names)
     took = divided(seconds, split)
     return Explained(tuple(_scaled(found.lines(_PER_STAGE), looked, took)), split)
 
@@ -76,12 +80,31 @@ def _of_others(stage: str, seen: Seen) -> dict[str, float]:
     }
 
 
+def _with_search(
+    parts: Mapping[str, float],
+    samples: Sequence[Sampled],
+    sorted_out: Sequence[Sampled],
+    names: Sequence[str],
+) -> dict[str, float]:
+    """The parts of validation, and what of it the architecture step is."""
+    validating = [(a, b) for a, b in zip(samples, sorted_out, strict=True) if _validates(a, names)]
+    searching = [b for _, b in validating if not _validates(b, names)]
+    if sum(one.count for one in searching) < _FEWEST_LOOKS:
+        return dict(parts)
+    share = sum(one.seconds for one in searching) / sum(a.seconds for a, _ in validating)
+    return {stage: part * (1 - share) for stage, part in parts.items()} | {ARCH_STEP: share}
+
+
+def _validates(sample: Sampled, names: Sequence[str]) -> bool:
+    return names[sample.label] == VALIDATION
+
+
 def _looked(samples: Sequence[Sampled], names: Sequence[str]) -> dict[str, float]:
     """Seconds of looks of each stage that is known without a closer look."""
     looked: dict[str, float] = {}
     for sample in samples:
         name = names[sample.label]
-        if name not in (OTHER, AFTER_FORWARD):
+        if name not in _DIVIDED.values():
             looked[name] = looked.get(name, 0.0) + sample.seconds
     return looked
 
@@ -100,8 +123,10 @@ def _scaled(
     return sorted(told, key=lambda spot: -spot.share)
 
 
-def _of_search(sample: Sampled, functions: Collection[tuple[str, int]]) -> Sampled:
-    if sample.label not in _SEARCHED:
+def _of_search(
+    sample: Sampled, names: Sequence[str], functions: Collection[tuple[str, int]]
+) -> Sampled:
+    if sample.label not in _SEARCHED and not _validates(sample, names):
         return sample
     inside = any((frame.file, frame.first_line) in functions for frame in sample.stack)
     return replace(sample, label=r.ARCH_STEP) if inside else sample

@@ -11,7 +11,7 @@ import functools
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -27,6 +27,7 @@ from perfdoctor.collect.script.copies import (
     is_copied_over,
 )
 from perfdoctor.collect.script.imports import after_import
+from perfdoctor.collect.script.saved_tensors import SavedTensors
 from perfdoctor.collect.script.settings_used import loader_settings
 from perfdoctor.collect.script.state import State, guarded
 from perfdoctor.collect.script.steps import (
@@ -71,6 +72,7 @@ class Patches:
         self._replaced: list[tuple[Any, str, Any, Any]] = []
         self._hooks: list[Any] = []
         self.copies = Copies()
+        self.saved = SavedTensors()
 
     def install(self, note_iterator: NoteIterator = lambda iterator, loader, took_s: None) -> None:
         """Puts every wrapper in place. Needs torch to be imported.
@@ -97,6 +99,10 @@ class Patches:
         state, seen = self.state, self.copies
         for name, goes in _COPYING:
             self.replace(torch.Tensor, name, partial(copying, state=state, goes=goes, seen=seen))
+
+    def settings(self) -> dict[str, Any]:
+        """What was noted of copies and saves, as configuration."""
+        return self.copies.settings() | self.saved.settings()
 
     def remove(self) -> None:
         """From here on the training runs as if nothing had been there."""
@@ -258,7 +264,7 @@ class Patches:
 
     def _saving(self, torch: Any) -> None:
         def make(original: Callable[..., Any]) -> Callable[..., Any]:
-            return self._block(original, r.CHECKPOINT)
+            return self._block(original, r.CHECKPOINT, look=self.saved.note)
 
         self.replace(torch, "save", make)
 
@@ -272,13 +278,21 @@ class Patches:
         for name in _COLLECTIVES:
             self.replace(torch.distributed, name, make)
 
-    def _block(self, original: Callable[..., Any], label: int) -> Callable[..., Any]:
+    def _block(
+        self,
+        original: Callable[..., Any],
+        label: int,
+        look: Callable[[Any], None] | None = None,
+    ) -> Callable[..., Any]:
+        """`original` under `label`; `look` is given its first argument."""
         observer = self.state.observer
 
-        def begins() -> bool:
+        def begins(args: Sequence[Any]) -> bool:
             if observer.recorder.current == label:
                 return False
             observer.block_begins(label)
+            if look is not None and args:
+                look(args[0])
             return True
 
         return self._around(original, begins, observer.block_ends)
@@ -286,7 +300,7 @@ class Patches:
     def _around(
         self,
         original: Callable[..., Any],
-        begins: Callable[[], bool],
+        begins: Callable[[Sequence[Any]], bool],
         ends: Callable[[], None],
     ) -> Callable[..., Any]:
         """`original` between `begins` and `ends`; not observed where `begins` says no."""
@@ -294,7 +308,7 @@ class Patches:
         recorder = state.observer.recorder
 
         def wrapper(*args: Any, **kwargs: Any) -> Any:
-            if not state.active or get_ident() != state.thread or not guarded(state, begins):
+            if not state.active or get_ident() != state.thread or not guarded(state, begins, args):
                 return original(*args, **kwargs)
             depth, inside = len(recorder.stack), state.inside
             state.inside = True

@@ -162,7 +162,7 @@ class Session:
         from perfdoctor.record import Source
 
         used = self._settings or self._settings_now()
-        used = used | self._ddp.settings() | self.patches.copies.settings()
+        used = used | self._ddp.settings() | self.patches.settings()
         if self._environment is None:
             from perfdoctor.collect.environment import describe_environment
 

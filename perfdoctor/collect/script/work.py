@@ -82,6 +82,7 @@ _LIBRARIES = (
     _entry(CHECKPOINT, "saves a checkpoint", "accelerate.checkpointing joblib", r"save|dump"),
     _entry(CHECKPOINT, "saves a checkpoint", "dill cloudpickle", r"dump|save"),
     _entry(CHECKPOINT, "copies files", "shutil", r"copy|move"),
+    _entry(CHECKPOINT, "renames a file", "pathlib", r"\.(?:replace|rename)$"),
     _entry(
         CHECKPOINT, "uploads files", "huggingface_hub boto3 botocore", r"upload|push|commit|put_"
     ),
@@ -137,6 +138,7 @@ _CALLS = (
     (r"^json\.dumps?$", Work(LOGGING, "writes JSON")),
     (r"\.writelines$|\.write(?:_text)?$", Work(LOGGING, "writes a file")),
     (r"^(?:torch\.)?save$|^(?:pickle|dill|joblib)\.dump$", Work(CHECKPOINT, "saves a file")),
+    (r"^os\.(?:replace|rename)$", Work(CHECKPOINT, "renames a file")),
     (
         r"^np\.(?:load|fromfile|memmap)$|^numpy\.load$",
         Work(DATA_LOADING, "reads arrays from files"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pathlib
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -17,7 +19,7 @@ from perfdoctor.collect.script.assembly import (
 )
 from perfdoctor.collect.script.evidence import Explained, explained
 from perfdoctor.collect.script.recorder import Recorder
-from perfdoctor.collect.script.stacks import Sampled
+from perfdoctor.collect.script.stacks import Frame, Sampled
 from perfdoctor.ending import Ending
 from perfdoctor.record import Environment, Source
 
@@ -162,3 +164,52 @@ def test_shares_of_all_stages_still_sum_to_one_in_steps_and_in_the_whole() -> No
     np.testing.assert_allclose(steps["metrics"], 0.5 * loss)
     before = seconds_by_stage(recorder, STAGES)
     assert {s.name: s.seconds for s in run.spans}["metrics"] == pytest.approx(0.5 * before["loss"])
+
+
+BESIDE = """
+    import pathlib
+
+    def validate(out):
+        return out
+
+    def save(out):
+        return out
+
+    def architect():
+        return validate(1)
+
+    def main():
+        for x in [1, 2, 3, 4]:
+            loss = model(x)
+            backward()
+            optimizer()
+            validate(x)
+            save(x)
+            architect()
+"""
+
+
+def test_what_is_no_validation_is_told_apart_by_its_lines() -> None:
+    file = "/home/me/validates.py"
+    loops, names = found_loops(BESIDE, file), script(BESIDE, file)
+    inside = at(names["validate"].__code__, "return out")
+    main = names["main"].__code__
+    validates = (inside, at(main, "validate(x)"))
+    rename = Frame(pathlib.__file__, 7, "Path.replace", 1)
+    saves = (rename, at(names["save"].__code__, "return out"), at(main, "save(x)"))
+    architect = names["architect"].__code__
+    searches = (inside, at(architect, "return validate"), at(main, "architect()"))
+    looks = [
+        seen(*stack, label=r.VALIDATION, seconds=s)
+        for stack, s in ((validates, 3.0), (saves, 2.0), (searches, 5.0))
+    ]
+    seconds = {"forward": 1.0, "validation": 20.0}
+    found = explained(looks, STAGES, loops, seconds, {(file, architect.co_firstlineno)})
+    assert found.split["validation"] == pytest.approx({"checkpoint": 0.2, "arch_step": 0.5})
+    took = divided(seconds, found.split)
+    assert took["validation"] == pytest.approx(6.0)
+    assert sum(took.values()) == pytest.approx(21.0)
+    shares = {spot.stage: spot.share for spot in found.hotspots}
+    assert shares == pytest.approx(
+        {"arch_step": 10 / 21, "validation": 6 / 21, "checkpoint": 4 / 21}
+    )
