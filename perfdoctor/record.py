@@ -239,7 +239,8 @@ class Hotspot:
     `same_each_time`: what is read there is the same for every sample of the data; None where
     nothing is read, or the source does not tell. `drawn_each_time`: what the line gives is drawn at
     random for each sample; None where the source does not tell. `repeated_in_workers`: each worker
-    does it for all samples, and only then drops those of the others.
+    does it for all samples, and only then drops those of the others. `made_anew`: the line runs
+    while this is made, "MFCC at train.py:76", for each sample the same.
     """
 
     file: str
@@ -253,6 +254,7 @@ class Hotspot:
     same_each_time: bool | None = None
     drawn_each_time: bool | None = None
     repeated_in_workers: bool = False
+    made_anew: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

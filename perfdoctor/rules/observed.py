@@ -38,7 +38,7 @@ class HotLine:
     `share` is of the training (start-up and end not counted), of a line of the start-up of the
     whole run, in workers of their busy time; `same` whether it is known to read the same for every
     sample, `drawn` whether it draws at random, None where the source does not tell; `repeated`
-    whether every worker does it for all samples.
+    whether every worker does it for all samples; `anew` what is made there again for each sample.
     """
 
     file: str
@@ -52,6 +52,7 @@ class HotLine:
     same: bool = False
     drawn: bool | None = None
     repeated: bool = False
+    anew: str = ""
 
     @property
     def place(self) -> str:
@@ -128,6 +129,7 @@ def _hot_line(facts: Facts, path: str) -> HotLine | None:
         same=_told(facts, f"{path}.same_each_time") or False,
         drawn=_told(facts, f"{path}.drawn_each_time"),
         repeated=_told(facts, f"{path}.repeated_in_workers") or False,
+        anew=_text(facts, f"{path}.made_anew"),
     )
 
 

@@ -9,6 +9,7 @@ from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.drawn_samples import drawn_samples
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.loader_advice import LOADER_CAUSE, WAIT_SHARE, WORKERS, loader_evidence
+from perfdoctor.rules.made_once import made_once
 from perfdoctor.rules.mended import VECTORISED, Gone, after_one_pass, is_random, kept_samples
 from perfdoctor.rules.observed import RUNS, HotLine, line_evidence
 from perfdoctor.rules.read_once import read_once, sample_evidence
@@ -38,7 +39,8 @@ class SlowSample:
     ## Why it is slow
     What `__getitem__` does is done again for every sample in every epoch: parsing, decoding, a
     transform that gives the same result each time; or reading the whole file again for one row of
-    it, such as an array of an .npz file, which is unpacked anew by each `archive["x"]`.
+    it, such as an array of an .npz file, which is unpacked anew by each `archive["x"]`; or making
+    an object again, with its tables and filters, into which nothing of the sample goes.
 
     ## Evidence and threshold
     The wait for data, and the share of the time for making batches that samples take, by the
@@ -95,6 +97,12 @@ class SlowSample:
             gone = kept_samples(facts, same, others, samples_of_batch(facts))
             if gone.likely >= facts.threshold("line_share"):
                 return read_once(facts, same, gone)
+        anew = [line for line in fixed if line.anew and line.anew == fixed[0].anew]
+        if anew:
+            others = [line for line in (*fixed, *drawn) if line not in anew]
+            gone = kept_samples(facts, anew, others, samples_of_batch(facts))
+            if gone.likely >= facts.threshold("line_share"):
+                return made_once(facts, anew, gone)
         gone = kept_samples(facts, fixed, drawn, samples_of_batch(facts))
         if gone.likely < facts.threshold("line_share"):
             return drawn_samples(facts, lines)

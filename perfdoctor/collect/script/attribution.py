@@ -16,6 +16,7 @@ from perfdoctor.collect.script import batch_source, work
 from perfdoctor.collect.script.batch_source import BatchSource, BatchStatement
 from perfdoctor.collect.script.libraries import FRAMEWORKS, OWN, USER, Libraries
 from perfdoctor.collect.script.loop_finder import LoopFacts
+from perfdoctor.collect.script.made_anew import made_anew
 from perfdoctor.collect.script.source import calls_at
 from perfdoctor.collect.script.stacks import Frame, Sampled
 from perfdoctor.collect.script.work import Work
@@ -49,7 +50,7 @@ class Line:
 
     `share` is that of all looks, `count` how many they were; `process` main or worker. `callee`
     is a qualified name, or as the source writes it where a call has no frame; None where it is the
-    line's own work.
+    line's own work. `made_anew`: see there, of lines that make batches.
     """
 
     file: str
@@ -62,6 +63,7 @@ class Line:
     share: float
     process: str
     count: int = 0
+    made_anew: str | None = None
 
 
 @dataclass(frozen=True)
@@ -262,7 +264,8 @@ class Attribution:
         share = sample.seconds / self._seconds if self._seconds else 0.0
         place = (frame.file, frame.line, frame.function)
         line = Line(*place, library, callee, stage, sample.seconds, share, self._process)
-        return replace(line, count=sample.count)
+        made = made_anew(stack, self._is_user) if stage == DATA_LOADING else None
+        return replace(line, count=sample.count, made_anew=made)
 
     def _chosen(self, stack: _Stack, outside: int | None = None) -> int | None:
         """The user's innermost frame; of a framework that trains by itself, its innermost.
@@ -308,6 +311,9 @@ class Attribution:
 
     def _owner(self, frame: Frame) -> str:
         return self._libraries.of(frame.file)
+
+    def _is_user(self, frame: Frame) -> bool:
+        return self._owner(frame) == USER
 
     def _script_only(self, stack: _Stack) -> tuple[Frame, ...]:
         """Without perfdoctor's own frames and what started it."""
@@ -373,9 +379,9 @@ def _part(stage: str, one: _Sum, seconds: float, count: int, most: int) -> Part:
 
 def _merged(lines: Iterable[Line]) -> list[Line]:
     """One a file, line, callee and stage; the hottest first."""
-    merged: dict[tuple[str, int, str | None, str], Line] = {}
+    merged: dict[tuple[object, ...], Line] = {}
     for line in lines:
-        key = (line.file, line.line, line.callee, line.stage)
+        key = (line.file, line.line, line.callee, line.stage, line.made_anew)
         same = merged.get(key)
         if same is not None:
             seconds, share = same.seconds + line.seconds, same.share + line.share

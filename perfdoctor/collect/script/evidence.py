@@ -16,6 +16,7 @@ from perfdoctor.collect.script.loaders_seen import LoaderFacts
 from perfdoctor.collect.script.loop_finder import LoopFacts
 from perfdoctor.collect.script.repeating import repeated_in_workers
 from perfdoctor.collect.script.rereading import same_each_time
+from perfdoctor.collect.script.same_lines import Functions, marked
 from perfdoctor.collect.script.stacks import Sampled
 from perfdoctor.collect.script.work import VALIDATION
 from perfdoctor.collect.script.worker_totals import LoaderObserved
@@ -47,11 +48,13 @@ def explained(
     loops: Sequence[LoopFacts],
     seconds: Mapping[str, float],
     searches: Collection[tuple[str, int]] = (),
+    same: Functions | None = None,
 ) -> Explained:
     """Explains the main thread's looks.
 
     How long a stage takes is the recorder's to say (`seconds`); looks divide it among lines. What
-    runs inside the functions of `searches` (file, first line) is of the architecture step.
+    runs inside the functions of `searches` (file, first line) is of the architecture step. `same`
+    are those that give the same in each step, see `same_calls`.
     """
     names = list(stage_of)
     names[r.AFTER_FORWARD] = AFTER_FORWARD
@@ -68,7 +71,8 @@ def explained(
     split = {stage: _of_others(stage, one) for stage, one in seen.items()}
     split[VALIDATION] = _with_search(split[VALIDATION], samples, sorted_out, names)
     took = divided(seconds, split)
-    return Explained(tuple(_scaled(found.lines(_PER_STAGE), looked, took)), split)
+    spots = _scaled(found.lines(_PER_STAGE), looked, took)
+    return Explained(tuple(marked(spots, samples, names, same or {})), split)
 
 
 def _of_others(stage: str, seen: Seen) -> dict[str, float]:
@@ -152,6 +156,7 @@ def _hotspot(line: Line, share: float) -> Hotspot:
         samples=line.count or None,
         same_each_time=same_each_time(*place) if loads else None,
         drawn_each_time=drawn_each_time(*place) if loads else None,
+        made_anew=line.made_anew,
         repeated_in_workers=line.process == "worker" and repeated_in_workers(*place[:2]),
     )
 
