@@ -111,13 +111,20 @@ def _verified(
     interrupted = report.sampling is not None and report.sampling.stop == "interrupted"
     if request is None or interrupted:
         return report
-    from perfdoctor.collect import memory
+    from perfdoctor.collect import guarded_worker, memory
     from perfdoctor.collect.arm import ArmSpec
+    from perfdoctor.collect.sandbox import scratch_folder
     from perfdoctor.experiments.verify import verify
 
     memory.release()  # the trials' processes need it
-    spec = ArmSpec(workload=request.workload, options=asdict(options))
-    return verify(report, spec, request.budget_s, progress, request.tell)
+    with scratch_folder() as scratch:
+        spec = ArmSpec(
+            workload=request.workload,
+            options=asdict(options),
+            process=guarded_worker.__name__,
+            environment={guarded_worker.SCRATCH: str(scratch)},
+        )
+        return verify(report, spec, request.budget_s, progress, request.tell)
 
 
 def _row(varied: dict[str, Any], outcome: Outcome) -> Row:

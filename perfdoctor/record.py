@@ -240,7 +240,8 @@ class Hotspot:
     nothing is read, or the source does not tell. `drawn_each_time`: what the line gives is drawn at
     random for each sample; None where the source does not tell. `repeated_in_workers`: each worker
     does it for all samples, and only then drops those of the others. `made_anew`: the line runs
-    while this is made, "MFCC at train.py:76", for each sample the same.
+    while this is made, "MFCC at train.py:76", for each sample the same. `same_in`: the outermost
+    function around the line that gives the same result in every step; None where none is known.
     """
 
     file: str
@@ -255,6 +256,7 @@ class Hotspot:
     drawn_each_time: bool | None = None
     repeated_in_workers: bool = False
     made_anew: str | None = None
+    same_in: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,16 +55,18 @@ def interval(differences: Floats, level: float = 0.90) -> Estimate | None:
     return Estimate(mean.value, mean.value - half, mean.value + half)
 
 
-def smallest_seen(differences: Floats, pairs: int | None = None) -> float:
+def smallest_seen(
+    differences: Floats, pairs: int | None = None, *, different: float = SLOWER
+) -> float:
     """The change that so many pairs of this spread would show, four times out of five.
 
     Infinite for fewer than two differences. The usual sum of the two quantiles of a t test, at
-    the level of one look.
+    the level of the look, `different`.
     """
     if differences.size < 2:
         return math.inf
     mean, n = _TrimmedMean.of(differences), pairs or differences.size
-    wide = student_t(n - 1, SLOWER) + student_t(n - 1, _POWER)
+    wide = student_t(n - 1, different) + student_t(n - 1, _POWER)
     return wide * max(LEAST_ERROR, mean.error * math.sqrt(differences.size / n))
 
 
@@ -72,27 +74,48 @@ def smallest_seen(differences: Floats, pairs: int | None = None) -> float:
 class Gate:
     """Whether new code takes longer than old code; a difference is log(new time ÷ old time).
 
-    It fails when the difference is real and more than half of `margin`, and passes when it is
+    It fails when the difference is real and more than a `part` of `margin`, and passes when it is
     shown to be less than `margin`: nothing found is no pass.
 
     Attributes:
         margin: the slowdown that matters, as a share of the time.
+        part: half for times: a slowdown of just the margin is measured as less every second time.
         different: confidence of "slower" at one look; raise it where several gates are asked.
     """
 
     margin: float = 0.05
+    part: float = 0.5
     different: float = SLOWER
     equivalent: float = EQUIVALENT
     looks: tuple[int, ...] = LOOKS
 
-    def look(self, differences: Floats) -> str | None:
-        """ "fail", "pass", or None: not clear, or not the time to look."""
-        if differences.size not in self.looks:
+    def look(self, differences: Floats, *, last: bool = False) -> str | None:
+        """ "fail", "pass", or None: not clear, or not the time to look.
+
+        `last`: the time is over, so that it is the time to look after any number of pairs that
+        allows a first look.
+        """
+        if differences.size not in self.looks and not (last and differences.size >= self.looks[0]):
             return None
         mean, margin = _TrimmedMean.of(differences), math.log1p(self.margin)
-        if mean.value > margin / 2 and mean.value > mean.reach(self.different):
+        level = self.level(differences.size, last=last)
+        if mean.value > self.fails_above and mean.value > mean.reach(level):
             return "fail"
         return "pass" if mean.value + mean.reach(self.equivalent) < margin else None
+
+    def level(self, pairs: int, *, last: bool = False) -> float:
+        """The confidence of "slower" at this look.
+
+        The last one may err as often as all the looks that come no more: the sum stays the same,
+        wherever the time ends.
+        """
+        left = sum(look > pairs for look in self.looks) if last else 1
+        return 1 - (1 - self.different) * max(1, left)
+
+    @property
+    def fails_above(self) -> float:
+        """The least difference that is called slower, however sure it is."""
+        return math.log1p(self.margin) * self.part
 
     @property
     def most(self) -> int:

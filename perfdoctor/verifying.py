@@ -15,12 +15,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from perfdoctor.collect.channel import Channel
 from perfdoctor.collect.sandbox import MOUNTS, REDIRECTED, enter, scratch_folder
 from perfdoctor.collect.script.launch import Script, execute
 from perfdoctor.collect.script.session import Limits, Session
+from perfdoctor.collect.script.signals import DEADLY
 from perfdoctor.errors import PerfdoctorError
 
 if TYPE_CHECKING:
@@ -41,8 +43,6 @@ _START = (
 _AROUND = ("start_up", "shut_down")
 #: A stage of fewer steps than one in ten is missing from most stretches of a trial.
 _RARE = 0.1
-#: Changes that make a stage rarer: their stretches are long enough for it.
-_RARER = {"checkpoint_every_times": "checkpoint"}
 #: Endings after which the user does not wait for trials, or the script cannot make steps.
 _NO_TRIALS = ("interrupted", "signal", "exception", "os._exit")
 
@@ -132,9 +132,11 @@ def share_tried(report: Report, change: Mapping[str, Any]) -> float:
     """
     if report.wall is None:
         return 1.0
+    from perfdoctor.experiments.plan import RARER
+
     shares = {part.name: part.share for part in report.wall.parts}
     around = sum(shares.pop(name, 0.0) for name in _AROUND)
-    about = {_RARER[name] for name in change if name in _RARER}
+    about = {RARER[name] for name in change if name in RARER}  # their stretches are long enough
     rare = {n for n, s in report.stages.items() if s.between or s.calls_per_step < _RARE}
     tried = 1.0 - around - sum(shares.get(name, 0.0) for name in rare - about)
     whole = 1.0 if _ran_to_its_end(report) else 1.0 - around
@@ -170,11 +172,12 @@ def _observed(
     """The report of a process that has the terminal to itself, its exit code, and its sandbox."""
     ours_in, theirs_out = os.pipe()
     theirs_in, ours_out = os.pipe()
-    with _interrupts_are_the_scripts():
+    with _signals_are_the_scripts() as hears:
         process = subprocess.Popen(
             [sys.executable, "-c", _START, _ROOT, str(theirs_in), str(theirs_out)],
             pass_fds=(theirs_in, theirs_out),
         )
+        hears.append(process)
         for fd in (theirs_in, theirs_out):
             os.close(fd)
         channel = Channel(ours_in, ours_out)
@@ -197,13 +200,23 @@ def _observed(
 
 
 @contextmanager
-def _interrupts_are_the_scripts() -> Iterator[None]:
-    """Ctrl-C reaches the script by itself; here it must not end the waiting for its report."""
-    before = signal.signal(signal.SIGINT, lambda number, frame: None)
+def _signals_are_the_scripts() -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Ctrl-C reaches the script by itself, other signals are handed on to it; here they must not
+    end the waiting for its report."""
+    hears: list[subprocess.Popen[bytes]] = []
+
+    def handed_on(number: int, frame: FrameType | None) -> None:
+        for process in hears:
+            process.send_signal(number)
+
+    wanted = [number for number in DEADLY if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handed_on) for number in wanted}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda number, frame: None)
     try:
-        yield
+        yield hears
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _description(request: VerifyScript, scratch: Path) -> dict[str, Any]:

@@ -26,6 +26,16 @@ def noise(kind: str, spread: float, seed: int = 5) -> np.ndarray:
     return np.where(disturbed, 5 * values, values)
 
 
+def until(judge, series, pairs):
+    """How often each answer was the first, where there is only time for so many pairs."""
+    found = []
+    for one in series:
+        answers = [judge.look(one[:n]) for n in LOOKS if n <= pairs]
+        answers.append(judge.look(one[:pairs], last=True))
+        found.append(next((answer for answer in answers if answer), "inconclusive"))
+    return {answer: found.count(answer) / len(found) for answer in set(found)}
+
+
 def outcomes(judge, series):
     """How often each answer was the first."""
     found = []
@@ -39,6 +49,26 @@ def outcomes(judge, series):
 @pytest.mark.parametrize("kind", ["normal", "heavy tails", "disturbed"])
 def test_the_same_code_twice_is_called_slower_in_less_than_one_case_of_a_hundred(kind, spread):
     assert outcomes(Gate(), noise(kind, spread)).get("fail", 0) <= 0.012
+
+
+@pytest.mark.parametrize("spread", [0.022, 0.045, 0.08])
+@pytest.mark.parametrize("kind", ["normal", "heavy tails", "disturbed"])
+@pytest.mark.parametrize("pairs", [5, 6, 9, 13, 29])
+def test_nor_is_it_where_the_time_ends_with_a_last_look(kind, spread, pairs):
+    assert until(Gate(), noise(kind, spread, 11), pairs).get("fail", 0) <= 0.012
+
+
+@pytest.mark.parametrize("pairs", range(5, 31))
+def test_the_last_look_spends_what_the_looks_that_come_no_more_would_have(pairs):
+    gate = Gate()
+    spent = sum(1 - gate.level(look) for look in LOOKS if look <= pairs)
+    last = 1 - gate.level(pairs, last=True) if pairs < LOOKS[-1] else 0.0
+    assert spent + last == pytest.approx(len(LOOKS) * (1 - gate.different))
+
+
+def test_nine_pairs_find_five_percent_with_a_last_look():
+    slower = noise("normal", 0.025) + math.log(1.05)
+    assert until(Gate(), slower, 9)["fail"] >= 0.95
 
 
 @pytest.mark.parametrize("spread", [0.01, 0.022, 0.045, 0.08])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import traceback
 from collections.abc import Mapping
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
@@ -11,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from perfdoctor.cli.check_output import check_output_options, deliver, writable
+from perfdoctor.cli.check_output import (
+    check_output_options,
+    deliver,
+    deliver_error,
+    remove_old,
+    writable,
+)
 from perfdoctor.cli.values import Count, Seconds
 from perfdoctor.cli.workload_options import described, workload_options
 
@@ -79,8 +86,44 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     identical code passes, a slowdown of 5 % fails, and where the machine is too busy to tell, that
     is said.
     """
-    _check(given)
-    ctx.exit(_run(given))
+    ctx.exit(_told(given))
+
+
+def _told(given: Mapping[str, Any]) -> int:
+    """The exit code. CI is told of an error as well, and finds no result of an earlier check."""
+    from perfdoctor.errors import PerfdoctorError, UserCodeError, first_line
+
+    remove_old(given)
+    try:
+        _check(given)
+        return _run(given)
+    except (PerfdoctorError, click.ClickException) as error:
+        _tell_error(given, error)
+        raise
+    except (OSError, click.Abort):  # `cli` tells what it means
+        raise
+    except Exception as error:  # a fault of ours must not read as a regression, which is 1
+        fault = UserCodeError(
+            f"perfdoctor itself has failed: {first_line(error)}",
+            slug="internal-error",
+            details=traceback.format_exc(),
+        )
+        _tell_error(given, fault)
+        raise fault from error
+
+
+def _tell_error(given: Mapping[str, Any], error: Exception) -> None:
+    from perfdoctor.render.check_errors import Unmeasured
+
+    told = error.format_message() if isinstance(error, click.ClickException) else str(error)
+    script = " ".join(given["script"])
+    failed = Unmeasured(
+        measured=given["shell_command"] or script or given["workload"] or "perfdoctor check",
+        message=told,
+        slug=getattr(error, "slug", "usage"),
+        details=getattr(error, "details", ""),
+    )
+    deliver_error(given, failed)
 
 
 def _check(given: Mapping[str, Any]) -> None:

@@ -87,7 +87,8 @@ def _verify(script: str, arguments: tuple[str, ...], given: Mapping[str, Any]) -
     with shown_progress(quiet=given["quiet"]) as progress:
         found, code = verifying.verify_script(request, settings.load(Path.cwd()), progress, tell)
     if found is None:
-        tell(f"{script} did not import torch: there is nothing to report")
+        why = f"ended with exit code {code}" if code else "did not import torch"
+        tell(f"{script} {why}: there is nothing to report")
     else:
         output.write_beside_script(found)
         if found.verification is not None and found.verification.interrupted:

@@ -6,12 +6,14 @@ never imports torch; `arm_worker.py` is the other side.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -36,6 +38,8 @@ _ROOT = str(Path(__file__).resolve().parents[2])
 _ASK_S = 0.5
 _CLOSE_S = 5.0
 _SHOWN_LINES = 12
+#: How faulthandler begins.
+_STACK = "(most recent call first):"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +59,7 @@ class ArmSpec:
         log: what the process prints goes there; None: kept for errors, then forgotten.
         training: "module:Class" of what trains in the process.
         process: the module whose `main` is the process.
+        patience_s: how long one answer may take; None: for ever.
     """
 
     workload: Mapping[str, Any]
@@ -66,6 +71,7 @@ class ArmSpec:
     log: str | Path | None = None
     training: str = BENCH_TRAINING
     process: str = "perfdoctor.collect.arm_worker"
+    patience_s: float | None = None
 
     def start(self) -> Arm:
         """A process of it, see `Arm.start`."""
@@ -160,6 +166,7 @@ class Arm:
         process, channel, life = _spawn(spec, self._output)
         self._process, self._channel = process, channel
         self._life: int | None = life
+        self._busy = False  # it is about to answer, and listens to nothing
 
     @classmethod
     def start(cls, spec: ArmSpec) -> Arm:
@@ -243,16 +250,38 @@ class Arm:
         Raises:
             PerfdoctorError: what the process answered with, or that it has ended.
         """
+        self.send(what, **arguments)
+        return self.answer()
+
+    def send(self, what: str, **arguments: Any) -> None:
+        """Sends a request and does not wait: `answer` does. Several arms work at once like that.
+
+        Raises:
+            PerfdoctorError: the process has ended.
+        """
         try:
             self._channel.send({"do": what, **arguments})
         except OSError:
             raise self._ended() from None
+        self._busy = True
+
+    def answer(self) -> dict[str, Any]:
+        """Waits for the answer to what was sent.
+
+        Raises:
+            PerfdoctorError: what the process answered with, or that it has ended, or hangs.
+        """
+        patience_s = math.inf if self.spec.patience_s is None else self.spec.patience_s
+        give_up = time.monotonic() + patience_s
         while not self._channel.ready(_ASK_S):
+            if time.monotonic() > give_up:
+                raise self._hangs(patience_s)
             if self._process.poll() is not None and not self._channel.ready(0):
                 raise self._ended()  # its loader workers may hold the pipe's other end
         answer = self._channel.receive()
         if answer is None:
             raise self._ended()
+        self._busy = False
         if "error" in answer:
             raise _error(answer["error"])
         result: dict[str, Any] = answer["result"]
@@ -263,7 +292,7 @@ class Arm:
         if self._life is None:
             return
         try:
-            if self._process.poll() is None:
+            if self._process.poll() is None and not self._busy:
                 with suppress(OSError):
                     self._channel.send({"do": "close"})
                 with suppress(subprocess.TimeoutExpired):
@@ -276,6 +305,14 @@ class Arm:
             os.close(self._life)
             self._life = None
             self._output.close()
+
+    def _hangs(self, patience_s: float) -> PerfdoctorError:
+        with suppress(OSError):
+            self._process.send_signal(signal.SIGABRT)  # it tells where it is, see `arm_worker`
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_CLOSE_S)
+        message = f"a trial's process gave no answer for {patience_s:g} s and was ended"
+        return UserCodeError(message, slug="arm-hangs", details=_last_lines(self._output))
 
     def _ended(self) -> PerfdoctorError:
         with suppress(subprocess.TimeoutExpired):
@@ -333,7 +370,13 @@ def _open_log(path: str | Path | None) -> IO[bytes]:
 def _last_lines(output: IO[bytes]) -> str:
     output.seek(0)
     lines = output.read().decode(errors="replace").splitlines()
-    return "\n".join(lines[-_SHOWN_LINES:])
+    return "\n".join(_stack(lines) or lines[-_SHOWN_LINES:])
+
+
+def _stack(lines: Sequence[str]) -> list[str]:
+    """What faulthandler has told last: the innermost call first."""
+    first = next((n for n, line in reversed([*enumerate(lines)]) if line.endswith(_STACK)), None)
+    return [] if first is None else [*lines[max(0, first - 2) : first + _SHOWN_LINES]]
 
 
 def _error(found: Mapping[str, Any]) -> PerfdoctorError:

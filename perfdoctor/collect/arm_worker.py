@@ -5,6 +5,7 @@ Anything that can be stepped and paused can be an arm: it needs the methods of `
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import sys
@@ -16,6 +17,8 @@ from perfdoctor.collect.channel import Channel
 from perfdoctor.errors import PerfdoctorError, UserCodeError, first_line, user_traceback
 
 Answer = dict[str, Any]
+#: Set in a process that cannot change files of the user's.
+GUARDED = "PERFDOCTOR_GUARDED"
 
 
 class Trains(Protocol):
@@ -45,6 +48,7 @@ class Trains(Protocol):
 
 def main(read_fd: int, write_fd: int, life_fd: int) -> None:
     """Answers requests until told to close, or until the process that asks has gone."""
+    faulthandler.enable(all_threads=False)  # where a crash of C code, or a hang, was
     threading.Thread(target=die_with_parent, args=(life_fd,), daemon=True).start()
     channel = Channel(read_fd, write_fd)
     training: Trains | None = None
@@ -82,7 +86,10 @@ def perform(training: Trains | None, what: str, arguments: dict[str, Any]) -> An
     """Does one thing that was asked for."""
     assert training is not None
     answer: Answer = getattr(training, what)(**arguments)
-    return answer | {"modules": project_modules()} if what == "facts" else answer
+    if what != "facts":
+        return answer
+    extra = {**answer.get("extra", {}), "guarded": GUARDED in os.environ}
+    return answer | {"modules": project_modules(), "extra": extra}
 
 
 def project_modules() -> dict[str, str]:

@@ -66,6 +66,7 @@ def configuration(loop: TrainingLoop) -> dict[str, Any]:
         "device": str(loop.device),
         "seed": loop.options.seed,
         "threads": torch.get_num_threads(),
+        "parameters": sum(p.numel() for p in loop.eager_model.parameters()),
         "optimizer": type(optimizer).__name__,
         "optimizer_foreach": defaults.get("foreach"),
         "optimizer_fused": defaults.get("fused"),

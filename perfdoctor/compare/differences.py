@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from perfdoctor.facts_measured import MEASURED
 from perfdoctor.record import Environment, Hotspot
 from perfdoctor.report import Report
 
@@ -17,7 +18,7 @@ HOT_SHARE = 0.05
 #: A hot line has changed when its share did by this factor or more (our own choice).
 _HOTTER = 2.0
 #: What differs between any two runs and explains nothing.
-_INCIDENTAL = frozenset({"seed"})
+_INCIDENTAL = MEASURED | {"seed"}
 #: Kinds of sources that were not observed.
 _LOGGED = frozenset({"log", "trace"})
 #: Ends the name of a line whose share is of the time of the loader's workers.

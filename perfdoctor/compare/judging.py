@@ -56,6 +56,7 @@ class Jury:
     looks: tuple[int, ...] = LOOKS
     pairs: list[PairValues] = field(default_factory=list)
     decided: dict[Criterion, Judged] = field(default_factory=dict)
+    ended: bool = field(default=False, init=False)
 
     def level(self, alone: float) -> float:
         """The confidence at one look that stands for `alone` if there were one criterion."""
@@ -81,9 +82,19 @@ class Jury:
         self.pairs.append(pair)
         for criterion in self.criteria:
             if criterion not in self.decided and len(self.pairs) in self.looks:
-                found = self._judge(criterion, final=False)
-                if found.outcome != INCONCLUSIVE:
-                    self.decided[criterion] = found
+                self._look(criterion)
+
+    def end(self) -> None:
+        """The time is over: a last look at what is still open."""
+        self.ended = True
+        for criterion in self.criteria:
+            if criterion not in self.decided:
+                self._look(criterion)
+
+    def _look(self, criterion: Criterion) -> None:
+        found = self._judge(criterion, final=False)
+        if found.outcome != INCONCLUSIVE:
+            self.decided[criterion] = found
 
     def judged(self) -> tuple[Judged, ...]:
         """What came of each criterion, as far as is known now."""
@@ -94,13 +105,16 @@ class Jury:
         told = self._told(criterion, differences)
         if differences.size < len(self.pairs) or not self.pairs:
             return replace(told, reason=self._missing(criterion))
-        gate = Gate(criterion.margin, different=self.level(SLOWER), looks=self.looks)
-        outcome = None if final else gate.look(differences)
+        outcome = None if final else self._gate(criterion).look(differences, last=self.ended)
         if outcome is None:
             return replace(told, reason=self._open(told))
         if outcome == "fail":
             return replace(told, outcome=REGRESSION)
         return replace(told, outcome=IMPROVED if self._improved(criterion, differences) else PASS)
+
+    def _gate(self, criterion: Criterion) -> Gate:
+        different = self.level(SLOWER)
+        return Gate(criterion.margin, criterion.part, different=different, looks=self.looks)
 
     def _told(self, criterion: Criterion, differences: Floats) -> Judged:
         """The numbers, with nothing decided."""
@@ -115,11 +129,12 @@ class Jury:
             interval=None if ends is None else (math.expm1(ends.low), math.expm1(ends.high)),
             confidence=level,
             pairs=int(differences.size),
-            seen=self._seen(differences),
+            seen=self._seen(criterion, differences),
         )
 
-    def _seen(self, differences: Floats) -> float | None:
-        smallest = smallest_seen(differences)
+    def _seen(self, criterion: Criterion, differences: Floats) -> float | None:
+        level = self._gate(criterion).level(differences.size, last=self.ended)
+        smallest = smallest_seen(differences, different=level)
         return math.expm1(smallest) if smallest < 1 else None
 
     def _improved(self, criterion: Criterion, differences: Floats) -> bool:
@@ -131,6 +146,12 @@ class Jury:
         if not self.pairs:
             return "nothing was measured"
         last = self.pairs[-1]
+        keys = {*last.before, *last.after}
+        if criterion.statistic == "p95" and f"{criterion.metric}:mean" in keys:
+            return (
+                "fewer steps were measured than a 95th percentile needs; a longer --max-seconds, "
+                "or more --steps of a script, gives it"
+            )
         sides = [name for name in ("before", "after") if criterion.key not in getattr(last, name)]
         where = "on neither side" if len(sides) == 2 else f"not measured {''.join(sides)}"
         known = sorted({key.split(":")[0] for key in (*last.before, *last.after)})

@@ -9,6 +9,8 @@ from perfdoctor.experiments import Experiment, Situation, Switch
 NO_GPU = "there is no GPU here"
 _NO_CONVOLUTIONS = "the model has no 2-d convolutions"
 _TF32_CAPABILITY = (8, 0)  # Ampere (CUDA C++ Programming Guide, compute capabilities)
+#: A script's loop cannot be given one; without it small gradients become zero.
+_NO_SCALER = "fp16 needs a GradScaler; the script has none, and would be another training"
 _NOT_COMPILED = (None, False, "off")
 
 
@@ -24,6 +26,8 @@ class Precision(Experiment):
         wanted = self.changes(situation)["precision"]
         if wanted == situation.configuration.get("precision"):
             return f"it computes in {wanted} already"
+        if wanted == "fp16" and situation.is_script and "scaler" not in situation.traits:
+            return _NO_SCALER
         return NO_GPU if wanted in ("fp16", "tf32") and not situation.on_cuda else None
 
     def changes(self, situation: Situation) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from perfdoctor.stages import DATA_LOADING
 _CEILINGS_FROM = 0.10
 CEILINGS = ("free-loading", "cached-dataset")
 _OF_CODE = "a change of your code, which cannot be made from outside"
+#: Changes that make a stage rarer → the stage.
+RARER = {"checkpoint_every_times": "checkpoint"}
 #: What every new process can be given.
 _OF_PROCESS = frozenset({"environment"})
 
@@ -75,6 +77,16 @@ def situation_of(report: Report, extra: Mapping[str, Any]) -> Situation:
         loading_share=share,
         supported=frozenset(extra["changes"]) if "changes" in extra else None,
     )
+
+
+def periods_of(report: Report) -> dict[str, int]:
+    """Change → steps between two of what it makes rarer, where the report tells."""
+    often = {
+        change: report.stages[stage].calls_per_step
+        for change, stage in RARER.items()
+        if stage in report.stages
+    }
+    return {change: max(1, round(1 / each)) for change, each in often.items() if each > 0}
 
 
 def plan(report: Report, situation: Situation) -> Plan:

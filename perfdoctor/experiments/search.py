@@ -9,6 +9,11 @@ from perfdoctor.experiments import Experiment, Situation
 _NO_SEARCH = "no architecture is searched"
 
 
+def _searches(situation: Situation) -> bool:
+    """A workload tells it by a trait, an observed script by how often it does."""
+    return "search" in situation.traits or bool(situation.configuration.get("arch_every"))
+
+
 class ArchEvery(Experiment):
     """An architecture step every few training steps."""
 
@@ -18,7 +23,7 @@ class ArchEvery(Experiment):
 
     def why_not(self, situation: Situation) -> str | None:
         """Needs a search."""
-        return None if "search" in situation.traits else _NO_SEARCH
+        return None if _searches(situation) else _NO_SEARCH
 
     def changes(self, situation: Situation) -> dict[str, Any]:
         """`arch_every`: as recommended, or twice as rarely."""
@@ -35,8 +40,10 @@ class ArchOrder(Experiment):
 
     def why_not(self, situation: Situation) -> str | None:
         """Needs a second-order search."""
-        if "search" not in situation.traits:
+        if not _searches(situation):
             return _NO_SEARCH
+        if situation.is_script:
+            return "how a script's architecture step is made cannot be changed from outside"
         second = situation.configuration.get("arch_order") == 2
         return None if second else "the architecture step is of first order already"
 

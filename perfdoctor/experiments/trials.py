@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -63,6 +64,7 @@ class Laboratory:
     Attributes:
         control: nothing changed, once it was measured. interrupted: the trial that Ctrl-C ended.
         gone: a change has killed the process, and there was no time for another one.
+        periods: change → steps between two of what it makes rarer, as the report has them.
     """
 
     spec: ArmSpec
@@ -72,6 +74,7 @@ class Laboratory:
     control: Trial | None = None
     interrupted: Trial | None = None
     gone: bool = False
+    periods: Mapping[str, int] = field(default_factory=dict)
 
     def __enter__(self) -> Laboratory:
         self.progress("verify: setting up", 0.0, self.budget_s)
@@ -112,15 +115,38 @@ class Laboratory:
     @property
     def least_s(self) -> float:
         """What the shortest trial takes: below, none is begun."""
-        steps = _MODE_STEPS + PARITY_STEPS + LOOKS[0] * _BLOCK_STEPS
+        return self._least_s(1)
+
+    def _least_s(self, chunk: int) -> float:
+        steps = _MODE_STEPS + PARITY_STEPS + LOOKS[0] * max(_BLOCK_STEPS, 4 * (chunk + 1))
         return max(_LEAST_S, steps * self.step_s)
+
+    def stretch(self, candidate: Candidate) -> int:
+        """Steps of its shortest chunk: more than one where it makes something rarer."""
+        return math.lcm(*_occasions(self._periods(self.facts), candidate.changes))
+
+    def _periods(self, facts: ArmFacts) -> Mapping[str, int]:
+        """What the process has seen itself comes first."""
+        return {**self.periods, **facts.extra.get("periods", {})}
 
     def needs_s(self, candidate: Candidate) -> float:
         """What the shortest trial of this takes, with the process that compares its losses."""
         if self.gone:
             return math.inf
         alone = candidate.experiment.restart or not self._compares(candidate)
-        return self.least_s + (0.0 if alone else self._losses_s)
+        return self._least_s(self.stretch(candidate)) + (0.0 if alone else self._losses_s)
+
+    def is_long(self, candidate: Candidate, count: int) -> bool:
+        """Whether it makes something rarer and would take more than its share of the time."""
+        return self.stretch(candidate) > 1 and self.needs_s(candidate) > self.left_s / count
+
+    def budget_for(self, candidate: Candidate, count: int) -> float:
+        """A budget of which there is enough left for this, the last one of so many.
+
+        Each of the others takes its share of what is left, and so does all of them together.
+        """
+        shares = (count + 1) / 2 if count > 1 else 1.0
+        return (self.setup_s + shares * self.needs_s(candidate)) / (1 - _CONTROL_SHARE)
 
     @property
     def _losses_s(self) -> float:
@@ -134,6 +160,11 @@ class Laboratory:
     def tell(self, label: str) -> None:
         """Shows what is being tried, on a bar that counts the budget down."""
         self.progress(f"verify: {label}", min(self.budget_s, self.spent_s), self.budget_s)
+
+    @property
+    def guarded(self) -> bool:
+        """Whether the training can change no file of the user's."""
+        return bool(self.facts.extra.get("guarded"))
 
     # -- machine ---------------------------------------------------------------------------
 
@@ -196,6 +227,7 @@ class Laboratory:
     def _in_process(self, candidate: Candidate, allotted_s: float) -> Trial:
         self.tell(named(candidate))
         arm, claim = self.arm, Claim(predicted_low=candidate.predicted_low)
+        before = arm.facts()  # what was tried until now may have raised the peak
         arm.add_mode(MODE, candidate.changes)
         begun = time.perf_counter()
         warm = arm.warm(_MODE_STEPS, MODE)
@@ -212,7 +244,7 @@ class Laboratory:
             raise
         trial = replace(
             trial,
-            peak_bytes_before=self.facts.peak_bytes,
+            peak_bytes_before=before.peak_bytes,
             peak_bytes_after=after.peak_bytes,
             curve=curve.measured(self, candidate) if "batch_size" in candidate.changes else (),
         )
@@ -242,7 +274,7 @@ class Laboratory:
         """Chunks that suit both sides; whole epochs where the start of one is what changes."""
         mine, other = self.facts, self.arm.facts(mode)
         turns = [int(facts.extra.get("turn", 1)) for facts in (mine, other)]
-        turn = math.lcm(*turns, *_occasions(other))
+        turn = math.lcm(*turns, *_occasions(self._periods(other), other.configuration))
         queue = max(int(mine.extra.get("queue", 0)), int(other.extra.get("queue", 0)))
         epoch = mine.extra.get("steps_per_epoch")
         loaders = [[f.configuration.get(key) for key in _STARTS] for f in (mine, other)]
@@ -290,8 +322,16 @@ def concluded(decision: Decision, same: Parity | None, laboratory: Laboratory) -
     if decision.verdict == "verified" and same is not None and not same.acceptable:
         return _told(decision, "refuted", same, f"faster, but the losses are {same.label}")
     if decision.verdict is not None:
-        return _told(decision, decision.verdict, same)
+        return _told(decision, decision.verdict, same, _while_others_worked(laboratory))
     return _told(decision, "inconclusive", same, _why_unclear(decision, laboratory))
+
+
+def _while_others_worked(laboratory: Laboratory) -> str | None:
+    """What is clear beside other programs need not hold without them."""
+    foreign = laboratory.foreign_share()
+    if foreign is None or foreign <= UNFIT_SHARE:
+        return None
+    return f"measured while other programs used {100 * foreign:.0f} % of the cores"
 
 
 def _why_unclear(decision: Decision, laboratory: Laboratory) -> str:
@@ -305,6 +345,10 @@ def _why_unclear(decision: Decision, laboratory: Laboratory) -> str:
     seen = smallest_seen(decision.values)
     if not math.isfinite(seen):
         return "the budget was spent before it could be measured"
+    found = decision.speedup()
+    apart = found is not None and not found[1] <= 1 <= found[2]
+    if pairs >= decision.claim.most and apart:
+        return f"not clear after {count(pairs, 'pair')}, which would show {100 * seen:.1f} %"
     if pairs >= decision.claim.most:
         return f"a difference of {100 * seen:.1f} % would have been seen; there is none"
     return (
@@ -341,17 +385,16 @@ def named(candidate: Candidate) -> str:
     return name if candidate.label == name else f"{candidate.label} {name}"
 
 
-def _occasions(facts: ArmFacts) -> list[int]:
+def _occasions(periods: Mapping[str, int], changes: Mapping[str, Any]) -> list[int]:
     """Steps between two of what the change makes rarer: a chunk with none of them shows nothing.
 
     Of what becomes very rare there may be none in a chunk with the change; that is less than
     1 / `_MOST_TIMES` of its time too good.
     """
-    known = facts.extra.get("periods", {})
     return [
-        period * min(_MOST_TIMES, max(1, int(facts.configuration[name])))
-        for name, period in known.items()
-        if name in facts.configuration
+        period * min(_MOST_TIMES, max(1, int(changes[name])))
+        for name, period in periods.items()
+        if name in changes
     ]
 
 

@@ -18,10 +18,11 @@ from perfdoctor.compare.checks import (
 )
 from perfdoctor.compare.judging import Jury
 from perfdoctor.errors import PerfdoctorError, tell
-from perfdoctor.gate import ending, explaining, repository
+from perfdoctor.gate import ending, explaining, repository, requirements
 from perfdoctor.gate.asked import MAX_SECONDS, Asked
 from perfdoctor.gate.deciding import decide
 from perfdoctor.gate.lock_step_pairs import LockStepPairs, Source, workload_files
+from perfdoctor.gate.measured import FEWEST_FOR_TAIL
 from perfdoctor.gate.process_pairs import CommandPairs, ScriptPairs
 from perfdoctor.gate.repository import Repository
 from perfdoctor.gate.sides import RunningSide, prepare
@@ -66,11 +67,13 @@ def check(asked: Asked, against: Against, progress: Progress) -> CheckResult:
     progress("making the checkouts", 0, 0)
     with ending.heard(), checked_out(repo, base, against.share) as checkouts:
         notes = [*missing_files(checkouts), *_bring_same(repo, checkouts, asked, against)]
+        notes += requirements.differing(*checkouts, repo.below, against.setup)
         progress("setting up the environments" if against.setup else "starting", 0, 0)
         sides = prepare(repo, checkouts, against.setup)
         source, jury = _source(asked, sides), Jury(asked.criteria)
-        decide(source, jury, began + _budget(asked), progress, extend=asked.max_seconds is None)
-        why = _why(asked, source, sides, jury, began, progress)
+        deadline = time.monotonic() + _budget(asked)  # of measuring: --setup takes what it takes
+        decide(source, jury, deadline, progress, extend=asked.max_seconds is None)
+        why = _why(asked, source, sides, jury, deadline, progress)
         notes += _notes(against, repo, base, checkouts, source, jury)
         return _result(asked, jury, source, checkouts, against, why, notes, began)
 
@@ -83,12 +86,21 @@ def _source(asked: Asked, sides: tuple[RunningSide, RunningSide]) -> Source:
     measured = asked.measured
     if measured.command is not None:
         assert measured.report is not None
-        return CommandPairs(sides, measured.command, measured.report)
+        return CommandPairs(sides, asked.process_s, measured.command, measured.report)
     if measured.script:
-        return ScriptPairs(sides, measured.script, measured.steps)
+        return ScriptPairs(sides, asked.process_s, measured.script, measured.steps)
     pair_s = _budget(asked) * _PAIR_PART
     assert measured.workload is not None
-    return LockStepPairs(sides, measured.workload, measured.options, pair_s, asked.seed)
+    return LockStepPairs(
+        sides, measured.workload, measured.options, pair_s, asked.seed,
+        fewest_steps=_fewest(asked), patience_s=asked.patience_s,
+    )  # fmt: skip
+
+
+def _fewest(asked: Asked) -> int:
+    """Steps of a side that are needed; for a warning nothing is prolonged."""
+    tails = any(criterion.fails and criterion.statistic == "p95" for criterion in asked.criteria)
+    return FEWEST_FOR_TAIL if tails else 0
 
 
 def missing_files(checkouts: Sequence[Checkout]) -> Iterator[str]:
@@ -143,12 +155,12 @@ def _why(
     source: Source,
     sides: tuple[RunningSide, RunningSide],
     jury: Jury,
-    began: float,
+    deadline: float,
     progress: Progress,
 ) -> explaining.Why:
     """What else differs; the long way only where there is something to explain."""
     slower = overall(jury.judged()) == REGRESSION
-    left_s = began + _budget(asked) - time.monotonic()
+    left_s = deadline - time.monotonic()
     if isinstance(source, LockStepPairs):
         wanted = asked.explain and slower
         return explaining.of_workload(source, sides, left_s if wanted else 0.0, progress)

@@ -8,6 +8,9 @@ from typing import Any
 
 from perfdoctor.compare.checks import Criterion
 
+#: So long may an answer of a side take (importing and compiling, twenty steps), a whole process of
+#: a script or a command, and either where the user sets a budget that is not half as long.
+_ANSWER_S, _PROCESS_S, _LEAST_PATIENCE_S = 600.0, 3600.0, 120.0
 #: The budget of a check. Where it would not hold the fewest pairs of long steps, it is extended.
 MAX_SECONDS = 85.0
 SCRIPT_STEPS = 200
@@ -53,3 +56,18 @@ class Asked:
     seed: int = 0
     explain: bool = True
     command: str | None = None
+
+    @property
+    def patience_s(self) -> float:
+        """After so long without an answer a side hangs; a longer budget allows longer."""
+        return self._patience(_ANSWER_S)
+
+    @property
+    def process_s(self) -> float:
+        """The same of a process that is not asked anything, but runs to its end."""
+        return self._patience(_PROCESS_S)
+
+    def _patience(self, usual_s: float) -> float:
+        if self.max_seconds is None:
+            return usual_s
+        return max(_LEAST_PATIENCE_S, 2 * self.max_seconds)

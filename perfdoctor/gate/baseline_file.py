@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,10 +15,15 @@ from perfdoctor import schema
 from perfdoctor.errors import PerfdoctorError
 from perfdoctor.gate.asked import Measured
 from perfdoctor.gate.calibration import Kernels
+from perfdoctor.gate.lock_step_pairs import workload_files
 
 VERSION = 1
 #: Older sessions are dropped: code and machines change.
 KEPT = 50
+
+
+#: Settings of another workload: what it trains is larger or smaller, not faster or slower.
+_SIZES = ("parameters", "dataset_size", "batch_size")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +35,7 @@ class Session:
         before, after: the kernels. foreign_share: of the machine, taken by other programs.
         processes: key ("step:p25") → value, one a process. chunks: of the steps, one list a
             process, where they were measured in chunks.
+        files: name → hash of those that say what is measured.
     """
 
     created_at: str
@@ -41,11 +49,25 @@ class Session:
     processes: tuple[dict[str, float], ...]
     chunks: tuple[tuple[float, ...], ...] = ()
     configuration: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+
+    def other_work(self, other: Session) -> str | None:
+        """What tells that the other session measured something else; None where nothing does."""
+        changed = [n for n in self.files if _differ(self.files, other.files, n)]
+        told = [f"{name} is not what it was" for name in changed]
+        old, new = self.configuration, other.configuration
+        told += [f"{n} {old[n]} → {new[n]}" for n in _SIZES if _differ(old, new, n)]
+        return "; ".join(told) or None
 
     @property
     def kernels_log(self) -> float:
         """Logarithm of the kernels' time on this occasion."""
         return (self.before.log + self.after.log) / 2
+
+
+def _differ(old: Mapping[str, Any], new: Mapping[str, Any], name: str) -> bool:
+    """Where one of them does not know it, nothing is known."""
+    return None not in (old.get(name), new.get(name)) and old[name] != new[name]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +97,15 @@ def identity(measured: Measured) -> str:
         "report": measured.report,
     }
     return hashlib.sha256(msgspec.json.encode(fields, order="sorted")).hexdigest()[:16]
+
+
+def hashes(measured: Measured, folder: Path) -> dict[str, str]:
+    """Of the files that a workload is defined in; a script is what is judged, so none of it."""
+    found = {}
+    for name, _ in workload_files(measured.workload or {}):
+        with suppress(OSError):  # a module that is installed
+            found[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()[:16]
+    return found
 
 
 Document = TypeVar("Document")

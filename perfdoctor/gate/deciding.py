@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from statistics import median
 
 from perfdoctor.collect.options import Progress
 from perfdoctor.compare.judging import Jury
@@ -28,23 +29,35 @@ def decide(
 ) -> None:
     """Adds pairs to `jury`; ends when it is finished, or another pair would end after `deadline`.
 
-    With `extend`, pairs that the source cannot shorten get time for a decision.
+    With `extend`, pairs that the source cannot shorten get time for a decision. Where the time is
+    over, what was measured is looked at a last time.
 
     Raises:
         PerfdoctorError: what the source raises.
     """
-    began = clock()
-    longest = 0.0
+    began, took_s = clock(), list[float]()
     while not jury.finished:
         start = clock()
-        if extend and longest and source.cannot_shorten:
-            deadline = max(deadline, began + _LEAST_PAIRS * longest)
-        if longest and start + longest > deadline:
+        if extend and took_s and source.cannot_shorten:
+            deadline = max(deadline, began + _LEAST_PAIRS * max(took_s))
+        if not _worth_while(took_s, jury, deadline - start):
+            jury.end()
             return
         progress(_told(jury, began, deadline, start), len(jury.pairs), jury.next_look or 0)
         jury.add(source.measure(len(jury.pairs)))
         check_seen(jury)
-        longest = max(longest, clock() - start)
+        took_s.append(clock() - start)
+
+
+def _worth_while(took_s: Sequence[float], jury: Jury, left_s: float) -> bool:
+    """Whether a pair more fits, as most have, and can lead to a look: were all like the fastest.
+
+    The first one often takes longer, since nothing is cached yet: of the rest it says nothing.
+    """
+    if not took_s:
+        return True
+    lacking = jury.looks[0] - len(jury.pairs) if len(took_s) > 1 else 1
+    return median(took_s) <= left_s and lacking * min(took_s) <= left_s
 
 
 def check_seen(jury: Jury) -> None:
@@ -55,9 +68,11 @@ def check_seen(jury: Jury) -> None:
     """
     first = jury.pairs[0]
     seen = {*first.before, *first.after}
+    metrics = {key.partition(":")[0] for key in seen}
     for criterion in jury.criteria:
-        if criterion.key not in seen:
-            known = ", ".join(sorted({key.partition(":")[0] for key in seen}))
+        short_of_steps = criterion.statistic == "p95" and criterion.metric in metrics
+        if criterion.key not in seen and not short_of_steps:
+            known = ", ".join(sorted(metrics))
             raise PerfdoctorError(
                 f"{criterion.name} was not measured on either side; there are {known}",
                 slug="criterion-of-nothing",

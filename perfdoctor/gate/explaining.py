@@ -18,8 +18,8 @@ from perfdoctor.gate.lock_step_pairs import LockStepPairs
 from perfdoctor.gate.sides import RunningSide
 from perfdoctor.report import Report
 
-#: A side is observed for so long, besides its start.
-_OBSERVED_S, _START_S = 5.0, 8.0
+#: A side is observed for so long, or less where little time is left, besides its start.
+_OBSERVED_S, _LEAST_OBSERVED_S, _START_S = 5.0, 2.0, 8.0
 _GRACE_S = 60.0
 #: Lines of the loop that perfdoctor runs itself.
 _OURS = ("sys:", "stepping.py:")
@@ -61,13 +61,14 @@ def of_workload(
     settings = tuple(_settings(source))
     if left_s <= 0:
         return Why(settings)
-    if left_s < 2 * (_OBSERVED_S + _START_S):
+    observed_s = min(_OBSERVED_S, left_s / 2 - _START_S)
+    if observed_s < _LEAST_OBSERVED_S:
         return Why(
             settings,
             notes=("No time was left to find out why; `perfdoctor bench` on both sides tells.",),
         )
     progress("finding out why", 0, 0)
-    reports = [_observed(side, source.workload, source.options) for side in sides]
+    reports = [_observed(side, source.workload, source.options, observed_s) for side in sides]
     if any(report is None for report in reports):
         return Why(settings, notes=("Observing both sides, to tell why, has failed.",))
     found = of_reports([[report] for report in reports if report is not None])
@@ -85,14 +86,14 @@ def _settings(source: LockStepPairs) -> list[Difference]:
 
 
 def _observed(
-    side: RunningSide, workload: Mapping[str, Any], options: Mapping[str, Any]
+    side: RunningSide, workload: Mapping[str, Any], options: Mapping[str, Any], observed_s: float
 ) -> Report | None:
     """The training as a script, observed: that names the lines that take the time."""
     path = side.checkout.scratch / "why.json"
     command = [
         side.python, "-m", "perfdoctor", "run", "--no-plots", "-q", "--json", str(path),
         "--output-dir", str(path.parent), "-m", "perfdoctor.gate.stepping",
-        json.dumps(dict(workload)), json.dumps(dict(options)), str(_OBSERVED_S),
+        json.dumps(dict(workload)), json.dumps(dict(options)), str(observed_s),
     ]  # fmt: skip
     return report_of(command, side, path)
 

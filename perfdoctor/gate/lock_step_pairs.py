@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -50,6 +49,8 @@ class LockStepPairs:
         pair_s: how long the steps of one pair may take; then there are fewer steps.
         facts: of both sides, as the last pair told them.
         successive: there is no memory for both at a time, so one follows the other.
+        fewest_steps: of each side, however long they take.
+        patience_s: how long one answer of a side may take.
     """
 
     sides: tuple[RunningSide, RunningSide]
@@ -61,6 +62,8 @@ class LockStepPairs:
     successive: bool = False
     steps: int = CHUNK_STEPS
     chunks: int = CHUNKS
+    fewest_steps: int = 0
+    patience_s: float | None = None
     _random: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
@@ -84,7 +87,8 @@ class LockStepPairs:
     @property
     def cannot_shorten(self) -> bool:
         """Whether the steps are so long that a pair has the fewest."""
-        return self.chunks <= _FEWEST_CHUNKS
+        fewest = max(_FEWEST_CHUNKS * _FEWEST_STEPS, self.fewest_steps)
+        return self.chunks <= _FEWEST_CHUNKS or self.chunks * self.steps <= fewest
 
     def protocol(self) -> dict[str, Any]:
         """How a pair is measured."""
@@ -112,26 +116,14 @@ class LockStepPairs:
         return self._checked(pair, (facts[0], facts[1]))
 
     def _started(self, stack: ExitStack, number: int) -> list[tuple[RunningSide, Arm]]:
-        """Both processes, started at once and in random order."""
+        """Both processes, which set up at once; the one that begins is chosen by chance."""
         arms: dict[int, Arm] = {}
-        errors: dict[int, PerfdoctorError] = {}
-
-        def start(i: int) -> None:
-            try:
-                arms[i] = Arm.start(self._spec(self.sides[i], number))
-            except PerfdoctorError as error:
-                errors[i] = error
-
-        def close() -> None:
-            for arm in arms.values():
-                arm.close()
-
-        stack.callback(close)
-        with ThreadPoolExecutor(2) as pool:
-            for waiting in [pool.submit(start, i) for i in self._random.sample(range(2), 2)]:
-                waiting.result()
-        for i in sorted(errors):
-            raise on_side(self.sides[i], errors[i]) from None
+        for i in self._random.sample(range(2), 2):
+            arms[i] = Arm(self._spec(self.sides[i], number))
+            stack.callback(arms[i].close)  # before anything is waited for: Ctrl-C may come then
+            self._on(self.sides[i], lambda a=arms[i]: a.send("set_up", **a.description()))
+        for i in (0, 1):
+            self._on(self.sides[i], arms[i].answer)
         return [(self.sides[i], arms[i]) for i in (0, 1)]
 
     def _one_after_the_other(self, number: int) -> PairValues:
@@ -162,7 +154,7 @@ class LockStepPairs:
     def _plan(self, step_s: float) -> None:
         """How many chunks of how many steps, so that a pair takes about `pair_s` at most."""
         self.steps = min(_MOST_STEPS, max(CHUNK_STEPS, round(_CHUNK_S / max(step_s, 1e-6))))
-        affordable = int(self.pair_s / max(step_s, 1e-6) / 2)
+        affordable = max(self.fewest_steps, int(self.pair_s / max(step_s, 1e-6) / 2))
         self.chunks = CHUNKS
         if affordable < self.chunks * self.steps:
             self.steps = max(_FEWEST_STEPS, min(self.steps, affordable // self.chunks))
@@ -176,6 +168,7 @@ class LockStepPairs:
             python=side.python,
             cwd=side.cwd,
             environment=environment,
+            patience_s=self.patience_s,
         )
 
     def _on(self, side: RunningSide, work: Any) -> Any:

@@ -24,7 +24,8 @@ _OF_ALL: Mapping[str, Callable[[Floats], float]] = {
     "p95": lambda x: float(np.quantile(x, 0.95)),
     "mean": lambda x: float(x.mean()),
 }
-_FEWEST_FOR_TAIL = 72
+#: Steps of a side; below that a 95th percentile is the largest few.
+FEWEST_FOR_TAIL = 72
 
 
 def of_pair(pair: Pair, peaks: tuple[int | None, int | None]) -> PairValues:
@@ -91,7 +92,7 @@ def _pooled(
 ) -> None:
     together = [np.concatenate(side) for side in columns]
     for statistic, of in _OF_ALL.items():
-        if statistic == "p95" and min(x.size for x in together) < _FEWEST_FOR_TAIL:
+        if statistic == "p95" and min(x.size for x in together) < FEWEST_FOR_TAIL:
             continue
         _note(f"{name}:{statistic}", [np.array([of(x)]) for x in together], values, differences)
 
@@ -127,7 +128,7 @@ def _values(report: Report) -> Iterator[tuple[str, float]]:
     for name, stat in stats.items():
         for statistic in ("p50", "p95", "mean", "min"):
             value = getattr(stat, f"{statistic}_s")
-            if value > 0 and (statistic != "p95" or stat.count >= _FEWEST_FOR_TAIL):
+            if value > 0 and (statistic != "p95" or stat.count >= FEWEST_FOR_TAIL):
                 yield f"{name}:{statistic}", value
     if report.memory.peak_bytes:
         yield "memory:peak", float(report.memory.peak_bytes)

@@ -27,9 +27,13 @@ from perfdoctor.report import Report
 
 @dataclass
 class _Processes:
-    """One process of each side a pair. `reports` are those of both sides so far."""
+    """One process of each side a pair, which may take `patience_s`.
+
+    `reports` are those of both sides so far.
+    """
 
     sides: tuple[RunningSide, RunningSide]
+    patience_s: float
     reports: tuple[list[Report], list[Report]] = field(default_factory=lambda: ([], []), init=False)
 
     def measure(self, number: int) -> PairValues:
@@ -80,7 +84,7 @@ class ScriptPairs(_Processes):
             "--no-plots", "-q", "--output-dir", str(side.checkout.scratch / "reports"),
             "--json", str(path), *self.script,
         ]  # fmt: skip
-        run_observed(command, side)
+        run_observed(command, side, self.patience_s)
         return read_report(path, side)
 
     def protocol(self) -> dict[str, Any]:
@@ -99,15 +103,15 @@ class CommandPairs(_Processes):
         path = side.cwd / self.report
         with suppress(FileNotFoundError):
             path.unlink()  # an old one must not pass for a new one
-        run_observed([shutil.which("bash") or "/bin/sh", "-c", self.command], side)
+        run_observed([shutil.which("bash") or "/bin/sh", "-c", self.command], side, self.patience_s)
         return read_report(path, side)
 
 
-def run_observed(command: Sequence[str], side: RunningSide) -> None:
+def run_observed(command: Sequence[str], side: RunningSide, patience_s: float) -> None:
     """Runs a command to its end, and looks which code its Python processes have loaded.
 
     Raises:
-        UserCodeError: it fails, with the end of what it printed.
+        UserCodeError: it fails, or does not end, with the end of what it printed.
         PerfdoctorError: it loaded code of another checkout.
     """
     folder = side.checkout.scratch / "origins"
@@ -115,25 +119,35 @@ def run_observed(command: Sequence[str], side: RunningSide) -> None:
     folder.mkdir()
     environment = {**os.environ, **origins.environment(side.environment, folder)}
     log = side.checkout.scratch / "output.log"
-    code = _run(command, side.cwd, environment, log)
-    if code:
-        how = f"by signal {-code}" if code < 0 else f"with code {code}"
+    code = _run(command, side.cwd, environment, log, patience_s)
+    if code is None or code:
         raise UserCodeError(
-            f"it ended {how}",
+            _ended(code, patience_s),
             slug="side-failed",
             details=last_lines(log.read_text(errors="replace")),
         )
     side.check_origins(origins.loaded(folder))
 
 
-def _run(command: Sequence[str], cwd: Path, environment: Mapping[str, str], log: Path) -> int:
+def _ended(code: int | None, patience_s: float) -> str:
+    if code is None:
+        return f"it had not ended after {patience_s:.0f} s; --max-seconds allows twice as much"
+    return f"it ended by signal {-code}" if code < 0 else f"it ended with code {code}"
+
+
+def _run(
+    command: Sequence[str], cwd: Path, environment: Mapping[str, str], log: Path, patience_s: float
+) -> int | None:
+    """Its exit code; None where it does not end."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=output,
             stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         try:
-            return process.wait()
+            return process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            return None
         finally:  # Ctrl-C, or what it has left running
             with suppress(OSError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from perfdoctor.collect.arm import Arm, ArmSpec
 from perfdoctor.collect.lock_step import Pair
 from perfdoctor.collect.options import Progress
 from perfdoctor.errors import PerfdoctorError
-from perfdoctor.gate import calibration
+from perfdoctor.gate import baseline_file, calibration
 from perfdoctor.gate.asked import MAX_SECONDS, Asked
 from perfdoctor.gate.baseline_file import Session
 from perfdoctor.gate.lock_step_pairs import CHUNK_STEPS, CHUNKS, WARM_UP
@@ -69,7 +69,8 @@ def measure_session(asked: Asked, progress: Progress) -> Session:
             processes.append(one(len(processes)))
             longest = max(longest, time.monotonic() - start)
     foreign = usage.foreign_share(calibration.Usage.now())
-    return session_of(processes, before, calibration.measure(), foreign)
+    session = session_of(processes, before, calibration.measure(), foreign)
+    return replace(session, files=baseline_file.hashes(asked.measured, Path.cwd()))
 
 
 @contextmanager
@@ -84,13 +85,16 @@ def _one(asked: Asked, side: RunningSide) -> Callable[[int], Process]:
     """What measures one process more."""
     measured = asked.measured
     if measured.workload is not None:
-        spec = ArmSpec(workload=measured.workload, options=measured.options, cwd=side.cwd)
+        spec = ArmSpec(
+            workload=measured.workload, options=measured.options, cwd=side.cwd,
+            patience_s=asked.patience_s,
+        )  # fmt: skip
         return lambda number: _of_arm(spec)
     pairs: ScriptPairs | CommandPairs
     if measured.command is not None:
-        pairs = CommandPairs((side, side), measured.command, str(measured.report))
+        pairs = CommandPairs((side, side), asked.process_s, measured.command, str(measured.report))
     else:
-        pairs = ScriptPairs((side, side), measured.script, measured.steps)
+        pairs = ScriptPairs((side, side), asked.process_s, measured.script, measured.steps)
     return lambda number: _of_report(pairs, number)
 
 

@@ -128,7 +128,7 @@ def judge(
 ) -> CheckResult:
     """What comes of comparing a session with those that are stored."""
     alike = [s for s in stored.sessions if s.fingerprint == session.fingerprint]
-    usable = [s for s in alike if doubts(s) is None]
+    usable = [s for s in alike if doubts(s) is None and s.other_work(session) is None]
     reason = doubt or _incomparable(stored, usable, session)
     compared = [_Compared.of(c.key, usable, session) for c in criteria]
     level = 1 - (1 - _SLOWER) / max(1, sum(c.fails for c in criteria))
@@ -174,6 +174,7 @@ def _incomparable(stored: Baseline, usable: Sequence[Session], session: Session)
         last = stored.sessions[-1].fingerprint
         names = [n for n, v in session.fingerprint.items() if last.get(n) != v]
         told = "; ".join(f"{n} {last.get(n)} → {session.fingerprint[n]}" for n in names[:3])
+        told = told or stored.sessions[-1].other_work(session) or ""
         return f"incomparable with the baseline: {told}" if told else "no usable session is stored"
     return (
         f"the baseline has {len(usable)} comparable session{'s' if len(usable) != 1 else ''}, and "

@@ -64,8 +64,9 @@ def check(asked: Asked, place: str, progress: Progress) -> CheckResult:
 
 
 def series_of(measured: Measured, session: Session) -> str:
-    """The same workload with the same fingerprint is one series."""
-    machine = msgspec.json.encode(session.fingerprint, order="sorted")
+    """The same workload, from the same files, with the same fingerprint is one series."""
+    alike = [session.fingerprint, session.files] if session.files else session.fingerprint
+    machine = msgspec.json.encode(alike, order="sorted")
     return f"{baseline_file.identity(measured)}-{hashlib.sha256(machine).hexdigest()[:16]}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from perfdoctor.facts_measured import MEASURED
 from perfdoctor.render.text import clean, shorten
 
 #: Heading of a table column, or name in a sentence, of a setting.
@@ -24,6 +25,7 @@ SETTINGS = {
 _USED = {
     "allocator_settings": "PYTORCH_CUDA_ALLOC_CONF",
     "anomaly_detection": "anomaly detection",
+    "arithmetic_per_position": "arithmetic for each position",
     "autograd_nodes": "autograd nodes a step",
     "autograd_profiler": "autograd profiler",
     "batch_sampler": "batch sampler",
@@ -32,6 +34,15 @@ _USED = {
     "dataset_size": "samples in the data set",
     "ddp": "DistributedDataParallel",
     "drop_last": "last batch dropped",
+    "embedding_part": "numbers in embedding tables",
+    "embedding_rows_touched": "rows of them that a batch touches",
+    "embedding_sparse_alike": "sparse gradients do the same",
+    "embedding_tables": "embedding tables",
+    "embedding_fill_s": "seconds for zeros in their gradients",
+    "fft_fast_length": "next fast length of transforms",
+    "fft_length": "length of Fourier transforms",
+    "fft_padded_part": "Fourier transforms whose length is free",
+    "fft_slower": "times as long as with the next fast length",
     "fsdp": "FSDP",
     "gradient_checkpointing": "gradient checkpointing",
     "gradients_unused": "gradients that no optimizer uses",
@@ -39,29 +50,30 @@ _USED = {
     "launch_blocking": "CUDA_LAUNCH_BLOCKING",
     "loader_kind": "kind of data set",
     "loss_nodes": "autograd nodes of the loss a step",
+    "longest_of_positions": "longest row of the positions of a batch",
     "loss_of_backward": "backward pass of the loss",
     "matmul_precision": "float32 matrix products",
     "misaligned_share": "weights whose sides 8 does not divide",
     "omp_num_threads": "OMP_NUM_THREADS",
     "openmp_waiting": "waiting of OpenMP threads",
     "optimizer_home": "optimizer from",
+    "saved_unneeded": "saved bytes that no tensor needs",
     "start_method": "start of workers by",
     "tensors": "tensors of parameters",
     "threads": "CPU threads",
+    "tokens_of_positions": "positions of a batch that hold tokens",
+    "thrown_away_of_backward": "backward pass that is thrown away",
+    "thrown_away_module": "gradients thrown away of",
+    "thrown_away_made_at": "its output made at",
+    "thrown_away_used_at": "its output used at",
     "world_size": "ranks",
 }
 #: Settings that are for programs: what they say stands elsewhere, or nobody chose it.
-_UNSAID = {
+_UNSAID = MEASURED | {
     "device",
     "loader_kind",
     "seed",
-    "ddp_log",
     "tensors",
-    "autograd_nodes",
-    "loss_nodes",
-    "loss_of_backward",
-    "kept_graphs_per_step",
-    "gradients_unused",
     "misaligned_share",
     "openmp_waiting",
     "optimizer_home",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -42,9 +42,15 @@ def trials(report: Report) -> Iterator[RenderableType]:
     if anything_tried(report, verification):
         yield trial_table(report, verification)
     else:
-        yield Text("Nothing: none of the advice can be tried here.")
+        yield Text(_nothing(verification))
     yield fact_grid([*_remarked(report, verification), *_facts(verification)])
-    yield from _applied(verification)
+    yield from _applied(verification, profile=report.source.kind == "bench")
+
+
+def _nothing(verification: Verification) -> str:
+    if verification.interrupted:
+        return "Nothing: it was interrupted before the first trial."
+    return "Nothing: none of the advice can be tried here."
 
 
 def anything_tried(report: Report, verification: Verification) -> bool:
@@ -64,7 +70,9 @@ def trial_table(report: Report, verification: Verification) -> Table:
             label = Text.assemble((clean(one.rule), "cyan"), f" {clean(one.name)}")
             table.add_row(label, *_cells(one.predicted, one.verified))
     for ceiling, trial in verification.ceilings.items():
-        table.add_row(Text(words.ceiling(ceiling), "dim"), *_cells(None, trial))
+        *cells, _ = _cells(None, trial)
+        outcome = Text(words.outcome(trial, ceiling=True), "dim")
+        table.add_row(Text(words.ceiling(ceiling), "dim"), *cells, outcome)
     if verification.together is not None:
         table.add_section()
         table.add_row(Text("all together", "bold"), *_cells(None, verification.together))
@@ -72,11 +80,8 @@ def trial_table(report: Report, verification: Verification) -> Table:
 
 
 def _cells(guess: Prediction | None, trial: Trial) -> tuple[Text, Text, Text]:
-    measured = None
-    if trial.speedup is not None:
-        measured = speedup_interval(trial.speedup, trial.low, trial.high)
-    outcome = Text(clean(trial.outcome).replace("_", " "), _STYLES.get(trial.outcome, "dim"))
-    return cell(_predicted(guess)), cell(measured), outcome
+    outcome = Text(words.outcome(trial), _STYLES.get(trial.outcome, "dim"))
+    return cell(_predicted(guess)), cell(words.measured_gain(trial)), outcome
 
 
 def _remarked(report: Report, verification: Verification) -> Iterator[Fact]:
@@ -146,7 +151,8 @@ def _facts(verification: Verification) -> Iterator[Fact]:
     yield "time", f"{seconds(verification.spent_s)} of {seconds(verification.budget_s)}{ended}"
 
 
-def _applied(verification: Verification) -> Iterator[RenderableType]:
+def _applied(verification: Verification, *, profile: bool) -> Iterator[RenderableType]:
+    """`profile`: whether `bench` can run the training again."""
     if not verification.patch and not verification.profile:
         return
     yield heading("The verified configuration")
@@ -155,7 +161,7 @@ def _applied(verification: Verification) -> Iterator[RenderableType]:
     if verification.environment:
         lines = "\n".join(f"export {k}={v}" for k, v in verification.environment.items())
         yield from _block(lines, "bash")
-    if verification.profile:
+    if verification.profile and profile:
         yield Text(
             "In pyproject.toml, for `perfdoctor bench --profile verified`, with --verify again "
             "for what is next:",
@@ -165,8 +171,8 @@ def _applied(verification: Verification) -> Iterator[RenderableType]:
 
 
 def _block(text: str, language: str) -> Iterator[RenderableType]:
-    yield code(text, _INDENT, language)
-    yield Text()
+    # Texts of their own would be joined, and lose that they must not be wrapped.
+    yield Group(code(text, _INDENT, language), Text())
 
 
 def curve_line(point: CurvePoint) -> str:

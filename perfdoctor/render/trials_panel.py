@@ -18,7 +18,7 @@ from perfdoctor.render.axes import (
     rows,
     thousands,
 )
-from perfdoctor.render.text import byte_unit, clean, known, speedup_interval
+from perfdoctor.render.text import byte_unit, clean, known
 from perfdoctor.report import CurvePoint, Prediction, Report, Trial, Verification
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def _all_rows(report: Report) -> Iterator[_Row]:
 def _draw_trials(ax: Axes, report: Report, verification: Verification) -> None:
     ax.set_title("What was tried: predicted and measured")
     shown = _rows(report)
+    ceilings = {words.ceiling(name) for name in verification.ceilings}
     control = verification.control
     if control is not None and control.low is not None and control.high is not None:
         ax.axvspan(control.low, control.high, color=LIGHT_GREY, alpha=0.4, lw=0)
@@ -85,7 +86,7 @@ def _draw_trials(ax: Axes, report: Report, verification: Verification) -> None:
         ax.plot([trial.low or gain, trial.high or gain], [y + 0.15] * 2, color=colour, lw=2)
         ax.plot([gain], [y + 0.15], "D", color=colour, markersize=7)
     names = [fit(name, _NAME_CELLS) for name, _, _ in shown]
-    gains = [f"{speedup_interval(t.speedup, t.low, t.high)}\n{_outcome(t)}" for _, _, t in shown]
+    gains = [_gain(t, name in ceilings) for name, _, t in shown]
     rows(ax, names, gains)
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:.4g}×")
     ax.set_xlabel(
@@ -94,8 +95,8 @@ def _draw_trials(ax: Axes, report: Report, verification: Verification) -> None:
     )
 
 
-def _outcome(trial: Trial) -> str:
-    return clean(trial.outcome).replace("_", " ")
+def _gain(trial: Trial, ceiling: bool) -> str:
+    return f"{words.measured_gain(trial) or ''}\n{words.outcome(trial, ceiling=ceiling)}"
 
 
 def _measured(curve: tuple[CurvePoint, ...]) -> list[CurvePoint]:

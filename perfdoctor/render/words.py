@@ -193,6 +193,22 @@ def is_change(one: Recommendation) -> bool:
     return bool(one.predicted or one.verified or one.change or one.snippet.strip())
 
 
+def measured_gain(trial: Trial) -> str | None:
+    """No number where nothing is known of it: an interval that spans a factor of four."""
+    if trial.speedup is None or (trial.low and trial.high and trial.high > 4 * trial.low):
+        return None
+    if trial.outcome == "not_testable":  # only its ceiling was measured
+        return f"at most {speedup_interval(trial.high or trial.speedup, None, None)}"
+    return speedup_interval(trial.speedup, trial.low, trial.high)
+
+
+def outcome(trial: Trial, *, ceiling: bool = False) -> str:
+    """What came of a trial; a ceiling verifies nothing."""
+    if ceiling and trial.outcome == "verified":
+        return "a ceiling"
+    return clean(trial.outcome).replace("_", " ")
+
+
 def ceiling(experiment: str) -> str:
     """A trial of what could be gained at most."""
     return f"ceiling: {_CEILINGS.get(experiment, clean(experiment))}"

@@ -292,6 +292,22 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "perfdoctor.rules.unused_gradients:GradientsNobodyUses",
         "A part of the model is not trained, but gradients are computed for it in every step.",
     ),
+    "PD235": (
+        "perfdoctor.rules.padding:MostlyPadding",
+        "Much of what the model computes on is padding.",
+    ),
+    "PD236": (
+        "perfdoctor.rules.thrown_away:GradientsThrownAway",
+        "A backward pass goes through a model only for gradients that are cleared unused.",
+    ),
+    "PD237": (
+        "perfdoctor.rules.fft_lengths:SlowTransformLength",
+        "Convolutions by Fourier transforms have a length that transforms slowly.",
+    ),
+    "PD238": (
+        "perfdoctor.rules.same_result:SameResultEachStep",
+        "A function within the forward pass gives the same result in every step.",
+    ),
     "PD301": (
         "perfdoctor.rules.memory:MemoryNearLimit",
         "Training uses nearly all memory of the device.",
@@ -356,6 +372,10 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "perfdoctor.rules.decompositions:DecomposesEachStep",
         "The optimizer decomposes or inverts matrices in every step.",
     ),
+    "PD408": (
+        "perfdoctor.rules.dense_tables:DenseEmbeddingUpdates",
+        "Each step updates all rows of large embedding tables, of which a batch touches few.",
+    ),
     "PD501": (
         "perfdoctor.rules.frequency:ValidationTooFrequent",
         "Validation takes a large part of the run.",
@@ -391,6 +411,10 @@ BUILTIN: dict[str, tuple[str, str]] = {
     "PD509": (
         "perfdoctor.rules.start_up:SlowStartUp",
         "The script's own code prepares for long before the first step.",
+    ),
+    "PD510": (
+        "perfdoctor.rules.saved_views:ViewsSavedWhole",
+        "Checkpoints hold large tensors of which only small parts are saved.",
     ),
     "PD601": (
         "perfdoctor.rules.uneven_ranks:StragglerRank",

@@ -38,7 +38,8 @@ class HotLine:
     `share` is of the training (start-up and end not counted), of a line of the start-up of the
     whole run, in workers of their busy time; `same` whether it is known to read the same for every
     sample, `drawn` whether it draws at random, None where the source does not tell; `repeated`
-    whether every worker does it for all samples; `anew` what is made there again for each sample.
+    whether every worker does it for all samples; `anew` what is made there again for each sample;
+    `same_in` the function around it that gives the same result in every step.
     """
 
     file: str
@@ -53,6 +54,7 @@ class HotLine:
     drawn: bool | None = None
     repeated: bool = False
     anew: str = ""
+    same_in: str = ""
 
     @property
     def place(self) -> str:
@@ -130,6 +132,7 @@ def _hot_line(facts: Facts, path: str) -> HotLine | None:
         drawn=_told(facts, f"{path}.drawn_each_time"),
         repeated=_told(facts, f"{path}.repeated_in_workers") or False,
         anew=_text(facts, f"{path}.made_anew"),
+        same_in=_text(facts, f"{path}.same_in"),
     )
 
 

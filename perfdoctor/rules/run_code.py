@@ -72,7 +72,8 @@ class GraphBuiltEachStep:
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if graphs are built in most steps and take a visible share."""
-        inside = [n for n in hot_lines(facts, FORWARD) if re.search(_BUILDS, n.function)]
+        built = [n for n in hot_lines(facts, FORWARD) if re.search(_BUILDS, n.function)]
+        inside = [n for n in built if not n.same_in]  # of what is known to be the same PD238 speaks
         outside = stage_share(facts, GRAPH_BUILD)
         often = facts.known(f"stages.{GRAPH_BUILD}.calls_per_step") or 0.0
         if often < facts.threshold("steps"):

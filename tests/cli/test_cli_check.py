@@ -10,12 +10,14 @@ import sys
 import textwrap
 import threading
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from builders import make_report
 
 from perfdoctor import schema
 from perfdoctor.cli import run
+from perfdoctor.gate import against
 
 COMMAND = ["--command", "python3 work.py", "--report", "out.json", "--max-seconds", "60"]
 #: Writes the report that is committed beside it, a little disturbed, as any measurement is.
@@ -209,6 +211,55 @@ def test_every_file_is_written_and_github_is_told(project, monkeypatch, capsys):
     assert all(Path(name).stat().st_size for name in files[1::2])
     assert "::error title=Slower::step p25 got worse" in capsys.readouterr().out
     assert "❌ regression" in (project.parent / "summary.md").read_text()
+
+
+FILES = {"--junit": "o/j.xml", "--markdown": "o/m.md", "--gitlab": "o/g.json",
+         "--metrics": "o/x.txt", "--picture": "o/p.png", "--json": "o/r.json"}  # fmt: skip
+
+
+def with_results_of_an_earlier_check() -> list[str]:
+    Path("o").mkdir()
+    for name in FILES.values():
+        Path(name).write_text("of an earlier check")
+    return [part for pair in FILES.items() for part in pair]
+
+
+def test_ci_is_told_of_a_crash_and_finds_no_result_of_an_earlier_check(
+    project, monkeypatch, capsys
+):
+    commit(0.1, "raise SystemExit('out of luck')")
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(project.parent / "summary.md"))
+    assert check(*with_results_of_an_earlier_check()) == 2
+    out = capsys.readouterr().out
+    assert out.startswith("::error title=Cannot be measured::the after side (")
+    assert "%0Aout of luck" in out and out.count("\n") == 1
+    summary = (project.parent / "summary.md").read_text()
+    assert "## 💥 error: python3 work.py" in summary and "    out of luck" in summary
+    suite = ElementTree.parse(FILES["--junit"]).getroot()[0]
+    assert (suite.get("tests"), suite.get("errors"), suite.get("failures")) == ("1", "1", "0")
+    assert "out of luck" in suite.find("testcase/error").text
+    assert json.loads(Path(FILES["--json"]).read_text())["outcome"] == "error"
+    assert json.loads(Path(FILES["--gitlab"]).read_text())[0]["check_name"].endswith("side-failed")
+    assert Path(FILES["--metrics"]).read_text() == "# EOF\n"
+    assert not Path(FILES["--picture"]).exists()
+
+
+def test_wrong_input_leaves_no_result_of_an_earlier_check(capsys):
+    files = with_results_of_an_earlier_check()
+    assert run(["check", "--against", "main", *files]) == 2
+    assert json.loads(Path(FILES["--json"]).read_text())["slug"] == "usage"
+    assert "measure what?" in Path(FILES["--markdown"]).read_text()
+
+
+def test_a_fault_of_our_own_is_exit_2_and_no_regression(monkeypatch, capsys):
+    def fails(*_):
+        raise ZeroDivisionError("by chance")
+
+    monkeypatch.setattr(against, "check", fails)
+    assert check("--json", "r.json") == 2
+    assert "perfdoctor itself has failed: ZeroDivisionError: by chance" in capsys.readouterr().err
+    assert json.loads(Path("r.json").read_text())["slug"] == "internal-error"
 
 
 def test_setup_runs_on_each_side_in_an_environment_of_its_own(project, capsys):

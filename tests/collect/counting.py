@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,15 @@ class Counting:
         if self.workload.get("fails") == "killed":
             print("the last words", flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.workload.get("fails") == "aborts":
+            os.abort()
+        if self.workload.get("fails") == "hangs":
+            self._hang()
         self.made += steps
         return {"step_s": [0.5] * steps}
+
+    def _hang(self) -> None:
+        time.sleep(600)
 
     def chunk(self, steps: int, mode: str | None) -> dict[str, Any]:
         self.made += steps

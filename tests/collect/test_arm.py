@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 
-from perfdoctor.collect import waiting_threads
+from perfdoctor.collect import guarded_worker, waiting_threads
 from perfdoctor.collect.arm import Arm, ArmSpec
 from perfdoctor.collect.lock_step import InMode, lock_step, orders
 from perfdoctor.errors import PerfdoctorError, UserCodeError
@@ -111,6 +113,23 @@ def test_a_killed_arm_is_an_error_with_its_last_words():
         assert not arm.alive
 
 
+def test_an_arm_that_hangs_is_ended_and_tells_where_it_was():
+    with Arm.start(spec(workload={"fails": "hangs"})) as arm:
+        arm.spec = replace(arm.spec, patience_s=0.5)
+        with pytest.raises(UserCodeError, match=r"gave no answer for 0.5 s and was ended") as raised:
+            arm.warm(1)
+        assert "counting.py" in raised.value.details and "in _hang" in raised.value.details
+        pid = arm.pid
+    assert gone(pid)
+
+
+def test_a_crash_of_compiled_code_tells_which_line_called_it():
+    with Arm.start(spec(workload={"fails": "aborts"})) as arm:
+        with pytest.raises(UserCodeError, match=r"by signal 6") as raised:
+            arm.warm(1)
+        assert re.search(r"counting.py\W+ line \d+ in warm", raised.value.details)
+
+
 def test_an_arm_that_cannot_be_started_says_so():
     with pytest.raises(PerfdoctorError, match=r"cannot start .*/no/python") as raised:
         Arm.start(spec(python="/no/python"))
@@ -152,3 +171,45 @@ def test_lock_step_never_favours_a_side():
         pair = lock_step(InMode(arm), InMode(arm, "fast"), chunks=4, steps=3)
     assert len(pair.first) == len(pair.second) == 4
     assert pair.difference() == pytest.approx(np.log(0.5))
+
+
+WRITES = """
+import torch, perfdoctor
+from torch import nn
+
+class Rows(torch.utils.data.Dataset):
+    def __len__(self):
+        return 64
+
+    def __getitem__(self, index):
+        with open("seen.txt", "a") as file:
+            file.write(f"{index}\\n")
+        return torch.randn(4), index % 2
+
+def workload():
+    return perfdoctor.Workload(model=nn.Linear(4, 2), dataset=Rows(), batch_size=4)
+"""
+
+
+def test_a_guarded_arm_changes_no_file(tmp_path):
+    (tmp_path / "writes.py").write_text(WRITES)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    spec = ArmSpec(
+        workload={"workload": "writes.py"},
+        cwd=tmp_path,
+        process=guarded_worker.__name__,
+        environment={guarded_worker.SCRATCH: str(scratch)},
+    )
+    with spec.start() as arm:
+        arm.warm(4)
+        if not arm.facts().extra["guarded"]:
+            pytest.skip("no sandbox on this machine")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["scratch", "writes.py"]
+    assert "seen.txt" in {path.name for path in scratch.rglob("*")}
+
+
+def test_without_a_sandbox_an_arm_says_that_it_is_not_guarded(tmp_path):
+    (tmp_path / "writes.py").write_text(WRITES)
+    with ArmSpec(workload={"workload": "writes.py"}, cwd=tmp_path).start() as arm:
+        assert arm.facts().extra["guarded"] is False

@@ -110,3 +110,46 @@ def test_a_scratch_folder_with_closed_folders_is_removed(tmp_path):
     (folder / "work").chmod(0)
     remove(folder)
     assert not folder.exists()
+
+
+SAVED = """
+from perfdoctor.collect.rerun.saved import SavedFiles
+kept = SavedFiles()
+Path("model_1.pt").write_bytes(b"one")
+kept.ends("save", "model_1.pt")
+print(kept.put("save", "model_2.pt"), Path("model_2.pt").read_bytes())
+os.remove("model_1.pt")
+os.remove("model_2.pt")
+print(kept.put("save", "model_3.pt"), Path("model_3.pt").read_bytes())
+"""
+
+
+def test_a_saved_file_stands_for_one_that_is_left_out(folder):
+    done = sandboxed(SAVED, folder)
+    assert done.stdout == "True b'one'\nTrue b'one'\n", done.stderr
+
+
+UPLOADS = """
+import socket
+def refused(*args, **kwargs):
+    raise AssertionError("the network is used")
+socket.socket.connect = socket.getaddrinfo = refused
+import huggingface_hub
+from huggingface_hub import HfApi, create_repo, upload_folder
+print(create_repo("me/model", exist_ok=True).repo_id)
+print(upload_folder(repo_id="me/model", folder_path=".").repo_url.repo_id)
+job = HfApi().upload_file(
+    repo_id="me/model", path_or_fileobj=b"x", path_in_repo="x", run_as_future=True
+)
+print(job.done(), HfApi().create_commit("me/model", [], commit_message="x").oid[:3])
+try:
+    HfApi().model_info("me/model")
+except Exception as error:
+    print("still asked")
+"""
+
+
+def test_uploads_to_the_hub_are_left_out(folder):
+    pytest.importorskip("huggingface_hub")
+    done = sandboxed(UPLOADS, folder)
+    assert done.stdout.splitlines() == ["me/model", "me/model", "True 000", "still asked"], done

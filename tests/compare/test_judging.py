@@ -122,6 +122,23 @@ def test_one_regression_ends_it_though_others_are_open():
     assert [found.outcome for found in jury.judged()] == ["regression", "inconclusive"]
 
 
+def test_with_several_criteria_less_is_seen_and_the_power_says_so():
+    noisy = [0.03, -0.02, 0.0, 0.02, -0.03]
+    (alone,) = judged_of(noisy, "step:5%").judged()
+    both = Jury(parse_all(("step:5%", "memory:5%"), ()))
+    for d in noisy:
+        both.add(pair(step__p25=d, memory__peak=d))
+    assert both.judged()[0].seen > alone.seen
+
+
+def test_memory_may_grow_up_to_its_whole_margin():
+    grown = [math.log(1.07) + n / 10_000 for n in (-1, 0, 1, 0.5, -0.5)]
+    (found,) = judged_of(grown, "memory:10%", key="memory__peak").judged()
+    assert found.outcome == "pass"
+    (found,) = judged_of([2 * d for d in grown], "memory:10%", key="memory__peak").judged()
+    assert found.outcome == "regression"
+
+
 def test_a_warning_neither_fails_nor_prolongs_the_check():
     jury = Jury(parse_all(("step:5%",), ("forward:p50:5%",)))
     for n in range(5):

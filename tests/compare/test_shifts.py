@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perfdoctor.compare.shifts import compare_sides
+from perfdoctor.facts_measured import MEASURED
 from perfdoctor.record import Hotspot
+from perfdoctor.render.setting_words import _UNSAID
 
 LABELS = ("old", "new")
 
@@ -123,6 +125,20 @@ def test_settings_verdict_hot_lines_and_faults_that_differ_are_found():
             None, "The training process loads every batch itself",
         ),
     }  # fmt: skip
+
+
+def test_what_was_measured_among_the_settings_is_no_difference_of_the_same_code():
+    first = make_report(configuration=dict.fromkeys(MEASURED, 0.0457) | {"seed": 1})
+    again = make_report(configuration=dict.fromkeys(MEASURED, 0.176) | {"seed": 2})
+    assert differences(first, again, "configuration") == {}
+
+
+def test_what_is_unsaid_and_no_choice_is_known_as_measured():
+    chosen = {
+        "device", "loader_kind", "seed", "tensors", "misaligned_share", "openmp_waiting",
+        "optimizer_home", "start_method", "dataset", "convolutions", "drop_last",
+    }  # fmt: skip
+    assert chosen == _UNSAID - MEASURED, "what two runs of one code differ by belongs to MEASURED"
 
 
 def test_what_a_log_does_not_tell_of_its_machine_is_no_difference():

@@ -47,7 +47,12 @@ class World:
         self.interrupt_after: int | None = None
         self.chunks = 0
         self.started: list[FakeArm] = []
-        self.extra: dict[str, Any] = {"cores": 4.0, "traits": ["conv"], "steps_per_epoch": 500}
+        self.extra: dict[str, Any] = {
+            "cores": 4.0,
+            "guarded": True,
+            "traits": ["conv"],
+            "steps_per_epoch": 500,
+        }
         self.configuration: dict[str, Any] = {"num_workers": 0, "batch_size": 32}
         self.foreign = 0.0
         self.start_s = 2.0

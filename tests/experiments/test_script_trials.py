@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import re
+from dataclasses import replace
 
 import pytest
-from builders import make_recommendation, make_report
+from builders import make_recommendation, make_report, make_stages
 from fake_arm import FakeArm
 
 from perfdoctor.collect.arm import ArmSpec
 from perfdoctor.collect.options import no_progress
-from perfdoctor.experiments.plan import experiment_for
+from perfdoctor.experiments.plan import experiment_for, load, situation_of
 from perfdoctor.experiments.trials import MODE, Laboratory
 from perfdoctor.experiments.verify import verify
 from perfdoctor.report import Prediction
@@ -80,3 +82,66 @@ def test_another_change_than_the_advised_one_is_not_tried_in_its_place():
     assert experiment_for(advice({"something_else": 1}, rule="PD102")) is None
     assert experiment_for(advice({"something_else": 1}, rule="PD109")).ceiling
     assert experiment_for(advice({"reads_at_once": 8}, rule="PD108")).name == "concurrent-reads"
+
+
+LESS, FUSED = {"checkpoint_every_times": 10}, {"optimizer_fused": True}
+
+
+def tried(budget_s, *advised, stages=None, tell=lambda line: None):
+    report = make_report(recommendations=advised)
+    report = replace(report, stages=report.stages | (stages or {}))
+    done = verify(report, SPEC, budget_s, no_progress, tell)
+    return {one.rule: one.verified for one in done.recommendations}
+
+
+def test_what_is_seen_too_rarely_is_not_begun_and_takes_no_time_of_others(script):
+    script.extra["periods"] = {"checkpoint_every_times": 500}
+    script.gains |= {"checkpoint_every_times": 1.3, "optimizer_fused": 1.1}
+    found = tried(120.0, advice(LESS, "PD502"), advice(FUSED))
+    assert found["PD401"].outcome == "verified"
+    assert (found["PD502"].outcome, found["PD502"].pairs) == ("not_testable", 0)
+    assert "stretches of 5,000 steps" in found["PD502"].reason
+    needed = float(re.search(r"--budget (\d+)s", found["PD502"].reason)[1])
+    assert tried(needed, advice(LESS, "PD502"), advice(FUSED))["PD502"].outcome == "verified"
+    assert needed > 20 * 5000 * script.step_s
+
+
+def test_what_takes_most_of_the_time_comes_last(script):
+    script.extra["periods"] = {"checkpoint_every_times": 24}
+    lines = []
+    less = replace(advice(LESS, "PD502"), predicted=replace(GAIN, speedup=1.4))
+    found = tried(
+        120.0, less, advice(FUSED), advice({"num_workers": 3}, "PD101"), tell=lines.append
+    )
+    assert lines[0].index("PD401") < lines[0].index("PD502")  # which promises more
+    assert found["PD502"].pairs >= 5
+
+
+def test_how_often_it_saves_is_known_from_the_observed_run(script):
+    script.extra["periods"] = {}
+    (stage,) = make_stages({"checkpoint": 0.1}).values()
+    stages = {"checkpoint": replace(stage, calls_per_step=0.002)}
+    trial = tried(120.0, advice(LESS, "PD502"), stages=stages)["PD502"]
+    assert trial.outcome == "not_testable" and "5,000 steps" in trial.reason
+
+
+def reasons(configuration, **extra):
+    extra = {"changes": ["precision"], **extra}
+    situation = situation_of(make_report(configuration=configuration), extra)
+    return {
+        name: load(name).why_not(replace(situation, wanted={"precision": "fp16"}))
+        for name in ("precision", "arch-every", "arch-order")
+    }
+
+
+def test_fp16_is_tried_only_where_gradients_are_scaled():
+    cuda = {"device": "cuda:0", "precision": "fp32"}
+    assert "GradScaler" in reasons(cuda)["precision"]
+    assert reasons(cuda, traits=["scaler"])["precision"] is None
+
+
+def test_an_architecture_that_a_script_searches_is_not_denied():
+    assert "no architecture" in reasons({})["arch-every"]
+    found = reasons({"arch_every": 1})
+    assert found["arch-every"] is None
+    assert "cannot be changed" in found["arch-order"]

@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,10 +19,14 @@ from perfdoctor.collect.arm import Chunk
 from perfdoctor.collect.lock_step import Pair
 from perfdoctor.compare.checks import parse_all
 from perfdoctor.compare.judging import Jury, PairValues
-from perfdoctor.errors import PerfdoctorError
-from perfdoctor.gate import origins
-from perfdoctor.gate.deciding import decide
+from perfdoctor.errors import PerfdoctorError, UserCodeError
+from perfdoctor.gate import against, origins, requirements
+from perfdoctor.gate.asked import Asked, Measured
+from perfdoctor.gate.deciding import check_seen, decide
+from perfdoctor.gate.lock_step_pairs import LockStepPairs
 from perfdoctor.gate.measured import of_pair, of_reports
+from perfdoctor.gate.process_pairs import run_observed
+from perfdoctor.gate.repository import Repository
 from perfdoctor.gate.sides import RunningSide
 from perfdoctor.gate.worktrees import Checkout
 
@@ -138,11 +143,12 @@ class Machine:
 
     cannot_shorten = False
 
-    def __init__(self, pair_s: float, differences) -> None:
+    def __init__(self, pair_s: float, differences, *, first_s: float | None = None) -> None:
         self.pair_s, self.differences, self.time_s = pair_s, differences, 0.0
+        self.first_s = pair_s if first_s is None else first_s
 
     def measure(self, number: int) -> PairValues:
-        self.time_s += self.pair_s
+        self.time_s += self.pair_s if number else self.first_s
         d = self.differences[number % len(self.differences)]
         return PairValues({"step:p25": d}, {"step:p25": 1.0}, {"step:p25": math.exp(d)})
 
@@ -167,6 +173,25 @@ def test_measuring_ends_before_the_time_is_over():
     assert jury.judged()[0].outcome == "inconclusive"
 
 
+def test_what_was_measured_when_the_time_is_over_is_judged():
+    scattered = [0.14, 0.02, 0.28, 0.05, 0.3, 0.02, 0.15, 0.2, 0.16]
+    jury, _ = Machine(9.0, scattered).decided(85.0)
+    (found,) = jury.judged()
+    assert (found.outcome, found.pairs) == ("regression", 9)
+    jury, _ = Machine(9.0, [d / 10 - 0.02 for d in scattered]).decided(85.0)
+    assert jury.judged()[0].outcome == "pass"
+
+
+def test_one_slow_pair_does_not_end_it_early():
+    assert len(Machine(9.0, [0.4, -0.4], first_s=21.0).decided(85.0)[0].pairs) == 8
+
+
+def test_no_pair_is_begun_that_leads_to_no_look():
+    machine = Machine(20.0, [0.0])
+    assert len(machine.decided(85.0)[0].pairs) == 2
+    assert len(Machine(17.0, [0.0, 0.001]).decided(85.0)[0].pairs) == 5
+
+
 def test_long_steps_get_the_time_for_two_looks_if_the_user_set_none():
     machine = Machine(60.0, [0.4, -0.4])
     assert len(machine.decided(85.0, extend=True)[0].pairs) == 1
@@ -180,3 +205,106 @@ def test_a_criterion_of_nothing_is_an_error_and_no_pass():
     jury = Jury(parse_all(("froward:5%",), ()))
     with pytest.raises(PerfdoctorError, match="froward p50 was not measured on either side"):
         decide(machine, jury, 10.0, lambda *_: None, lambda: machine.time_s)
+
+
+def test_a_tail_for_which_there_are_too_few_steps_is_inconclusive_and_no_error():
+    values = {"step:p25": 0.05, "step:mean": 0.05}
+    jury = Jury(parse_all(("step:5%",), ("step:p95:20%",)))
+    for _ in range(5):
+        jury.add(PairValues(dict.fromkeys(values, 0.0), values, values))
+    check_seen(jury)
+    step, tail = jury.judged()
+    assert (step.outcome, tail.outcome) == ("pass", "inconclusive")
+    assert "fewer steps were measured than a 95th percentile needs" in str(tail.reason)
+
+
+def planned(step_s: float, *fail_on: str) -> LockStepPairs:
+    """What a default check of such steps does in a pair."""
+    measured = Measured(workload={"workload": "bench.py"})
+    asked = Asked(measured=measured, criteria=parse_all(fail_on, ()))
+    source = against._source(asked, (None, None))
+    source._plan(step_s)
+    return source
+
+
+@pytest.mark.parametrize("step_s", [0.003, 0.03, 0.045, 0.07, 0.3, 2.0])
+def test_where_a_tail_may_fail_it_there_are_steps_enough_for_it(step_s):
+    source = planned(step_s, "step:p95:20%")
+    assert source.steps * source.chunks >= 72
+    assert source.cannot_shorten is (step_s > 0.042)
+
+
+def test_long_steps_are_fewer_where_no_tail_is_asked_for():
+    assert planned(0.3).chunks * planned(0.3).steps == 32
+    assert not planned(0.03).cannot_shorten
+
+
+def test_the_budget_begins_after_the_setup(tmp_path, monkeypatch):
+    clock = [0.0]
+    checkout = Checkout("before", tmp_path, tmp_path, "c" * 40)
+    monkeypatch.setattr(against.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(against.repository, "find", lambda _: Repository(tmp_path, Path()))
+    monkeypatch.setattr(Repository, "commit", lambda *_: "c" * 40)
+    monkeypatch.setattr(against, "checked_out", lambda *_: nullcontext((checkout, checkout)))
+    monkeypatch.setattr(against, "missing_files", lambda _: ())
+    monkeypatch.setattr(against, "_bring_same", lambda *_: ())
+    monkeypatch.setattr(against, "prepare", lambda *_: clock.__setitem__(0, 43.0))
+    deadlines = []
+
+    def decided(source, jury, deadline, *_, **__):
+        deadlines.append(deadline)
+        raise PerfdoctorError("enough", slug="enough")
+
+    monkeypatch.setattr(against, "decide", decided)
+    asked = Asked(measured=Measured(workload={"workload": "b.py"}), criteria=parse_all((), ()))
+    with pytest.raises(PerfdoctorError, match="enough"):
+        against.check(asked, against.Against(revision="main", exact=True), lambda *_: None)
+    assert deadlines == [43.0 + 85.0]
+
+
+def both_ask_for(tmp_path: Path, name: str, *contents: str | None) -> list[str]:
+    sides = []
+    for label, content in zip(("before", "after_"), contents, strict=True):
+        sides.append(Checkout(label, tmp_path / label, tmp_path, "c" * 40))
+        (tmp_path / label / name).parent.mkdir(parents=True)
+        if content is not None:
+            (tmp_path / label / name).write_text(content)
+    return list(requirements.differing(*sides, Path(), None))
+
+
+@pytest.mark.parametrize("old", ["torch==2.12\n", None])
+def test_other_requirements_in_one_environment_are_told(tmp_path, old):
+    (note,) = both_ask_for(tmp_path, "requirements.txt", old, "torch==2.13\n")
+    assert note.startswith("requirements.txt differs between the two revisions")
+    assert "--setup 'pip install -r requirements.txt'" in note
+
+
+def test_equal_requirements_are_not_told(tmp_path):
+    assert not both_ask_for(tmp_path, "pyproject.toml", "[project]\r\n", "[project]\n")
+
+
+def test_with_a_setup_requirements_may_differ(tmp_path):
+    sides = [Checkout(name, tmp_path / name, tmp_path, "c" * 40) for name in ("before", "after_")]
+    for n, each in enumerate(sides):
+        each.root.mkdir()
+        (each.root / "setup.py").write_text(f"# {n}")
+    assert list(requirements.differing(*sides, Path(), None))
+    assert not list(requirements.differing(*sides, Path(), "pip install -e ."))
+
+
+def test_a_command_that_does_not_end_is_an_error_with_what_it_printed(tmp_path):
+    (tmp_path / "scratch").mkdir()
+    mine = side(tmp_path, tmp_path / "b")
+    with pytest.raises(UserCodeError, match=r"had not ended after 1 s") as caught:
+        run_observed(["sh", "-c", "echo waiting; sleep 600"], mine, 1.0)
+    assert caught.value.details in ("waiting", "")
+
+
+def test_a_side_hangs_later_where_the_budget_is_longer():
+    measured = Measured(workload={"workload": "bench.py"})
+    waits = [
+        Asked(measured=measured, criteria=(), max_seconds=s).patience_s for s in (None, 10, 400)
+    ]
+    assert waits == [600.0, 120.0, 800.0]
+    asked = Asked(measured=measured, criteria=parse_all((), ()), max_seconds=400)
+    assert against._source(asked, (None, None)).patience_s == 800.0

@@ -204,3 +204,32 @@ def test_what_others_take_is_what_is_left_of_the_busy_time(monkeypatch):
     monkeypatch.setattr("psutil.cpu_count", lambda: 2)
     share = Usage(0.0, 100.0, 50.0).foreign_share(Usage(10.0, 116.0, 60.0))
     assert share == pytest.approx(6 / 20)
+
+
+@pytest.mark.parametrize(
+    ("now", "told"),
+    [
+        ({"files": {"bench.py": "b"}}, "bench.py is not what it was"),
+        ({"configuration": {"dataset_size": 1024}}, "dataset_size 4096 → 1024"),
+        ({"configuration": {"dataset_size": 4096, "parameters": 5}}, "parameters 9 → 5"),
+    ],
+)
+def test_a_session_of_another_workload_is_neither_passed_nor_failed(now, told):
+    settings = {"dataset_size": 4096, "parameters": 9}
+    stored = baseline(files={"bench.py": "a"}, configuration=settings)
+    given = {"files": {"bench.py": "a"}, "configuration": settings} | now
+    found = judged(stored, session(0.001, **given))
+    assert found.outcome == "inconclusive"
+    assert told in str(found.reason)
+
+
+def test_a_baseline_of_an_earlier_version_knows_no_files_and_is_compared():
+    assert judged(baseline(), session(files={"bench.py": "a"})).outcome == "pass"
+
+
+def test_the_files_of_a_workload_are_told_by_what_is_in_them(tmp_path):
+    (tmp_path / "bench.py").write_text("one")
+    one = baseline_file.hashes(MEASURED, tmp_path)
+    (tmp_path / "bench.py").write_text("other")
+    assert list(one) == ["bench.py"] and one != baseline_file.hashes(MEASURED, tmp_path)
+    assert baseline_file.hashes(Measured(script=("train.py",)), tmp_path) == {}

@@ -74,6 +74,8 @@ def test_a_doubtful_result_is_not_judged():
 def test_series_of_other_machines_and_workloads_are_apart():
     one, other = session(), session(fingerprint={"cpu": "Xeon"})
     assert with_history.series_of(MEASURED, one) != with_history.series_of(MEASURED, other)
+    changed = [session(files={"bench.py": text}) for text in ("a", "b")]
+    assert len({with_history.series_of(MEASURED, s) for s in changed}) == 2
 
 
 def test_a_folder_a_file_and_a_url_name_a_database(tmp_path):

@@ -58,6 +58,15 @@ def test_a_regression_is_a_failure_in_junit_and_what_is_inconclusive_is_skipped(
     assert unclear.find("testcase/skipped") is not None
 
 
+def test_where_what_is_inconclusive_fails_all_outputs_say_so():
+    result = cases.result("inconclusive")
+    failed = ElementTree.fromstring(junit.of_check(result, strict=True))[0]
+    assert (failed.get("failures"), failed.get("skipped")) == ("1", "0")
+    assert failed.find("testcase/failure").get("type") == "inconclusive"
+    (line,) = github.workflow_commands(result, strict=True)
+    assert line.startswith("::error title=Performance::")
+
+
 def test_a_warning_is_no_test_case():
     judged = (cases.judged("pass"), cases.judged("regression", cases.FORWARD))
     found = suite(cases.result("pass", judged=judged))

@@ -61,6 +61,39 @@ def test_what_else_there_is_to_know_is_said(trial, said):
     assert said in lines(tried(trial))
 
 
+def test_a_ceiling_is_not_called_verified():
+    found = lines(tried(VERIFIED, ceilings={"free-loading": VERIFIED}))
+    assert found.count("verified") == 1 and "1.31× (1.27–1.36×) a ceiling" in found
+
+
+def test_of_advice_whose_ceiling_alone_was_measured_that_is_shown():
+    ceiling = replace(VERIFIED, outcome="not_testable", reason="only its ceiling can be tried")
+    assert "at most 1.36× not testable" in lines(tried(ceiling))
+
+
+def test_where_anything_is_possible_no_number_is_shown():
+    anything = Trial(outcome="inconclusive", speedup=0.13, low=0.01, high=8.7, pairs=2)
+    assert "0.13" not in lines(tried(anything))
+
+
+def test_an_interruption_before_the_first_trial_is_called_one():
+    report = replace(tried(None, interrupted=True), recommendations=())
+    assert "Nothing: it was interrupted before the first trial." in lines(report)
+
+
+def test_code_to_be_copied_is_not_wrapped():
+    long = "loader = DataLoader(" + ", ".join(f"argument_{i}={i}" for i in range(12)) + ")"
+    assert long in printed(tried(VERIFIED, patch=long))
+
+
+def test_a_script_s_settings_are_no_profile_for_bench():
+    text = "[tool.perfdoctor.profiles.verified]"
+    report = tried(VERIFIED, profile=text)
+    assert text in printed(report)
+    of_script = replace(report, source=replace(report.source, kind="run"))
+    assert text not in printed(of_script)
+
+
 def test_peaks_that_hardly_differ_are_not_mentioned():
     alike = replace(VERIFIED, peak_bytes_before=1000, peak_bytes_after=1050)
     assert "peak memory" not in lines(tried(alike))

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import functools
 import gc
+import os
 import statistics
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
+from perfdoctor.collect.rerun.saved import SavedFiles
 from perfdoctor.collect.script.imports import after_import
+from perfdoctor.errors import PerfdoctorError
 
 #: Occasions that tell how often: the latest ones.
 _REMEMBERED = 9
+#: Where Lightning writes a whole file, which `torch.save` only makes in memory.
+_LIGHTNING = ("lightning.fabric.plugins.io.torch_io", "lightning_fabric.plugins.io.torch_io")
 
 
 class Habit:
@@ -43,6 +47,16 @@ class Habit:
         distances = [after - before for before, after in pairwise(self._steps)]
         return round(statistics.median(distances)) if distances else None
 
+    @property
+    def happened(self) -> bool:
+        """Whether there was any occasion."""
+        return bool(self._steps)
+
+    @property
+    def rarer(self) -> bool:
+        """Whether some of it is left out now."""
+        return self._every != 1
+
     @contextmanager
     def one_in(self, every: int) -> Iterator[None]:
         """Only every so manieth occasion; 0: none."""
@@ -61,12 +75,15 @@ class Habits:
 
     def __init__(self, step: Callable[[], int | None]) -> None:
         self.saving, self.collecting = Habit(step), Habit(step)
+        self._saved, self._elsewhere = SavedFiles(), False
 
     def install(self, torch: Any) -> None:
         """Sees what saves and collects. After the observer's own wrappers, which stay inside."""
         gc.collect = self._collect(gc.collect)
         torch.save = self._save(torch.save)
-        after_import("safetensors.torch", self._safetensors)
+        after_import("safetensors.torch", lambda: self._saver("safetensors.torch", "save_file"))
+        for name in _LIGHTNING:
+            after_import(name, functools.partial(self._saver, name, "_atomic_save"))
         after_import("transformers.trainer", self._transformers)
 
     def periods(self) -> dict[str, int]:
@@ -85,20 +102,39 @@ class Habits:
         return collects
 
     def _save(self, save: Callable[..., Any]) -> Callable[..., Any]:
+        """Leaves out what has a file's name, and another file in its place."""
+
         @functools.wraps(save)
         def saves(*args: Any, **kwargs: Any) -> Any:
-            if self.saving.may_happen():
+            path = _path(args[1] if len(args) > 1 else kwargs.get("f", kwargs.get("filename")))
+            if path is None:
+                self._elsewhere = True
                 return save(*args, **kwargs)
-            file = args[1] if len(args) > 1 else kwargs.get("f", kwargs.get("filename"))
-            with suppress(OSError, TypeError):  # the script may remove it, or look at its size
-                Path(file).touch()  # type: ignore[arg-type]
-            return None
+            if not self.saving.may_happen() and self._saved.put(save.__name__, path):
+                return None
+            self._saved.begins(save.__name__, path)
+            result = save(*args, **kwargs)
+            self._saved.ends(save.__name__, path)
+            return result
 
         return saves
 
-    def _safetensors(self) -> None:
-        module = sys.modules["safetensors.torch"]
-        module.save_file = self._save(module.save_file)  # type: ignore[attr-defined]
+    def _saver(self, name: str, function: str) -> None:
+        module = sys.modules[name]
+        if hasattr(module, function):
+            setattr(module, function, self._save(getattr(module, function)))
+
+    def check(self) -> None:
+        """After some steps.
+
+        Raises:
+            PerfdoctorError: the script saves, but not so that it can be left out.
+        """
+        if self.saving.rarer and self._elsewhere and not self.saving.happened:
+            raise PerfdoctorError(
+                "the script saves into files that it has opened itself, which cannot be left out",
+                slug="saves-by-itself",
+            )
 
     def _transformers(self) -> None:
         """Its trainer saves far more than tensors, and removes what is too old."""
@@ -112,3 +148,8 @@ class Habits:
             return whole(*args, **kwargs) if self.saving.may_happen() else None
 
         trainer._save_checkpoint = saves
+
+
+def _path(file: Any) -> str | None:
+    """The name of a file; None for what is open."""
+    return os.fsdecode(file) if isinstance(file, (str, bytes, os.PathLike)) else None

@@ -31,9 +31,10 @@ def main(read_fd: int, write_fd: int, life_fd: int) -> None:
     except PerfdoctorError as error:
         channel.send({"error": {"message": str(error), "slug": error.slug, "details": ""}})
         os._exit(0)
-    from perfdoctor.collect.arm_worker import die_with_parent
+    from perfdoctor.collect.arm_worker import GUARDED, die_with_parent
     from perfdoctor.collect.rerun.training import ScriptTraining
 
+    os.environ[GUARDED] = "1"
     training = ScriptTraining(request["modes"], request["options"], prolonged=workload["prolonged"])
     training.install()
     for job in (lambda: die_with_parent(life_fd), lambda: _serve(channel, training)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import random
 import sys
@@ -94,6 +95,7 @@ class ScriptTraining(Rerun):
         self.loaders.prolonged = prolonged
         self.habits = Habits(lambda: None if self.gate.held else self.recorder.count)
         self._marks: list[tuple[int, int]] = []
+        self._scales = False  # gradients, as 16-bit floats with few bits of exponent need it
 
     # -- in the script's thread --------------------------------------------------------------
 
@@ -113,6 +115,7 @@ class ScriptTraining(Rerun):
         self.loaders.install(self.torch)
         self.habits.install(self.torch)
         self._losses.install(self.torch)
+        self._note_scalers()
 
     def _step(self, count: int) -> int:
         self._losses.step_ends()
@@ -202,6 +205,7 @@ class ScriptTraining(Rerun):
         self._marks = [(self.loaders.epochs, self.loaders.samples)]
         waited, cpu, start = run_queue_s(), time.process_time(), time.perf_counter()
         step_s = self.gate.run(steps)
+        self.habits.check()
         queued, steps_made = run_queue_s(), list(pairwise(self._marks))
         return {
             "step_s": step_s,
@@ -260,7 +264,19 @@ class ScriptTraining(Rerun):
     def _traits(self) -> list[str]:
         """What `Situation.traits` can be told here; settings are in the configuration."""
         inner = (module for trained in self.trained() for module in trained.modules())
-        return ["conv"] if any(isinstance(one, self.torch.nn.Conv2d) for one in inner) else []
+        found = ["conv"] if any(isinstance(one, self.torch.nn.Conv2d) for one in inner) else []
+        return [*found, "scaler"] if self._scales else found
+
+    def _note_scalers(self) -> None:
+        kind = getattr(self.torch.amp, "GradScaler", None) or self.torch.cuda.amp.GradScaler
+        made = kind.__init__
+
+        @functools.wraps(made)
+        def noted(scaler: Any, *args: Any, **kwargs: Any) -> None:
+            made(scaler, *args, **kwargs)
+            self._scales |= bool(scaler.is_enabled())
+
+        kind.__init__ = noted
 
     def first_losses(self, steps: int, mode: str | None) -> dict[str, Any]:
         """A script cannot be made anew within its process."""

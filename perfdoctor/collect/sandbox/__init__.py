@@ -27,25 +27,23 @@ Where there is neither, nothing is run.
 from __future__ import annotations
 
 import os
-import shutil
-import stat
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-from perfdoctor.collect.sandbox import landlock, overlay
+from perfdoctor.collect.sandbox import landlock, overlay, uploads
+from perfdoctor.collect.sandbox.scratch import hold, remove, scratch_folder
 from perfdoctor.errors import PerfdoctorError
 
-#: So that uploads of common trackers do not happen: each one's own documented switch.
+__all__ = ["MOUNTS", "REDIRECTED", "SILENT_TRACKERS", "enter", "remove", "scratch_folder"]
+
+#: So that uploads of common trackers do not happen: each one's own switch. Aim has none.
 SILENT_TRACKERS = {
     "WANDB_MODE": "disabled",
-    "COMET_MODE": "disabled",
+    "COMET_START_ONLINE": "false",  # read by `comet_ml.start`
+    "COMET_MODE": "offline",  # read by transformers
     "NEPTUNE_MODE": "offline",
     "CLEARML_OFFLINE_MODE": "1",
     "SWANLAB_MODE": "disabled",
-    "AIM_TRACKING_DISABLED": "1",
     "DVCLIVE_TEST": "true",
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
@@ -72,7 +70,9 @@ def enter(scratch: Path) -> str:
         PerfdoctorError: this machine allows neither way.
     """
     scratch = scratch.resolve()
+    hold(scratch.parent)
     os.environ.update(SILENT_TRACKERS | {"MLFLOW_TRACKING_URI": f"file:{scratch}/mlruns"})
+    uploads.leave_out()
     try:
         covered = overlay.cover(scratch)
         if landlock.available():
@@ -106,29 +106,3 @@ def _enter_redirected(scratch: Path, why: OSError) -> None:
 
 def _has_threads() -> bool:
     return sum(1 for _ in Path("/proc/self/task").iterdir()) > 1
-
-
-@contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """A folder for what experiments write; gone afterwards, whatever is in it."""
-    folder = Path(tempfile.mkdtemp(prefix="perfdoctor-scratch-"))
-    try:
-        yield folder
-    finally:
-        remove(folder)
-
-
-def remove(folder: Path) -> None:
-    """Removes the folder, closed subfolders (an overlay's work folder is one) included."""
-    shutil.rmtree(folder, onerror=_opened_first)
-
-
-def _opened_first(again: Callable[..., Any], path: str, _: Any) -> None:
-    place = Path(path)
-    for closed in (place.parent, place):
-        with suppress(OSError):
-            closed.chmod(stat.S_IRWXU)
-    if place.is_dir() and not place.is_symlink():
-        shutil.rmtree(place, ignore_errors=True)
-    elif os.path.lexists(path):
-        again(path)

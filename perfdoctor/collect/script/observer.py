@@ -12,13 +12,17 @@ from collections.abc import Callable
 from typing import Any
 
 from perfdoctor.collect.script import recorder as r
+from perfdoctor.collect.script.dense_tables import DenseTables
 from perfdoctor.collect.script.gradients import Searches
 from perfdoctor.collect.script.kept_graphs import KeptGraphs
 from perfdoctor.collect.script.loaders_seen import LoaderFacts, LoadersSeen
 from perfdoctor.collect.script.loss_part import LossPart
 from perfdoctor.collect.script.optimizers import ARCHITECTURE, MAIN, Known, Optimizers
+from perfdoctor.collect.script.padded_batches import PaddedBatches
+from perfdoctor.collect.script.padded_transforms import PaddedTransforms
 from perfdoctor.collect.script.recorder import Moment, Recorder
 from perfdoctor.collect.script.rollouts import Rollouts
+from perfdoctor.collect.script.thrown_away import ThrownAway
 
 #: What an outermost module is to the training.
 TRAINED, FIXED, WITHOUT_PARAMETERS = "trained", "fixed", "without parameters"
@@ -95,6 +99,10 @@ class Observer:
         self.recomputes = False
         self.loss_part = LossPart(recorder.clock)
         self.kept_graphs = KeptGraphs()
+        self.padded_batches = PaddedBatches()
+        self.tables = DenseTables()
+        self.transforms = PaddedTransforms()
+        self.thrown_away = ThrownAway(optimizers, recorder)
         self._rollouts = Rollouts()
         self._last: LoaderFacts | None = None
         self.steady: LoaderFacts | None = None
@@ -232,6 +240,11 @@ class Observer:
             self._trains_or_forgot(module, samples)
         return r.FORWARD
 
+    def note_forward(self, module: Any, args: Any, kwargs: Any) -> None:
+        """Looks into what an outermost module is called with, with gradients on."""
+        if self.modules.role(module) == TRAINED:
+            self.padded_batches.note(self.recorder.count, module, args, kwargs)
+
     def _only_passes(self) -> bool:
         """Whether the batch before this one was only passed through the model without gradients, as
         for the statistics of batch normalisation: then so is this one."""
@@ -318,13 +331,14 @@ class Observer:
 
     def note_backward(self, args: Any, kwargs: Any) -> None:
         """Looks into a call of `torch.autograd.backward`; `args` are None for one of `grad`."""
-        if args is None:
-            return
-        if not self.recorder.on_device:
+        if args is not None:
             outputs = args[0] if args else kwargs.get("tensors")
-            self.loss_part.begins(outputs, self.first_after_forward)
-        batch = None if self._last is None else self._last.batches
-        self.kept_graphs.note(self.recorder.count, batch, args, kwargs)
+            self.thrown_away.looks_into(outputs)
+            if not self.recorder.on_device:
+                self.loss_part.begins(outputs, self.first_after_forward)
+            batch = None if self._last is None else self._last.batches
+            self.kept_graphs.note(self.recorder.count, batch, args, kwargs)
+        self.thrown_away.begins()
 
     def backward_ends(self) -> None:
         """They are there."""
@@ -346,6 +360,11 @@ class Observer:
         self._outside_is(r.OTHER)
         self.recorder.enter(r.OTHER if closure else r.OPTIMIZER)
         self._closure_depth = self.recorder.depth if closure else None
+
+    def note_update(self, optimizer: Any) -> None:
+        """Looks into what an optimizer's step is given, on the host."""
+        if not self.recorder.on_device and optimizer is self.optimizers.main():
+            self.tables.note(optimizer, self.modules.trained)
 
     def optimizer_ends(self, optimizer: Any) -> str:
         """It is done: with it a step of the training, if it is the main one. Its kind."""

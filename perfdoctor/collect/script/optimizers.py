@@ -67,6 +67,10 @@ class Optimizers:
         self._kinds.clear()
         self.version += 1
 
+    def each(self) -> list[Known]:
+        """Those that are there."""
+        return self._alive()
+
     def only(self) -> Known | None:
         """The only one that there is."""
         return next(iter(self._known.values())) if len(self._known) == 1 else None

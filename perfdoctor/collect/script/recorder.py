@@ -80,6 +80,7 @@ class Recorder:
         samples, epochs: of the unfinished step. count: steps that have ended.
         steps: those that are added up; the last ones may be missing until `settle`.
         after_s: seconds of `other` after the last step, once all has ended.
+        device_clock: the device's, once that counts.
     """
 
     def __init__(self, clock: Callable[[], int] = time.perf_counter_ns) -> None:
@@ -90,6 +91,7 @@ class Recorder:
         self.samples = self.epochs = self.count = 0
         self.steps = StepRows()
         self.after_s = 0.0
+        self.device_clock: Clock | None = None
         self._notes: list[int] = []
         self.note = self._notes.append
         self._spent = [0] * WIDTH
@@ -213,7 +215,7 @@ class Recorder:
     def use_device(self, clock: Clock) -> None:
         """From the next step on the device's clock counts. To be called as a step has ended."""
         self.settle()
-        self._lane = DeviceLane(clock)
+        self._lane, self.device_clock = DeviceLane(clock), clock
         self._lane.mark(self.current)
 
     def end_step(self) -> int:

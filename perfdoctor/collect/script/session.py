@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perfdoctor.collect.pauses import CollectionWatch
+from perfdoctor.collect.script import same_calls
 from perfdoctor.collect.script.ddp import DdpWatch
 from perfdoctor.collect.script.imports import after_import
 from perfdoctor.collect.script.launch import look_for_signals
@@ -22,7 +23,7 @@ from perfdoctor.collect.script.optimizers import Optimizers
 from perfdoctor.collect.script.patches import Patches
 from perfdoctor.collect.script.recorder import Recorder
 from perfdoctor.collect.script.sampler import StackSampler
-from perfdoctor.collect.script.state import State
+from perfdoctor.collect.script.state import State, guarded
 from perfdoctor.collect.script.worker_records import COLLATING, FETCHING
 from perfdoctor.ending import Ending
 from perfdoctor.errors import first_line, tell
@@ -145,9 +146,17 @@ class Session:
             self.state.loop.loops(),
             seconds_by_stage(self.recorder, stage_of),
             self.state.searches,
+            self.state.same_calls.found(),
         )
         loader, workers = self._loader()
+        self._measure()
         return self._assembled(ending, seen.split, (*seen.hotspots, *workers), loader)
+
+    def _measure(self) -> None:
+        """What rules would have to guess, on the host, once the training is over."""
+        if not self.recorder.on_device:
+            guarded(self.state, self.observer.tables.measure)
+            guarded(self.state, self.observer.transforms.measure)
 
     def _assembled(
         self,
@@ -163,6 +172,8 @@ class Session:
 
         used = self._settings or self._settings_now()
         used = used | self._ddp.settings() | self.patches.settings()
+        used |= self.observer.tables.settings() | self.observer.transforms.settings()
+        used |= self.observer.thrown_away.settings()
         if self._environment is None:
             from perfdoctor.collect.environment import describe_environment
 
@@ -251,7 +262,9 @@ class Session:
     def _on_step(self, count: int) -> int:
         """After step `count`; the next step to be asked after."""
         self._sampler.go_on()
-        self.state.noting = count < _NOTED_FIRST or count % _NOTED_EVERY == 0
+        self.state.noting = (
+            count < _NOTED_FIRST or count % _NOTED_EVERY == 0 or count in same_calls.EARLY
+        )
         if self._live_watch is not None:
             self._live_watch.stepped()
             self.recorder.settle()

@@ -87,6 +87,7 @@ def _model(observer: Observer) -> dict[str, Any]:
         "loss_nodes": observer.loss_nodes,
         "loss_of_backward": observer.loss_part.median,
         "kept_graphs_per_step": observer.kept_graphs.per_step,
+        **observer.padded_batches.settings(),
         "gradients_unused": _unused(parameters, observer),
         "compile": "default" if _compiled(trained) else "off",
         "channels_last": _channels_last(parameters),

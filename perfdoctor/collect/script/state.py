@@ -10,6 +10,7 @@ from typing import Any
 
 from perfdoctor.collect.script.loop_finder import LoopFinder
 from perfdoctor.collect.script.observer import Observer
+from perfdoctor.collect.script.same_calls import SameCalls
 
 _MOST_SEARCHES = 16
 #: So many operations are counted at most, about 20 ms.
@@ -32,6 +33,7 @@ class State:
     noting: bool = True
     loop: LoopFinder = field(default_factory=LoopFinder)
     searches: set[tuple[str, int]] = field(default_factory=set)
+    same_calls: SameCalls = field(default_factory=SameCalls)
     on_failure: Callable[[Exception], None] = lambda error: None
 
     def here(self) -> bool:
@@ -68,9 +70,11 @@ def note_graph(observer: Observer, outputs: Any) -> None:
     if not functions:
         return
     observer.autograd_nodes = (observer.autograd_nodes or 0) + len(functions)
+    observer.transforms.note(functions)
     if observer.first_after_forward is not None:
         later = sum(f._sequence_nr() >= observer.first_after_forward for f in functions)
         observer.loss_nodes = (observer.loss_nodes or 0) + later
+    observer.padded_batches.note_graph(observer.recorder.count, functions)
     if any(type(f).__name__ == "CheckpointFunctionBackward" for f in functions):
         observer.recomputes = True
 

@@ -127,13 +127,20 @@ def outermost(original: Call, state: State, torch: Any) -> Call:
         if state.noting and grad:
             observer.autocast = autocast_dtype(torch)
             guarded(state, state.loop.note, sys._getframe(1), FORWARD)
+            guarded(state, observer.note_forward, self, args, kwargs)
+            guarded(state, state.same_calls.begins, recorder.count)
+            if observer.thrown_away.looks:
+                first = next_operation(torch)
+                guarded(state, observer.thrown_away.calls.begins, self, sys._getframe(1), first)
         state.inside = True
         try:
             return original(self, *args, **kwargs)
         finally:
             state.inside = False
             if state.noting and grad:
+                guarded(state, state.same_calls.ends)
                 observer.first_after_forward = next_operation(torch)
+                observer.thrown_away.calls.ends(observer.first_after_forward)
             if steady:
                 del stack[depth:]
                 recorder.current = r.AFTER_FORWARD
@@ -185,6 +192,7 @@ def differentiating(original: Call, state: State, *, named: bool) -> Call:
         finally:
             state.inside = inside
             if noting:
+                guarded(state, observer.thrown_away.ends)
                 guarded(state, observer.loss_part.ends)
             if steady is not None:
                 recorder.current = around = stack[depth - 1]
@@ -213,6 +221,7 @@ def step_hooks(state: State) -> tuple[Call, Call]:
             return
         if state.noting:
             guarded(state, state.loop.note, sys._getframe(1), OPTIMIZER)
+            guarded(state, observer.note_update, optimizer)
         closure = args[1] if len(args) > 1 else kwargs.get("closure")
         if closure is None and observer.steady is not None and not recorder.current:
             note(r.OPTIMIZER)
@@ -231,6 +240,8 @@ def step_hooks(state: State) -> tuple[Call, Call]:
             if recorder.end_step() >= observer.due:
                 guarded(state, observer.is_due)
             return
+        if state.noting:
+            guarded(state, observer.thrown_away.stepped, optimizer)
         kind = guarded(state, observer.optimizer_ends, optimizer)
         if kind == ARCHITECTURE and state.noting:
             guarded(state, state.note_search, sys._getframe(1))

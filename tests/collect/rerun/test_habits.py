@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from perfdoctor.collect.rerun.habits import Habit, Habits
+from perfdoctor.errors import PerfdoctorError
 
 
 class Script:
@@ -71,23 +72,69 @@ def test_what_happens_while_the_script_stands_still_is_none_of_its_habits():
     assert habit.period is None
 
 
-def test_a_save_that_is_left_out_leaves_an_empty_file(habits, tmp_path):
-    made, _ = habits
-    with made.saving.one_in(0):
-        torch.save({}, tmp_path / "a.pt")
-        torch.save({}, f=str(tmp_path / "b.pt"))
+def saved(made, script, steps, name, every=10):
+    """Saves the step's number at each of these steps, one in `every` of them really."""
+    with made.saving.one_in(every):
+        for script.now in steps:
+            torch.save(script.now, name(script.now))
+
+
+def test_what_was_left_out_can_be_read_back(habits, tmp_path):
+    made, script = habits
+    saved(made, script, range(5), lambda step: tmp_path / f"step_{step}.pt")
+    assert [torch.load(tmp_path / f"step_{step}.pt") for step in range(5)] == [0] * 5
+    torch.save(5, tmp_path / "step_1.pt")
+    assert torch.load(tmp_path / "step_0.pt") == 0  # the other names stay what they were
+
+
+def test_a_file_of_another_run_is_not_read_back(habits, tmp_path):
+    made, script = habits
+    (tmp_path / "last.pt").write_bytes(b"older")
+    saved(made, script, range(5), lambda step: str(tmp_path / "last.pt"))
+    assert torch.load(tmp_path / "last.pt") == 0
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_file_may_be_renamed_or_removed_after_it_was_saved(habits, tmp_path, gone):
+    made, script = habits
+    with made.saving.one_in(10):
+        for script.now in range(3):
+            torch.save(script.now, tmp_path / "new")
+            assert torch.load(tmp_path / "new") == 0
+            (tmp_path / "new").replace(tmp_path / "last")
+            if gone:
+                (tmp_path / "new").unlink(missing_ok=True)
+                (tmp_path / "last").unlink()
+
+
+def test_one_kind_of_file_does_not_stand_for_another(habits, tmp_path):
+    made, script = habits
+    with made.saving.one_in(10):
+        for script.now in range(2):
+            torch.save("model", tmp_path / f"model_{script.now}.pt")
+            torch.save("state", tmp_path / f"state_{script.now}.pt")
+    assert torch.load(tmp_path / "state_1.pt") == "state"
+
+
+def test_what_is_saved_into_an_open_file_is_saved_and_told(habits):
+    made, script = habits
+    with made.saving.one_in(10):
+        for script.now in range(2):
+            torch.save({"x": 1}, kept := io.BytesIO())
+            kept.seek(0)
+            assert torch.load(kept) == {"x": 1}
+        with pytest.raises(PerfdoctorError, match="opened itself"):
+            made.check()
+    made.check()
+    assert made.periods() == {}
+
+
+def test_an_open_file_beside_others_is_no_obstacle(habits, tmp_path):
+    made, script = habits
+    saved(made, script, [1], lambda step: tmp_path / "a.pt")
+    with made.saving.one_in(10):
         torch.save({}, io.BytesIO())
-    assert [path.stat().st_size for path in sorted(tmp_path.iterdir())] == [0, 0]
-    torch.save({"x": 1}, tmp_path / "a.pt")
-    assert torch.load(tmp_path / "a.pt") == {"x": 1}
-
-
-def test_an_older_file_stays_what_it_was(habits, tmp_path):
-    made, _ = habits
-    (tmp_path / "a.pt").write_bytes(b"older")
-    with made.saving.one_in(0):
-        torch.save({}, tmp_path / "a.pt")
-    assert (tmp_path / "a.pt").read_bytes() == b"older"
+        made.check()
 
 
 def test_collections_by_hand_can_be_left_out(habits):

@@ -30,6 +30,7 @@ for epoch in range(EPOCHS):
         loss.backward()
         optimizer.step()
         torch.save(model.state_dict(), "model.pt")
+        torch.load("model.pt")
 print("done", file=open("log.txt", "w"))
 """
 
@@ -173,3 +174,12 @@ def test_a_script_that_fails_tells_why(tmp_path, scratch):
     failing = script(tmp_path, "import torch\nraise ValueError('no data here')\n")
     with pytest.raises(PerfdoctorError, match=r"no data here|user namespaces"):
         spec_of(failing, scratch, cwd=tmp_path).start()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("made", "traits"), [("True", ["scaler"]), ("False", [])])
+def test_whether_a_script_scales_its_gradients_is_known(tmp_path, scratch, made, traits):
+    scaling = f"\nscaler = torch.amp.GradScaler('cpu', enabled={made})\ntorch.manual_seed(0)\n"
+    path = script(tmp_path, TRAIN.replace("\ntorch.manual_seed(0)\n", scaling))
+    with started(spec_of(path, scratch, cwd=tmp_path)) as arm:
+        assert arm.facts().extra["traits"] == traits

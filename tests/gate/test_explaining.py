@@ -1,0 +1,24 @@
+"""Why it got slower is looked for in the time that is left."""
+
+from __future__ import annotations
+
+import pytest
+from builders import make_report
+
+from perfdoctor.gate import explaining
+from perfdoctor.gate.lock_step_pairs import LockStepPairs
+
+
+@pytest.mark.parametrize(("left_s", "observed_s"), [(60, 5.0), (22, 3.0), (19, None), (0, None)])
+def test_both_sides_are_observed_for_as_long_as_the_time_allows(monkeypatch, left_s, observed_s):
+    asked = []
+
+    def observed(side, workload, options, seconds):
+        asked.append((side, seconds))
+        return make_report()
+
+    monkeypatch.setattr(explaining, "_observed", observed)
+    source = LockStepPairs((None, None), {"workload": "bench.py"}, {}, 1.0)
+    why = explaining.of_workload(source, ("old", "new"), left_s, lambda *_: None)
+    assert asked == ([("old", observed_s), ("new", observed_s)] if observed_s else [])
+    assert bool(why.notes) is (left_s == 19)
