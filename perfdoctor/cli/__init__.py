@@ -74,8 +74,7 @@ def run(arguments: list[str]) -> int:
     except PerfdoctorError as error:
         return _fail(error)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("perfdoctor: interrupted; there is no result", err=True)
-        return EXIT_INTERRUPTED
+        return _interrupted()
     except BrokenPipeError:
         sys.stdout = None  # or the interpreter flushes it again, and complains
         return 0
@@ -83,6 +82,15 @@ def run(arguments: list[str]) -> int:
         sys.stdout = None
         reason = f"cannot write the output: {error.strerror or error}; files stay where they are"
         return _fail(PerfdoctorError(reason, slug="output-unwritable"))
+
+
+def _interrupted() -> int:
+    """People press Ctrl-C twice: a second one must not make a traceback of it."""
+    from perfdoctor.gate.ending import undisturbed
+
+    with undisturbed():
+        click.echo("perfdoctor: interrupted; there is no result", err=True)
+    return EXIT_INTERRUPTED
 
 
 def _fail(error: PerfdoctorError) -> int:

@@ -119,7 +119,7 @@ class LockStepPairs:
         """Both processes, which set up at once; the one that begins is chosen by chance."""
         arms: dict[int, Arm] = {}
         for i in self._random.sample(range(2), 2):
-            arms[i] = Arm(self._spec(self.sides[i], number))
+            arms[i] = self._on(self.sides[i], lambda n=i: Arm(self._spec(self.sides[n], number)))
             stack.callback(arms[i].close)  # before anything is waited for: Ctrl-C may come then
             self._on(self.sides[i], lambda a=arms[i]: a.send("set_up", **a.description()))
         for i in (0, 1):

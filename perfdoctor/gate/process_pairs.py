@@ -131,7 +131,7 @@ def run_observed(command: Sequence[str], side: RunningSide, patience_s: float) -
 
 def _ended(code: int | None, patience_s: float) -> str:
     if code is None:
-        return f"it had not ended after {patience_s:.0f} s; --max-seconds allows twice as much"
+        return f"it had not ended after {patience_s:.0f} s; a longer --max-seconds waits longer"
     return f"it ended by signal {-code}" if code < 0 else f"it ended with code {code}"
 
 

@@ -254,9 +254,10 @@ def _judged(criterion: Criterion, found: _Compared, reason: str | None, level: f
         pairs=found.freedom + 1,
         seen=math.expm1(found.reach(level) + student_t(found.freedom, 0.8) * found.error),
     )
-    if found.difference > max(margin / 2, found.reach(level)):
+    least = criterion.part * margin
+    if found.difference > max(least, found.reach(level)):
         return replace(told, outcome=REGRESSION)
     if found.difference + reach < margin:
-        better = found.difference < -max(margin / 2, found.reach(level))
+        better = found.difference < -max(least, found.reach(level))
         return replace(told, outcome=IMPROVED if better else PASS)
     return replace(told, reason="the sessions differ too much among themselves to tell")

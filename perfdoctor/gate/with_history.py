@@ -34,12 +34,23 @@ from perfdoctor.gate.baseline_file import Session
 from perfdoctor.gate.history_store import Store
 from perfdoctor.gate.sessions import measure_session
 from perfdoctor.gate.with_baseline import doubts, level_of
+from perfdoctor.record import Floats
+from perfdoctor.stats import student_t
 
 #: So many of the newest results are looked at.
 SERIES = 100
 FEWEST_RESULTS = 2 * SHORTEST
 #: A change further back has been told already, and is the level that people live with.
 RECENT = 2 * SHORTEST
+#: Levels are taken to scatter by so much at least: a few may agree by chance.
+_LEAST_SPREAD = 0.01
+_EQUIVALENT = 0.99
+#: The error of a median, as a multiple of that of a mean.
+_OF_MEDIAN = 1.2533
+_SMALL = (
+    "A series of results can tell changes of 10 % and more, so that smaller margins count as 10 %; "
+    "--against REV tells 5 %."
+)
 
 
 def check(asked: Asked, place: str, progress: Progress) -> CheckResult:
@@ -77,6 +88,7 @@ def judge(
     found = [_of_criterion(c, past, doubt) for c in criteria]
     judged = tuple(told for told, _ in found)
     notes = [note for _, notes in found for note in notes]
+    notes += [_SMALL] if any(c.margin < LEAST_CHANGE for c in criteria) else []
     keys = sorted({key for process in session.processes for key in process})
     return CheckResult(
         outcome=overall(judged),
@@ -116,26 +128,78 @@ def _of_criterion(
     if len(series.levels) < FEWEST_RESULTS:
         reason = f"the series has {len(series.levels)} results, and {FEWEST_RESULTS} are needed"
         return replace(bare, reason=reason), []
-    changes = find_changes(np.array(series.levels))
+    levels = np.array(series.levels)
+    changes = find_changes(levels)
     scale = 0.0 if criterion.metric == "memory" else series.sessions[-1].kernels_log
     notes = [_sentence(criterion, series, change) for change in changes]
-    last = changes[-1] if changes else None
-    if last is None:
-        level = math.exp(float(np.median(series.levels)) + scale)
-        return replace(bare, outcome=PASS, before=level, after=level, change=0.0,
-                       pairs=len(series.levels)), notes  # fmt: skip
-    size = last.after - last.before
-    told = replace(
-        bare,
-        before=math.exp(last.before + scale),
-        after=math.exp(last.after + scale),
-        change=math.expm1(size),
-        pairs=len(series.levels),
-    )
-    recent = last.index >= len(series.levels) - RECENT
-    worse = recent and size > math.log1p(criterion.margin)
-    outcome = REGRESSION if worse else IMPROVED if recent and size < 0 else PASS
-    return replace(told, outcome=outcome), notes
+    newest = _Newest.of(levels, changes)
+    told = replace(newest.told(bare, scale), pairs=len(series.levels))
+    margin = math.log1p(criterion.margin)
+    if newest.jumped and newest.size > margin:
+        return replace(told, outcome=REGRESSION), notes
+    if newest.jumped and newest.size < 0:
+        return replace(told, outcome=IMPROVED), notes
+    if newest.size + newest.reach < margin:
+        return replace(told, outcome=PASS), notes
+    return replace(told, reason=newest.doubt(criterion)), notes
+
+
+@dataclass(frozen=True)
+class _Newest:
+    """The newest level against the one before it, as logarithms.
+
+    Medians, so that one bad result does not count. `jumped`: it is a change of level; without
+    one, the newest results are compared with those since the last change.
+    """
+
+    before: float
+    after: float
+    error: float
+    freedom: int
+    jumped: bool
+
+    @classmethod
+    def of(cls, levels: Floats, changes: Sequence[Change]) -> _Newest:
+        long_ago = levels.size - RECENT
+        jumped = bool(changes) and changes[-1].index >= long_ago
+        start = max((change.index for change in changes if change.index < long_ago), default=0)
+        cut = changes[-1].index if jumped else levels.size - SHORTEST
+        old, new = levels[start:cut], levels[cut:]
+        apart = np.abs(np.concatenate([old - np.median(old), new - np.median(new)]))
+        freedom = old.size + new.size - 2
+        # a normal distribution's median deviation, less what taking two medians from it hides
+        sigma = 1.4826 * float(np.median(apart)) * math.sqrt((freedom + 2) / freedom)
+        error = _OF_MEDIAN * max(_LEAST_SPREAD, sigma) * math.sqrt(1 / old.size + 1 / new.size)
+        return cls(float(np.median(old)), float(np.median(new)), error, freedom, jumped)
+
+    @property
+    def size(self) -> float:
+        return self.after - self.before
+
+    @property
+    def reach(self) -> float:
+        """How far the true change may be from this one, to one side."""
+        return student_t(self.freedom, _EQUIVALENT) * self.error
+
+    def told(self, bare: Judged, scale: float) -> Judged:
+        """The numbers, with nothing decided; `scale` gives the machine of today."""
+        ends = self.size - self.reach, self.size + self.reach
+        seen = self.reach + student_t(self.freedom, 0.8) * self.error
+        return replace(
+            bare,
+            before=math.exp(self.before + scale),
+            after=math.exp(self.after + scale),
+            change=math.expm1(self.size),
+            interval=(math.expm1(ends[0]), math.expm1(ends[1])),
+            confidence=2 * _EQUIVALENT - 1,
+            seen=math.expm1(seen) if seen < 1 else None,
+        )
+
+    def doubt(self, criterion: Criterion) -> str:
+        """Why it is no pass."""
+        if self.size > self.reach:
+            return "it has risen, but not at once: there is no result with which it began"
+        return f"the results differ too much to show less than {100 * criterion.margin:g} %"
 
 
 def _sentence(criterion: Criterion, series: _Series, change: Change) -> str:

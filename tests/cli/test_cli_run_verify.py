@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -169,3 +170,29 @@ def test_of_a_run_that_was_stopped_only_the_training_counts():
     parts = {"start_up": 5.0, "forward": 4.0, "validation": 1.0}
     report = observed(parts, how="stopped", validation=0.01)
     assert share_tried(report, {}) == pytest.approx(0.8)
+
+
+@pytest.mark.slow
+def test_a_terminated_observation_is_reported_and_leaves_nothing_behind(tmp_path):
+    folder, scratch = tmp_path / "project", tmp_path / "tmp"
+    folder.mkdir()
+    scratch.mkdir()
+    endless = TRAIN.replace("range(15)", "range(10**6)").replace(
+        "for x, y in loader:", "print(epoch, flush=True)\n    for x, y in loader:"
+    )
+    (folder / "train.py").write_text(textwrap.dedent(endless))
+    report = tmp_path / "report.json"
+    options = ["--output-dir", str(tmp_path / "out"), "--no-plots", "--json", str(report)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "perfdoctor", "run", "--verify", *options, "train.py", "."],
+        cwd=folder, env={**os.environ, "TMPDIR": str(scratch)}, stdout=-1, stderr=-1, text=True,
+    )  # fmt: skip
+    shown = [process.stdout.readline() for _ in range(3)]
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=120)
+    if "[no-sandbox]" in told:
+        pytest.skip("this machine does not allow user namespaces")
+    assert (shown[2], process.returncode) == ("2\n", 128 + signal.SIGTERM), told
+    assert json.loads(report.read_text())["ending"]["how"] == "signal"
+    assert "nothing is tried" in told
+    assert list(scratch.glob("perfdoctor-*")) == []

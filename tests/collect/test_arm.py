@@ -145,6 +145,15 @@ def test_closing_ends_the_arm_and_all_that_it_has_started():
     arm.close()
 
 
+def test_an_arm_that_is_at_work_is_ended_without_asking_it():
+    with Arm.start(spec(workload={"fails": "hangs"})) as arm:
+        arm.send("warm", steps=1, mode=None)
+        waits: list[float | None] = []
+        wait = arm._process.wait
+        arm._process.wait = lambda timeout=None: (waits.append(timeout), wait(timeout))[1]
+    assert gone(arm.pid) and waits == [None]
+
+
 def test_an_arm_ends_with_the_process_that_started_it():
     program = textwrap.dedent(f"""
         import os, signal, sys

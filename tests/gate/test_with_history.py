@@ -56,6 +56,45 @@ def test_an_old_change_is_told_and_fails_no_more():
     assert found.outcome == "pass" and found.notes
 
 
+def scattered(change: float, spread: float, seed: int, count: int = 30):
+    """What a series comes to whose newest five results take longer by `change`."""
+    noise = np.random.default_rng(seed).normal(0, spread, count)
+    slower = np.where(np.arange(count) < count - 5, 0.0, np.log1p(change))
+    past = [session(0.005 * np.exp(x), seed=n) for n, x in enumerate(noise + slower)]
+    return with_history.judge(CRITERIA, past, past[-1], None).judged[0]
+
+
+def test_a_series_that_scatters_is_no_pass():
+    found = [scattered(0.0, 0.25, seed) for seed in range(60)]
+    assert sum(f.outcome == "pass" for f in found) <= 1
+    assert "differ too much to show less than 10 %" in str(found[0].reason)
+
+
+@pytest.mark.parametrize("spread", [0.02, 0.05, 0.1])
+def test_what_is_as_much_slower_as_the_margin_seldom_passes(spread):
+    found = [scattered(0.1, spread, seed).outcome for seed in range(150)]
+    assert found.count("pass") <= 5
+
+
+def test_a_quiet_series_passes_and_tells_its_power():
+    found = [scattered(0.0, 0.02, seed) for seed in range(40)]
+    assert sum(f.outcome == "pass" for f in found) >= 38
+    assert all(f.interval[1] < 0.1 and 0 < f.seen < 0.1 for f in found if f.outcome == "pass")
+
+
+def test_a_steady_rise_is_no_pass():
+    found = judged(*np.linspace(0.005, 0.0091, 30)).judged[0]
+    assert found.outcome != "pass"
+    assert "it has risen, but not at once" in str(found.reason)
+
+
+def test_a_margin_below_ten_percent_counts_as_ten_and_that_is_told():
+    past = results(*[0.005] * 20)
+    found = with_history.judge(parse_all(("step:5%",), ()), past, past[-1], None)
+    assert any("smaller margins count as 10 %" in note for note in found.notes)
+    assert not judged(*[0.005] * 20).notes
+
+
 def test_a_gain_is_told():
     assert judged(*[0.005] * 15, *[0.0035] * 6).judged[0].outcome == "improved"
 

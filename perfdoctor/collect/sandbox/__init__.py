@@ -40,7 +40,7 @@ __all__ = ["MOUNTS", "REDIRECTED", "SILENT_TRACKERS", "enter", "remove", "scratc
 SILENT_TRACKERS = {
     "WANDB_MODE": "disabled",
     "COMET_START_ONLINE": "false",  # read by `comet_ml.start`
-    "COMET_MODE": "offline",  # read by transformers
+    "COMET_MODE": "disabled",  # read by transformers
     "NEPTUNE_MODE": "offline",
     "CLEARML_OFFLINE_MODE": "1",
     "SWANLAB_MODE": "disabled",

@@ -229,6 +229,9 @@ WITHOUT: dict[str, Step] = {
     "kinds of tokens": lambda m: m(draws(ROWS, WIDTH), token_type_ids=FILLED.long()),
     "a mask of nothing": lambda m: m(draws(ROWS, 3), mask=FILLED),
     "few features": lambda m: m(tokens()[:, :6]),
+    "a causal mask beside floats": lambda m: m(
+        draws(ROWS, WIDTH), x=torch.ones(WIDTH, WIDTH, 2), attention_mask=CAUSAL
+    ),
     "two rows": lambda m: m(tokens()[:2]),
 }
 

@@ -1,0 +1,86 @@
+"""Ctrl-C, once or twice: both processes end, and what follows can tidy up."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from perfdoctor import cli
+from perfdoctor.gate import ending, lock_step_pairs
+from perfdoctor.gate.lock_step_pairs import LockStepPairs
+from perfdoctor.gate.sides import RunningSide
+from perfdoctor.gate.worktrees import Checkout
+
+
+def press(number: int = signal.SIGINT) -> None:
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_only_the_first_signal_is_an_interrupt(number):
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt), ending.heard():
+        try:
+            press(number)
+        finally:
+            press()
+            press(signal.SIGTERM)
+    assert signal.getsignal(number) is before
+
+
+def test_what_is_ignored_stays_ignored(monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with ending.heard():
+            press(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_another_ctrl_c_while_it_is_told_changes_nothing(monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    told = []
+    monkeypatch.setattr(cli.cli, "main", interrupted)
+    monkeypatch.setattr(cli.click, "echo", lambda line, **_: (press(), told.append(line)))
+    assert cli.run([]) == 130
+    assert told == ["perfdoctor: interrupted; there is no result"]
+
+
+class Starting:
+    """An arm whose set-up never ends."""
+
+    made: list[Starting] = []
+
+    def __init__(self, spec) -> None:
+        self.closed = False
+        self.made.append(self)
+
+    def description(self):
+        return {}
+
+    def send(self, what, **arguments):
+        pass
+
+    def answer(self):
+        raise KeyboardInterrupt
+
+    def close(self):
+        self.closed = True
+
+
+def test_an_interrupt_while_processes_start_ends_both(monkeypatch):
+    monkeypatch.setattr(lock_step_pairs, "Arm", Starting)
+    monkeypatch.setattr(Starting, "made", [])
+    checkout = Checkout("before", Path(), Path(), "c" * 40)
+    side = RunningSide("before", checkout, Path(), sys.executable, {}, (), frozenset())
+    source = LockStepPairs((side, side), {}, {}, 1.0)
+    with pytest.raises(KeyboardInterrupt), ExitStack() as stack:
+        source._started(stack, 0)
+    assert [arm.closed for arm in Starting.made] == [True, True]
