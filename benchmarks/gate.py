@@ -2,9 +2,9 @@
 
 Records pairs of processes that run the same training in lock step, quiet and beside a CPU-bound
 neighbour. From these, resampled, it counts false alarms, and with one side made longer by 3, 5 and
-10 %, what is found: for the gate of `perfdoctor check` and for the rules that others use, on the
-same data. A rule that looks at one run before and one after gets runs of different pairs, since
-that is how such runs are made.
+10 %, what is found: for the gate of `perfdoctor check`, with as many pairs as fit into its default
+budget, and for the rules that others use, on the same data. A rule that looks at one run before
+and one after gets runs of different pairs, since that is how such runs are made.
 
 `--live N` runs N whole checks each of identical code and of code with 5 and 10 % more layers,
 through git and the command line. `--save` and `--load` keep the recorded pairs.
@@ -27,6 +27,7 @@ from neighbour import neighbour
 
 from perfdoctor.collect.arm import Arm, ArmSpec
 from perfdoctor.collect.lock_step import lock_step
+from perfdoctor.gate.asked import MAX_SECONDS
 from perfdoctor.gate.lock_step_pairs import CHUNK_STEPS, CHUNKS, WARM_UP
 from perfdoctor.sequential import LOOKS, Gate
 from perfdoctor.stats import student_t
@@ -52,9 +53,12 @@ def workload():
 LAYERS = 40
 SLOWER = (1.0, 1.03, 1.05, 1.10)
 RESAMPLED = 4_000
+#: A pair of files of earlier versions, as it was seen then.
+PAIR_S = 9.0
 Side = list[list[float]]
-#: Step times of both sides by chunk, and the processor time of each chunk of both.
-Recorded = tuple[Side, Side, list[float], list[float]]
+#: Step times of both sides by chunk, the processor time of each chunk of both, and how long it all
+#: took; files of earlier versions lack that.
+Recorded = tuple[Side, Side, list[float], list[float], float]
 
 
 def record(pairs: int, busy: bool, told: str) -> list[Recorded]:
@@ -65,6 +69,7 @@ def record(pairs: int, busy: bool, told: str) -> list[Recorded]:
         Path(folder, "settings.py").write_text(f"LAYERS = {LAYERS}\n")
         spec = ArmSpec(workload={"workload": "bench.py"}, cwd=folder)
         for n in range(pairs):
+            start = time.monotonic()
             with Arm.start(spec) as a, Arm.start(spec) as b:
                 for arm in (a, b):
                     arm.warm(WARM_UP)
@@ -72,7 +77,7 @@ def record(pairs: int, busy: bool, told: str) -> list[Recorded]:
             both = (pair.first, pair.second)
             sides = [[chunk.step_s.tolist() for chunk in side] for side in both]
             cpu = [[chunk.cpu_s for chunk in side] for side in both]
-            found.append((sides[0], sides[1], cpu[0], cpu[1]))
+            found.append((sides[0], sides[1], cpu[0], cpu[1], time.monotonic() - start))
             print(f"{told}: pair {n + 1} of {pairs}", file=sys.stderr)
     return found
 
@@ -88,18 +93,30 @@ def cpu_difference(pair: Recorded) -> float:
     return float(np.median(np.log(np.array(pair[3]) / np.array(pair[2]))))
 
 
+def fitting(pairs: list[Recorded]) -> int:
+    """How many pairs a default check has the time for: the look after them is its last."""
+    took_s = [pair[4] for pair in pairs if len(pair) > 4] or [PAIR_S]
+    return min(LOOKS[-1], int(MAX_SECONDS / float(np.median(took_s))))
+
+
+def answered(judge: Gate, drawn: np.ndarray, fit: int) -> tuple[int, str | None]:
+    """After how many pairs a check ends that has the time for `fit`, and with what."""
+    answers = ((look, judge.look(drawn[:look])) for look in LOOKS if look <= fit)
+    first = next(((look, answer) for look, answer in answers if answer), None)
+    return first or (fit, judge.look(drawn[:fit], last=True))
+
+
 def gate(
     pairs: list[Recorded], factor: float, rng: np.random.Generator,
     of: Callable[[Recorded], float] = difference,
 ) -> tuple:  # fmt: skip
     """(failed, inconclusive, pairs taken) as shares and a mean over resampled checks."""
-    known = np.array([of(pair) for pair in pairs])
+    known, fit = np.array([of(pair) for pair in pairs]), fitting(pairs)
     judge, failed, open_ones, taken = Gate(), 0, 0, 0
     for _ in range(RESAMPLED):
         # which side of a pair of identical code is called new is arbitrary
         drawn = rng.choice(known, LOOKS[-1]) * rng.choice([-1, 1], LOOKS[-1]) + math.log(factor)
-        answers = ((look, judge.look(drawn[:look])) for look in LOOKS)
-        look, answer = next(((n, a) for n, a in answers if a), (LOOKS[-1], None))
+        look, answer = answered(judge, drawn, fit)
         failed += answer == "fail"
         open_ones += answer is None
         taken += look
@@ -156,7 +173,8 @@ def table(recorded: dict[str, list[Recorded]]) -> str:
         cells += [_percent(found[0][0]), " / ".join(_percent(f[0]) for f in found[1:])]
         spread = np.std([difference(pair) for pair in pairs], ddof=1)
         notes.append(
-            f"{condition}: {len(pairs)} pairs, spread {100 * spread:.1f} %; identical code takes "
+            f"{condition}: {len(pairs)} pairs, spread {100 * spread:.1f} %; a check has the time "
+            f"for {fitting(pairs)}; identical code takes "
             f"{found[0][2]:.1f} pairs and is inconclusive in {_percent(found[0][1])} %, 5 % slower "
             f"code {found[2][2]:.1f} pairs and {_percent(found[2][1])} %"
         )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from perfdoctor import ranks
 from perfdoctor.compare.runs import Row, block_rates, compare_logs, compare_rows
 from perfdoctor.compare.shifts import Sides, compare_sides
-from perfdoctor.errors import tell
+from perfdoctor.errors import PerfdoctorError, tell
 from perfdoctor.record import Run, SkippedFile, Source
 from perfdoctor.report import Report
 from perfdoctor.rules.engine import diagnose
@@ -244,10 +244,20 @@ def compare(
     """What changed from the runs or reports of one side to those of the other.
 
     Raises:
-        PerfdoctorError: nothing of a side can be read.
+        PerfdoctorError: nothing of a side can be read, or it tells of no time.
     """
-    sides = [read_reports(side, settings, progress)[0] for side in (before, after)]
-    return compare_sides(sides[0], sides[1], labels, margin)
+    sides = [read_reports(side, settings, progress) for side in (before, after)]
+    found = compare_sides(sides[0][0], sides[1][0], labels, margin)
+    for label, of in zip(labels, ("before", "after"), strict=True):
+        if all(getattr(shift, of) is None for shift in found.shifts):
+            raise PerfdoctorError(
+                f"nothing in {label} tells how long anything took: it is no perfdoctor report, and "
+                "no log with times that is understood",
+                slug="no-times",
+            )
+    skipped = [file for _, files in sides for file in files]
+    lost = [f"{file.path} is left out: {file.reason.rstrip('.')}." for file in skipped]
+    return replace(found, notes=(*lost, *found.notes))
 
 
 def _compared(reports: Sequence[Report]) -> Report:

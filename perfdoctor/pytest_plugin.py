@@ -53,10 +53,20 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--perf-update") and not config.getoption("--perf-baseline"):
         raise pytest.UsageError("--perf-update needs --perf-baseline FILE")
     place = config.getoption("--perf-baseline")
-    if place and not config.getoption("--perf-update") and not Path(place).is_file():
-        raise pytest.UsageError(f"there is no baseline {place}; make it with --perf-update")
     if place and getattr(config.option, "numprocesses", None):
         raise pytest.UsageError("--perf-baseline measures, so that tests must not run in parallel")
+    if place:
+        _refuse_unreadable(Path(place), may_be_missing=config.getoption("--perf-update"))
+
+
+def _refuse_unreadable(path: Path, *, may_be_missing: bool) -> None:
+    from perfdoctor.errors import PerfdoctorError
+    from perfdoctor.gate.baselines_of_tests import read
+
+    try:
+        read(path, may_be_missing=may_be_missing)
+    except PerfdoctorError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -85,6 +95,7 @@ class Measurer:
 
     def __init__(self, request: pytest.FixtureRequest) -> None:
         self._config, self._name = request.config, request.node.nodeid
+        self._count = 0
         marker = request.node.get_closest_marker("perfdoctor")
         given = dict(marker.kwargs) if marker is not None else {}
         self._margin = float(given.pop("margin", 0.10))
@@ -118,25 +129,36 @@ class Measurer:
         return step_s
 
     def _conclude(self, session: Session, told: str) -> None:
+        from perfdoctor.errors import PerfdoctorError
+
+        self._count += 1
+        try:
+            self._compare(session, told)
+        except PerfdoctorError as error:
+            message = str(error)
+        else:
+            return
+        pytest.fail(message, pytrace=False)  # not within `except`, which would show both
+
+    def _compare(self, session: Session, told: str) -> None:
         place = self._config.getoption("--perf-baseline")
         if place is None:
             self._tell(told)
-            return
-        from perfdoctor.errors import PerfdoctorError
+        elif self._config.getoption("--perf-update"):
+            self._store(Path(place), session, told)
+        else:
+            from perfdoctor.gate.baselines_of_tests import read
+
+            self._judge(read(Path(place), may_be_missing=False), session, told)
+
+    @property
+    def _called(self) -> str:
+        """The test; a second measurement in it is another one."""
+        return self._name if self._count < 2 else f"{self._name} #{self._count}"
+
+    def _store(self, path: Path, session: Session, told: str) -> None:
+        from perfdoctor.gate.baseline_file import held, write
         from perfdoctor.gate.baselines_of_tests import read
-
-        update = self._config.getoption("--perf-update")
-        try:
-            stored = read(Path(place), may_be_missing=update)
-            if update:
-                self._store(Path(place), stored, session, told)
-            else:
-                self._judge(stored, session, told)
-        except PerfdoctorError as error:
-            pytest.fail(str(error), pytrace=False)
-
-    def _store(self, path: Path, stored: Baselines, session: Session, told: str) -> None:
-        from perfdoctor.gate.baseline_file import write
         from perfdoctor.gate.with_baseline import doubts, refuse_in_pull_requests
 
         refuse_in_pull_requests(os.environ)
@@ -144,16 +166,23 @@ class Measurer:
         if doubt is not None:
             self._tell(f"{told}; not stored: {doubt}")
             pytest.skip(f"not stored: {doubt}")
-        write(path, stored.with_session(self._name, session))
+        with held(path):  # tests that run elsewhere may have added some meanwhile
+            stored = read(path, may_be_missing=True)
+            write(path, stored.with_session(self._called, session))
         self._tell(f"{told}; stored")
 
     def _judge(self, stored: Baselines, session: Session, told: str) -> None:
         from perfdoctor.compare.checks import Criterion
-        from perfdoctor.gate.with_baseline import doubts, judge
+        from perfdoctor.gate.with_baseline import LEAST_MARGIN, doubts, judge
 
         criterion = Criterion(metric="step", statistic="p25", margin=self._margin)
-        (found,) = judge((criterion,), stored.of(self._name), session, doubts(session)).judged
+        (found,) = judge((criterion,), stored.of(self._called), session, doubts(session)).judged
         sentence = _verdict(found)
+        if self._margin < LEAST_MARGIN:
+            sentence += (
+                f"; margin={self._margin:g} counts as {LEAST_MARGIN:g}: sessions of other days "
+                "tell nothing smaller"
+            )
         self._tell(f"{told}; {sentence}")
         wish = self._config.getoption("--perf-inconclusive")
         if found.outcome == "regression" or (found.outcome == "inconclusive" and wish == "fail"):
@@ -162,13 +191,13 @@ class Measurer:
             pytest.skip(sentence)
 
     def _tell(self, line: str) -> None:
-        self._config.stash[_LINES].append(f"{self._name}: {line}")
+        self._config.stash[_LINES].append(f"{self._called}: {line}")
 
 
 def _verdict(found: Judged) -> str:
     from perfdoctor.render.check_words import verdict
 
-    return verdict(found)
+    return verdict(found).replace("--update-baseline", "--perf-update")  # as it is called here
 
 
 def _seconds(value: float) -> str:

@@ -52,7 +52,8 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="METRIC:STATISTIC:PERCENT",
     help="What must not get worse: step, memory, or a stage; p25, p50, p95, mean, min, cpu, peak. "
-    "[default: step:p25:5%]",
+    "Fails if surely worse and by more than half of PERCENT (of memory: by more than PERCENT), "
+    "passes if surely worse by less than PERCENT. [default: step:p25:5%]",
 )
 @click.option("--warn-on", multiple=True, metavar="…", help="The same, without failing.")
 @click.option(
@@ -63,7 +64,7 @@ if TYPE_CHECKING:
 @click.option(
     "--max-seconds",
     type=Seconds(min=1),
-    help="Budget. [default: 85, more where steps are long]",
+    help="Budget of measuring, after --setup. [default: 85, more where steps are long]",
 )
 @click.option("--setup", metavar="CMD", help="Run on each side, in an environment of its own.")
 @click.option("--share", multiple=True, metavar="PATH", help="Untracked data for both sides.")
@@ -83,8 +84,8 @@ def command(ctx: click.Context, /, **given: Any) -> None:
     perfdoctor check --against main --command 'make bench' --report out.json
 
     Both revisions are measured here in turns, each in a checkout of its own, until it is clear:
-    identical code passes, a slowdown of 5 % fails, and where the machine is too busy to tell, that
-    is said.
+    identical code passes, a slowdown of 5 % fails on a quiet machine, and where it is too busy to
+    tell, that is said.
     """
     ctx.exit(_told(given))
 

@@ -58,12 +58,18 @@ def find_differences(before: Sequence[Report], after: Sequence[Report]) -> tuple
 
 def _diagnoses(before: Sequence[Report], after: Sequence[Report]) -> Iterator[Difference]:
     for kind in ("verdict", "bottleneck"):
-        sides = [
-            _agreed(getattr(r.diagnosis, kind) for r in side if r.diagnosis is not None)
-            for side in (before, after)
-        ]
+        sides = [_agreed(_diagnosed(r, kind) for r in side) for side in (before, after)]
         if None not in sides and sides[0] != sides[1]:
             yield Difference(kind=kind, name=kind, before=sides[0], after=sides[1])
+
+
+def _diagnosed(report: Report, kind: str) -> str | None:
+    """The verdict or the bottleneck; of a log that does not tell it, None."""
+    if report.diagnosis is None:
+        return None
+    found: str = getattr(report.diagnosis, kind)
+    untold = found in ("none", "inconclusive")
+    return None if untold and report.source.kind in _LOGGED else found
 
 
 def _settings(before: Sequence[Report], after: Sequence[Report]) -> Iterator[Difference]:
@@ -196,11 +202,14 @@ def _called(spot: Hotspot) -> str:
 
 
 def _advice(before: Sequence[Report], after: Sequence[Report]) -> Iterator[Difference]:
-    """Faults that all reports of one side have and none of the other's."""
+    """Faults that all reports of one side have and none of the other's, which would tell them."""
     if any(report.diagnosis is None for report in (*before, *after)):
         return
     old, new = ([_faults(r) for r in side] for side in (before, after))
+    logged = [any(r.source.kind in _LOGGED for r in side) for side in (before, after)]
     for mine, others, came in ((new, old, True), (old, new, False)):
+        if logged[0 if came else 1]:
+            continue
         for code in set.intersection(*map(set, mine)) if mine else ():
             if any(code in found for found in others):
                 continue

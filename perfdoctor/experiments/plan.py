@@ -12,7 +12,7 @@ from perfdoctor.experiments import EXPERIMENTS, Experiment, Situation
 from perfdoctor.render.setting_words import setting_name
 from perfdoctor.report import Prediction, Recommendation, Report, Trial
 from perfdoctor.rules import catalogue
-from perfdoctor.stages import DATA_LOADING
+from perfdoctor.stages import ARCH_STEP, DATA_LOADING
 
 #: Ceilings of the loader are measured where the step waits for it at least so long: MLPerf Storage
 #: passes a system whose accelerator is busy for 90 % of the time.
@@ -20,7 +20,9 @@ _CEILINGS_FROM = 0.10
 CEILINGS = ("free-loading", "cached-dataset")
 _OF_CODE = "a change of your code, which cannot be made from outside"
 #: Changes that make a stage rarer → the stage.
-RARER = {"checkpoint_every_times": "checkpoint"}
+RARER = {"checkpoint_every_times": "checkpoint", "arch_every": ARCH_STEP}
+#: Changes that say after how many steps it comes, and not how many times as rarely.
+_IN_STEPS = ("arch_every",)
 #: What every new process can be given.
 _OF_PROCESS = frozenset({"environment"})
 
@@ -82,7 +84,7 @@ def situation_of(report: Report, extra: Mapping[str, Any]) -> Situation:
 def periods_of(report: Report) -> dict[str, int]:
     """Change → steps between two of what it makes rarer, where the report tells."""
     often = {
-        change: report.stages[stage].calls_per_step
+        change: 1.0 if change in _IN_STEPS else report.stages[stage].calls_per_step
         for change, stage in RARER.items()
         if stage in report.stages
     }

@@ -51,6 +51,8 @@ _FILLED = 0.9
 
 CONTROL, MODE = "control", "trial"
 _MOST_TIMES = 20
+#: Why losses of the first steps tell nothing, by where a training lists its changes of that kind.
+_NOT_COMPARABLE = {"redrawn": "other batches", "later": "the first steps cannot be changed"}
 #: Settings on which the start of an epoch depends.
 _STARTS = ("num_workers", "persistent_workers")
 
@@ -154,8 +156,13 @@ class Laboratory:
         return self.setup_s if self.facts.extra.get("losses_by_process") else 0.0
 
     def _compares(self, candidate: Candidate) -> bool:
-        redrawn = set(candidate.changes) & set(self.facts.extra.get("redrawn", ()))
-        return not (candidate.experiment.ceiling or redrawn)
+        return not candidate.experiment.ceiling and self._not_comparable(candidate) is None
+
+    def _not_comparable(self, candidate: Candidate) -> str | None:
+        for name, why in _NOT_COMPARABLE.items():
+            if set(candidate.changes) & set(self.facts.extra.get(name, ())):
+                return f"not comparable: {why}"
+        return None
 
     def tell(self, label: str) -> None:
         """Shows what is being tried, on a bar that counts the budget down."""
@@ -285,8 +292,9 @@ class Laboratory:
 
     def _parity(self, candidate: Candidate) -> Parity:
         safety, changes = candidate.experiment.safety, candidate.changes
-        if not self._compares(candidate):
-            return Parity("not comparable: other batches")
+        why = self._not_comparable(candidate)
+        if why is not None:
+            return Parity(why)
         losses, norms = self.arm.first_losses(PARITY_STEPS, MODE)
         same = parity(self.facts.losses, losses, norms, safety=safety, change=changes)
         if same.label != DIVERGES:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from contextlib import suppress
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -151,12 +152,34 @@ def read_document(path: Path, kind: str, of: type[Document], made_with: str) -> 
     if not isinstance(version, int) or version > VERSION:
         raise _unusable(
             path,
-            f"its version is {version}, this perfdoctor reads up to {VERSION}; upgrade perfdoctor",
+            f"its version is {version}, this perfdoctor reads up to {VERSION}",
+            "upgrade perfdoctor",
         )
     try:
         return msgspec.convert(raw, of)
     except msgspec.ValidationError as error:
         raise _unusable(path, str(error)) from None
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """While it lasts, others that add to a file of this folder wait: no session gets lost.
+
+    The folder is locked, so that no further file is left beside the baseline.
+    """
+    try:
+        import fcntl
+
+        folder = os.open(path.absolute().parent, os.O_RDONLY)
+    except (ImportError, OSError):  # not POSIX; or there is no such folder, as writing tells
+        yield
+        return
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def write(path: Path, document: object) -> None:
@@ -168,7 +191,7 @@ def write(path: Path, document: object) -> None:
     schema.write_atomically(path, schema.to_json_document(document))
 
 
-def _unusable(path: Path, why: str) -> PerfdoctorError:
+def _unusable(path: Path, why: str, way_out: str = "delete it, or restore it") -> PerfdoctorError:
     return PerfdoctorError(
-        f"cannot use the baseline {path}: {why}; delete it, or restore it", slug="baseline-invalid"
+        f"cannot use the baseline {path}: {why}; {way_out}", slug="baseline-invalid"
     )

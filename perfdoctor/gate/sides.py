@@ -17,6 +17,7 @@ from perfdoctor.gate.worktrees import AFTER, Checkout
 
 _PERFDOCTOR = str(Path(__file__).resolve().parents[2])
 _SHOWN_LINES = 15
+_MISSING = ("data-missing", "file-missing")
 _INSTALLED = ("site-packages", "dist-packages")
 
 
@@ -174,6 +175,8 @@ def last_lines(text: str, count: int = _SHOWN_LINES) -> str:
 def on_side(side: RunningSide, error: PerfdoctorError) -> PerfdoctorError:
     """An error, with the side on which it happened: it is no regression, and no pass."""
     message = f"the {side.label} side ({side.checkout.commit[:12]}) cannot be measured: {error}"
+    if error.slug in _MISSING:
+        message += "; what git does not hold, such as data that it ignores, --share PATH brings"
     if isinstance(error, UserCodeError):
         return UserCodeError(message, slug=error.slug, details=error.details)
     return PerfdoctorError(message, slug=error.slug)

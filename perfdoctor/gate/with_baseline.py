@@ -3,7 +3,8 @@
 Identical code drifts by 9.5 % within an hour. Dividing by two kernels that drift alike leaves so
 little that ten processes against five sessions gave 0.1 to 1.0 % false alarms at 10 %, and found
 99.8 % of the slowdowns of 10 %. So nothing smaller is promised, and nothing is said where the
-machine is another one, busy, or changed its speed meanwhile.
+machine is another one, busy, or changed its speed meanwhile. Times that do not drift as the kernels
+do, as the stored sessions show, are compared as they are.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ MOST_FOREIGN, MOST_DRIFT = 0.25, 0.05
 #: Sessions are taken to differ by so much at least: a few may agree by chance.
 _LEAST_SPREAD = 0.01
 _SLOWER, _EQUIVALENT = 0.995, 0.99
+#: One way of comparing is the better one where sessions spread by so much less (our own choice).
+_CLEARLY = 2.0
 
 
 def check(asked: Asked, path: Path, *, update: bool, progress: Progress) -> CheckResult:
@@ -61,16 +64,14 @@ def check(asked: Asked, path: Path, *, update: bool, progress: Progress) -> Chec
     began = time.monotonic()
     if update:
         refuse_in_pull_requests(os.environ)
-    missing = update and not path.exists()
-    stored = None if missing else baseline_file.read(path, asked.measured)
-    if stored is None:
-        name = asked.measured.name
-        stored = Baseline(measured=name, identity=baseline_file.identity(asked.measured))
+    stored = _stored(asked, path, may_be_missing=update)
     with ending.heard():
         session = measure_session(asked, progress)
     doubt = doubts(session)
     if update and doubt is None:
-        baseline_file.write(path, stored.with_session(session))
+        with baseline_file.held(path):  # another check may have added one meanwhile
+            stored = _stored(asked, path, may_be_missing=True)
+            baseline_file.write(path, stored.with_session(session))
     result = judge(asked.criteria, stored, session, doubt)
     return replace(
         result,
@@ -81,14 +82,26 @@ def check(asked: Asked, path: Path, *, update: bool, progress: Progress) -> Chec
     )
 
 
+def _stored(asked: Asked, path: Path, *, may_be_missing: bool) -> Baseline:
+    if not may_be_missing or path.exists():
+        return baseline_file.read(path, asked.measured)
+    name = asked.measured.name
+    return Baseline(measured=name, identity=baseline_file.identity(asked.measured))
+
+
+def of_pull_request(environment: Mapping[str, str]) -> bool:
+    """Whether this is a CI job of a pull or merge request."""
+    event = environment.get("GITHUB_EVENT_NAME", "")
+    return event.startswith("pull_request") or bool(environment.get("CI_MERGE_REQUEST_IID"))
+
+
 def refuse_in_pull_requests(environment: Mapping[str, str]) -> None:
     """A baseline that the code under test may move is none.
 
     Raises:
         PerfdoctorError: this is a CI job of a pull or merge request.
     """
-    event = environment.get("GITHUB_EVENT_NAME", "")
-    if event.startswith("pull_request") or environment.get("CI_MERGE_REQUEST_IID"):
+    if of_pull_request(environment):
         raise PerfdoctorError(
             "--update-baseline is not for pull requests: run it on the main branch",
             slug="baseline-update-refused",
@@ -130,14 +143,15 @@ def judge(
     alike = [s for s in stored.sessions if s.fingerprint == session.fingerprint]
     usable = [s for s in alike if doubts(s) is None and s.other_work(session) is None]
     reason = doubt or _incomparable(stored, usable, session)
-    compared = [_Compared.of(c.key, usable, session) for c in criteria]
+    compared = [_comparisons(c.key, usable, session) for c in criteria]
     level = 1 - (1 - _SLOWER) / max(1, sum(c.fails for c in criteria))
     judged = tuple(
-        _judged(c, found, reason, level) for c, found in zip(criteria, compared, strict=True)
+        _agreed([_judged(c, one, reason, level) for one in found])
+        for c, found in zip(criteria, compared, strict=True)
     )
     now = [session.configuration] if usable else []
     keys = ordered(key for process in session.processes for key in process)
-    shifts = [_Compared.of(key, usable, session).shift(key) for key in keys]
+    shifts = [_comparisons(key, usable, session)[0].shift(key) for key in keys]
     small = any(c.margin < LEAST_MARGIN and c.metric != "memory" for c in criteria)
     return CheckResult(
         outcome=overall(judged),
@@ -182,28 +196,61 @@ def _incomparable(stored: Baseline, usable: Sequence[Session], session: Session)
     )
 
 
+def _comparisons(key: str, usable: Sequence[Session], session: Session) -> list[_Compared]:
+    """Divided by the kernels where that makes the stored sessions agree better; as it is where
+    that makes them agree worse, as with work of a disk or a GPU; else both ways."""
+    found = [_Compared.of(key, usable, session, divided=divided) for divided in (True, False)]
+    spreads = [one.spread for one in found]
+    for one, other in ((0, 1), (1, 0)):
+        if spreads[one] * _CLEARLY <= spreads[other]:
+            return [found[one]]
+    error = min(one.error for one in found)
+    return [replace(one, error=error) for one in found]
+
+
+def _agreed(found: Sequence[Judged]) -> Judged:
+    """What all ways of comparing come to; inconclusive where they do not agree."""
+    outcomes = {told.outcome for told in found}
+    if outcomes <= {PASS, IMPROVED}:
+        return next((told for told in found if told.outcome == PASS), found[0])
+    if len(outcomes) == 1:
+        return found[0]
+    return replace(
+        found[0],
+        outcome=INCONCLUSIVE,
+        reason=found[0].reason or "the machine's own speed is another one than in the baseline, "
+        "and the stored sessions do not show whether that changes these times",
+    )
+
+
 @dataclass(frozen=True)
 class _Compared:
-    """One quantity: log(now ÷ baseline) after both were divided by the kernels, and its error."""
+    """One quantity: log(now ÷ baseline), after both were divided by the kernels or as it is, and
+    its error. `spread` of the stored sessions."""
 
     before: float | None = None
     after: float | None = None
     difference: float | None = None
     error: float = math.inf
     freedom: int = 0
+    spread: float = math.inf
 
     @classmethod
-    def of(cls, key: str, usable: Sequence[Session], session: Session) -> _Compared:
-        now = level_of(key, session)
-        past = np.array([v for s in usable if (v := level_of(key, s)) is not None])
-        scale = 0.0 if key.startswith("memory") else session.kernels_log
+    def of(
+        cls, key: str, usable: Sequence[Session], session: Session, *, divided: bool
+    ) -> _Compared:
+        now = level_of(key, session, divided=divided)
+        levels = (level_of(key, s, divided=divided) for s in usable)
+        past = np.array([level for level in levels if level is not None])
+        divided = divided and not key.startswith("memory")
+        scale = session.kernels_log if divided else 0.0
         after = None if now is None else math.exp(now + scale)
         if now is None or past.size == 0:
             return cls(after=after)
         before = math.exp(float(past.mean()) + scale)
         spread = max(_LEAST_SPREAD, float(past.std(ddof=1))) if past.size > 1 else math.inf
         error = spread * math.sqrt(1 + 1 / past.size)
-        return cls(before, after, now - float(past.mean()), error, past.size - 1)
+        return cls(before, after, now - float(past.mean()), error, past.size - 1, spread)
 
     def reach(self, one_sided: float) -> float:
         if self.freedom < 1:
@@ -227,13 +274,13 @@ class _Compared:
         )
 
 
-def level_of(key: str, session: Session) -> float | None:
-    """Mean logarithm over the processes; of times, less that of the kernels."""
+def level_of(key: str, session: Session, *, divided: bool = True) -> float | None:
+    """Mean logarithm over the processes; of times, less that of the kernels if `divided`."""
     values = [p[key] for p in session.processes if p.get(key, 0.0) > 0]
     if not values:
         return None
     level = float(np.log(values).mean())
-    return level if key.startswith("memory") else level - session.kernels_log
+    return level - session.kernels_log if divided and not key.startswith("memory") else level
 
 
 def _judged(criterion: Criterion, found: _Compared, reason: str | None, level: float) -> Judged:

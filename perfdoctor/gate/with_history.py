@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -28,13 +30,17 @@ from perfdoctor.compare.checks import (
     Judged,
     overall,
 )
+from perfdoctor.compare.differences import setting_differences
+from perfdoctor.compare.judging import ordered
+from perfdoctor.compare.shifts import Shift, direction
 from perfdoctor.gate import baseline_file, ending
 from perfdoctor.gate.asked import Asked, Measured
 from perfdoctor.gate.baseline_file import Session
 from perfdoctor.gate.history_store import Store
 from perfdoctor.gate.sessions import measure_session
-from perfdoctor.gate.with_baseline import doubts, level_of
+from perfdoctor.gate.with_baseline import doubts, level_of, of_pull_request
 from perfdoctor.record import Floats
+from perfdoctor.render.text import counted
 from perfdoctor.stats import student_t
 
 #: So many of the newest results are looked at.
@@ -52,6 +58,11 @@ _SMALL = (
     "--against REV tells 5 %."
 )
 
+_PROPOSED = (
+    "Not added: this is a pull request, and what is not merged must not move the level that it is "
+    "compared with."
+)
+
 
 def check(asked: Asked, place: str, progress: Progress) -> CheckResult:
     """Measures, adds the result to the series, and looks for changes.
@@ -65,13 +76,21 @@ def check(asked: Asked, place: str, progress: Progress) -> CheckResult:
         with ending.heard():
             session = measure_session(asked, progress)
         series, doubt = series_of(asked.measured, session), doubts(session)
-        if doubt is None:
+        proposed = of_pull_request(os.environ)
+        if doubt is None and not proposed:
             store.add(series, asked.measured.name, session)
         past = store.sessions(series, SERIES)
     finally:
         store.close()
+    if doubt is None and proposed:
+        past = [*past, session][-SERIES:]
     result = judge(asked.criteria, past, session, doubt)
-    return replace(result, measured=asked.measured.name, seconds=time.monotonic() - began)
+    return replace(
+        result,
+        measured=asked.measured.name,
+        seconds=time.monotonic() - began,
+        notes=(*([_PROPOSED] if proposed else []), *result.notes),
+    )
 
 
 def series_of(measured: Measured, session: Session) -> str:
@@ -89,7 +108,8 @@ def judge(
     judged = tuple(told for told, _ in found)
     notes = [note for _, notes in found for note in notes]
     notes += [_SMALL] if any(c.margin < LEAST_CHANGE for c in criteria) else []
-    keys = sorted({key for process in session.processes for key in process})
+    keys = ordered({key for process in session.processes for key in process})
+    older = _older(criteria, past)
     return CheckResult(
         outcome=overall(judged),
         way="history",
@@ -97,10 +117,47 @@ def judge(
         before=CheckedSide(name=f"{len(past)} results"),
         after=CheckedSide(name="now", commit=session.commit, dirty=session.dirty),
         judged=judged,
+        shifts=tuple(_shift(key, past, session, comparable=doubt is None) for key in keys),
+        why=tuple(setting_differences(older, [session.configuration] if older else [])),
         notes=(*([f"Not added: {doubt}."] if doubt else []), *notes),
         pairs=len(session.processes),
         protocol={"results": len(past), "pairs": "one after the other"},
         raw={key: tuple(level_of(key, s) for s in past) for key in keys},
+    )
+
+
+def _older(criteria: Sequence[Criterion], past: Sequence[Session]) -> list[Mapping[str, Any]]:
+    """The settings of the last result before the newest level; none where there is no other."""
+    series = _Series.of(criteria[0].key, past)
+    since = len(series.levels) - 1
+    if len(series.levels) >= FEWEST_RESULTS:
+        since = series.newest()[0].since
+    return [session.configuration for session in series.sessions[max(0, since - 1) : since]]
+
+
+def _shift(key: str, past: Sequence[Session], session: Session, *, comparable: bool) -> Shift:
+    """What a quantity is now, and how it has changed, as far as the series tells."""
+    name, statistic = key.split(":")
+    unit = "bytes" if name == "memory" else "s"
+    scale, now = 0.0 if unit == "bytes" else session.kernels_log, level_of(key, session)
+    after = None if now is None else math.exp(now + scale)
+    bare = Shift(name=name, statistic=statistic, unit=unit, before=None, after=after)
+    series = _Series.of(key, past)
+    if not comparable or len(series.levels) < FEWEST_RESULTS:
+        earlier = series.levels[: len(series.levels) - comparable]
+        if not earlier:
+            return bare
+        level = float(np.median(earlier)) + scale
+        return replace(bare, before=math.exp(level), direction="unclear")
+    newest, _ = series.newest()
+    ends = newest.size - newest.reach, newest.size + newest.reach
+    return replace(
+        bare,
+        before=math.exp(newest.before + scale),
+        after=math.exp(newest.after + scale),
+        ratio=math.exp(newest.size),
+        ratio_ci=(math.exp(ends[0]), math.exp(ends[1])),
+        direction=direction(*ends, unit),
     )
 
 
@@ -116,6 +173,12 @@ class _Series:
         known = [(s, v) for s in past if (v := level_of(key, s)) is not None]
         return cls(tuple(s for s, _ in known), tuple(v for _, v in known))
 
+    def newest(self) -> tuple[_Newest, list[Change]]:
+        """The newest level, and all changes."""
+        levels = np.array(self.levels)
+        changes = find_changes(levels)
+        return _Newest.of(levels, changes), list(changes)
+
 
 def _of_criterion(
     criterion: Criterion, past: Sequence[Session], doubt: str | None
@@ -126,13 +189,12 @@ def _of_criterion(
     if doubt is not None:
         return replace(bare, reason=doubt), []
     if len(series.levels) < FEWEST_RESULTS:
-        reason = f"the series has {len(series.levels)} results, and {FEWEST_RESULTS} are needed"
+        count = counted(len(series.levels), "result")
+        reason = f"the series has {count}, and {FEWEST_RESULTS} are needed"
         return replace(bare, reason=reason), []
-    levels = np.array(series.levels)
-    changes = find_changes(levels)
+    newest, changes = series.newest()
     scale = 0.0 if criterion.metric == "memory" else series.sessions[-1].kernels_log
     notes = [_sentence(criterion, series, change) for change in changes]
-    newest = _Newest.of(levels, changes)
     told = replace(newest.told(bare, scale), pairs=len(series.levels))
     margin = math.log1p(criterion.margin)
     if newest.jumped and newest.size > margin:
@@ -149,7 +211,8 @@ class _Newest:
     """The newest level against the one before it, as logarithms.
 
     Medians, so that one bad result does not count. `jumped`: it is a change of level; without
-    one, the newest results are compared with those since the last change.
+    one, the newest results are compared with those since the last change. `since`: the result with
+    which the newest level begins.
     """
 
     before: float
@@ -157,6 +220,7 @@ class _Newest:
     error: float
     freedom: int
     jumped: bool
+    since: int
 
     @classmethod
     def of(cls, levels: Floats, changes: Sequence[Change]) -> _Newest:
@@ -170,7 +234,7 @@ class _Newest:
         # a normal distribution's median deviation, less what taking two medians from it hides
         sigma = 1.4826 * float(np.median(apart)) * math.sqrt((freedom + 2) / freedom)
         error = _OF_MEDIAN * max(_LEAST_SPREAD, sigma) * math.sqrt(1 / old.size + 1 / new.size)
-        return cls(float(np.median(old)), float(np.median(new)), error, freedom, jumped)
+        return cls(float(np.median(old)), float(np.median(new)), error, freedom, jumped, cut)
 
     @property
     def size(self) -> float:

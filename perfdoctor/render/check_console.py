@@ -74,9 +74,8 @@ def criteria_table(judged: Sequence[Judged], width: int) -> RenderableType:
     for found in judged:
         style = _STYLES[found.outcome]
         warns = "" if found.criterion.fails else " (warns)"
-        told = check_words.OUTCOMES[found.outcome]
-        if not found.criterion.fails and found.outcome == REGRESSION:
-            told, style = "warning", "yellow"
+        told = check_words.outcome_of(found)
+        style = "yellow" if told == "warning" else style
         seen = check_words.power(found)
         table.add_row(
             Text(f"{clean(found.criterion.name)}{warns}", "bold" if found.criterion.fails else ""),
@@ -93,11 +92,14 @@ def _basis(result: CheckResult) -> str:
     level = next((j.confidence for j in result.judged if j.interval), None)
     unit = "pairs" if result.way == "against" else "sessions"
     parts = [
-        None if level is None else f"change: with its {100 * level:g} % interval",
+        None if level is None else check_words.of_change(result, level),
         f"power: the change that so many {unit} would have shown four times out of five"
         if any(j.seen is not None for j in result.judged)
         else None,
         "pass: shown to be less than the margin",
+        "regression: surely worse, and by more than half of it (memory: all of it)"
+        if result.way != "history"
+        else None,
     ]
     return "; ".join(part for part in parts if part)
 

@@ -29,12 +29,26 @@ def margin(judged: Judged) -> str:
 def change(judged: Judged) -> str:
     """ "+5.1 % (+3.9 … +6.2 %)"."""
     if judged.change is None:
-        return "not measured"
+        return "–"
     told = relative_change(1 + judged.change)
     if judged.interval is None:
         return told
     low, high = judged.interval
     return f"{told} ({interval((1 + low, 1 + high))})"
+
+
+def of_change(result: CheckResult, level: float) -> str:
+    """What the column of changes is of: its values may seem to contradict those beside them."""
+    paired = ": the typical change of a pair, not that of the typical values beside it,"
+    what = "change" + (paired if result.way == "against" else ":")
+    return f"{what} with its {100 * level:g} % interval"
+
+
+def outcome_of(judged: Judged) -> str:
+    """In one word; of what does not fail the check a warning at most."""
+    if judged.outcome == REGRESSION and not judged.criterion.fails:
+        return "warning"
+    return OUTCOMES[judged.outcome]
 
 
 def values(judged: Judged) -> str:
@@ -49,6 +63,8 @@ def power(judged: Judged) -> str | None:
     """What a check of so many pairs could have seen."""
     if judged.seen is None:
         return None
+    if judged.seen > 1:  # how much more says nothing
+        return "could have seen >100 %"
     return f"could have seen {100 * judged.seen:.1f} %"
 
 
@@ -57,14 +73,22 @@ def verdict(judged: Judged) -> str:
     name = clean(judged.criterion.name)
     match judged.outcome:
         case "regression":
-            return f"{name} got worse: {change(judged)}, {values(judged)}"
+            return f"{name} got worse: {change(judged)}, {values(judged)}{_below_margin(judged)}"
         case "improved":
             return f"{name} improved: {change(judged)}, {values(judged)}"
         case "pass":
             return f"{name} is not worse by {margin(judged)}: {change(judged)}"
     reason = f": {clean(judged.reason)}" if judged.reason else ""
     seen = power(judged)
-    return f"{name} is inconclusive{reason}; {change(judged)}" + (f", {seen}" if seen else "")
+    numbers = ", ".join(filter(None, [judged.change is not None and change(judged), seen]))
+    return f"{name} is inconclusive{reason}" + (f"; {numbers}" if numbers else "")
+
+
+def _below_margin(judged: Judged) -> str:
+    """Why that fails, where it was measured as less than what is allowed."""
+    if judged.change is None or judged.change >= judged.criterion.margin:
+        return ""
+    return f" (more than half of {margin(judged)}, from where it fails)"
 
 
 def headline(result: CheckResult) -> str:

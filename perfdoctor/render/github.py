@@ -56,7 +56,8 @@ def workflow_commands(result: CheckResult, *, strict: bool = False) -> Iterator[
         "notice": [j for j in result.judged if j.outcome == IMPROVED],
     }
     slower = any(j.outcome == REGRESSION for j in kinds["error"])
-    titles = {"error": "Slower" if slower else "Performance", "warning": "Performance", "notice": "Faster"}
+    worse = "Slower" if slower else "Performance"
+    titles = {"error": worse, "warning": "Performance", "notice": "Faster"}
     for kind, found in kinds.items():
         if found:
             lines = [check_words.verdict(judged) for judged in found]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from perfdoctor.compare.checks import IMPROVED, INCONCLUSIVE, PASS, REGRESSION, CheckResult, Judged
 from perfdoctor.compare.differences import Difference
-from perfdoctor.compare.shifts import MARGIN, Shift, Sides
+from perfdoctor.compare.shifts import CONFIDENCE, MARGIN, Shift, Sides
 from perfdoctor.render import check_words, sides_words
 from perfdoctor.render.text import clean
 
@@ -87,23 +87,27 @@ def _check_parts(result: CheckResult) -> Iterator[str]:
     yield f"{escaped(check_words.sides(result))} · {check_words.effort(result)}"
     headings = ("criterion", "margin", "before → after", "change", "power", "")
     yield table(headings, [_criterion(found) for found in result.judged])
+    level = next((j.confidence for j in result.judged if j.interval and j.confidence), None)
+    if level is not None:
+        yield f"<sub>{check_words.of_change(result, level)}</sub>"
     yield from (f"> {escaped(note)}" for note in result.notes)
     if result.why:
         yield "### What else differs"
         yield differences(result.why)
     if result.shifts:
         everything = shifts(check_words.shown(result), MARGIN)
-        yield f"<details><summary>What was measured</summary>\n\n{everything}\n</details>"
+        told = f"What was measured, with {100 * CONFIDENCE:g} % intervals"
+        yield f"<details><summary>{told}</summary>\n\n{everything}\n</details>"
 
 
 def _criterion(found: Judged) -> tuple[str, ...]:
     warns = "" if found.criterion.fails else " (warns)"
-    seen = check_words.power(found)
+    seen, told = check_words.power(found), check_words.outcome_of(found)
     return (
         f"{escaped(found.criterion.name)}{warns}",
         check_words.margin(found),
         check_words.values(found),
         check_words.change(found),
         "–" if seen is None else seen.removeprefix("could have seen "),
-        f"{_SIGNS[found.outcome]} {check_words.OUTCOMES[found.outcome]}",
+        f"{'⚠️' if told == 'warning' else _SIGNS[found.outcome]} {told}",
     )

@@ -106,6 +106,9 @@ def _point(ax: Axes, y: int, shift: Shift) -> list[float]:
     colour = _COLOURS.get(shift.direction or "", BLUE)
     mark = "<" if shift.ratio < _LEAST else ">" if shift.ratio > _MOST else "o"
     ax.errorbar([centre], [y], xerr=bounds, fmt=mark, color=colour, capsize=4, markersize=6, lw=2)
+    for beyond, edge, arrow in ((low < _LEAST, _LEAST, "<"), (high > _MOST, _MOST, ">")):
+        if beyond:  # it goes on: an end would be read as a bound
+            ax.plot([edge], [y], arrow, color=colour, markersize=8)
     return [low, high, centre]
 
 

@@ -64,7 +64,7 @@ def relative_change(ratio: float) -> str:
         return f"{number(ratio)}×"
     percent = (ratio - 1) * 100
     digits = 0 if abs(percent) >= 99.95 else 1
-    return f"{percent:+.{digits}f} %"
+    return f"{percent:+.{digits}f} %".replace("-0.0 %", "+0.0 %")
 
 
 def interval(ends: Interval | None) -> str:
@@ -133,7 +133,9 @@ def _value(found: Difference, side: Any) -> str:
 
 
 def basis(sides: Sides) -> list[str]:
-    """What the intervals rest on, in sentences."""
+    """What the intervals rest on, in sentences; none where there is no interval."""
+    if all(shift.ratio is None for shift in sides.shifts):
+        return []
     count = f"{counted(len(sides.before.reports), 'run')} before, {len(sides.after.reports)} after"
     level = share(sides.confidence)
     drift = (

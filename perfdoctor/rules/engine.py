@@ -17,7 +17,12 @@ from perfdoctor.rules.logs import BENCH, RUN
 from perfdoctor.rules.ranking import MIN_SPEEDUP, Found, numbered, recommend, worthwhile
 from perfdoctor.rules.together import together
 from perfdoctor.rules.verdict import verdict
-from perfdoctor.rules.whole_run import of_whole_run, share_of_training, together_of_whole_run
+from perfdoctor.rules.whole_run import (
+    finding_of_whole_run,
+    of_whole_run,
+    share_of_training,
+    together_of_whole_run,
+)
 from perfdoctor.schema import to_dict
 from perfdoctor.settings import Settings
 
@@ -53,12 +58,12 @@ def diagnose(report: Report, settings: Settings, rules: Sequence[Rule] | None = 
     trust = _trust(outcome.found)
     found = [_trusted(f, trust) for f in worthwhile(outcome.found, min_speedup)]
     found = consistent(facts, found)
-    diagnosis = judged_verdict(facts, [f.finding for f in found])
+    share = share_of_training(facts)
+    diagnosis = judged_verdict(facts, [finding_of_whole_run(f.finding, share) for f in found])
     if diagnosis.verdict == "healthy":
         found = [_headroom(f) for f in found]
     notes = [*known.problems, *_misspelt(settings, known.rules), *outcome.warnings]
     recommendations = tuple(_with_reason(r, known.rules) for r in recommend(found))
-    share = share_of_training(facts)
     whole = numbered(of_whole_run(r, share) for r in recommendations)
     return replace(
         report,

@@ -10,7 +10,7 @@ from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.kept_graphs import graphs_are_kept
 from perfdoctor.rules.measured import COMPUTING, is_trace
-from perfdoctor.rules.observed import RUNS, HotLine, at, faster, hot_lines, stage_share
+from perfdoctor.rules.observed import RUNS, HotLine, at, faster, hot_lines, share_in, stage_share
 from perfdoctor.rules.run_gains import up_to
 from perfdoctor.rules.wording import grouped, on_cuda, percent, seconds
 from perfdoctor.stages import BACKWARD, FORWARD
@@ -24,6 +24,8 @@ _WHOLE_SEQUENCE = r"(?:LSTM|GRU|RNN)\.forward"
 _MANY, _SHORT_S = 300.0, 6e-5
 #: A backward pass is two matrix products for one, and three where it recomputes the forward pass.
 _LONG_BACKWARD = 3.0
+#: So much of the forward pass has to lie in lines that can be written otherwise.
+_MOSTLY = 0.5
 #: A cell called for each step of a sequence ÷ torch's module for the whole, forward and backward:
 #: least, median, most of twelve sizes (16 to 128 wide, 20 and 80 steps, batches of 8 and 64; torch
 #: 2.13, processor time of one thread). The last is for operations of any other kind.
@@ -108,9 +110,11 @@ class ManyTinyOperations:
         of_model = count - (facts.known("configuration.loss_nodes") or 0.0)
         if of_model < facts.threshold("operations") or each_s > longest_s:
             return None  # PD212 speaks of a loss of many operations
-        line = next(iter(cells or hot_lines(facts, FORWARD)), None)
-        if line is not None and re.match(_WHOLE_SEQUENCE, line.library):
+        lines = hot_lines(facts, FORWARD)
+        own = [line for line in lines if not re.match(_WHOLE_SEQUENCE, line.library)]
+        if lines and share_in(facts, own, FORWARD) < _MOSTLY:
             return None  # one operation already, as far as the script goes
+        line = next(iter(cells), None) or _of_hottest_function(own)
         return Finding(
             stage=max((FORWARD, BACKWARD), key=lambda stage: stage_share(facts, stage)),
             title=f"The model is {grouped(count)} tiny operations a step, {seconds(each_s)} "
@@ -142,6 +146,14 @@ class ManyTinyOperations:
             effort="lines",
             safety="numerics",
         )
+
+
+def _of_hottest_function(lines: list[HotLine]) -> HotLine | None:
+    """The hottest line of the function whose lines together take most."""
+    shares: dict[str, float] = {}
+    for line in lines:
+        shares[line.function] = shares.get(line.function, 0.0) + line.share
+    return max(lines, key=lambda one: (shares[one.function], one.share), default=None)
 
 
 def _computing_s(facts: Facts, share: float) -> float:

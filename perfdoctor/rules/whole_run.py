@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from perfdoctor.report import Prediction, Recommendation, Together
+from perfdoctor.report import Finding, Prediction, Recommendation, Together
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.observed import OUTSIDE, RUN_KIND, training_part
 from perfdoctor.stats import amdahl
@@ -46,6 +46,13 @@ def of_whole_run(one: Recommendation, share: float) -> Recommendation:
         return one
     choices = tuple(replace(c, predicted=_whole(c.predicted, share)) for c in one.choices)
     return replace(one, predicted=_whole(one.predicted, share), choices=choices)
+
+
+def finding_of_whole_run(one: Finding, share: float) -> Finding:
+    """The same of a finding."""
+    if share == 1.0 or one.stage in OUTSIDE:
+        return one
+    return replace(one, predicted=_whole(one.predicted, share))
 
 
 def together_of_whole_run(

@@ -103,6 +103,22 @@ def test_a_newer_report_is_refused(elsewhere, capsys):
     assert "schema version 99" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("text", ["{", "{}", "[1", "nothing of interest\n" * 20])
+def test_a_file_that_tells_of_no_time_is_no_side(text, elsewhere, capsys):
+    (elsewhere / "new.json").write_text(text)
+    assert compare(report("old.json", 0.1), "new.json", "--no-plots") == 2
+    assert "nothing in new.json tells how long anything took" in capsys.readouterr().err
+
+
+def test_a_file_of_a_group_that_cannot_be_read_is_told(elsewhere, capsys):
+    old = [report(f"old/{n}.json", 0.1) for n in range(2)]
+    half = Path(report("old/2.json", 0.1))
+    half.write_bytes(half.read_bytes()[:900])
+    assert compare(*old, str(half), "vs", report("new.json", 0.1), "--no-plots") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "old/2.json is left out: " in out and "2 runs before, 1 after" in out
+
+
 def test_comparing_needs_neither_torch_nor_matplotlib(elsewhere):
     old, new = report("old.json", 0.1), report("new.json", 0.2)
     program = (

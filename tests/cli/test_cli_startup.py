@@ -45,6 +45,17 @@ def test_rules_are_listed_and_explained_without_torch(arguments):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("module", ["verifying", "collect.rerun.process", "running"])
+def test_a_process_of_a_script_has_no_threads_before_its_sandbox(module):
+    program = (
+        f"import sys, os, perfdoctor.{module}; "
+        "print([one for one in ('numpy', 'torch') if one in sys.modules], "
+        "len(os.listdir('/proc/self/task')))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "[] 1\n", done.stderr
+
+
 def test_the_choices_on_the_command_line_are_those_of_the_code():
     from perfdoctor.cli import workload_options as given
     from perfdoctor.collect import options

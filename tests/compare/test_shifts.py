@@ -161,6 +161,19 @@ def test_what_a_log_does_not_tell_is_no_difference():
     assert differences(logged, new, "configuration") == {"batch_size": (16, 32)}
 
 
+def test_what_a_log_cannot_know_has_neither_come_nor_gone():
+    seen = make_report(diagnosis=make_diagnosis(), recommendations=(make_recommendation(),))
+    log = replace(
+        make_report(diagnosis=make_diagnosis(verdict="inconclusive", bottleneck="none")),
+        source=replace(seen.source, kind="log"),
+    )
+    kinds = {"verdict", "bottleneck", "advice"}
+    for sides in (([seen], [log]), ([log], [seen])):
+        found = compare_sides(*sides, LABELS).differences
+        told = {(d.kind, d.before is None) for d in found if d.kind in kinds}
+        assert told == set(), sides
+
+
 def test_a_batch_size_that_is_not_known_is_no_warning():
     new = make_report(configuration={"batch_size": 32})
     notes = compare_sides([replace(new, configuration={})], [new], LABELS).notes

@@ -7,6 +7,7 @@ import signal
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -56,7 +57,7 @@ def test_another_ctrl_c_while_it_is_told_changes_nothing(monkeypatch):
 class Starting:
     """An arm whose set-up never ends."""
 
-    made: list[Starting] = []
+    made: ClassVar[list[Starting]] = []
 
     def __init__(self, spec) -> None:
         self.closed = False

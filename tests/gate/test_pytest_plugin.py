@@ -105,8 +105,43 @@ def test_a_baseline_that_is_missing_or_no_baseline_is_one_line(inner):
     missing.stderr.fnmatch_lines(["*there is no baseline none.json; make it with --perf-update*"])
     (inner.path / "b.json").write_text("{}")
     done = inner.runpytest(*plugin, "b.json")
+    assert done.ret == pytest.ExitCode.USAGE_ERROR  # before anything is measured
+    told = [line for line in done.errlines if "it holds no perfdoctor baselines" in line]
+    assert len(told) == 1
+
+
+PLUGIN = ["-p", "perfdoctor.pytest_plugin", "-p", "no:xdist", "--perf-baseline", "b.json"]
+
+
+def test_what_cannot_be_used_later_is_told_once(inner):
+    stored(inner.path, 5)
+    measured(inner.path, session())
+    inner.makepyfile(
+        test_it="import pathlib\n"
+        "def test_speed(perfdoctor):\n"
+        "    perfdoctor(lambda: pathlib.Path('b.json').write_text('{}'))\n"
+    )
+    done = inner.runpytest(*PLUGIN)
     done.assert_outcomes(failed=1)
-    done.stdout.fnmatch_lines(["cannot use the baseline b.json: it holds no perfdoctor baselines*"])
+    assert "During handling" not in done.stdout.str()
+
+
+def test_two_measurements_in_one_test_are_two(inner):
+    measured(inner.path, session())
+    inner.makepyfile(test_it=f"{TEST}    perfdoctor(lambda: 2)\n")
+    inner.runpytest(*PLUGIN, "--perf-update").assert_outcomes(passed=1)
+    tests = json.loads((inner.path / "b.json").read_text())["tests"]
+    name = "test_it.py::test_speed"
+    assert {key: len(t["sessions"]) for key, t in tests.items()} == {name: 1, f"{name} #2": 1}
+
+
+def test_a_margin_that_is_too_small_and_the_way_out_are_told(inner):
+    stored(inner.path, 2)
+    measured(inner.path, session())
+    inner.makepyfile(test_it=f"import pytest\n@pytest.mark.perfdoctor(margin=0.05){TEST}")
+    told = inner.runpytest(*PLUGIN).stdout.str()
+    assert "margin=0.05 counts as 0.1" in told
+    assert "--perf-update on other occasions" in told and "--update-baseline" not in told
 
 
 def test_measuring_in_parallel_is_refused(inner):

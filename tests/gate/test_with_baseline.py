@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,6 +56,30 @@ def judged(stored: Baseline, now: Session, criteria=CRITERIA):
 
 def test_the_same_code_passes_though_the_machine_is_slower_today():
     assert judged(baseline(), session(machine=1.3, seed=9)).outcome == "pass"
+
+
+def unmoved(step_s: float = 0.005, *, machine: float, seed: int) -> Session:
+    """Of work that waits for a disk or a GPU: its time is not that of the kernels."""
+    return session(step_s / machine, machine=machine, seed=seed)
+
+
+@pytest.mark.parametrize("machine", [0.85, 1.15])
+def test_work_that_does_not_drift_as_the_kernels_do_is_not_divided_by_them(machine):
+    past = tuple(unmoved(machine=1 + 0.04 * n, seed=n) for n in range(5))
+    stored = replace(baseline(0), sessions=past)
+    assert judged(stored, unmoved(machine=machine, seed=9)).outcome == "pass"
+    slower = judged(stored, unmoved(0.00575, machine=machine, seed=9))
+    assert slower.outcome == "regression"
+    assert slower.change == pytest.approx(0.15, abs=0.03)
+
+
+@pytest.mark.parametrize("now", [unmoved(machine=0.8, seed=9), session(machine=1.3, seed=9)])
+def test_where_nothing_shows_whether_it_drifts_with_the_kernels_both_ways_must_agree(now):
+    stored = replace(baseline(0), sessions=tuple(session(seed=n) for n in range(5)))
+    found = judged(stored, now)
+    assert found.outcome == "inconclusive"
+    assert "do not show whether" in str(found.reason)
+    assert judged(stored, session(0.008, seed=9)).outcome == "regression"
 
 
 def test_a_slowdown_of_twenty_percent_is_a_regression():
@@ -233,3 +258,31 @@ def test_the_files_of_a_workload_are_told_by_what_is_in_them(tmp_path):
     (tmp_path / "bench.py").write_text("other")
     assert list(one) == ["bench.py"] and one != baseline_file.hashes(MEASURED, tmp_path)
     assert baseline_file.hashes(Measured(script=("train.py",)), tmp_path) == {}
+
+
+def test_two_updates_at_once_lose_no_session(monkeypatch, tmp_path):
+    path, asked = tmp_path / "b.json", []
+
+    def measuring(*_):
+        if not asked:  # while the first measures, another one begins and ends
+            asked.append(True)
+            checked(monkeypatch, path, session(seed=1), update=True)
+        return session(seed=2)
+
+    checked(monkeypatch, path, session(), update=True)
+    monkeypatch.setattr(with_baseline, "measure_session", measuring)
+    wanted = Asked(measured=MEASURED, criteria=CRITERIA)
+    with_baseline.check(wanted, path, update=True, progress=lambda *_: None)
+    assert len(baseline_file.read(path, MEASURED).sessions) == 3
+    assert [file.name for file in tmp_path.iterdir()] == ["b.json"]
+
+
+def test_who_adds_waits_for_the_other(tmp_path):
+    import fcntl
+
+    with baseline_file.held(tmp_path / "b.json"):
+        folder = os.open(tmp_path, os.O_RDONLY)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(folder)

@@ -142,10 +142,11 @@ def test_exit_codes(outcome, wish, code):
     assert cases.result(outcome).exit_code(wish) == code
 
 
-def test_a_criterion_without_numbers_reads_as_not_measured():
+def test_a_criterion_without_numbers_says_why_and_makes_none_up():
     bare = cases.judged("inconclusive", before=None, after=None, change=None, interval=None,
                         seen=None, reason="nothing was measured")  # fmt: skip
-    assert "not measured" in check_words.verdict(bare)
+    assert check_words.verdict(bare) == "step p25 is inconclusive: nothing was measured"
+    assert check_words.change(bare) == "–"
 
 
 def test_the_share_of_a_line_in_a_worker_is_of_the_workers_time():
@@ -158,3 +159,11 @@ def test_what_is_shown_of_power_is_known():
     unknown = replace(cases.judged("inconclusive"), seen=None, interval=None, reason="too few")
     assert "power: the change" not in shown(cases.result("inconclusive", judged=(unknown,)))
     assert "power: the change" in shown(cases.result("pass"))
+
+
+def test_what_fails_below_its_margin_says_why():
+    found = replace(cases.judged("regression"), change=0.03)
+    assert check_words.verdict(found).endswith("(more than half of 5 %, from where it fails)")
+    assert "half of" not in check_words.verdict(cases.judged("regression"))
+    assert "by more than half of it" in shown(cases.result("regression"))
+    assert "by more than half of it" not in shown(cases.result("regression", way="history"))

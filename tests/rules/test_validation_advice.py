@@ -107,3 +107,22 @@ def test_python_of_the_scripts_own_is_mended_first_and_rarer_validation_is_the_o
     advice = advice_of(line("train.py:95", "c_index", None, "validation", 0.3))
     assert (advice.rule, [choice.rule for choice in advice.choices]) == ("PD508", ["PD501"])
     assert advice_of().rule == "PD501"
+
+
+@pytest.mark.parametrize(("start_up_s", "verdict"), [(1.0, "evaluation-bound"), (25.0, "healthy")])
+def test_what_the_whole_run_would_hardly_notice_is_no_bottleneck(
+    start_up_s: float, verdict: str
+) -> None:
+    report = script(parts_s={**PARTS_S, "validation": seldom(0.35, EVERY)}, hotspots=(EVAL,))
+    facts: dict[str, Any] = schema.to_dict(report)
+    for part in facts["wall"]["parts"]:
+        part["seconds"] = start_up_s if part["name"] == "start_up" else part["seconds"]
+    facts["wall"]["total_s"] = sum(part["seconds"] for part in facts["wall"]["parts"])
+    for part in facts["wall"]["parts"]:
+        part["share"] = part["seconds"] / facts["wall"]["total_s"]
+    facts["ending"] = {"how": "finished", "detail": "", "code": 0}
+    found = diagnose(schema.from_json(json.dumps(facts).encode()), Settings())
+    assert found.diagnosis is not None
+    assert found.diagnosis.verdict == verdict
+    advice = next(one for one in found.recommendations if one.stage == "validation")
+    assert advice.optional == (verdict == "healthy")

@@ -11,6 +11,7 @@ from typing import Any
 from perfdoctor.collect import switches as process
 from perfdoctor.collect.rerun import loaders
 from perfdoctor.collect.rerun.habits import Habits
+from perfdoctor.collect.rerun.searching import Searching
 from perfdoctor.errors import PerfdoctorError
 
 Context = AbstractContextManager[Any]
@@ -21,12 +22,14 @@ class Rerun:
 
     Attributes:
         torch: the module. loaders: the switches of its iterators. habits: what it does now and
-            then. compiled: models in a mode of torch.compile, kept.
+            then. searching: its architecture steps. compiled: models in a mode of torch.compile,
+            kept.
     """
 
     torch: Any
     loaders: loaders.Switches
     habits: Habits
+    searching: Searching
     compiled: dict[tuple[Any, str], Any]
 
     def trained(self) -> list[Any]:
@@ -252,10 +255,13 @@ CHANGES: dict[str, Callable[[Rerun, Any], Context]] = {
     "gradient_checkpointing": _checkpointing,
     "optimizer_fused": _flags(fused=..., foreach=None),
     "optimizer_foreach": _flags(foreach=..., fused=None),
+    "arch_every": lambda rerun, value: rerun.searching.one_in(int(value)),
     "checkpoint_every_times": lambda rerun, value: rerun.habits.saving.one_in(value),
 }
 
 
+#: Changes of what is only known after some steps.
+LATER = ("arch_every",)
 SUPPORTED = frozenset({*CHANGES, *LOADING})
 
 

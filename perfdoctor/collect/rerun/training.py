@@ -13,15 +13,17 @@ from itertools import pairwise
 from typing import Any
 
 from perfdoctor.collect.rerun.gate import StepGate
-from perfdoctor.collect.rerun.habits import Habits
+from perfdoctor.collect.rerun.habits import Habit, Habits
 from perfdoctor.collect.rerun.loaders import Switches, length_of
-from perfdoctor.collect.rerun.modes import LOADING, SUPPORTED, Mode, Rerun, close
+from perfdoctor.collect.rerun.modes import LATER, LOADING, SUPPORTED, Mode, Rerun, close
+from perfdoctor.collect.rerun.searching import Searching
 from perfdoctor.collect.script.imports import after_import
 from perfdoctor.collect.script.observer import Observer
 from perfdoctor.collect.script.optimizers import Optimizers
 from perfdoctor.collect.script.patches import Patches
 from perfdoctor.collect.script.recorder import Recorder
 from perfdoctor.collect.script.session import holds
+from perfdoctor.collect.script.settings_used import arch_every
 from perfdoctor.collect.script.state import State
 from perfdoctor.ending import Ending
 from perfdoctor.errors import PerfdoctorError
@@ -93,7 +95,11 @@ class ScriptTraining(Rerun):
         self.observer = Observer(self.recorder, Optimizers(self._share), on_step=self._step)
         self.loaders = Switches(lambda loader: self.observer.loaders.of(loader).number)
         self.loaders.prolonged = prolonged
-        self.habits = Habits(lambda: None if self.gate.held else self.recorder.count)
+        self.state = State(self.observer, on_failure=self._failed)
+        self.habits = Habits(self._running)
+        self.searching = Searching(
+            Habit(self._running), lambda: self.state.searches, lambda: arch_every(self.observer)
+        )
         self._marks: list[tuple[int, int]] = []
         self._scales = False  # gradients, as 16-bit floats with few bits of exponent need it
 
@@ -111,11 +117,25 @@ class ScriptTraining(Rerun):
     def _torch_is_there(self) -> None:
         self.torch = sys.modules["torch"]
         self.torch.manual_seed(_SEED)
-        Patches(State(self.observer, on_failure=self._failed)).install()
+        Patches(self.state).install()
         self.loaders.install(self.torch)
         self.habits.install(self.torch)
         self._losses.install(self.torch)
         self._note_scalers()
+        self.searching.install(self.torch)
+        self._note_training_steps()
+
+    def _note_training_steps(self) -> None:
+        from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+        def noted(optimizer: Any, args: Any, kwargs: Any) -> None:
+            if optimizer is self.observer.optimizers.main():
+                self.searching.trains()
+
+        register_optimizer_step_pre_hook(noted)
+
+    def _running(self) -> int | None:
+        return None if self.gate.held else self.recorder.count
 
     def _step(self, count: int) -> int:
         self._losses.step_ends()
@@ -206,6 +226,7 @@ class ScriptTraining(Rerun):
         waited, cpu, start = run_queue_s(), time.process_time(), time.perf_counter()
         step_s = self.gate.run(steps)
         self.habits.check()
+        self.searching.check()
         queued, steps_made = run_queue_s(), list(pairwise(self._marks))
         return {
             "step_s": step_s,
@@ -242,6 +263,8 @@ class ScriptTraining(Rerun):
         found, loader = settings_used(self.observer), self.training_loader()
         if loader is not None:
             found |= loader_settings(loader)
+        if self.searching.period:  # of the script itself
+            found["arch_every"] = self.searching.period
         return {name: value for name, value in found.items() if value is not None}
 
     def _extra(self, used: Mapping[str, Any]) -> dict[str, Any]:
@@ -256,9 +279,10 @@ class ScriptTraining(Rerun):
             "turn": max(1, int(used.get("num_workers") or 1)),
             "queue": 0,  # workers stand still while the script does
             "steps_per_epoch": length,
-            "periods": self.habits.periods(),
+            "periods": self.habits.periods() | ({"arch_every": 1} if "arch_every" in used else {}),
             "losses_by_process": True,  # of the first steps: they are past
             "redrawn": list(LOADING),  # a loader made anew draws another order
+            "later": list(LATER),
         }
 
     def _traits(self) -> list[str]:

@@ -41,7 +41,7 @@ def _hub() -> None:
     )
     for names, answer in answers:
         for name in names:
-            if hasattr(module.HfApi, name):  # type: ignore[attr-defined]
+            if hasattr(module.HfApi, name):
                 _replace(module, name, answer)
 
 

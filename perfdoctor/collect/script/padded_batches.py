@@ -11,8 +11,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from perfdoctor.collect.script.token_rows import token_rows
-
 #: Steps that are remembered: a median of fewer says nothing, and needs no more.
 _FEWEST, _MOST = 3, 200
 #: A convolution without padding gives somewhat fewer positions.
@@ -35,6 +33,8 @@ class PaddedBatches:
         """One call of a module from outside of any."""
         if step not in self._steps and len(self._steps) >= _MOST:
             return
+        from perfdoctor.collect.script.token_rows import token_rows  # numpy has threads
+
         found = token_rows(module, args, kwargs)
         if found is None:
             self._looked = None

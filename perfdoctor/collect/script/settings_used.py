@@ -159,10 +159,14 @@ def _optimizer(observer: Observer) -> dict[str, Any]:
         "optimizer_foreach": defaults.get("foreach"),
         "optimizer_fused": defaults.get("fused"),
     }
+    every = arch_every(observer)
+    return found if every is None else {**found, "arch_every": every}
+
+
+def arch_every(observer: Observer) -> int | None:
+    """Steps of the training from one of the architecture to the next; None: there were none."""
     steps = observer.optimizers.steps_of(ARCHITECTURE) + observer.searches.count
-    if steps:
-        found["arch_every"] = max(1, round(observer.recorder.count / max(1, steps)))
-    return found
+    return max(1, round(observer.recorder.count / steps)) if steps else None
 
 
 def _loader(facts: LoaderFacts) -> dict[str, Any]:

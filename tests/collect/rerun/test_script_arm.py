@@ -183,3 +183,65 @@ def test_whether_a_script_scales_its_gradients_is_known(tmp_path, scratch, made,
     path = script(tmp_path, TRAIN.replace("\ntorch.manual_seed(0)\n", scaling))
     with started(spec_of(path, scratch, cwd=tmp_path)) as arm:
         assert arm.facts().extra["traits"] == traits
+
+
+SEARCHING = """
+import torch
+from torch import nn
+
+class Mixed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.alpha = nn.Parameter(torch.zeros(2))
+        self.paths = nn.ModuleList(nn.Linear(64, 64) for _ in range(2))
+    def weights(self):
+        return list(self.paths.parameters())
+    def forward(self, x):
+        return sum(a * path(x) for a, path in zip(self.alpha.softmax(0), self.paths))
+
+class Architect:
+    def __init__(self, model):
+        self.model = model
+        self.optimizer = torch.optim.Adam([model.alpha], lr=1e-3)
+    def step(self, x):
+        self.optimizer.zero_grad()
+        loss = self.model(x).square().mean()
+        loss.backward()
+        self.optimizer.step()
+        open("steps", "a").write("x")
+        return loss
+
+torch.manual_seed(0)
+model = Mixed()
+optimizer = torch.optim.SGD(model.weights(), lr=1e-3)
+architect = Architect(model)
+for step in range(100_000):
+    x = torch.randn(8, 64)
+    if step >= 4 and step % 2 == 0:
+        architect.step(x).item()
+    optimizer.zero_grad()
+    model(x).square().mean().backward()
+    optimizer.step()
+"""
+
+
+@pytest.mark.slow
+def test_architecture_steps_are_left_out(tmp_path, scratch):
+    def made() -> int:
+        return sum(path.stat().st_size for path in scratch.rglob("steps"))
+
+    with started(spec_of(script(tmp_path, SEARCHING), scratch, cwd=tmp_path)) as arm:
+        arm.warm(30)
+        facts = arm.facts()
+        assert facts.configuration["arch_every"] == 2
+        assert facts.extra["periods"] == {"arch_every": 1}
+        arm.add_mode("less", {"arch_every": 10})
+        arm.chunk(10, "less")
+        before = made()
+        arm.chunk(40, "less")
+        assert made() - before == 4
+        arm.chunk(1)
+        before = made()
+        arm.chunk(40)
+        assert made() - before == 20
+        assert arm.facts().configuration["arch_every"] == 2
