@@ -86,7 +86,7 @@ def run(arguments: list[str]) -> int:
 
 def _interrupted() -> int:
     """People press Ctrl-C twice: a second one must not make a traceback of it."""
-    from perfdoctor.gate.ending import undisturbed
+    from perfdoctor.interrupts import undisturbed
 
     with undisturbed():
         click.echo("perfdoctor: interrupted; there is no result", err=True)

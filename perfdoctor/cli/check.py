@@ -64,7 +64,8 @@ if TYPE_CHECKING:
 @click.option(
     "--max-seconds",
     type=Seconds(min=1),
-    help="Budget of measuring, after --setup. [default: 85, more where steps are long]",
+    help="Budget of measuring, after --setup; the first pair takes what it takes. "
+    "[default: 85, more where steps are long]",
 )
 @click.option("--setup", metavar="CMD", help="Run on each side, in an environment of its own.")
 @click.option("--share", multiple=True, metavar="PATH", help="Untracked data for both sides.")

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from perfdoctor import interrupts
 from perfdoctor.collect.options import Progress
 from perfdoctor.compare.checks import (
     INCONCLUSIVE,
@@ -18,7 +19,7 @@ from perfdoctor.compare.checks import (
 )
 from perfdoctor.compare.judging import Jury
 from perfdoctor.errors import PerfdoctorError, tell
-from perfdoctor.gate import ending, explaining, repository, requirements
+from perfdoctor.gate import explaining, repository, requirements
 from perfdoctor.gate.asked import MAX_SECONDS, Asked
 from perfdoctor.gate.deciding import decide
 from perfdoctor.gate.lock_step_pairs import LockStepPairs, Source, workload_files
@@ -65,7 +66,7 @@ def check(asked: Asked, against: Against, progress: Progress) -> CheckResult:
     repo = repository.find(Path.cwd())
     base = repo.commit(against.revision) if against.exact else repo.merge_base(against.revision)
     progress("making the checkouts", 0, 0)
-    with ending.heard(), checked_out(repo, base, against.share) as checkouts:
+    with interrupts.heard(), checked_out(repo, base, against.share) as checkouts:
         notes = [*missing_files(checkouts), *_bring_same(repo, checkouts, asked, against)]
         notes += requirements.differing(*checkouts, repo.below, against.setup)
         progress("setting up the environments" if against.setup else "starting", 0, 0)

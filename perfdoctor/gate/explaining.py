@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +71,22 @@ def of_workload(
     reports = [_observed(side, source.workload, source.options, observed_s) for side in sides]
     if any(report is None for report in reports):
         return Why(settings, notes=("Observing both sides, to tell why, has failed.",))
-    found = of_reports([[report] for report in reports if report is not None])
+    found = of_reports([[_of_steps(report)] for report in reports if report is not None])
     known = {(d.kind, d.name) for d in settings}
     rest = tuple(d for d in found.differences if (d.kind, d.name) not in known)
     return Why((*settings, *rest), found.verdicts, found.summaries)
+
+
+def _of_steps(report: Report) -> Report:
+    """Lines with their shares of the steps: so short a run is half made of its start."""
+    whole = sum(spot.share for spot in report.hotspots if spot.stage and spot.process == "main")
+    if not 0 < whole < 1:
+        return report
+    spots = (
+        replace(spot, share=spot.share / whole) if spot.stage and spot.process == "main" else spot
+        for spot in report.hotspots
+    )
+    return replace(report, hotspots=tuple(spots))
 
 
 def _settings(source: LockStepPairs) -> list[Difference]:

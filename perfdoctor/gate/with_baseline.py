@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from perfdoctor import interrupts
 from perfdoctor.collect.options import Progress
 from perfdoctor.compare.checks import (
     IMPROVED,
@@ -34,7 +35,7 @@ from perfdoctor.compare.differences import setting_differences
 from perfdoctor.compare.judging import ordered
 from perfdoctor.compare.shifts import Shift, direction
 from perfdoctor.errors import PerfdoctorError
-from perfdoctor.gate import baseline_file, ending
+from perfdoctor.gate import baseline_file
 from perfdoctor.gate.asked import Asked
 from perfdoctor.gate.baseline_file import Baseline, Session
 from perfdoctor.gate.sessions import FEWEST, measure_session
@@ -51,7 +52,7 @@ MOST_FOREIGN, MOST_DRIFT = 0.25, 0.05
 _LEAST_SPREAD = 0.01
 _SLOWER, _EQUIVALENT = 0.995, 0.99
 #: One way of comparing is the better one where sessions spread by so much less (our own choice).
-_CLEARLY = 2.0
+CLEARLY = 2.0
 
 
 def check(asked: Asked, path: Path, *, update: bool, progress: Progress) -> CheckResult:
@@ -65,7 +66,7 @@ def check(asked: Asked, path: Path, *, update: bool, progress: Progress) -> Chec
     if update:
         refuse_in_pull_requests(os.environ)
     stored = _stored(asked, path, may_be_missing=update)
-    with ending.heard():
+    with interrupts.heard():
         session = measure_session(asked, progress)
     doubt = doubts(session)
     if update and doubt is None:
@@ -202,7 +203,7 @@ def _comparisons(key: str, usable: Sequence[Session], session: Session) -> list[
     found = [_Compared.of(key, usable, session, divided=divided) for divided in (True, False)]
     spreads = [one.spread for one in found]
     for one, other in ((0, 1), (1, 0)):
-        if spreads[one] * _CLEARLY <= spreads[other]:
+        if spreads[one] * CLEARLY <= spreads[other]:
             return [found[one]]
     error = min(one.error for one in found)
     return [replace(one, error=error) for one in found]
@@ -218,7 +219,8 @@ def _agreed(found: Sequence[Judged]) -> Judged:
     return replace(
         found[0],
         outcome=INCONCLUSIVE,
-        reason=found[0].reason or "the machine's own speed is another one than in the baseline, "
+        reason=found[0].reason
+        or "the machine's own speed is another one than in the baseline, "
         "and the stored sessions do not show whether that changes these times",
     )
 

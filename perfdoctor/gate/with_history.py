@@ -1,7 +1,8 @@
 """`--history`: has the level of a series of results changed for good?
 
 A trend and not a gate for one change: a new level is believed when it has lasted for five
-results. Each is divided by the kernels that drift as the machine does.
+results. Each is divided by the kernels that drift as the machine does, where the series shows no
+harm of it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from perfdoctor import interrupts
 from perfdoctor.changes import LEAST_CHANGE, SHORTEST, Change, find_changes
 from perfdoctor.collect.options import Progress
 from perfdoctor.compare.checks import (
@@ -33,12 +35,12 @@ from perfdoctor.compare.checks import (
 from perfdoctor.compare.differences import setting_differences
 from perfdoctor.compare.judging import ordered
 from perfdoctor.compare.shifts import Shift, direction
-from perfdoctor.gate import baseline_file, ending
+from perfdoctor.gate import baseline_file
 from perfdoctor.gate.asked import Asked, Measured
 from perfdoctor.gate.baseline_file import Session
 from perfdoctor.gate.history_store import Store
 from perfdoctor.gate.sessions import measure_session
-from perfdoctor.gate.with_baseline import doubts, level_of, of_pull_request
+from perfdoctor.gate.with_baseline import CLEARLY, doubts, level_of, of_pull_request
 from perfdoctor.record import Floats
 from perfdoctor.render.text import counted
 from perfdoctor.stats import student_t
@@ -73,7 +75,7 @@ def check(asked: Asked, place: str, progress: Progress) -> CheckResult:
     began = time.monotonic()
     store = Store(place)  # before anything is measured
     try:
-        with ending.heard():
+        with interrupts.heard():
             session = measure_session(asked, progress)
         series, doubt = series_of(asked.measured, session), doubts(session)
         proposed = of_pull_request(os.environ)
@@ -139,10 +141,10 @@ def _shift(key: str, past: Sequence[Session], session: Session, *, comparable: b
     """What a quantity is now, and how it has changed, as far as the series tells."""
     name, statistic = key.split(":")
     unit = "bytes" if name == "memory" else "s"
-    scale, now = 0.0 if unit == "bytes" else session.kernels_log, level_of(key, session)
+    series = _Series.of(key, past)
+    scale, now = series.scale(session), series.level(key, session)
     after = None if now is None else math.exp(now + scale)
     bare = Shift(name=name, statistic=statistic, unit=unit, before=None, after=after)
-    series = _Series.of(key, past)
     if not comparable or len(series.levels) < FEWEST_RESULTS:
         earlier = series.levels[: len(series.levels) - comparable]
         if not earlier:
@@ -163,15 +165,41 @@ def _shift(key: str, past: Sequence[Session], session: Session, *, comparable: b
 
 @dataclass(frozen=True)
 class _Series:
-    """Levels (logarithms, kernels divided out) of the results that have the quantity."""
+    """Levels (logarithms) of the results that have the quantity.
+
+    Divided by the kernels, unless that makes neighbours differ more, as of work for a disk or a
+    GPU: see `with_baseline`.
+    """
 
     sessions: tuple[Session, ...]
     levels: tuple[float, ...]
+    divided: bool
 
     @classmethod
     def of(cls, key: str, past: Sequence[Session]) -> _Series:
-        known = [(s, v) for s in past if (v := level_of(key, s)) is not None]
-        return cls(tuple(s for s, _ in known), tuple(v for _, v in known))
+        divided, bare = (cls._of(key, past, divided=yes) for yes in (True, False))
+        return bare if bare._jitter * CLEARLY <= divided._jitter else divided
+
+    @classmethod
+    def _of(cls, key: str, past: Sequence[Session], *, divided: bool) -> _Series:
+        known = [(s, v) for s in past if (v := level_of(key, s, divided=divided)) is not None]
+        divided = divided and not key.startswith("memory")
+        return cls(tuple(s for s, _ in known), tuple(v for _, v in known), divided)
+
+    @property
+    def _jitter(self) -> float:
+        """How much neighbours differ, which a change of level hardly moves."""
+        if len(self.levels) < FEWEST_RESULTS:
+            return math.inf
+        return max(_LEAST_SPREAD, float(np.median(np.abs(np.diff(self.levels)))))
+
+    def level(self, key: str, session: Session) -> float | None:
+        """Of a session, as those of the series."""
+        return level_of(key, session, divided=self.divided)
+
+    def scale(self, session: Session) -> float:
+        """Gives levels the machine of a session."""
+        return session.kernels_log if self.divided else 0.0
 
     def newest(self) -> tuple[_Newest, list[Change]]:
         """The newest level, and all changes."""
@@ -193,7 +221,7 @@ def _of_criterion(
         reason = f"the series has {count}, and {FEWEST_RESULTS} are needed"
         return replace(bare, reason=reason), []
     newest, changes = series.newest()
-    scale = 0.0 if criterion.metric == "memory" else series.sessions[-1].kernels_log
+    scale = series.scale(series.sessions[-1])
     notes = [_sentence(criterion, series, change) for change in changes]
     told = replace(newest.told(bare, scale), pairs=len(series.levels))
     margin = math.log1p(criterion.margin)

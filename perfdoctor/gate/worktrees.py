@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perfdoctor.errors import PerfdoctorError
-from perfdoctor.gate.ending import undisturbed
 from perfdoctor.gate.repository import Repository
+from perfdoctor.interrupts import undisturbed
 
 #: Of the same length: the length of a path moves what lies on the stack, and that costs or gains
 #: up to several per cent (Mytkowicz et al., Producing wrong data without doing anything obviously

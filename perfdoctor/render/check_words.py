@@ -80,7 +80,8 @@ def verdict(judged: Judged) -> str:
             return f"{name} is not worse by {margin(judged)}: {change(judged)}"
     reason = f": {clean(judged.reason)}" if judged.reason else ""
     seen = power(judged)
-    numbers = ", ".join(filter(None, [judged.change is not None and change(judged), seen]))
+    changed = None if judged.change is None else change(judged)
+    numbers = ", ".join(part for part in (changed, seen) if part)
     return f"{name} is inconclusive{reason}" + (f"; {numbers}" if numbers else "")
 
 

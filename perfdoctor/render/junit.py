@@ -38,10 +38,10 @@ def document(
     numbers = {"tests": 0, "failures": 0, "skipped": 0, "errors": 0, **counts}
     suite = ElementTree.Element(
         "testsuite",
+        {name: str(number) for name, number in numbers.items()},
         name="perfdoctor check",
         time=f"{took_s:.3f}",
         timestamp=created_at,
-        **{name: str(number) for name, number in numbers.items()},
     )
     suite.extend(cases)
     if told:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,16 @@ def test_a_file_that_tells_of_no_time_is_no_side(text, elsewhere, capsys):
     (elsewhere / "new.json").write_text(text)
     assert compare(report("old.json", 0.1), "new.json", "--no-plots") == 2
     assert "nothing in new.json tells how long anything took" in capsys.readouterr().err
+
+
+def test_where_nothing_is_in_common_no_interval_is_explained(elsewhere, capsys):
+    epochs = "".join(f"epoch {n} loss 0.{n} time 12.{n} s\n" for n in range(9))
+    (elsewhere / "epochs.log").write_text(epochs)
+    made = replace(make_report(stage_s={"forward": 0.1}), throughput=None, epochs=None)
+    Path("old.json").write_bytes(schema.to_json(made))
+    assert compare("old.json", "epochs.log", "--no-plots") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "no time in common" in out and "intervals" not in out
 
 
 def test_a_file_of_a_group_that_cannot_be_read_is_told(elsewhere, capsys):

@@ -76,6 +76,7 @@ def test_the_configuration_is_the_one_really_used(run):
     assert run.configuration["num_workers"] == 0
     assert run.configuration["optimizer"] == "AdamW"
     assert run.configuration["dataset_size"] == 64
+    assert run.configuration["parameters"] > 0  # a baseline of another model is none
     assert run.configuration["prefetch_factor"] is None
 
 

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from perfdoctor import schema
+from perfdoctor.compare.differences import setting_differences
+
 MODEL = """
 import torch
 from torch import nn
@@ -112,3 +115,15 @@ def test_a_script_is_observed_on_both_sides(project):
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
     assert json.loads(done.stdout)["after"]["dirty"] is True
+
+
+def test_two_observations_of_the_same_code_differ_in_no_setting(project):
+    command = [sys.executable, "-m", "perfdoctor", "run", "--no-plots", "-q", "--output-dir", "o",
+               "--json", "r.json", "-m", "perfdoctor.gate.stepping", '{"workload": "bench.py"}',
+               "{}", "2"]  # fmt: skip
+    settings = []
+    for _ in range(2):
+        subprocess.run(command, cwd=project, check=True)
+        report = schema.from_json((project / "r.json").read_bytes(), "r.json")
+        settings.append([report.configuration])
+    assert list(setting_differences(*settings)) == []

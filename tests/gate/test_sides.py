@@ -27,7 +27,7 @@ from perfdoctor.gate.lock_step_pairs import LockStepPairs
 from perfdoctor.gate.measured import of_pair, of_reports
 from perfdoctor.gate.process_pairs import run_observed
 from perfdoctor.gate.repository import Repository
-from perfdoctor.gate.sides import RunningSide
+from perfdoctor.gate.sides import RunningSide, on_side
 from perfdoctor.gate.worktrees import Checkout
 
 
@@ -307,4 +307,12 @@ def test_a_side_hangs_later_where_the_budget_is_longer():
     ]
     assert waits == [600.0, 120.0, 800.0]
     asked = Asked(measured=measured, criteria=parse_all((), ()), max_seconds=400)
-    assert against._source(asked, (None, None)).patience_s == 800.0
+    source = against._source(asked, (side(Path("a")), side(Path("b"))))
+    assert source._spec(source.sides[0], 0).patience_s == 800.0
+
+
+def test_data_that_only_one_side_lacks_may_be_what_git_ignores(tmp_path):
+    missing = PerfdoctorError("data does not exist", slug="data-missing")
+    assert "--share PATH brings" in str(on_side(side(tmp_path), missing))
+    other = PerfdoctorError("no such device", slug="no-device")
+    assert "--share" not in str(on_side(side(tmp_path), other))

@@ -163,7 +163,7 @@ def test_only_the_newest_sessions_are_kept():
         ('{"schema_version": 1, "kind": "check"}', "no perfdoctor baseline"),
         (
             '{"schema_version": 99, "kind": "baseline"}',
-            "version is 99, this perfdoctor reads",
+            "version is 99, this perfdoctor reads up to 1; upgrade perfdoctor$",
         ),
         ('{"schema_version": 1, "kind": "baseline"}', "missing required field"),
     ],

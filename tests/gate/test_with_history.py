@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_with_baseline import MEASURED, session
+from test_with_baseline import MEASURED, session, unmoved
 
 from perfdoctor.compare.checks import parse_all
 from perfdoctor.errors import PerfdoctorError
@@ -41,6 +41,16 @@ def judged(*levels_s: float):
 
 def test_a_steady_series_passes():
     assert judged(*[0.005] * 20).outcome == "pass"
+
+
+def test_work_that_does_not_drift_as_the_kernels_do_is_not_divided_by_them():
+    drift = np.exp(np.random.default_rng(7).normal(0, 0.12, 20))
+    past = [unmoved(machine=float(m), seed=n) for n, m in enumerate(drift)]
+    found = with_history.judge(CRITERIA, past, past[-1], None)
+    assert found.outcome == "pass"
+    assert found.judged[0].after == pytest.approx(0.005, rel=0.03)
+    step = next(s for s in found.shifts if s.name == "step")
+    assert step.after == pytest.approx(0.005, rel=0.03)
 
 
 def test_a_new_level_is_a_regression_with_the_commits_between_which_it_came():

@@ -8,6 +8,7 @@ from dataclasses import replace
 from xml.etree import ElementTree
 
 import check_cases as cases
+import matplotlib.pyplot as plt
 import pytest
 from rich.console import Console
 
@@ -65,6 +66,32 @@ def test_where_what_is_inconclusive_fails_all_outputs_say_so():
     assert failed.find("testcase/failure").get("type") == "inconclusive"
     (line,) = github.workflow_commands(result, strict=True)
     assert line.startswith("::error title=Performance::")
+
+
+def test_a_criterion_that_only_warns_is_no_regression_in_markdown_either():
+    judged = (cases.judged("pass"), cases.judged("regression", cases.FORWARD))
+    text = markdown.check(cases.result("pass", judged=judged))
+    assert "⚠️ warning" in text and "❌" not in text
+
+
+def test_intervals_say_of_what_they_are_and_how_sure():
+    result = cases.result("regression")
+    text = markdown.check(result)
+    assert "typical change of a pair, not that of the typical values" in text
+    assert "its 98 % interval" in text and "with 99 % intervals" in text
+    assert "not that of the typical values" in " ".join(shown(result, 200).split())
+
+
+def test_a_change_of_nothing_has_no_minus_and_power_has_a_limit():
+    assert sides_words.relative_change(0.9999) == "+0.0 %"
+    assert check_words.power(cases.judged("pass", seen=1.076)) == "could have seen >100 %"
+
+
+def test_an_interval_that_goes_on_beyond_the_picture_has_an_arrow():
+    figure, ax = plt.subplots()
+    sides_picture._point(ax, 0, replace(cases.result("pass").shifts[0], ratio_ci=(0.1, 9.0)))
+    assert {line.get_marker() for line in ax.lines} >= {"<", ">"}
+    plt.close(figure)
 
 
 def test_a_warning_is_no_test_case():

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from perfdoctor.gate.ending import heard, undisturbed
+from perfdoctor.interrupts import heard, undisturbed
 
 _PREFIX = "perfdoctor-scratch-"
 

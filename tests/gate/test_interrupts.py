@@ -11,8 +11,8 @@ from typing import ClassVar
 
 import pytest
 
-from perfdoctor import cli
-from perfdoctor.gate import ending, lock_step_pairs
+from perfdoctor import cli, interrupts
+from perfdoctor.gate import lock_step_pairs
 from perfdoctor.gate.lock_step_pairs import LockStepPairs
 from perfdoctor.gate.sides import RunningSide
 from perfdoctor.gate.worktrees import Checkout
@@ -25,7 +25,7 @@ def press(number: int = signal.SIGINT) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_only_the_first_signal_is_an_interrupt(number):
     before = signal.getsignal(number)
-    with pytest.raises(KeyboardInterrupt), ending.heard():
+    with pytest.raises(KeyboardInterrupt), interrupts.heard():
         try:
             press(number)
         finally:
@@ -37,7 +37,7 @@ def test_only_the_first_signal_is_an_interrupt(number):
 def test_what_is_ignored_stays_ignored(monkeypatch):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with ending.heard():
+        with interrupts.heard():
             press(signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)
