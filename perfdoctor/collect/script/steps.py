@@ -140,7 +140,7 @@ def outermost(original: Call, state: State, torch: Any) -> Call:
             if state.noting and grad:
                 guarded(state, state.same_calls.ends)
                 observer.first_after_forward = next_operation(torch)
-                observer.thrown_away.calls.ends(observer.first_after_forward)
+                guarded(state, observer.thrown_away.calls.ends, observer.first_after_forward)
             if steady:
                 del stack[depth:]
                 recorder.current = r.AFTER_FORWARD
