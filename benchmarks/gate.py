@@ -70,7 +70,11 @@ def record(pairs: int, busy: bool, told: str) -> list[Recorded]:
         spec = ArmSpec(workload={"workload": "bench.py"}, cwd=folder)
         for n in range(pairs):
             start = time.monotonic()
-            with Arm.start(spec) as a, Arm.start(spec) as b:
+            with Arm(spec) as a, Arm(spec) as b:
+                for arm in (a, b):  # at once, as a check does it
+                    arm.send("set_up", **arm.description())
+                for arm in (a, b):
+                    arm.answer()
                 for arm in (a, b):
                     arm.warm(WARM_UP)
                 pair = lock_step(a, b, chunks=CHUNKS, steps=CHUNK_STEPS, order_seed=n)

@@ -20,6 +20,8 @@ _SLOWEST = 20
 #: Columns whose digits all count; of the others, six do.
 _EXACT = frozenset({"step", "line", "file", "slow_step", "slow_line", "epoch", "epoch_line"})
 _GOLDEN = 0.6180339887498949
+#: Powers of ten up to this one are exact.
+_EXACT_POWER = 22
 
 Column = tuple[float | None, ...]
 
@@ -59,8 +61,18 @@ def _chosen(count: int) -> NDArray[np.int64]:
 def _plain(name: str, values: NDArray[Any]) -> Column:
     if name in _EXACT:
         return tuple(float(v) if math.isfinite(v) else None for v in values.tolist())
-    digits = 10 if name.endswith("at_s") else 6
-    return tuple(float(f"{v:.{digits}g}") if math.isfinite(v) else None for v in values.tolist())
+    rounded = _rounded(values.astype(np.float64), 10 if name.endswith("at_s") else 6).tolist()
+    return tuple(v if math.isfinite(v) else None for v in rounded)
+
+
+def _rounded(values: Floats, digits: int) -> Floats:
+    """So many digits of each; whole numbers over powers of ten, which are as short as `%g`'s."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        places = digits - 1 - np.floor(np.log10(np.abs(values)))
+    places = np.where(np.isfinite(places), np.clip(places, -_EXACT_POWER, _EXACT_POWER), 0.0)
+    up, down = 10.0 ** np.maximum(places, 0), 10.0 ** np.maximum(-places, 0)
+    rounded: Floats = np.rint(values * up / down) / up * down
+    return rounded
 
 
 def _records(run: Run, kept: slice) -> dict[str, NDArray[Any]]:

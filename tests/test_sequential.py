@@ -66,9 +66,19 @@ def test_the_last_look_spends_what_the_looks_that_come_no_more_would_have(pairs)
     assert spent + last == pytest.approx(len(LOOKS) * (1 - gate.different))
 
 
-def test_nine_pairs_find_five_percent_with_a_last_look():
-    slower = noise("normal", 0.025) + math.log(1.05)
-    assert until(Gate(), slower, 9)["fail"] >= 0.95
+@pytest.mark.parametrize(("kind", "power"), [("normal", 0.97), ("disturbed", 0.9)])
+def test_the_pairs_of_a_default_check_find_five_percent(kind, power):
+    slower = noise(kind, 0.025) + math.log(1.05)
+    assert until(Gate(), slower, 12)["fail"] >= power
+
+
+@pytest.mark.parametrize("odd", [-0.3, 0.3])
+@pytest.mark.parametrize("pairs", [7, 9, 12])
+def test_a_single_odd_pair_hides_nothing(odd, pairs):
+    """A process that gets the worse place on the host's cores for its whole life."""
+    slower = noise("normal", 0.013) + math.log(1.05)
+    slower[:, 2] = odd
+    assert until(Gate(), slower, pairs)["fail"] >= 0.95
 
 
 @pytest.mark.parametrize("spread", [0.01, 0.022, 0.045, 0.08])
