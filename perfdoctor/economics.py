@@ -52,6 +52,7 @@ def economics(epochs: EpochSeries, configuration: Mapping[str, Any]) -> Economic
         saved_s=_sum(spent_s[number > number[best] + patience], spent_s),
         target_epoch=None if reached is None else float(number[told[reached]]),
         target=target,
+        best_told=(epochs.told[best] or None) if epochs.told else None,
     )
 
 

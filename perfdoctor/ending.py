@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: Ends that a script comes to by itself, having done all it was to do. An exception is none: how
+#: much would have followed is not known.
+BY_ITSELF = ("finished", "exit", "os._exit")
+
 
 @dataclass(frozen=True)
 class Ending:

@@ -24,6 +24,8 @@ MEASURED = frozenset(
         "loss_nodes",
         "loss_of_backward",
         "saved_unneeded",
+        "steps_in_other_threads",
+        "steps_per_iterator",
         "thrown_away_made_at",
         "thrown_away_module",
         "thrown_away_of_backward",

@@ -31,6 +31,7 @@ class Needs:
         workers: of each GPU; None: no number of them does. cores: likewise, the training's own
             process included. busy_cores: what is used of them then.
         step_s: the step that nothing is waited for in.
+        handed_s: the step whose batches cost nothing but being handed over by a worker.
         here_workers, here_speedup: the fewest workers within 3 % of the best of those that
             `here_cores` in all allow, and its samples per second ÷ the measured settings'.
     """
@@ -41,6 +42,7 @@ class Needs:
     cores: int | None
     busy_cores: float | None
     step_s: float
+    handed_s: float
     here_cores: float
     here_workers: int
     here_speedup: float
@@ -59,7 +61,8 @@ def needed(
     """
     base = replace(asked, persistent=True, steps_per_epoch=0)
     batch_size, gpus, cores = size
-    fed_s = predict_all(model, [fed(base)])[0].estimate_s
+    handed = replace(fed(base), workers=1, prefetch_factor=2)
+    fed_s, handed_s = (one.estimate_s for one in predict_all(model, [fed(base), handed]))
     steps = _step_s(model, base, range(_MOST_WORKERS + 1), _PLENTY)
     workers = next((n for n, step_s in enumerate(steps) if fed_s >= WELL_FED * step_s), None)
     most = max(1, math.floor(cores / gpus))
@@ -72,6 +75,7 @@ def needed(
         cores=None if workers is None else _cores_for(model, base, workers, fed_s),
         busy_cores=None if workers is None else _busy(model, base, steps[workers]),
         step_s=fed_s,
+        handed_s=handed_s,
         here_cores=cores,
         here_workers=best,
         here_speedup=before[1] / found[best] * batch_size * gpus / before[0],
@@ -79,8 +83,9 @@ def needed(
 
 
 def fed(setting: Setting) -> Setting:
-    """The same where batches cost nothing, on cores of its own: what the step computes."""
-    return replace(setting, workers=1, prefetch_factor=2, load=0.0, cores=_PLENTY, persistent=True)
+    """The same where batches cost nothing and are there, on cores of its own: what the step
+    computes. A worker would have to hand its batches over, which is waited for too."""
+    return replace(setting, workers=0, load=0.0, cores=_PLENTY, persistent=True)
 
 
 def _step_s(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perfdoctor.errors import PerfdoctorError
+from perfdoctor.interrupts import hasty
 from perfdoctor.painting import Pictures, pictures
 
 if TYPE_CHECKING:  # numpy comes with the first, and `run` must not import that before the script
@@ -149,9 +150,10 @@ def write_pictures(folder: Path, drawn: Pictures) -> tuple[list[Path], bool]:
 
     files: list[Path] = []
     try:
-        for name, picture in drawn:
-            schema.write_atomically(folder / name, picture)
-            files.append(folder / name)
+        with hasty():
+            for name, picture in drawn:
+                schema.write_atomically(folder / name, picture)
+                files.append(folder / name)
     except KeyboardInterrupt:  # what was measured is worth more than the picture
         return files, False
     return files, True

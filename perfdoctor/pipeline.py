@@ -9,24 +9,21 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perfdoctor import ranks
-from perfdoctor.compare.runs import Row, block_rates, compare_logs, compare_rows
-from perfdoctor.compare.shifts import Sides, compare_sides
 from perfdoctor.errors import PerfdoctorError, tell
 from perfdoctor.record import Run, SkippedFile, Source
-from perfdoctor.report import Report
+from perfdoctor.report import Report, Verification
 from perfdoctor.rules.engine import diagnose
-from perfdoctor.rules.loader_facts import measured_job
-from perfdoctor.schema import read_report
 from perfdoctor.settings import Settings
 from perfdoctor.summarise import summarise
-from perfdoctor.whatif import Asked, WhatIf, answer
 
 if TYPE_CHECKING:  # collecting imports torch, which analysing a log must not wait for
     from perfdoctor.collect.options import BenchOptions, Progress
     from perfdoctor.collect.rounds import Case, Outcome
     from perfdoctor.collect.script.ranks import Meeting
+    from perfdoctor.compare.runs import Row
+    from perfdoctor.compare.shifts import Sides
     from perfdoctor.ending import Ending
+    from perfdoctor.whatif import Asked, WhatIf
     from perfdoctor.workload import WorkloadFactory
 
 
@@ -85,6 +82,7 @@ def bench(request: BenchRequest, settings: Settings, progress: Progress) -> Repo
     """
     from perfdoctor.collect.bench import measure
     from perfdoctor.collect.rounds import measure_rounds
+    from perfdoctor.compare.runs import compare_rows
 
     source = Source(kind="bench", command=request.command)
     cases = request.cases()
@@ -111,6 +109,15 @@ def _verified(
     interrupted = report.sampling is not None and report.sampling.stop == "interrupted"
     if request is None or interrupted:
         return report
+    try:
+        return _tried(report, options, request, progress)
+    except KeyboardInterrupt:  # what was measured is worth a report
+        return replace(report, verification=Verification.interrupted_before(request.budget_s))
+
+
+def _tried(
+    report: Report, options: BenchOptions, request: VerifyRequest, progress: Progress
+) -> Report:
     from perfdoctor.collect import guarded_worker, memory
     from perfdoctor.collect.arm import ArmSpec
     from perfdoctor.collect.sandbox import scratch_folder
@@ -128,6 +135,8 @@ def _verified(
 
 
 def _row(varied: dict[str, Any], outcome: Outcome) -> Row:
+    from perfdoctor.compare.runs import Row, block_rates
+
     run = outcome.run
     if run is None or run.block is None:
         return Row(outcome.case.label, varied, None, None, outcome.error)
@@ -141,6 +150,10 @@ def what_if(path: Path, asked: Asked) -> WhatIf:
     Raises:
         PerfdoctorError: it cannot be read, or its loader was not measured; or impossible values.
     """
+    from perfdoctor.rules.loader_facts import measured_job
+    from perfdoctor.schema import read_report
+    from perfdoctor.whatif import answer
+
     return answer(measured_job(read_report(path), str(path)), asked)
 
 
@@ -157,6 +170,8 @@ def conclude_ranks(
     Raises:
         OSError: the folder in which they meet cannot be written.
     """
+    from perfdoctor import ranks
+
     rank = meeting.place.rank
     part = ranks.RankPart(rank=rank, ending=ending, ended_at=time.time())
     if run is not None:
@@ -178,6 +193,8 @@ def conclude_ranks(
 
 def hand_in_partial(meeting: Meeting, run: Run) -> None:
     """What a rank has seen so far, in case that it dies."""
+    from perfdoctor import ranks
+
     part = ranks.part_of_run(meeting.place.rank, run, summarise(run), time.time())
     meeting.hand_in_partial(ranks.to_bytes(part))
 
@@ -246,6 +263,8 @@ def compare(
     Raises:
         PerfdoctorError: nothing of a side can be read, or it tells of no time.
     """
+    from perfdoctor.compare.shifts import compare_sides
+
     sides = [read_reports(side, settings, progress) for side in (before, after)]
     found = compare_sides(sides[0][0], sides[1][0], labels, margin)
     for label, of in zip(labels, ("before", "after"), strict=True):
@@ -264,6 +283,8 @@ def _compared(reports: Sequence[Report]) -> Report:
     """The best of several reports, with the comparison of all."""
     if len(reports) == 1:
         return reports[0]
+    from perfdoctor.compare.runs import compare_logs
+
     comparison = compare_logs(reports)
     labels = [row.label for row in comparison.rows]
     first = labels[comparison.best[0]] if comparison.best else labels[0]

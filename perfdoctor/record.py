@@ -209,7 +209,8 @@ class EpochSeries:
     Attributes:
         number: as the log counts. time_s: the whole epoch, validation included where the log
             counts it so. train_s, validation_s: its parts. at_s: its end, since the run began.
-        metrics: name → value at the end of the epoch.
+        metrics: name → value at the end of the epoch. told: the lines that the metrics are from,
+            where an observed script printed them; "" where it did not.
     """
 
     number: Floats
@@ -219,6 +220,7 @@ class EpochSeries:
     at_s: Floats | None = None
     line: NDArray[np.int64] | None = None
     metrics: dict[str, Floats] = field(default_factory=dict)
+    told: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ so neither numpy nor torch is imported before its first line; a test looks.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -73,7 +74,7 @@ def run(
         if found is None:
             tell(f"{request.script} did not import torch: there is nothing to report")
         else:
-            deliver(report(found))
+            deliver(report(_with_printed(found, session)))
 
     def partial(run: Run) -> None:
         so_far = report(run)
@@ -82,6 +83,7 @@ def run(
             view.concluded(so_far)
 
     session.start(on_partial=partial, live=view)
+    session.printed.start(sys.stdout, sys.stderr)
     execute(Script(request.script, request.arguments, request.is_module), finish)
 
 
@@ -95,6 +97,8 @@ def _run_as_rank(
 ) -> NoReturn:
     def finish(ending: Ending) -> None:
         found = session.finish(ending)
+        if found is not None:
+            found = _with_printed(found, session)
         from perfdoctor import pipeline
 
         try:
@@ -118,4 +122,11 @@ def _run_as_rank(
 
     shown = request.live and meeting.place.rank == 0  # one terminal has room for one
     session.start(on_partial=partial, live=panel(os.environ) if shown else None)
+    session.printed.start(sys.stdout, sys.stderr)
     execute(Script(request.script, request.arguments, request.is_module), finish)
+
+
+def _with_printed(run: Run, session: Session) -> Run:
+    from perfdoctor.printed import with_printed
+
+    return with_printed(run, session.printed)

@@ -24,6 +24,7 @@ from perfdoctor.collect.script.launch import Script, execute
 from perfdoctor.collect.script.session import Limits, Session
 from perfdoctor.collect.script.signals import DEADLY
 from perfdoctor.errors import PerfdoctorError
+from perfdoctor.interrupts import undisturbed
 
 if TYPE_CHECKING:
     from perfdoctor.collect.options import Progress
@@ -103,6 +104,21 @@ def _not_tried(ending: Ending, way: str | None) -> str:
 
 
 def _tried(
+    report: Report,
+    request: VerifyScript,
+    scratch: Path,
+    progress: Progress,
+    tell: Callable[[str], None],
+) -> Report:
+    from perfdoctor.report import Verification
+
+    try:
+        return _with_trials(report, request, scratch, progress, tell)
+    except KeyboardInterrupt:  # what was observed is worth a report
+        return replace(report, verification=Verification.interrupted_before(request.budget_s))
+
+
+def _with_trials(
     report: Report,
     request: VerifyScript,
     scratch: Path,
@@ -196,7 +212,8 @@ def _observed(
                 process.kill()
                 process.wait()
             channel.close()
-    return _reported(answer), 128 - code if code < 0 else code, way
+        report = _reported(answer)  # within: Ctrl-C once more must not lose it
+    return report, 128 - code if code < 0 else code, way
 
 
 @contextmanager
@@ -251,6 +268,7 @@ def main(read_fd: int, write_fd: int) -> None:
             return
         session = Session(target, Limits(**request["limits"]), command=request["command"])
         session.start()
+        session.printed.start(sys.stdout, sys.stderr)
         execute(
             Script(target, tuple(arguments), is_module),
             lambda ending: _send_report(channel, session, ending),
@@ -261,11 +279,15 @@ def main(read_fd: int, write_fd: int) -> None:
 
 
 def _send_report(channel: Channel, session: Session, ending: Ending) -> None:
-    run = session.finish(ending)
-    if run is None:
-        channel.send({"report": None})
-        return
-    from perfdoctor import pipeline, schema, settings
+    """Ctrl-C pressed once more does not reach what the first one has asked for."""
+    with undisturbed(("SIGINT",)):
+        run = session.finish(ending)
+        if run is None:
+            channel.send({"report": None})
+            return
+        from perfdoctor import pipeline, schema, settings
+        from perfdoctor.printed import with_printed
 
-    report = pipeline.conclude(run, settings.load(Path.cwd()))
-    channel.send({"report": schema.to_json(report).decode()})
+        run = with_printed(run, session.printed)
+        report = pipeline.conclude(run, settings.load(Path.cwd()))
+        channel.send({"report": schema.to_json(report).decode()})

@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ from typing import Any
 import pytest
 from builders import make_report
 
+from perfdoctor import interrupts
 from perfdoctor.errors import PerfdoctorError
 from perfdoctor.output import Output
 
@@ -95,3 +99,24 @@ def test_a_name_that_is_taken_by_something_else_is_left_alone(tmp_path: Path) ->
     output.write_partial(make_report())
     assert output.report_path.name.endswith("_2.json")
     assert output.report_path.is_file()
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_second_ctrl_c_leaves_the_report_and_no_pictures(tmp_path: Path, before: int) -> None:
+    drawn: list[str] = []
+
+    def draw(report: Any) -> Any:
+        drawn.append("begun")
+        signal.raise_signal(signal.SIGINT)
+        yield "picture.png", b""
+
+    output = replace(_output(tmp_path), plots=True, draw=draw)
+    with interrupts.heard():
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)  # it has ended the trials
+        with interrupts.kept():
+            for _ in range(before):
+                signal.raise_signal(signal.SIGINT)
+            assert output.write(make_report()) is False
+    assert drawn == ([] if before else ["begun"])
+    assert [path.suffix for path in tmp_path.iterdir()] == [".json"]

@@ -13,7 +13,7 @@ from perfdoctor import ranks
 from perfdoctor.ending import Ending
 from perfdoctor.ranks import DIED, NEVER_BEGAN, RankPart, from_bytes, merge, part_of_run, to_bytes
 from perfdoctor.record import Environment, Memory, Run, Source, StageSeries, Track
-from perfdoctor.report import Report
+from perfdoctor.report import Economics, Epochs, Report
 from perfdoctor.schema import from_json, to_json
 from perfdoctor.summarise import summarise
 
@@ -155,6 +155,27 @@ def test_steps_and_stages_are_those_of_the_rank_that_waits_least() -> None:
     report = merged(parts)
     assert report.stages == parts[1].report.stages  # type: ignore[union-attr]
     assert "rank 1" in report.notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("together", "count", "told"), [(True, 3, True), (True, 4, False), (False, 3, False)]
+)
+def test_what_the_epochs_brought_is_told_by_the_rank_that_printed_it(
+    together: bool, count: int, told: bool
+) -> None:
+    parts = training(2, {1: {"data_loading": 0.030}}, together=together)
+    chosen = next(p for p in parts if p.report and p.report.stages == merged(parts).stages)
+    brought = Economics(metric="val_acc", lower_is_better=False, best=0.8, best_epoch=1)
+    parts = [
+        with_epochs(p, Epochs(count=3) if p is chosen else Epochs(count=count, economics=brought))
+        for p in parts
+    ]
+    assert merged(parts).epochs == Epochs(count=3, economics=brought if told else None)
+
+
+def with_epochs(part: RankPart, epochs: Epochs) -> RankPart:
+    assert part.report is not None
+    return replace(part, report=replace(part.report, epochs=epochs))
 
 
 def test_rates_are_of_all_ranks_together() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
+from rich.console import Console
 
 from perfdoctor.errors import PerfdoctorError
 from perfdoctor.pipeline_model import LoaderModel, Setting
-from perfdoctor.whatif import Asked, Job, answer
+from perfdoctor.render.whatif import print_whatif
+from perfdoctor.whatif import Asked, Job, WhatIf, answer
 
 
 def job(**changes: object) -> Job:
@@ -116,6 +120,46 @@ def test_no_number_of_workers_feeds_it() -> None:
     needs = answer(job(model=slow, step_s=9.0), Asked()).needs
     assert needs.workers is None
     assert needs.cores is None
+
+
+def short_steps() -> Job:
+    """Batches of 0.6 ms that the loop makes itself, beside a step of 0.4 ms."""
+    model = LoaderModel(
+        **{
+            **vars(job().model),
+            "batch_s": np.full(100, 0.6e-3),
+            "consume_s": np.full(100, 0.4e-3),
+            "batch_cpu_s": 0.6e-3,
+            "compute_cpu_s": 0.4e-3,
+            "workers": 0,
+            "handover_s": 1e-3,
+        }
+    )
+    return job(model=model, now=Setting(0), step_s=1e-3, on_gpu=False)
+
+
+def printed(found: WhatIf) -> str:
+    file = io.StringIO()
+    print_whatif(found, Console(file=file, width=100))
+    return " ".join(file.getvalue().split())
+
+
+def test_a_step_that_is_shorter_than_handing_over_waits_for_all_but_its_computing() -> None:
+    found = answer(short_steps(), Asked(num_workers=(0, 1)))
+    assert found.needs.step_s == pytest.approx(0.4e-3)
+    assert found.now.wait_share == pytest.approx(0.6, abs=0.01)
+    assert found.options[1].wait_share == pytest.approx(1 - 0.4 / 1.4, abs=0.02)
+
+
+def test_it_is_told_where_handing_batches_over_takes_too_long() -> None:
+    found = answer(short_steps(), Asked())
+    assert found.needs.workers is None
+    assert found.needs.handed_s == pytest.approx(1.4e-3, rel=0.01)
+    words = printed(found)
+    assert "beside a step of 400 µs it takes too long to take a batch from a worker" in words
+    slow = LoaderModel(**{**vars(job().model), "batch_s": np.full(10, 9.0), "batch_cpu_s": 9.0})
+    dear = answer(job(model=slow, step_s=9.0), Asked())
+    assert "a batch has to become cheaper to make" in printed(dear)
 
 
 def test_intervals_hold_their_estimate() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from importlib import import_module
 from typing import NoReturn
@@ -57,7 +58,9 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Runs the command line and exits with its code."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    gc.freeze()  # the interpreter's last collection would look through everything for nothing
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:

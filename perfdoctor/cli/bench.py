@@ -65,19 +65,21 @@ def command(ctx: click.Context, /, **given: Any) -> None:
 
 
 def _run(given: Mapping[str, Any]) -> int:
-    from perfdoctor import pipeline, settings
+    from perfdoctor import interrupts, pipeline, settings
     from perfdoctor.cli.progress import shown_progress
     from perfdoctor.output import STDOUT
 
     output = checked_output(given)
     rules = settings.load(Path.cwd())
     given = rules.with_profile(given, given["profile"])
-    with (
-        redirect_stdout(sys.stderr) if output.json_file == STDOUT else nullcontext(),
-        shown_progress(quiet=given["quiet"]) as progress,
-    ):
-        report = pipeline.bench(_request(given, progress), rules, progress)
-    complete = output.write(report)
+    with interrupts.heard():
+        with (
+            redirect_stdout(sys.stderr) if output.json_file == STDOUT else nullcontext(),
+            shown_progress(quiet=given["quiet"]) as progress,
+        ):
+            report = pipeline.bench(_request(given, progress), rules, progress)
+        with interrupts.kept():
+            complete = output.write(report)
     interrupted = report.sampling is not None and report.sampling.stop == "interrupted"
     interrupted |= report.verification is not None and report.verification.interrupted
     return EXIT_INTERRUPTED if interrupted or not complete else EXIT_DONE

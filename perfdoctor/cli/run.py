@@ -69,7 +69,7 @@ def _check(given: Mapping[str, Any]) -> None:
 
 def _verify(script: str, arguments: tuple[str, ...], given: Mapping[str, Any]) -> NoReturn:
     """Ends with the script's exit code."""
-    from perfdoctor import settings, verifying
+    from perfdoctor import interrupts, settings, verifying
     from perfdoctor.cli.progress import shown_progress
     from perfdoctor.collect.script.main_module import Script
     from perfdoctor.collect.script.session import Limits
@@ -84,15 +84,19 @@ def _verify(script: str, arguments: tuple[str, ...], given: Mapping[str, Any]) -
         given["budget"] or DEFAULT_BUDGET_S,
         shlex.join(["perfdoctor", *sys.argv[1:]]),
     )
-    with shown_progress(quiet=given["quiet"]) as progress:
-        found, code = verifying.verify_script(request, settings.load(Path.cwd()), progress, tell)
-    if found is None:
-        why = f"ended with exit code {code}" if code else "did not import torch"
-        tell(f"{script} {why}: there is nothing to report")
-    else:
-        output.write_beside_script(found)
-        if found.verification is not None and found.verification.interrupted:
-            code = EXIT_INTERRUPTED
+    rules = settings.load(Path.cwd())
+    with interrupts.heard():
+        # not drawn before there is progress: until then the terminal is the script's
+        with shown_progress(quiet=given["quiet"], only_long=True) as progress:
+            found, code = verifying.verify_script(request, rules, progress, tell)
+        with interrupts.kept():
+            if found is None:
+                why = f"ended with exit code {code}" if code else "did not import torch"
+                tell(f"{script} {why}: there is nothing to report")
+            else:
+                output.write_beside_script(found)
+    if found is not None and found.verification is not None and found.verification.interrupted:
+        code = EXIT_INTERRUPTED
     sys.exit(code)
 
 

@@ -25,6 +25,7 @@ import numpy as np
 from perfdoctor.collect.channel import Channel
 from perfdoctor.collect.waiting_threads import CHOICES, waiting
 from perfdoctor.errors import PerfdoctorError, UserCodeError
+from perfdoctor.interrupts import hurried
 from perfdoctor.record import Bools, Floats
 
 #: What the arm trains where it is not told: a `Workload`, stepped by perfdoctor's own loop.
@@ -36,8 +37,10 @@ _START = (
 )
 _ROOT = str(Path(__file__).resolve().parents[2])
 _ASK_S = 0.5
-_CLOSE_S = 5.0
+_CLOSE_S, _LOOK_S = 5.0, 0.2
 _SHOWN_LINES = 12
+#: The slug of what happens to a training that has ended when it is too late to begin it again.
+NO_TIME = "no-time-left"
 #: How faulthandler begins.
 _STACK = "(most recent call first):"
 
@@ -106,6 +109,8 @@ class Chunk:
         run_queue_s: time its threads were ready to run and had no core; None where not told.
         steady_s: seconds per step that the loader can keep up for ever, where these steps lived
             partly on batches that it had prepared during the pause; None where they did not.
+        occasions: change → where among the steps something came that it makes rarer, and whether it
+            was done there.
     """
 
     step_s: Floats
@@ -116,6 +121,7 @@ class Chunk:
     cpu_s: float
     run_queue_s: float | None = None
     steady_s: float | None = None
+    occasions: Mapping[str, Sequence[tuple[int, bool]]] = field(default_factory=dict)
 
     @classmethod
     def from_message(cls, message: Mapping[str, Any]) -> Chunk:
@@ -130,6 +136,7 @@ class Chunk:
             cpu_s=message["cpu_s"],
             run_queue_s=message.get("run_queue_s"),
             steady_s=message.get("steady_s"),
+            occasions=message.get("occasions", {}),
         )
 
 
@@ -158,7 +165,14 @@ class ArmFacts:
 
 
 class Arm:
-    """A running process. A context manager: it ends with the block, whatever happens."""
+    """A running process. A context manager: it ends with the block, whatever happens.
+
+    Attributes:
+        begins_until_s: when (by `time.perf_counter`) it is too late to begin a training again that
+            has ended.
+    """
+
+    begins_until_s = math.inf
 
     def __init__(self, spec: ArmSpec) -> None:
         self.spec = spec
@@ -236,6 +250,11 @@ class Arm:
         found = self.ask("first_losses", steps=steps, mode=mode)
         return tuple(found["losses"]), tuple(found["gradient_norms"])
 
+    def batches(self, mode: str, count: int) -> str | None:
+        """How this mode's first batches compare with those without it: `first_batches.relation`."""
+        found: str | None = self.ask("batches", mode=mode, count=count)["relation"]
+        return found
+
     def add_mode(self, name: str, changes: Mapping[str, Any]) -> None:
         """One mode more."""
         self.ask("add_mode", name=name, changes=dict(changes))
@@ -295,8 +314,7 @@ class Arm:
             if self._process.poll() is None and not self._busy:
                 with suppress(OSError):
                     self._channel.send({"do": "close"})
-                with suppress(subprocess.TimeoutExpired):
-                    self._process.wait(_CLOSE_S)
+                self._wait_for_end()
         finally:  # a second Ctrl-C must not leave it behind
             with suppress(OSError):  # it leads a group, to which its loader workers belong
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -305,6 +323,14 @@ class Arm:
             os.close(self._life)
             self._life = None
             self._output.close()
+
+    def _wait_for_end(self) -> None:
+        """Some seconds; not any more once Ctrl-C is pressed twice."""
+        give_up = time.monotonic() + _CLOSE_S
+        while time.monotonic() < give_up and not hurried():
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_LOOK_S)
+                return
 
     def _hangs(self, patience_s: float) -> PerfdoctorError:
         with suppress(OSError):

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -17,7 +18,8 @@ from perfdoctor.collect import memory
 from perfdoctor.collect.arm_loop import ArmLoop
 from perfdoctor.collect.assembly import configuration
 from perfdoctor.collect.environment import usable_cores
-from perfdoctor.collect.loader import BatchInfo
+from perfdoctor.collect.first_batches import SAME, relation
+from perfdoctor.collect.loader import BatchInfo, make_loader
 from perfdoctor.collect.modes import Mode, checkpointing
 from perfdoctor.collect.options import BenchOptions
 from perfdoctor.collect.run_queue import run_queue_s
@@ -131,6 +133,16 @@ class BenchTraining:
             loop.close()
             del loop
             memory.release()
+
+    def batches(self, mode: str, count: int) -> dict[str, Any]:
+        """How its first batches compare with those without the mode."""
+        loop, other = self._loop, self._mode(mode).make_loader
+        if other is None:
+            return {"relation": SAME}
+        usual = partial(
+            make_loader, loop.workload.dataset, loop.loader_arguments, strict=loop.options.strict
+        )
+        return {"relation": relation(usual, other, count, lambda of: (one.data for one in of))}
 
     def forget(self, mode: str) -> dict[str, Any]:
         """Drops the mode's loader, with its workers, and its compiled model."""

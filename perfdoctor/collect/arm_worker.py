@@ -36,6 +36,9 @@ class Trains(Protocol):
     def first_losses(self, steps: int, mode: str | None) -> Answer:
         """{"losses": [...], "gradient_norms": [...]} of a training made anew."""
 
+    def batches(self, mode: str, count: int) -> Answer:
+        """{"relation": …}, see `first_batches.relation`."""
+
     def add_mode(self, name: str, changes: dict[str, Any]) -> Answer:
         """One mode more: {}."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -32,6 +33,7 @@ from perfdoctor.collect.probes import COMPUTE, probe_all
 from perfdoctor.collect.sampling import sample
 from perfdoctor.collect.training import TrainingLoop
 from perfdoctor.errors import PerfdoctorError, first_line
+from perfdoctor.interrupts import undisturbed
 from perfdoctor.record import (
     Floats,
     Limit,
@@ -309,8 +311,9 @@ def _measured(
     interrupted = measurement.sampling is not None and measurement.sampling.stop == "interrupted"
     if not interrupted:
         measurement.stages_alone(options.max_seconds, progress)
-    run = measurement.run()
-    measurement.loop.close()
+    with undisturbed() if interrupted else nullcontext():  # people press Ctrl-C twice
+        run = measurement.run()
+        measurement.loop.close()
     return run
 
 

@@ -1,4 +1,4 @@
-"""Whether the machine is fit for trials: what other programs use of its cores."""
+"""Whether the machine is fit for trials: what others use of its cores, and the wait for one."""
 
 from __future__ import annotations
 
@@ -62,3 +62,26 @@ def _cpu_s(process: psutil.Process) -> float:
         return 0.0
     ended = getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
     return float(times.user + times.system + ended)
+
+
+@dataclass
+class Waiting:
+    """How long a training that was ready to run had no core, over the steps that were added."""
+
+    waited_s: float = 0.0
+    ran_s: float = 0.0
+
+    def add(self, waited_s: float | None, ran_s: float) -> None:
+        """Some steps: what their threads waited (None: not told), and the CPU time that they had.
+
+        A thread that ends takes what it has waited with it, so that less than nothing may be left.
+        """
+        if waited_s is not None:
+            self.waited_s += max(0.0, waited_s)
+            self.ran_s += ran_s
+
+    @property
+    def share(self) -> float | None:
+        """Of the time in which its threads had something to do; None where that is not told."""
+        whole = self.waited_s + self.ran_s
+        return self.waited_s / whole if whole > 0 else None

@@ -12,12 +12,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from perfdoctor.interrupts import note
+
 _pressed = False
 
 
 def _on_press(number: int, frame: FrameType | None) -> None:
     global _pressed
     _pressed = True
+    note()
     raise KeyboardInterrupt
 
 

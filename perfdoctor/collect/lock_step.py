@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from perfdoctor.collect.arm import Arm, Chunk
+from perfdoctor.collect.fitness import Waiting
 from perfdoctor.record import Floats
 
 
@@ -30,6 +31,21 @@ class InMode:
     def chunk(self, steps: int) -> Chunk:
         """Makes these steps in this mode."""
         return self.arm.chunk(steps, self.mode)
+
+
+@dataclass(frozen=True)
+class Watched:
+    """The same steps; how long they waited for a core is added to each of `sums`."""
+
+    steps: Steps
+    sums: tuple[Waiting, ...]
+
+    def chunk(self, steps: int) -> Chunk:
+        """Makes these steps."""
+        made = self.steps.chunk(steps)
+        for waiting in self.sums:
+            waiting.add(made.run_queue_s, made.cpu_s)
+        return made
 
 
 @dataclass(frozen=True)

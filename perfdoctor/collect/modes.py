@@ -12,6 +12,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -37,12 +38,17 @@ REPLAYED_BATCHES = 8
 
 
 class Mode:
-    """One way, set up on a loop; `active()` is the context in which the loop goes on that way."""
+    """One way, set up on a loop; `active()` is the context in which the loop goes on that way.
+
+    Attributes:
+        make_loader: makes another one like its own; None where it uses the loop's.
+    """
 
     def __init__(self, loop: ArmLoop, changes: Mapping[str, Any]) -> None:
         self._loop = loop
         self._held: dict[str, Any] = {}
         self._contexts: list[Callable[[], Context]] = []
+        self.make_loader: Callable[[], Any] | None = None
         unknown = set(changes) - _OPTIONS - set(CHANGES)
         if unknown or NEEDS_RESTART & set(changes):
             name = min(unknown or NEEDS_RESTART & set(changes))
@@ -93,8 +99,9 @@ class Mode:
     def load_from(self, dataset: Any, options: BenchOptions) -> None:
         """A loader of this mode's own."""
         arguments = loader_arguments(self._loop.workload, options)
+        self.make_loader = partial(make_loader, dataset, arguments, strict=options.strict)
         self.hold("loader_arguments", arguments)
-        self.hold("loader", make_loader(dataset, arguments, strict=options.strict))
+        self.hold("loader", self.make_loader())
         self.hold("_batches", None)
 
     @property

@@ -64,6 +64,7 @@ class Experiment(ABC):
             same training with other random numbers).
         restart: whether only a new process can make the change; else one process goes to and fro.
         ceiling: shows what could be gained at most, and is no advice by itself.
+        floor: makes a part of the change only, so that it cannot refute it.
     """
 
     name: ClassVar[str]
@@ -71,6 +72,7 @@ class Experiment(ABC):
     safety: ClassVar[str] = "exact"
     restart: ClassVar[bool] = False
     ceiling: ClassVar[bool] = False
+    floor: ClassVar[bool] = False
 
     def why_not(self, situation: Situation) -> str | None:
         """Why it cannot be tried here; None: it can."""
@@ -80,6 +82,14 @@ class Experiment(ABC):
     def changes(self, situation: Situation) -> dict[str, Any]:
         """What to change, by the names of `collect/modes.py` or, with a restart, of
         `BenchOptions` and `environment`."""
+
+    def others(self, situation: Situation) -> tuple[dict[str, Any], ...]:
+        """Other values of the same change that are worth a try, the most promising first."""
+        return ()
+
+    def snippet(self, changes: Mapping[str, Any]) -> str | None:
+        """Code that makes one of the others; None: as it was advised."""
+        return None
 
 
 class Switch(Experiment):
@@ -202,6 +212,18 @@ EXPERIMENTS: dict[str, tuple[str, str]] = {
     "checkpoint-less": (
         "perfdoctor.experiments.scripts:CheckpointLess",
         "Checkpoints saved less often.",
+    ),
+    "validate-less": (
+        "perfdoctor.experiments.scripts:ValidateLess",
+        "Validations made less often.",
+    ),
+    "log-less": (
+        "perfdoctor.experiments.scripts:LogLess",
+        "Log lines written less often.",
+    ),
+    "figures-less": (
+        "perfdoctor.experiments.scripts:FiguresLess",
+        "Figures saved less often.",
     ),
     "collects-off": (
         "perfdoctor.experiments.scripts:CollectsOff",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from perfdoctor.experiments import Experiment, Situation, Switch
@@ -12,6 +13,9 @@ _TF32_CAPABILITY = (8, 0)  # Ampere (CUDA C++ Programming Guide, compute capabil
 #: A script's loop cannot be given one; without it small gradients become zero.
 _NO_SCALER = "fp16 needs a GradScaler; the script has none, and would be another training"
 _NOT_COMPILED = (None, False, "off")
+#: Modes of torch.compile; a CPU has no graphs of launches, which two of them are about.
+_MODES_OF_GPUS = ("default", "reduce-overhead", "max-autotune")
+_MODES_OF_CPUS = ("default", "max-autotune-no-cudagraphs")
 
 
 class Precision(Experiment):
@@ -75,6 +79,17 @@ class Compile(Experiment):
     def changes(self, situation: Situation) -> dict[str, Any]:
         """`compile`."""
         return {"compile": situation.wanted.get("compile", "default")}
+
+    def others(self, situation: Situation) -> tuple[dict[str, Any], ...]:
+        """The other modes: each takes longer to compile than the one before it."""
+        wanted = self.changes(situation)["compile"]
+        modes = _MODES_OF_GPUS if situation.on_cuda else _MODES_OF_CPUS
+        return tuple({"compile": m} for m in modes if wanted not in ("off", m))
+
+    def snippet(self, changes: Mapping[str, Any]) -> str | None:
+        """In its mode."""
+        mode = changes["compile"]
+        return f'model = torch.compile(model, mode="{mode}")' if mode != "default" else None
 
 
 class ChannelsLast(Switch):

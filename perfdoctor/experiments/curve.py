@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy as np
 from perfdoctor.errors import PerfdoctorError
 from perfdoctor.experiments.plan import Candidate
 from perfdoctor.report import CurvePoint
+from perfdoctor.rules.wording import count
+from perfdoctor.sequential import USEFUL
 
 if TYPE_CHECKING:
     from perfdoctor.experiments.trials import Laboratory
@@ -24,41 +27,56 @@ _SHARE = 0.1
 
 
 def measured(laboratory: Laboratory, candidate: Candidate) -> tuple[CurvePoint, ...]:
-    """The present size, then doubled sizes, as far as time, data and memory allow."""
-    arm, peaks, failed = laboratory.arm, dict[int, int | None](), list[CurvePoint]()
-    for size in _sizes(laboratory):
-        known = list(peaks.values())
-        if _would_fill(laboratory, known[-1] if known else None):
-            failed.append(CurvePoint(batch_size=size, error="not tried: memory might not do"))
-            break
+    """The present size, then doubled ones; the last point says why it ends there."""
+    arm, peaks = laboratory.arm, dict[int, int | None]()
+    size = int(laboratory.facts.configuration.get("batch_size") or 0)
+    if not size:
+        return ()
+    while (why := _why_not(laboratory, size, peaks)) is None:
         try:
             arm.add_mode(_mode(size), {"batch_size": size})
             arm.warm(_WARM_STEPS, _mode(size))
         except PerfdoctorError as error:
             if error.slug == "arm-ended":
                 raise
-            failed.append(CurvePoint(batch_size=size, error=str(error)))
+            why = str(error)
             break
         peaks[size] = arm.facts(_mode(size)).peak_bytes
+        size *= 2
     rates = _rates(laboratory, list(peaks))
-    for size in peaks:
-        arm.forget(_mode(size))
-    points = (
-        CurvePoint(batch_size=size, samples_per_s=rates[size], peak_bytes=peak)
-        for size, peak in peaks.items()
-    )
-    return (*points, *failed)
+    for tried in peaks:
+        arm.forget(_mode(tried))
+    points = [
+        CurvePoint(batch_size=tried, samples_per_s=rates[tried], peak_bytes=peak)
+        for tried, peak in peaks.items()
+    ]
+    return (*points, _ended(CurvePoint(batch_size=size, error=why), list(rates.values())))
 
 
-def _sizes(laboratory: Laboratory) -> Iterator[int]:
-    now = int(laboratory.facts.configuration.get("batch_size") or 0)
+def _why_not(laboratory: Laboratory, size: int, peaks: dict[int, int | None]) -> str | None:
+    """Why this size is not tried after those that were; None: it is."""
     samples = laboratory.facts.configuration.get("dataset_size")
-    for power in range(_MOST_POINTS if now else 0):
-        size = now * 2**power
-        visits_s = (_VISITS * (_STEPS + 1) + _WARM_STEPS) * laboratory.step_s * 2**power
-        if (samples is not None and size > samples) or visits_s > _SHARE * laboratory.left_s:
-            return
-        yield size
+    if samples is not None and size > samples:
+        return f"not tried: the dataset has {count(samples, 'sample')}"
+    if _would_fill(laboratory, list(peaks.values())[-1] if peaks else None):
+        return "not tried: memory might not do"
+    if len(peaks) >= _MOST_POINTS:
+        return f"not tried: no more than {_MOST_POINTS} sizes are"
+    queue = int(laboratory.facts.extra.get("queue", 0))  # prepared ahead, and not counted
+    steps = _VISITS * (_STEPS + 1 + queue) + _WARM_STEPS
+    visits_s = steps * laboratory.step_s * 2 ** len(peaks)
+    more_s = visits_s / _SHARE - laboratory.left_s
+    if more_s <= 0:
+        return None
+    budget_s = math.ceil(laboratory.budget_s + more_s)
+    return f"not tried: too little of the budget was left for it: --budget {budget_s}s"
+
+
+def _ended(last: CurvePoint, rates: list[float]) -> CurvePoint:
+    """The point at which it ends, with what the last doubling before it has brought, if nothing."""
+    if len(rates) < 2 or math.log(rates[-1] / rates[-2]) > USEFUL:
+        return last
+    return replace(last, error=f"{last.error}; the last doubling brought no more throughput")
 
 
 def _would_fill(laboratory: Laboratory, peak_before: int | None) -> bool:

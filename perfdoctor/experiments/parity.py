@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,14 @@ Losses = Sequence[float | None]
 EXACT, WITHIN, DIVERGES = "exact", "within tolerance", "diverges"
 RANDOM, SEMANTICS = "other random numbers", "not comparable: another training"
 NOT_FINITE = "not finite"
+
+_NOT_COMPARABLE, _NOT_COMPARED = "not comparable", "not compared"
+#: How the first batches compare (`Arm.batches`) → what is said of it.
+_BATCHES = {
+    "same": "the same batches from the same seed",
+    "redrawn": "the same samples from the same seed, other random augmentations",
+    "other": "other samples from the same seed",
+}
 
 #: Relative tolerance of the first loss, before anything was learnt: ten roundings of a result
 #: (torch.testing.assert_close: 1.3e-6 for float32, 1e-3 for float16, 1.6e-2 for bfloat16).
@@ -26,10 +34,14 @@ _SAME_DATA = 0.25
 
 @dataclass(frozen=True)
 class Parity:
-    """How the losses compare; `relative` is the largest difference as a share of the loss."""
+    """How the losses compare; `relative` is the largest difference as a share of the loss.
+
+    `batches` is what is known of what they were computed from.
+    """
 
     label: str
     relative: float | None = None
+    batches: str | None = None
 
     @property
     def acceptable(self) -> bool:
@@ -38,10 +50,21 @@ class Parity:
 
     @property
     def text(self) -> str:
-        """The label, with the difference where there is one."""
-        if self.relative is None or self.label == EXACT:
+        """The label, with the difference where there is one; equal losses say all by themselves."""
+        if self.label == EXACT:
             return self.label
-        return f"{self.label} (differs by up to {100 * self.relative:.2g} %)"
+        batches = f"; {self.batches}" if self.batches else ""
+        if self.relative is None:
+            return f"{self.label}{batches}"
+        return f"{self.label} (differs by up to {100 * self.relative:.2g} %){batches}"
+
+
+def of_batches(same: Parity, relation: str | None) -> Parity:
+    """With how the first batches compare; where losses were not compared, that says more."""
+    if relation is None:
+        return same
+    label = _NOT_COMPARED if same.label.startswith(_NOT_COMPARABLE) else same.label
+    return replace(same, label=label, batches=_BATCHES[relation])
 
 
 def parity(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
 
 from perfdoctor.experiments import EXPERIMENTS, Experiment, Situation
 from perfdoctor.render.setting_words import setting_name
-from perfdoctor.report import Prediction, Recommendation, Report, Trial
+from perfdoctor.report import Choice, Prediction, Recommendation, Report, Trial
 from perfdoctor.rules import catalogue
 from perfdoctor.stages import ARCH_STEP, DATA_LOADING
 
@@ -20,7 +20,15 @@ _CEILINGS_FROM = 0.10
 CEILINGS = ("free-loading", "cached-dataset")
 _OF_CODE = "a change of your code, which cannot be made from outside"
 #: Changes that make a stage rarer → the stage.
-RARER = {"checkpoint_every_times": "checkpoint", "arch_every": ARCH_STEP}
+RARER = {
+    "checkpoint_every_times": "checkpoint",
+    "validate_every_times": "validation",
+    "log_every_times": "logging",
+    "figures_every_times": "logging",
+    "arch_every": ARCH_STEP,
+}
+#: Changes of a part of the stage, which may come far less often than the whole of it.
+_PARTS = ("figures_every_times",)
 #: Changes that say after how many steps it comes, and not how many times as rarely.
 _IN_STEPS = ("arch_every",)
 #: What every new process can be given.
@@ -34,6 +42,8 @@ class Candidate:
     Attributes:
         label: a rule's code, or the experiment's name for a ceiling.
         changes: what the experiment changes. weight: predicted gain × confidence.
+        others: other values of the same change. instead_of: the rule whose recommendation this is
+            another choice of; it is tried where what comes before it fails.
     """
 
     label: str
@@ -42,6 +52,8 @@ class Candidate:
     predicted: Prediction | None = None
     weight: float = 0.0
     title: str = ""
+    others: tuple[Mapping[str, Any], ...] = ()
+    instead_of: str | None = None
 
     @property
     def predicted_low(self) -> float | None:
@@ -53,9 +65,13 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be tried, most promising first, and the trials that cannot be, by label."""
+    """What will be tried, most promising first, and the trials that cannot be, by label.
+
+    `choices`: what is tried in the place of recommendations that fail, the best of each first.
+    """
 
     candidates: tuple[Candidate, ...] = ()
+    choices: tuple[Candidate, ...] = ()
     not_testable: Mapping[str, Trial] = field(default_factory=dict)
 
 
@@ -86,32 +102,64 @@ def periods_of(report: Report) -> dict[str, int]:
     often = {
         change: 1.0 if change in _IN_STEPS else report.stages[stage].calls_per_step
         for change, stage in RARER.items()
-        if stage in report.stages
+        if stage in report.stages and change not in _PARTS
     }
     return {change: max(1, round(1 / each)) for change, each in often.items() if each > 0}
+
+
+def costs_of(report: Report) -> dict[str, float]:
+    """Change → usual seconds of what it makes rarer, where the report tells."""
+    return {
+        change: report.stages[stage].p50_s
+        for change, stage in RARER.items()
+        if stage in report.stages and change not in _PARTS
+    }
 
 
 def plan(report: Report, situation: Situation) -> Plan:
     """Every recommendation is either a candidate or has the reason why it is none."""
     candidates, not_testable = [], {}
     for recommendation in report.recommendations:
-        experiment = experiment_for(recommendation)
-        if experiment is None and not recommendation.change:
-            continue  # there is nothing to try
-        if experiment is None:
-            not_testable[recommendation.rule] = _untested(_OF_CODE)
-            continue
-        here = replace(situation, wanted=recommendation.change)
-        reason = experiment.why_not(here) or _unsupported(experiment, here)
-        if reason is not None:
-            not_testable[recommendation.rule] = _untested(reason, experiment.name)
-            continue
-        candidates.append(_candidate(recommendation, experiment, here))
+        found = _testable(recommendation, situation)
+        if isinstance(found, Trial):
+            not_testable[recommendation.rule] = found
+        elif found is not None:
+            candidates.append(found)
     ordered = sorted(candidates, key=lambda one: -one.weight)
-    return Plan((*ordered, *_ceilings(situation, ordered)), not_testable)
+    choices = _choices(report, situation, ordered)
+    return Plan((*ordered, *_ceilings(situation, [*ordered, *choices])), choices, not_testable)
 
 
-def experiment_for(recommendation: Recommendation) -> Experiment | None:
+def _choices(
+    report: Report, situation: Situation, others: Sequence[Candidate]
+) -> tuple[Candidate, ...]:
+    """Other choices of the recommendations, but for what is tried anyway."""
+    tried = [(one.experiment.name, one.changes) for one in others]
+    found = []
+    for recommendation in report.recommendations:
+        for choice in recommendation.choices:
+            candidate = _testable(choice, situation) if choice.change else None
+            if not isinstance(candidate, Candidate):
+                continue
+            if (candidate.experiment.name, candidate.changes) not in tried:
+                tried.append((candidate.experiment.name, candidate.changes))
+                found.append(replace(candidate, instead_of=recommendation.rule))
+    return tuple(found)
+
+
+def _testable(advice: Recommendation | Choice, situation: Situation) -> Candidate | Trial | None:
+    """What tries it, or the trial that says why nothing does; None: there is nothing to try."""
+    experiment = experiment_for(advice)
+    if experiment is None:
+        return _untested(_OF_CODE) if advice.change else None
+    here = replace(situation, wanted=advice.change)
+    reason = experiment.why_not(here) or _unsupported(experiment, here)
+    if reason is not None:
+        return _untested(reason, experiment.name)
+    return _candidate(advice, experiment, here)
+
+
+def experiment_for(recommendation: Recommendation | Choice) -> Experiment | None:
     """The experiment that makes its change; else the one that its rule names.
 
     That one has to make the change too, or be a ceiling: what was not advised refutes no advice.
@@ -136,7 +184,7 @@ def _named_by_rule(code: str) -> str | None:
 
 
 def _candidate(
-    recommendation: Recommendation, experiment: Experiment, situation: Situation
+    recommendation: Recommendation | Choice, experiment: Experiment, situation: Situation
 ) -> Candidate:
     guess = recommendation.predicted
     gain = 0.0 if guess is None else math.log(max(1.0, guess.speedup))
@@ -147,6 +195,7 @@ def _candidate(
         predicted=guess,
         weight=gain * recommendation.confidence,
         title=recommendation.name,
+        others=experiment.others(situation),
     )
 
 

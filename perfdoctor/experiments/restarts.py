@@ -23,15 +23,16 @@ if TYPE_CHECKING:
 _FEWEST_PAIRS = LOOKS[0]
 _WARM_STEPS = 5
 _FEWEST_STEPS = 2
+
 #: Of a pair's time, what is left for steps after both processes have started.
 _LEAST_STEPS_SHARE = 0.3
 
 
 def attempt(laboratory: Laboratory, candidate: Candidate, allotted_s: float) -> Trial:
     """Pairs until it is decided or the time is up; none where not even the fewest would fit."""
-    from perfdoctor.experiments.trials import concluded, named
+    from perfdoctor.experiments.trials import concluded, cut_short, named
 
-    pair_s = 2 * laboratory.setup_s * (1 + _LEAST_STEPS_SHARE)
+    pair_s = _pair_s(laboratory)
     needed_s = _FEWEST_PAIRS * pair_s
     if needed_s > allotted_s:
         budget = laboratory.budget_s + needed_s - allotted_s
@@ -44,15 +45,38 @@ def attempt(laboratory: Laboratory, candidate: Candidate, allotted_s: float) -> 
     deadline = time.perf_counter() + allotted_s
     peaks: tuple[int | None, int | None] = (None, None)
     while not decision.over:
-        left = deadline - time.perf_counter()
+        begun = time.perf_counter()
+        left = deadline - begun
         if decision.differences and left < pair_s:
             break
         steps_s = max(1.0, left / max(1, _FEWEST_PAIRS - len(decision.differences)) - pair_s)
-        difference, same, peaks = _pair(laboratory, candidate, steps_s, len(decision.differences))
+        try:
+            number = len(decision.differences)
+            difference, same, peaks = _pair(laboratory, candidate, steps_s, number)
+        except KeyboardInterrupt:
+            laboratory.interrupted = cut_short(decision, same, laboratory)
+            raise
         decision.add(difference)
+        pair_s = max(pair_s, time.perf_counter() - begun - steps_s)
         laboratory.tell(named(candidate))
     trial = concluded(decision, same, laboratory)
     return replace(trial, peak_bytes_before=peaks[0], peak_bytes_after=peaks[1])
+
+
+def _pair_s(laboratory: Laboratory) -> float:
+    """What a pair takes at least: its processes start, and make the fewest steps that will do."""
+    queue = int(laboratory.facts.extra.get("queue", 0))
+    chunk = _chunk_steps(laboratory, 0.0) + 1 + queue  # those that are not counted come before
+    steps_s = (_WARM_STEPS + PAIR_CHUNKS * chunk) * laboratory.step_s
+    return 2 * (laboratory.setup_s + max(_LEAST_STEPS_SHARE * laboratory.setup_s, steps_s))
+
+
+def _chunk_steps(laboratory: Laboratory, chunk_s: float) -> int:
+    """Steps of a chunk that count: whole turns, the fewest or as many as fit."""
+    extra = laboratory.facts.extra
+    steps = max(_FEWEST_STEPS, round(chunk_s / laboratory.step_s) - int(extra.get("queue", 0)))
+    turn = int(extra.get("turn", 1))
+    return turn * math.ceil(steps / turn)
 
 
 def _pair(
@@ -66,12 +90,9 @@ def _pair(
         for side in (first, 1 - first):
             arms[side] = stack.enter_context(specs[side].start())
             arms[side].warm(_WARM_STEPS)
-        extra = laboratory.facts.extra
-        chunk_s = steps_s / (2 * PAIR_CHUNKS)
-        steps = max(_FEWEST_STEPS, round(chunk_s / laboratory.step_s) - int(extra.get("queue", 0)))
-        turn = int(extra.get("turn", 1))
-        chunks = ChunkPlan(turn * math.ceil(steps / turn))
-        difference = pair_difference(arms[0], arms[1], chunks, seed)
+        chunks = ChunkPlan(_chunk_steps(laboratory, steps_s / (2 * PAIR_CHUNKS)))
+        old, new = laboratory.watched(arms[0]), laboratory.watched(arms[1])
+        difference = pair_difference(old, new, chunks, seed)
         facts = [arms[side].facts() for side in (0, 1)]
     same = parity(
         facts[0].losses[:_WARM_STEPS],

@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from perfdoctor.collect.arm import Arm, ArmFacts, ArmSpec
-from perfdoctor.collect.fitness import Fitness
-from perfdoctor.collect.lock_step import InMode
+from perfdoctor.collect.arm import NO_TIME, Arm, ArmFacts, ArmSpec
+from perfdoctor.collect.fitness import Fitness, Waiting
+from perfdoctor.collect.lock_step import InMode, Steps, Watched
 from perfdoctor.collect.options import Progress
 from perfdoctor.errors import PerfdoctorError
-from perfdoctor.experiments import curve, restarts
-from perfdoctor.experiments.parity import DIVERGES, Parity, parity
+from perfdoctor.experiments import curve, events, restarts
+from perfdoctor.experiments.parity import DIVERGES, Parity, of_batches, parity
 from perfdoctor.experiments.plan import Candidate
 from perfdoctor.experiments.turns import ChunkPlan, Decision, by_blocks, chunk_plan
-from perfdoctor.report import Trial
+from perfdoctor.report import CurvePoint, Trial
 from perfdoctor.rules.wording import count
 from perfdoctor.sequential import LOOKS, Claim, smallest_seen
 
@@ -38,6 +38,9 @@ _CONTROL_SHARE = 0.15
 #: Above this share of all cores used by others, what stays inconclusive is blamed on them: a
 #: stored baseline is not compared then either (benchmarks of the gate's protocol).
 UNFIT_SHARE = 0.25
+#: Above this share of its own time a training that waits for a core is told of, and from this share
+#: of other programs on they are the cause: a quiet machine's own services take 1 to 3 %. [own]
+_WAITED_SHARE, _FOREIGN_SHARE = 0.25, 0.05
 #: More of the device's memory than this leaves no room for a longer batch or fragmentation.
 _FULL_SHARE = 0.95
 
@@ -49,12 +52,27 @@ _LEAST_S = 3.0
 #: and a block that would not fit into the budget is not begun. [own]
 _FILLED = 0.9
 
+#: A change is not taken to make steps longer than this before it was measured. [own]
+_MOST_SLOWER = 2.0
+
 CONTROL, MODE = "control", "trial"
 _MOST_TIMES = 20
 #: Why losses of the first steps tell nothing, by where a training lists its changes of that kind.
 _NOT_COMPARABLE = {"redrawn": "other batches", "later": "the first steps cannot be changed"}
 #: Settings on which the start of an epoch depends.
 _STARTS = ("num_workers", "persistent_workers")
+#: Changes with which the same batches come another way, and those with which others come.
+_SAME_BATCHES = {
+    "num_workers",
+    "prefetch_factor",
+    "persistent_workers",
+    "pin_memory",
+    "reads_at_once",
+}
+_OTHER_BATCHES = {"batch_size", "cache_samples", "free_loading"}
+#: Batches of each loader that are compared, and the part of the time left that this may take;
+#: beside the batches workers have to start.
+_BATCHES, _BATCHES_SHARE, _WORKERS_START_S = 3, 0.1, 1.0
 
 
 @dataclass
@@ -67,6 +85,8 @@ class Laboratory:
         control: nothing changed, once it was measured. interrupted: the trial that Ctrl-C ended.
         gone: a change has killed the process, and there was no time for another one.
         periods: change → steps between two of what it makes rarer, as the report has them.
+        costs: change → seconds that one of these takes, as the report has it.
+        waiting: for a core, in the trial that is made; waited: in all of them.
     """
 
     spec: ArmSpec
@@ -77,6 +97,9 @@ class Laboratory:
     interrupted: Trial | None = None
     gone: bool = False
     periods: Mapping[str, int] = field(default_factory=dict)
+    costs: Mapping[str, float] = field(default_factory=dict)
+    waiting: Waiting = field(default_factory=Waiting)
+    waited: Waiting = field(default_factory=Waiting)
 
     def __enter__(self) -> Laboratory:
         self.progress("verify: setting up", 0.0, self.budget_s)
@@ -99,6 +122,7 @@ class Laboratory:
             self.arm.close()
             raise
         self.setup_s = time.perf_counter() - begun
+        self.arm.begins_until_s = self.started_s + self.budget_s - self.setup_s
         self._fitness = Fitness([self.arm.pid])
         self._fitness.begin()
 
@@ -125,7 +149,15 @@ class Laboratory:
 
     def stretch(self, candidate: Candidate) -> int:
         """Steps of its shortest chunk: more than one where it makes something rarer."""
+        how = events.occasions(self, candidate.changes)
+        if how is not None:
+            return how.steps
         return math.lcm(*_occasions(self._periods(self.facts), candidate.changes))
+
+    def period(self, change: str) -> int | None:
+        """Steps between two of what it makes rarer; the whole observed run has seen more of them
+        than the process."""
+        return self.periods.get(change) or self.facts.extra.get("periods", {}).get(change)
 
     def _periods(self, facts: ArmFacts) -> Mapping[str, int]:
         """What the process has seen itself comes first."""
@@ -135,6 +167,9 @@ class Laboratory:
         """What the shortest trial of this takes, with the process that compares its losses."""
         if self.gone:
             return math.inf
+        how = events.occasions(self, candidate.changes)
+        if how is not None:
+            return events.needs_s(self, how)
         alone = candidate.experiment.restart or not self._compares(candidate)
         return self._least_s(self.stretch(candidate)) + (0.0 if alone else self._losses_s)
 
@@ -179,6 +214,10 @@ class Laboratory:
         """What other programs have used of all cores since the start of this process."""
         return self._fitness.foreign_share()
 
+    def watched(self, steps: Steps) -> Steps:
+        """The same steps, of which it is noted how long they wait for a core."""
+        return Watched(steps, (self.waiting, self.waited))
+
     def unfit(self) -> str | None:
         """Why nothing that was measured here can be believed; None: it can."""
         if self.control is not None and self.control.outcome != "inconclusive":
@@ -204,26 +243,27 @@ class Laboratory:
 
     def attempt(self, candidate: Candidate, allotted_s: float) -> Trial:
         """One trial, whatever becomes of it."""
-        begun = time.perf_counter()
+        begun, self.waiting = time.perf_counter(), Waiting()
         try:
             if candidate.experiment.restart:
                 trial = restarts.attempt(self, candidate, allotted_s)
+            elif events.occasions(self, candidate.changes) is not None:
+                trial = events.attempt(self, candidate, allotted_s)
             else:
                 trial = self._in_process(candidate, allotted_s)
         except PerfdoctorError as error:
             trial = _failed(error)
             self._recover(error)
-        finally:
-            seconds = time.perf_counter() - begun
-        return replace(
-            trial,
-            experiment=candidate.experiment.name,
-            change=dict(candidate.changes),
-            seconds=seconds,
-        )
+        except KeyboardInterrupt:
+            if self.interrupted is not None:
+                self.interrupted = _of(candidate, self.interrupted, begun)
+            raise
+        return _of(candidate, trial, begun)
 
     def _recover(self, error: PerfdoctorError) -> None:
-        if error.slug == "arm-ended":
+        if error.slug == NO_TIME:
+            self.gone = True
+        elif error.slug == "arm-ended":
             self.arm.close()
             self.gone = self.left_s < self.setup_s + self.least_s
             if not self.gone:
@@ -244,19 +284,32 @@ class Laboratory:
         try:
             spent = time.perf_counter() - begun
             allotted_s = max(1.0, allotted_s - spent)
-            self._blocks(named(candidate), MODE, decision, allotted_s, least=LOOKS[0])
-            trial = concluded(decision, same, self)
+            slower, label = float(np.median(warm[-2:])) / self.step_s, named(candidate)
+            self._blocks(label, MODE, decision, allotted_s, least=LOOKS[0], slower=slower)
+            points = self._curve(candidate)
         except KeyboardInterrupt:
-            self.interrupted = replace(concluded(decision, same, self), reason="interrupted")
+            self.interrupted = cut_short(decision, same, self)
             raise
         trial = replace(
-            trial,
+            concluded(decision, same, self),
             peak_bytes_before=before.peak_bytes,
             peak_bytes_after=after.peak_bytes,
-            curve=curve.measured(self, candidate) if "batch_size" in candidate.changes else (),
+            curve=points,
         )
-        arm.forget(MODE)
+        if not self.gone:
+            self.arm.forget(MODE)
         return self._payback(trial, warm, candidate)
+
+    def _curve(self, candidate: Candidate) -> tuple[CurvePoint, ...]:
+        """Of batch sizes; whatever becomes of it, the trial before it counts."""
+        if "batch_size" not in candidate.changes or self.gone:
+            return ()
+        try:
+            return curve.measured(self, candidate)
+        except PerfdoctorError as error:
+            self._recover(error)
+            size = int(candidate.changes["batch_size"])
+            return (CurvePoint(batch_size=size, error=f"further sizes were not measured: {error}"),)
 
     def _blocks(
         self,
@@ -266,16 +319,26 @@ class Laboratory:
         allotted_s: float,
         most: int = LOOKS[-1],
         least: int = 0,
+        slower: float = 1.0,
     ) -> None:
-        """Time is allotted for `least` blocks in any case, as far as there is any left."""
+        """Time is allotted for `least` blocks in any case, as far as there is any left.
+
+        `slower`: how much longer steps of the mode seem to take.
+        """
         chunks = self.chunks(mode, _FILLED * min(allotted_s, self.left_s) / most)
-        old, new = InMode(self.arm), InMode(self.arm, mode)
-        block_s = 4 * chunks.rounds * (chunks.steps + 1) * self.step_s
+        old, new = self.watched(InMode(self.arm)), self.watched(InMode(self.arm, mode))
+        both = 1 + min(_MOST_SLOWER, max(1.0, slower))  # after two steps that is not sure
+        block_s = 2 * chunks.rounds * (chunks.steps + 1) * both * self.step_s
         deadline = time.perf_counter() + min(max(allotted_s, least * block_s), self.left_s)
-        by_blocks(
-            old, new, chunks, decision, deadline, lambda: self.tell(label), most,
-            end_s=self.started_s + self.budget_s, block_s=block_s,
-        )  # fmt: skip
+        try:
+            by_blocks(
+                old, new, chunks, decision, deadline, lambda: self.tell(label), most,
+                end_s=self.started_s + self.budget_s, block_s=block_s,
+            )  # fmt: skip
+        except PerfdoctorError as error:
+            if error.slug != NO_TIME:
+                raise
+            self.gone = True  # what was measured until then is kept
 
     def chunks(self, mode: str, block_s: float) -> ChunkPlan:
         """Chunks that suit both sides; whole epochs where the start of one is what changes."""
@@ -292,18 +355,30 @@ class Laboratory:
 
     def _parity(self, candidate: Candidate) -> Parity:
         safety, changes = candidate.experiment.safety, candidate.changes
-        why = self._not_comparable(candidate)
+        why, batches = self._not_comparable(candidate), self._batches(candidate)
         if why is not None:
-            return Parity(why)
+            return of_batches(Parity(why), batches)
         losses, norms = self.arm.first_losses(PARITY_STEPS, MODE)
         same = parity(self.facts.losses, losses, norms, safety=safety, change=changes)
         if same.label != DIVERGES:
-            return same
+            return of_batches(same, batches)
         if "_repeatable" not in vars(self) and self.left_s < self._losses_s:
             return Parity("not comparable: no time was left to see what they differ by anyway")
         if not self._repeatable:
             return Parity("not comparable: they differ from run to run")
         return same
+
+    def _batches(self, candidate: Candidate) -> str | None:
+        """How the first batches with the change compare, where it is one of how they come."""
+        changes = set(candidate.changes)
+        if not changes & _SAME_BATCHES or changes & _OTHER_BATCHES:
+            return None
+        workers = int(candidate.changes.get("num_workers", 1))  # each begins with one of its own
+        turn = max(int(self.facts.extra.get("turn", 1)), workers)
+        needed_s = _WORKERS_START_S + 2 * _BATCHES * turn * self.step_s
+        if needed_s > _BATCHES_SHARE * self.left_s:
+            return None
+        return self.arm.batches(MODE, _BATCHES)
 
     @cached_property
     def _repeatable(self) -> bool:
@@ -334,22 +409,47 @@ def concluded(decision: Decision, same: Parity | None, laboratory: Laboratory) -
     return _told(decision, "inconclusive", same, _why_unclear(decision, laboratory))
 
 
+def cut_short(decision: Decision, same: Parity | None, laboratory: Laboratory) -> Trial:
+    """What is known of a trial that Ctrl-C ends."""
+    trial = concluded(decision, same, laboratory)
+    return trial if decision.verdict is not None else replace(trial, reason="interrupted")
+
+
 def _while_others_worked(laboratory: Laboratory) -> str | None:
     """What is clear beside other programs need not hold without them."""
-    foreign = laboratory.foreign_share()
-    if foreign is None or foreign <= UNFIT_SHARE:
+    busy = _others(laboratory)
+    return None if busy is None else f"measured while {busy}"
+
+
+def _others(laboratory: Laboratory) -> str | None:
+    """What other programs have taken from the training; None: nothing worth a word."""
+    foreign, waited = laboratory.foreign_share() or 0.0, laboratory.waiting.share or 0.0
+    waits = waited > _WAITED_SHARE and foreign > _FOREIGN_SHARE
+    if foreign <= UNFIT_SHARE and not waits:
         return None
-    return f"measured while other programs used {100 * foreign:.0f} % of the cores"
+    used = f"other programs used {100 * foreign:.0f} % of the cores"
+    return f"{used} and the training waited {_of_its_time(waited)} for one" if waits else used
+
+
+def _of_its_time(share: float) -> str:
+    return f"{100 * share:.0f} % of its time"
 
 
 def _why_unclear(decision: Decision, laboratory: Laboratory) -> str:
     pairs = len(decision.differences)
-    foreign = laboratory.foreign_share()
-    if foreign is not None and foreign > UNFIT_SHARE:
-        return (
-            f"the machine is unfit: other programs used {100 * foreign:.0f} % of its cores; "
-            f"unclear after {count(pairs, 'pair')}"
-        )
+    busy, waited = _others(laboratory), laboratory.waiting.share or 0.0
+    if busy is not None:
+        return f"the machine is unfit: {busy}; unclear after {count(pairs, 'pair')}"
+    why = _by_the_pairs(decision, pairs)
+    if waited <= _WAITED_SHARE:
+        return why
+    return (
+        f"{why}; the training waited {_of_its_time(waited)} for a core, and not for other "
+        "programs: it has more threads and workers than cores, or a quota"
+    )
+
+
+def _by_the_pairs(decision: Decision, pairs: int) -> str:
     seen = smallest_seen(decision.values)
     if not math.isfinite(seen):
         return "the budget was spent before it could be measured"
@@ -381,7 +481,18 @@ def _told(
     )
 
 
+def _of(candidate: Candidate, trial: Trial, begun: float) -> Trial:
+    return replace(
+        trial,
+        experiment=candidate.experiment.name,
+        change=dict(candidate.changes),
+        seconds=time.perf_counter() - begun,
+    )
+
+
 def _failed(error: PerfdoctorError) -> Trial:
+    if error.slug == NO_TIME:
+        return Trial(outcome="inconclusive", reason=str(error))
     if error.slug == "out-of-memory":
         return Trial(outcome="refuted", reason=f"it does not fit in memory: {error}")
     return Trial(outcome="not_testable", reason=f"the change failed here: {error}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,10 +13,19 @@ import numpy as np
 from perfdoctor.collect.arm import ArmSpec
 from perfdoctor.collect.options import Progress
 from perfdoctor.errors import PerfdoctorError
-from perfdoctor.experiments import Experiment, Situation, applying
-from perfdoctor.experiments.plan import Candidate, Plan, periods_of, plan, situation_of
+from perfdoctor.experiments import EXPERIMENTS, Experiment, Situation, applying, events
+from perfdoctor.experiments.plan import (
+    Candidate,
+    Plan,
+    costs_of,
+    load,
+    periods_of,
+    plan,
+    situation_of,
+)
 from perfdoctor.experiments.trials import Laboratory, memory_full, named
-from perfdoctor.report import Recommendation, Report, Together, Trial, Verification
+from perfdoctor.interrupts import kept
+from perfdoctor.report import Choice, Recommendation, Report, Together, Trial, Verification
 from perfdoctor.rules.ranking import numbered
 from perfdoctor.rules.wording import count, duration, grouped
 from perfdoctor.sequential import USEFUL
@@ -23,6 +33,12 @@ from perfdoctor.sequential import USEFUL
 Tell = Callable[[str], None]
 Adjust = Callable[[Trial], Trial]
 _SPENT = "the budget was spent before its turn"
+#: Outcomes after which another choice is tried.
+_FAILED = ("refuted", "not_testable")
+#: A mode of torch.compile that tries more kernels compiles for as many times as long. [own]
+_LONGER = 3.0
+#: Part of a change can be left out of a script; what that brings is the least of all.
+_ONLY_A_PART = "only a part of it can be left out from outside, and that brings too little to tell"
 
 
 class _Together(Experiment):
@@ -52,6 +68,7 @@ class _Findings:
     product: float | None = None
     control: Trial | None = None
     foreign: float | None = None
+    waited: float | None = None
     spent_s: float = 0.0
     interrupted: bool = False
     problem: str | None = None
@@ -76,7 +93,9 @@ def verify(
     """
     found = _Findings()
     work = Plan()
-    laboratory = Laboratory(spec, budget_s, progress, periods=periods_of(report))
+    laboratory = Laboratory(
+        spec, budget_s, progress, periods=periods_of(report), costs=costs_of(report)
+    )
     try:
         with laboratory:
             work = plan(report, situation_of(report, laboratory.facts.extra))
@@ -84,19 +103,21 @@ def verify(
             found.trials |= work.not_testable
             for line in announcement(work, budget_s, guarded=laboratory.guarded):
                 tell(line)
-            if work.candidates and laboratory.left_s > laboratory.least_s:
+            if _anything(work) and laboratory.left_s > laboratory.least_s:
                 found.control = laboratory.measure_control()
-            if work.candidates:
-                _try_all(laboratory, work, found, adjust)
-                _try_together(laboratory, work, found, adjust)
+            for attempts in (_try_all, _try_choices, _try_others, _try_together):
+                attempts(laboratory, work, found, adjust)
             found.foreign = laboratory.foreign_share()
     except KeyboardInterrupt:
-        found.interrupted = True
-        _keep_begun(laboratory, work, found, adjust)
+        with kept():
+            found.interrupted = True
+            _keep_begun(laboratory, work, found, adjust)
     except PerfdoctorError as error:
         found.problem = f"the trials ended early: {error}"
-    found.spent_s = laboratory.spent_s
-    return _reported(report, work, found, budget_s)
+    with kept():
+        found.spent_s = laboratory.spent_s
+        found.waited = laboratory.waited.share
+        return _reported(report, work, found, budget_s)
 
 
 def in_order(work: Plan, is_long: Callable[[Candidate, int], bool]) -> Plan:
@@ -112,18 +133,28 @@ def in_order(work: Plan, is_long: Callable[[Candidate, int], bool]) -> Plan:
 
 def announcement(work: Plan, budget_s: float, *, guarded: bool) -> list[str]:
     """What will be done, before it is. `guarded`: files of the user's cannot be changed."""
-    if not work.candidates:
+    if not _anything(work):
         return ["verify: none of the advice can be tried here"]
-    names = [named(one) for one in work.candidates]
+    names = [named(one) for one in (work.candidates or work.choices)]
     files = "no file of yours is changed"
     if not guarded:
         files = "there is no sandbox here, so what your code writes is written"
     return [
         f"verify: trying {count(len(names), 'change')} for up to {budget_s:.0f} s, in this order: "
-        + "; ".join(names),
+        + "; ".join(names)
+        + _where_it_fails(work),
         "verify: the training runs in processes of its own, with and without each change in "
         f"turns; {files}; Ctrl-C keeps what is known",
     ]
+
+
+def _anything(work: Plan) -> bool:
+    return bool(work.candidates or work.choices)
+
+
+def _where_it_fails(work: Plan) -> str:
+    names = [named(one) for one in work.choices if work.candidates]
+    return f"; in the place of what fails: {', '.join(names)}" if names else ""
 
 
 def _try_all(laboratory: Laboratory, work: Plan, found: _Findings, adjust: Adjust) -> None:
@@ -131,11 +162,66 @@ def _try_all(laboratory: Laboratory, work: Plan, found: _Findings, adjust: Adjus
     for position, candidate in enumerate(waiting):
         shares = len(waiting) - position + (1 if len(waiting) > 1 else 0)  # one for all together
         allotted = laboratory.left_s / shares
+        trial = _tried(laboratory, candidate, allotted, adjust, len(waiting))
+        found.trials[candidate.label] = trial
+
+
+def _tried(
+    laboratory: Laboratory, candidate: Candidate, allotted_s: float, adjust: Adjust, count: int
+) -> Trial:
+    """One trial, where there is time for it; `count`: how many there are in all."""
+    if laboratory.left_s < laboratory.needs_s(candidate):
+        trial = _no_time(candidate, laboratory, count)
+    else:
+        trial = adjust(laboratory.attempt(candidate, allotted_s))
+    return _judged(candidate, trial, laboratory)
+
+
+def _try_choices(laboratory: Laboratory, work: Plan, found: _Findings, adjust: Adjust) -> None:
+    """Of each recommendation that failed the next choice, until one of them helps."""
+    for position, candidate in enumerate(work.choices):
+        before = [candidate.instead_of, *_choices_before(work, candidate)]
+        known = [found.trials[label] for label in before if label in found.trials]
+        if any(trial.outcome not in _FAILED for trial in known):
+            continue
         if laboratory.left_s < laboratory.needs_s(candidate):
-            trial = _no_time(candidate, laboratory, len(waiting))
-        else:
-            trial = adjust(laboratory.attempt(candidate, allotted))
-        found.trials[candidate.label] = _judged(candidate, trial, laboratory)
+            continue  # what was advised first has its trial
+        allotted = laboratory.left_s / (len(work.choices) - position + 1)
+        trial = _tried(laboratory, candidate, allotted, adjust, len(work.choices))
+        found.trials[candidate.label] = trial
+
+
+def _choices_before(work: Plan, candidate: Candidate) -> list[str]:
+    same = [one.label for one in work.choices if one.instead_of == candidate.instead_of]
+    return same[: same.index(candidate.label)]
+
+
+def _try_others(laboratory: Laboratory, work: Plan, found: _Findings, adjust: Adjust) -> None:
+    """Other values of a change that could be tried; the best of all is its trial."""
+    for candidate in (*work.candidates, *work.choices):
+        first = found.trials.get(candidate.label)
+        if first is None or first.speedup is None:
+            continue
+        trials = [first]
+        for changes in candidate.others:
+            another = replace(candidate, changes=changes)
+            if laboratory.left_s < _longer(first, laboratory.needs_s(another)):
+                break
+            allotted = laboratory.left_s / 2
+            trials.append(_tried(laboratory, another, allotted, adjust, 1))
+            found.trials[candidate.label] = _best(trials)
+
+
+def _longer(first: Trial, needed_s: float) -> float:
+    """What another mode takes that compiles for longer, by how long the first one compiled."""
+    return needed_s + _LONGER * (first.compile_s or 0.0)
+
+
+def _best(trials: Sequence[Trial]) -> Trial:
+    """The fastest that was verified, else the first; it holds the others."""
+    good = [one for one in trials if one.outcome == "verified" and one.speedup is not None]
+    best = max(good, key=lambda one: one.speedup or 0.0, default=trials[0])
+    return replace(best, others=tuple(one for one in trials if one is not best))
 
 
 def _no_time(candidate: Candidate, laboratory: Laboratory, count: int) -> Trial:
@@ -149,7 +235,9 @@ def _no_time(candidate: Candidate, laboratory: Laboratory, count: int) -> Trial:
     elif laboratory.budget_s - laboratory.setup_s < (count + 1) * least_s:
         needed = math.ceil(2 * (count + 1) * least_s)
         slow = f"steps of {laboratory.step_s:.2g} s are too slow"
-        if least_s > 2 * laboratory.least_s:
+        if events.occasions(laboratory, candidate.changes) is not None:
+            slow = f"what it makes rarer, of which ten take {duration(least_s)}, is too slow"
+        elif least_s > 2 * laboratory.least_s:
             slow = f"a new process, which takes {laboratory.setup_s:.0f} s, is too slow"
         reason = f"{slow} for what is left of the budget: --budget {needed}s"
     return Trial(outcome="inconclusive", reason=reason, experiment=candidate.experiment.name)
@@ -172,6 +260,14 @@ def _judged(candidate: Candidate, trial: Trial, laboratory: Laboratory) -> Trial
     if trial.outcome == "verified" and memory_full(trial, laboratory.facts.total_bytes):
         reason = "faster, but next to no memory is left"
         return replace(trial, outcome="refuted", reason=reason)
+    if candidate.experiment.floor and _of_use(trial).outcome == "refuted":
+        return Trial(
+            outcome="not_testable",
+            reason=_ONLY_A_PART,
+            experiment=trial.experiment,
+            change=trial.change,
+            seconds=trial.seconds,
+        )
     if not candidate.experiment.ceiling or trial.speedup is None:
         return _of_use(trial)
     if trial.outcome == "refuted":
@@ -193,13 +289,15 @@ def _of_use(trial: Trial) -> Trial:
 
 
 def _try_together(laboratory: Laboratory, work: Plan, found: _Findings, adjust: Adjust) -> None:
+    tried = [one for one in (*work.candidates, *work.choices) if one.label in found.trials]
     chosen = [
-        one
-        for one in work.candidates
+        replace(one, changes=found.trials[one.label].change)
+        for one in tried
         if found.trials[one.label].outcome == "verified"
         and not one.experiment.restart
         and not one.experiment.ceiling
         and one.experiment.safety != "semantics"
+        and events.occasions(laboratory, one.changes) is None
     ]
     changes = merged(chosen)
     if len(chosen) < 2:
@@ -225,20 +323,24 @@ def merged(chosen: Sequence[Candidate]) -> dict[str, Any]:
 
 
 def _keep_begun(laboratory: Laboratory, work: Plan, found: _Findings, adjust: Adjust) -> None:
-    missing = [one.label for one in work.candidates if one.label not in found.trials]
-    if missing and laboratory.interrupted is not None:
-        found.trials[missing[0]] = adjust(laboratory.interrupted)
-    elif laboratory.interrupted is not None:
-        found.together = adjust(laboratory.interrupted)
-    for label in missing:
-        found.trials.setdefault(label, Trial(outcome="inconclusive", reason="interrupted"))
+    begun = laboratory.interrupted
+    missing = [one for one in work.candidates if one.label not in found.trials]
+    if missing and begun is not None:
+        found.trials[missing[0].label] = _judged(missing[0], adjust(begun), laboratory)
+    elif begun is not None and begun.experiment == _Together.name:
+        found.together = adjust(begun)
+    elif begun is not None:
+        unknown = [one for one in work.choices if one.label not in found.trials]
+        same = [one for one in unknown if one.experiment.name == begun.experiment]
+        for one in same[:1]:
+            found.trials[one.label] = _judged(one, adjust(begun), laboratory)
+    for one in missing:
+        found.trials.setdefault(one.label, Trial(outcome="inconclusive", reason="interrupted"))
 
 
 def _reported(report: Report, work: Plan, found: _Findings, budget_s: float) -> Report:
-    tried = tuple(
-        replace(one, verified=found.trials.get(one.rule)) for one in report.recommendations
-    )
-    ranked = numbered(tried)
+    tried = tuple(_with_trials(one, found.trials) for one in report.recommendations)
+    ranked = numbered(_as_verified(one) for one in tried)
     good = [one for one in ranked if one.verified and one.verified.outcome == "verified"]
     changes: dict[str, Any] = {}
     for one in good:
@@ -254,6 +356,7 @@ def _reported(report: Report, work: Plan, found: _Findings, budget_s: float) -> 
         spent_s=found.spent_s,
         control=found.control,
         foreign_cpu_share=found.foreign,
+        core_wait_share=found.waited,
         together=found.together,
         alone_product=found.product,
         ceilings=ceilings,
@@ -261,16 +364,37 @@ def _reported(report: Report, work: Plan, found: _Findings, budget_s: float) -> 
         environment=applying.environment(changes),
         profile=applying.profile(changes),
         interrupted=found.interrupted,
-        **scores(tried),
+        **scores([*tried, *(choice for one in tried for choice in one.choices)]),
     )
     warnings = report.warnings + ((found.problem,) if found.problem else ())
     return replace(
         report,
         recommendations=ranked,
-        together=_still(report.together, ranked),
+        together=_still(report.together, tried),
         verification=verification,
         warnings=warnings,
     )
+
+
+def _with_trials(one: Recommendation, trials: Mapping[str, Trial]) -> Recommendation:
+    choices = tuple(replace(c, verified=trials.get(c.rule)) for c in one.choices)
+    return replace(one, verified=trials.get(one.rule), choices=choices)
+
+
+def _as_verified(one: Recommendation) -> Recommendation:
+    """With the choice that helps in front, and the change in the way that was best."""
+    trial = one.verified
+    good = [c for c in one.choices if c.verified and c.verified.outcome == "verified"]
+    if good and (trial is None or trial.outcome in _FAILED):
+        fields = [field.name for field in dataclasses.fields(Choice)]
+        first = Choice(**{name: getattr(one, name) for name in fields})
+        others = tuple(choice for choice in one.choices if choice is not good[0])
+        now = {name: getattr(good[0], name) for name in fields}
+        return _as_verified(replace(one, **now, choices=(first, *others)))
+    if trial is None or trial.experiment not in EXPERIMENTS or trial.outcome != "verified":
+        return one
+    snippet = load(trial.experiment).snippet(trial.change) if trial.others else None
+    return one if snippet is None else replace(one, change=trial.change, snippet=snippet)
 
 
 def _still(together: Together | None, ranked: Sequence[Recommendation]) -> Together | None:
@@ -279,7 +403,7 @@ def _still(together: Together | None, ranked: Sequence[Recommendation]) -> Toget
     return None if together is None or failed & set(together.rules) else together
 
 
-def scores(tried: Sequence[Recommendation]) -> Mapping[str, Any]:
+def scores(tried: Sequence[Recommendation | Choice]) -> Mapping[str, Any]:
     """How far the predictions were off, over the trials that tell a gain."""
     errors, within = [], 0
     for one in tried:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -163,7 +164,7 @@ def _checked(
             f"{what} failed for the {checkout.side.rstrip('_')} side ({checkout.commit[:12]}), "
             f"exit code {done.returncode}",
             slug="setup-failed",
-            details=last_lines(done.stdout),
+            details=as_asked(checkout, last_lines(done.stdout)),
         )
 
 
@@ -174,9 +175,23 @@ def last_lines(text: str, count: int = _SHOWN_LINES) -> str:
 
 def on_side(side: RunningSide, error: PerfdoctorError) -> PerfdoctorError:
     """An error, with the side on which it happened: it is no regression, and no pass."""
-    message = f"the {side.label} side ({side.checkout.commit[:12]}) cannot be measured: {error}"
+    told = as_asked(side.checkout, str(error))
+    message = f"the {side.label} side ({side.checkout.commit[:12]}) cannot be measured: {told}"
     if error.slug in _MISSING:
         message += "; what git does not hold, such as data that it ignores, --share PATH brings"
     if isinstance(error, UserCodeError):
-        return UserCodeError(message, slug=error.slug, details=error.details)
+        details = as_asked(side.checkout, error.details)
+        return UserCodeError(message, slug=error.slug, details=details)
     return PerfdoctorError(message, slug=error.slug)
+
+
+def as_asked(checkout: Checkout, text: str) -> str:
+    """With files of the checkout, which is gone when this is read, as git calls them: REV:PATH."""
+    if checkout.in_place:
+        return text
+    revision = checkout.commit[:12]
+    for root in dict.fromkeys((checkout.root.resolve(), checkout.root.absolute())):
+        known = re.escape(str(root))
+        text = re.sub(rf"{known}/", f"{revision}:", text)
+        text = re.sub(rf"{known}(?![\w.-])", revision, text)  # its scratch folder is called alike
+    return text

@@ -10,7 +10,7 @@ import numpy as np
 from perfdoctor.ranks.endings import first_failure, their_warnings, warnings_of
 from perfdoctor.ranks.parts import RankPart
 from perfdoctor.ranks.side_by_side import SideBySide, trains_together
-from perfdoctor.report import RankRow, Report, Throughput, Trend
+from perfdoctor.report import Epochs, RankRow, Report, Throughput, Trend
 
 
 def merge(parts: Sequence[RankPart], world: int, absent: Mapping[int, str]) -> Report | None:
@@ -46,10 +46,20 @@ def merge(parts: Sequence[RankPart], world: int, absent: Mapping[int, str]) -> R
         rank_skew=skew,
         throughput=_together(told, report.throughput, factor),
         series=_scaled_samples(report.series, factor),
+        epochs=_judged(report.epochs, told),
         notes=(*report.notes, _whose(chosen, len(told))),
         warnings=(*warnings_of(parts, absent, first), *their_warnings(told)),
         ending=first.ending if first is not None else told[0].ending,
     )
+
+
+def _judged(epochs: Epochs | None, told: Sequence[RankPart]) -> Epochs | None:
+    """What the epochs brought, also where another rank is the one that printed it."""
+    if epochs is None or epochs.economics is not None or not all(map(trains_together, told)):
+        return epochs
+    others = [part.report.epochs for part in told if part.report and part.report.epochs]
+    same = (o.economics for o in others if o.economics and o.count == epochs.count)
+    return replace(epochs, economics=next(same, None))
 
 
 def _chosen(parts: Sequence[RankPart], side: SideBySide | None) -> RankPart:

@@ -1,4 +1,5 @@
-"""Lines that count something, but no training: what a compiler, an installer or a pull prints."""
+"""Lines that count something, but no training: what a compiler, an installer, a pull or the
+scheduler of a cluster prints."""
 
 from __future__ import annotations
 
@@ -33,12 +34,13 @@ _LINE_OF_TIME = ("time", "clock", "rank", "step", "step_total")
 _OF_A_COMMAND = re.compile(
     r"^\s{0,8}(?:real|user|sys)\s{1,8}[0-9]{1,6}m[0-9]{1,2}[.,][0-9]{1,4}s\s{0,8}$"
     r"|(?:_print_timings|_perf_print|_perf_context_print|_perf_sampler_print):"
+    r"|^\s{0,8}(?:srun|sbatch|salloc|slurmstepd[\w.-]{0,60}): "  # "STEP 307.0 ON c17 CANCELLED"
 )
 
 
 def is_of_a_build(line: str) -> bool:
-    """Whether a compiler's command, a build's progress, or the time of a whole command or of the
-    answers of a model that is served stands in the line."""
+    """Whether a compiler's command, a build's progress, what a cluster's scheduler says, or the
+    time of a whole command or of the answers of a model that is served stands in the line."""
     if _AT_WORK.search(line[:300]) is not None or _OF_A_COMMAND.search(line[:200]) is not None:
         return True
     return len(_COMPILER.findall(line[:2000])) >= _FEWEST_OPTIONS

@@ -13,8 +13,8 @@ from perfdoctor.readers.lexer import Dialect, Kind, tokens
 from perfdoctor.readers.values import Runs
 from perfdoctor.record import Floats
 
-#: What a cell is: a number, a moment or a duration.
-NUMBER, MOMENT, DURATION = 0, 1, 2
+#: What a cell is: a number, a moment, a duration, or a time of day that says its half of it.
+NUMBER, MOMENT, DURATION, TIME_OF_DAY = 0, 1, 2, 3
 _DIGITS = re.compile(r"[0-9]+")
 _DIGITS_ALIKE = str.maketrans("123456789", "000000000")
 #: What is longer is a text, no value.
@@ -59,6 +59,8 @@ def _of_one_shape(shape: str, texts: Sequence[str], dialect: Dialect) -> tuple[F
     kind = NUMBER
     if token.kind == Kind.MOMENT:
         kind = MOMENT
+    elif token.kind == Kind.TIME_OF_DAY:
+        kind = TIME_OF_DAY
     elif token.kind in (Kind.CLOCK, Kind.DURATION, Kind.MINUTES):
         kind = DURATION
     elif token.end < len(first) - 4:

@@ -17,7 +17,7 @@ from perfdoctor.readers.column_names import (
     of_game,
     since_1970,
 )
-from perfdoctor.readers.column_texts import DURATION, MOMENT, text_values
+from perfdoctor.readers.column_texts import DURATION, MOMENT, TIME_OF_DAY, text_values
 from perfdoctor.readers.labels import Meaning
 from perfdoctor.readers.lexer import Dialect
 from perfdoctor.readers.records import METRIC, TRAIN, Records
@@ -140,8 +140,8 @@ class Table:
             # OpenMMLab writes memory in MiB
             scale = 2.0**20 if hinted == "memory_bytes" else 1.0
             return Meaning(hinted, scale) if hinted else None
-        if kind == MOMENT:
-            return Meaning("time")
+        if kind in (MOMENT, TIME_OF_DAY):
+            return Meaning("time" if kind == MOMENT else "clock")
         found = column_meaning(name, clock=kind == DURATION, whole=whole, large=large)
         if found is None:
             return None

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from perfdoctor.readers.records import TRAIN, VALIDATION, Records
-from perfdoctor.readers.rows import forward_fill, known, whole_epochs
+from perfdoctor.readers.records import TRAIN, VALIDATION, Records, forward_fill
+from perfdoctor.readers.rows import known
 from perfdoctor.readers.steps import Steps
 from perfdoctor.record import Bools, Floats
 
@@ -219,13 +219,19 @@ def _from_elapsed(records: Records, steps: Steps, epoch: Floats, numbers: Floats
         if not inside.any() or (np.diff(values)[inside] >= 0).mean() < _GROWING:
             continue
         anew = (np.diff(values)[~inside] < 0).mean() > 0.5
-        if not anew and _unequal(np.diff(steps.position[ends])):
+        if _end_early(steps, ends) if anew else _unequal(np.diff(steps.position[ends])):
             continue  # lines come too seldom to show where an epoch ends
         spent = values[ends] if anew else np.diff(values[ends], prepend=np.nan)
         kept = np.isfinite(epoch[steps.rows[ends]]) & np.isin(number, numbers)
         found[np.searchsorted(numbers, number[kept])] = spent[kept]
         return np.where(found > 0, found, np.nan)
     return found
+
+
+def _end_early(steps: Steps, ends: NDArray[np.int64]) -> bool:
+    """Whether a good part of each epoch comes after the last line that counts in it."""
+    whole = steps.steps_per_epoch
+    return whole is not None and float(np.median(steps.step[ends])) < _NEARLY * whole
 
 
 def _unequal(steps_between: Floats) -> bool:
@@ -248,7 +254,7 @@ def _between_starts(records: Records, steps: Steps, epoch: Floats, numbers: Floa
     if "time" not in records:
         return found
     time, kept = records.column("time"), np.isfinite(epoch)
-    epoch = np.where(kept, epoch, whole_epochs(records))  # where one ends that was lost later
+    epoch = np.where(kept, epoch, records.whole_epochs)  # where one ends that was lost later
     rows = np.flatnonzero(np.isfinite(time) & np.isfinite(epoch))
     if rows.size < 2:
         return found

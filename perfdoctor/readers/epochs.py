@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from perfdoctor.readers.epoch_times import about_epochs, by_epoch, epoch_times, validation_times
 from perfdoctor.readers.records import METRIC, VALIDATION, Records
-from perfdoctor.readers.rows import known, whole_epochs
+from perfdoctor.readers.rows import known
 from perfdoctor.readers.steps import Steps
 from perfdoctor.record import Bools, EpochSeries, Floats
 
@@ -20,7 +20,7 @@ def epoch_series(
 ) -> EpochSeries | None:
     """None where the log does not tell of epochs. `superseded`: rows of epochs that were trained
     again later in the file."""
-    epoch = _begun_before(whole_epochs(records), records)
+    epoch = _begun_before(records.whole_epochs, records)
     if superseded is not None and superseded.any():
         epoch = np.where(superseded, np.nan, epoch)
     numbers = _numbers(epoch, records, steps)
@@ -37,7 +37,7 @@ def epoch_series(
         validation_s=validation_s if np.isfinite(validation_s).any() else None,
         at_s=at_s,
         line=line,
-        metrics=_metrics(records, epoch, numbers),
+        metrics=metrics_of(records, epoch, numbers),
     )
 
 
@@ -78,7 +78,7 @@ def _ends(
     return (time[last] - finite[0] if finite.size else None), line
 
 
-def _metrics(records: Records, epoch: Floats, numbers: Floats) -> dict[str, Floats]:
+def metrics_of(records: Records, epoch: Floats, numbers: Floats) -> dict[str, Floats]:
     """The last value of each metric in each epoch; those that judge a model come first."""
     found: dict[str, Floats] = {}
     names = [role for role in records.columns if role.startswith(METRIC)]

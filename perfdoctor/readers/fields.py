@@ -10,6 +10,7 @@ from perfdoctor.readers.bars import progress_bar
 from perfdoctor.readers.builds import is_of_a_build, only_counts
 from perfdoctor.readers.counters import counters
 from perfdoctor.readers.environment_steps import of_environment
+from perfdoctor.readers.given import is_an_option, only_plans, without_bounds, without_capacity
 from perfdoctor.readers.lexer import Dialect, Kind, Token
 from perfdoctor.readers.line_values import (
     Seen,
@@ -41,7 +42,7 @@ def analyse(line: str, dialect: Dialect, hints: Hints | None = None) -> Template
     if _is_settings(line):
         return Template()
     seen = list(values_of(line, dialect))
-    if is_of_a_build(line):
+    if is_of_a_build(line) or is_an_option(line, seen):
         return Template(tuple(_moment(line, seen)))
     spread_unit(line, seen)
     share_names(seen)
@@ -53,6 +54,8 @@ def analyse(line: str, dialect: Dialect, hints: Hints | None = None) -> Template
         value.meaning = meaning_in_line(value, hints)
     means_in_parentheses(seen)
     drop_parts(seen)
+    without_bounds(seen)
+    without_capacity(line, seen)
     prefer_global_batch(seen)
     prefer_spelt_out(seen)
     prefer_whole_rate(seen)
@@ -78,6 +81,8 @@ def analyse(line: str, dialect: Dialect, hints: Hints | None = None) -> Template
     fields += _of_the_epoch(line, seen, fields)
     if only_counts(seen, fields):
         fields = [f for f in fields if f.role not in ("step", "step_total")]
+    if only_plans(line, fields):
+        fields = [f for f in fields if f.role != "epoch"]
     return Template(tuple(fields), phase, device)
 
 
@@ -129,7 +134,8 @@ def _moment(line: str, seen: Sequence[Seen]) -> Iterator[Field]:
             value.meaning = None
             yield Field("time", token.value)
             return
-        if token.kind == Kind.CLOCK and not value.label.words and _leads(line, token):
+        of_day = token.kind == Kind.CLOCK and not value.label.words and _leads(line, token)
+        if of_day or token.kind == Kind.TIME_OF_DAY:
             value.meaning = None
             yield Field("clock", token.value)
             return

@@ -183,7 +183,7 @@ class Source:
     def _first(self) -> bytes:
         if self._held is None:
             try:
-                self._stream = _open(self.path)
+                self._stream = self._opened()
                 self._pieces = self._read(self._stream)
                 self._held = _up_to(self._pieces, HEAD_BYTES)
             except (OSError, ValueError) as error:
@@ -192,6 +192,9 @@ class Source:
                 self._stream.close()
                 raise self._nothing()
         return self._held
+
+    def _opened(self) -> IO[bytes]:
+        return _open(self.path)
 
     def _nothing(self) -> PerfdoctorError:
         if self.cut_off is not None:
@@ -240,6 +243,18 @@ class Source:
         tail = stream.read(TAIL_BYTES)
         stream.seek(place)
         return tail
+
+
+class Held(Source):
+    """A text that no file holds, called `path`."""
+
+    def __init__(self, path: str, data: bytes) -> None:
+        super().__init__(path)
+        self._data = data
+
+    def _opened(self) -> IO[bytes]:
+        # as a file is opened: only what is unpacked comes in another way
+        return cast("IO[bytes]", io.BufferedReader(cast("io.RawIOBase", io.BytesIO(self._data))))
 
 
 #: First bytes → what unpacks the file. bzip2's has a block's or the end's mark behind its level.

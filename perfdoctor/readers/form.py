@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from perfdoctor.readers.roles import Hints
 
@@ -14,7 +15,7 @@ class Form:
 
     Attributes:
         name: as in `--format`. title: what writes it. example: a line of it.
-        signature: found in its lines; linear in their length.
+        signature: a pattern found in its lines; linear in their length.
         weight: above 0.5 for forms that tell times by themselves; the surest form wins.
         framework: what the training was written with, where the form tells.
         note: what the reader of a report must know of its numbers.
@@ -25,7 +26,7 @@ class Form:
     name: str
     title: str
     example: str
-    signature: re.Pattern[str]
+    signature: str
     weight: float = 0.8
     framework: str | None = None
     hints: Hints = field(default_factory=Hints)
@@ -33,14 +34,7 @@ class Form:
     samples: int | None = None
     single: bool = False
 
-
-def form(
-    name: str, title: str, example: str, signature: str, weight: float = 0.8,
-    framework: str | None = None, hints: Hints | None = None, note: str | None = None,
-    samples: int | None = None, *, single: bool = False,
-) -> Form:  # fmt: skip
-    """A form whose signature is written as a text."""
-    return Form(
-        name, title, example, re.compile(signature), weight, framework, hints or Hints(), note,
-        samples, single,
-    )  # fmt: skip
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """The signature, compiled when it is first looked for: there are a hundred forms."""
+        return re.compile(self.signature)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from perfdoctor.readers.boxes import Boxes
 from perfdoctor.readers.form import Form
 from perfdoctor.readers.kinds import Binary, Document, Format, MlPerf
@@ -17,7 +15,7 @@ GENERIC = TextFormat(
         "generic",
         "any other text with counters, times, rates or time stamps",
         "step 100 | loss 2.31 | 412 ms | 77.6 samples/s",
-        re.compile(""),
+        "",
         weight=0.0,
     )
 )
@@ -94,36 +92,36 @@ _BOXES = (
 _DOCUMENTS = (
     Document(
         "hf_trainer_state", "Hugging Face Trainer's trainer_state.json", '{"log_history": [',
-        f"{_HERE}.trainer_state:HfTrainerState",
+        f"{_HERE}.trainer_state:HfTrainerState", ("{",),
     ),
     Document(
         "hf_all_results_json", "Hugging Face's all_results.json",
         '{"train_runtime": 27386.6, "train_steps_per_second": 0.11}',
-        f"{_HERE}.huggingface:HfAllResults",
+        f"{_HERE}.huggingface:HfAllResults", ("{",),
     ),
     Document(
         "wandb_summary_json", "the summary of Weights & Biases",
         '{"_runtime": 2566.84, "_step": 20}',
-        f"{_HERE}.documents:WandbSummary",
+        f"{_HERE}.documents:WandbSummary", ("{",),
     ),
     Document(
         "perfdoctor_report", "perfdoctor's own report", '{"schema_version": 1, …}',
-        f"{_HERE}.documents:PerfdoctorReport",
+        f"{_HERE}.documents:PerfdoctorReport", ('"schema_version"',),
     ),
     Document(
         "search_monitor_report", "the JSON report of an architecture search's monitor",
         '{"total_runtime": 496.8, "timing_stats": {"train_epoch": …',
-        f"{_HERE}.search_report:SearchMonitorReport",
+        f"{_HERE}.search_report:SearchMonitorReport", ('"timing_stats"',),
     ),
     Document(
         "lightning_simple_profiler", "Lightning's SimpleProfiler",
         "run_training_epoch  |  5.94  |  10  |  59.453  |  90.142",
-        f"{_HERE}.profilers:LightningSimpleProfiler",
+        f"{_HERE}.profilers:LightningSimpleProfiler", ("Mean duration (s)",),
     ),
     Document(
         "lightning_profiler_advanced", "Lightning's AdvancedProfiler",
         "Profile stats for: run_training_epoch",
-        f"{_HERE}.advanced_profiler:LightningAdvancedProfiler",
+        f"{_HERE}.advanced_profiler:LightningAdvancedProfiler", ("Profile stats for: ",),
     ),
     Document(
         "nvidia_smi_csv", "nvidia-smi --query-gpu … --format=csv",
@@ -131,11 +129,11 @@ _DOCUMENTS = (
     ),
     Document(
         "nvidia_smi_table", "nvidia-smi in a loop", "| 30%   22C    P8   23W / 350W |      0%  |",
-        f"{_HERE}.nvidia_tables:NvidiaSmiTable",
+        f"{_HERE}.nvidia_tables:NvidiaSmiTable", ("MiB", "MB"),
     ),
     Document(
         "nvidia_dmon", "nvidia-smi dmon", "# gpu   pwr  temp    sm   mem   enc   dec",
-        f"{_HERE}.nvidia_tables:NvidiaDmon",
+        f"{_HERE}.nvidia_tables:NvidiaDmon", ("#",),
     ),
     Document(
         "hardware_csv", "perfdoctor's own samples of hardware use", "time,gpu,gpu_memory,cpu,ram",
@@ -146,11 +144,11 @@ _DOCUMENTS = (
 _BINARIES = (
     Binary(
         "tensorboard_events", "TensorBoard's event files", "events.out.tfevents.…",
-        f"{_HERE}.tensorboard", "is_event_file",
+        f"{_HERE}.tensorboard", "is_event_file", (b"\0", b"tfevents"),
     ),
     Binary(
         "pytorch_chrome_trace", "traces of torch.profiler", '{"traceEvents": […]}',
-        f"{_HERE}.trace", "is_trace",
+        f"{_HERE}.trace", "is_trace", (b"{",),
     ),
 )  # fmt: skip
 

@@ -9,9 +9,9 @@ from functools import lru_cache
 
 from perfdoctor import plugins
 from perfdoctor.errors import PerfdoctorError
-from perfdoctor.readers.files import Head, Source, is_binary
+from perfdoctor.readers.files import Head, Held, Source, is_binary
 from perfdoctor.readers.format_table import GENERIC, builtin
-from perfdoctor.readers.kinds import Binary, Format, Progress
+from perfdoctor.readers.kinds import Binary, Format, Progress, Score
 from perfdoctor.readers.records import Reading
 
 #: Less sure than this, a file is read as general text.
@@ -77,19 +77,39 @@ def detect(head: Head, own: Sequence[Format] = ()) -> Detected:
     """
     others = _others(tuple(sys.path))
     problems = list(others.problems)
-    scores = [(entry, entry.score(head)) for entry in (*own, *builtin()) if entry is not GENERIC]
+    best, score = _surest([entry for entry in (*own, *builtin()) if entry is not GENERIC], head)
     for entry in others.formats:
         try:
-            scores.append((entry, entry.score(head)))
+            theirs = entry.score(head)
         except Exception as error:  # another package's code may raise anything
             problems.append(f"the reader {entry.name!r} of another package failed: {error}")
-    best, score = max(scores, key=lambda pair: pair[1].value)
+            continue
+        if theirs.value > score.value:
+            best, score = entry, theirs
     if score.value >= _UNSURE:
         return Detected(best, score.reason, tuple(problems))
     if is_binary(head):
         raise _binary(head)
     reason = "no known form; read for counters, times, rates and time stamps"
     return Detected(GENERIC, reason, tuple(problems))
+
+
+def _surest(formats: Sequence[Format], head: Head) -> tuple[Format, Score]:
+    """The first of those with the highest score. One that cannot reach what is reached already is
+    not asked: compiling its patterns takes longer than finding them."""
+    scores: dict[int, Score] = {}
+    reached = 0.0
+    for i in sorted(range(len(formats)), key=lambda i: -_most(formats[i])):
+        if _most(formats[i]) <= reached:
+            break
+        scores[i] = formats[i].score(head)
+        reached = max(reached, scores[i].value)
+    first = min(i for i, score in scores.items() if score.value == reached)
+    return formats[first], scores[first]
+
+
+def _most(entry: Format) -> float:
+    return float(getattr(entry, "most", 1.0))
 
 
 def _may_be_binary(entry: Format) -> bool:
@@ -113,7 +133,26 @@ def read(
     Raises:
         PerfdoctorError: it cannot be read, or `format_name` does not exist.
     """
-    source = Source(path)
+    return read_source(Source(path), progress, format_name, own)
+
+
+def read_held(name: str, data: bytes) -> Reading:
+    """A text that no file holds.
+
+    Raises:
+        PerfdoctorError: it cannot be read.
+    """
+    return read_source(Held(name, data), lambda read: None)
+
+
+def read_source(
+    source: Source, progress: Progress, format_name: str | None = None, own: Sequence[Format] = ()
+) -> Reading:
+    """What is opened, or held.
+
+    Raises:
+        PerfdoctorError: it cannot be read, or `format_name` does not exist.
+    """
     head = source.head()
     if format_name is not None:
         taken = Detected(named(format_name, own), "as asked for")
@@ -127,8 +166,8 @@ def read(
         raise
     except Exception as error:  # what a damaged file makes of a reader is not foreseeable
         raise PerfdoctorError(
-            f"{path}: reading it as {taken.format.name} failed: {error or type(error).__name__}; "
-            "--format takes another",
+            f"{source.path}: reading it as {taken.format.name} failed: "
+            f"{error or type(error).__name__}; --format takes another",
             slug="log-unreadable",
         ) from error
     notes = [*reading.notes, *taken.problems]

@@ -5,7 +5,7 @@ A form only adds to what the general analysis of a line finds out: most need no 
 
 from __future__ import annotations
 
-from perfdoctor.readers.form import Form, form
+from perfdoctor.readers.form import Form
 from perfdoctor.readers.forms_of_images import IMAGES
 from perfdoctor.readers.forms_of_language import LANGUAGE
 from perfdoctor.readers.roles import Hints
@@ -13,7 +13,7 @@ from perfdoctor.readers.roles import Hints
 FORMS: tuple[Form, ...] = (
     *IMAGES,
     *LANGUAGE,
-    form(
+    Form(
         "mxnet_gluon_speed",
         "MXNet and Gluon",
         "Epoch[0] Batch [1749]  Speed: 117.336553 samples/sec",
@@ -21,7 +21,7 @@ FORMS: tuple[Form, ...] = (
         0.9,
         "mxnet",
     ),
-    form(
+    Form(
         "nvidia_dllogger",
         "NVIDIA's DLLogger",
         "DLL 2020-11-04 17:51:58.05 - Epoch: 0 Iteration: 1  train.total_ips : 96.86 img/s",
@@ -30,7 +30,7 @@ FORMS: tuple[Form, ...] = (
         "pytorch",
         Hints(roles={"train_compute_ips": "", "train_compute_time": "compute_s"}),
     ),
-    form(
+    Form(
         "ms_per_batch",
         "Transformer-XL, PyTorch's language model example",
         "| epoch   1 step       30 | ms/batch 287.6 | tok/s   28484 | loss  9.1",
@@ -38,7 +38,7 @@ FORMS: tuple[Form, ...] = (
         0.9,
         "pytorch",
     ),
-    form(
+    Form(
         "cyclegan_loss_log",
         "CycleGAN and pix2pix",
         "(epoch: 1, iters: 100, time: 0.306, data: 0.168) D_A: 0.310 G_A: 0.291",
@@ -51,7 +51,7 @@ FORMS: tuple[Form, ...] = (
         samples=1,
         single=True,
     ),
-    form(
+    Form(
         "seg_cost_time",
         "segmentation repositories",
         "Iters: 10/20000 || Lr: 0.019992 || Cost Time: 0:00:09 || Estimated Time: 4:00:00",
@@ -59,7 +59,7 @@ FORMS: tuple[Form, ...] = (
         0.95,
         "pytorch",
     ),
-    form(
+    Form(
         "stylegan",
         "StyleGAN and its descendants",
         "tick 1  kimg 6.1  lod 0.00  minibatch 32  time 12m 16s  sec/tick 648.1  sec/kimg 107.73",
@@ -76,7 +76,7 @@ FORMS: tuple[Form, ...] = (
             }
         ),
     ),
-    form(
+    Form(
         "ssd_pytorch",
         "ssd.pytorch",
         "iter 20450 || Loss: 2.6412 || timer: 0.2141 sec.",
@@ -86,7 +86,7 @@ FORMS: tuple[Form, ...] = (
         Hints(roles={"timer": "step_s"}),
         single=True,
     ),
-    form(
+    Form(
         "darts_text",
         "DARTS and other searches with its logging",
         "2025-01-20 11:41:09,804 train 000 1.773009e-02 100.000000 100.000000",
@@ -94,7 +94,7 @@ FORMS: tuple[Form, ...] = (
         0.9,
         "pytorch",
     ),
-    form(
+    Form(
         "paddlevit_text",
         "PaddleViT",
         "----- Epoch[001/100], Train Loss: 1.0238, Train Acc: 0.73, time: 173.49",
@@ -102,7 +102,7 @@ FORMS: tuple[Form, ...] = (
         0.9,
         "paddle",
     ),
-    form(
+    Form(
         "dgl",
         "DGL's examples",
         "Epoch 00000 | Step 00020 | Loss 2.1 | Speed (samples/sec) 43672.9658 | GPU 401.2 MB",
@@ -110,7 +110,7 @@ FORMS: tuple[Form, ...] = (
         0.92,
         "dgl",
     ),
-    form(
+    Form(
         "hugectr_text",
         "HugeCTR",
         "Iter: 1000 Time(1000 iters): 2.648s Loss: 0.1 lr: 0.1",
@@ -118,7 +118,7 @@ FORMS: tuple[Form, ...] = (
         0.92,
         "hugectr",
     ),
-    form(
+    Form(
         "lightning_pbar_custom_unit",
         "Lightning's progress bar",
         "Epoch 0:  14%|█| 14/97 [02:28<14:42, 10.63s/batch, loss=0.3, v_nb=1]",
@@ -126,7 +126,7 @@ FORMS: tuple[Form, ...] = (
         0.88,
         "lightning",
     ),
-    form(
+    Form(
         "lightning_hydra_text",
         "Lightning under Hydra's or rich's logging",
         "[12/09/24 13:56:50] INFO     Epoch 36: …",
@@ -134,7 +134,7 @@ FORMS: tuple[Form, ...] = (
         0.8,
         "lightning",
     ),
-    form(
+    Form(
         "keras_progress",
         "Keras on the console",
         "1875/1875 [==============================] - 2s 1ms/step - loss: 0.4830",
@@ -143,7 +143,7 @@ FORMS: tuple[Form, ...] = (
         0.84,
         "keras",
     ),
-    form(
+    Form(
         "nvlog_v02",
         "NVIDIA's NVLOG",
         ":::NVLOGv0.2.2 Tacotron2_PyT 1594258127.503 (logger.py:279) iter_time: 3.27",
@@ -151,7 +151,7 @@ FORMS: tuple[Form, ...] = (
         0.9,
         "pytorch",
     ),
-    form(
+    Form(
         "elapsed_cumulative",
         "KoSpeech and others that print the sum",
         "[1/200000] Train loss: 0.00023, Valid loss: 0.00622, Elapsed_time: 3.53794",
@@ -159,7 +159,7 @@ FORMS: tuple[Form, ...] = (
         0.8,
         "pytorch",
     ),
-    form(
+    Form(
         "cumulative_epoch_time",
         "cellpose",
         "Epoch 10, Time 9074.8s, Loss 0.5",
@@ -167,7 +167,7 @@ FORMS: tuple[Form, ...] = (
         0.85,
         "pytorch",
     ),
-    form(
+    Form(
         "search_monitor",
         "architecture search with a monitor",
         "2024-01-15 10:30:45 | INFO |    Times: Train 45.2s | Valid 8.1s | Arch 2.3s",
@@ -175,7 +175,7 @@ FORMS: tuple[Form, ...] = (
         0.9,
         "pytorch",
     ),
-    form(
+    Form(
         "pytorch_mnist",
         "PyTorch's MNIST example",
         "Train Epoch: 1 [640/60000 (1%)]  Loss: 2.1",
@@ -184,7 +184,7 @@ FORMS: tuple[Form, ...] = (
         "pytorch",
         Hints(fractions=("sample",)),
     ),
-    form(
+    Form(
         "marian",
         "Marian",
         "Ep. 1 : Up. 100 : Sen. 12800 : Cost 238.80 : Time 72.80s : 4419 words/s",
@@ -193,14 +193,14 @@ FORMS: tuple[Form, ...] = (
         "marian",
         Hints(roles={"ep": "epoch", "up": "step", "sen": "", "cost": ""}),
     ),
-    form(
+    Form(
         "generic_tok_s",
         "language models that print tokens per second",
         "step   710 | loss 4.3713 | lr 2.99e-04 | 414 tok/s",
         r"[0-9.]k? ?(?:tok|tokens)/s",
         0.55,
     ),
-    form(
+    Form(
         "tqdm",
         "tqdm's progress bars",
         " 21%|██▏       | 110/513 [00:47<02:53,  2.33it/s]",

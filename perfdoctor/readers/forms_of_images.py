@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from perfdoctor.readers.form import Form, form
+from perfdoctor.readers.form import Form
 from perfdoctor.readers.roles import Hints
 
 _N = r"[0-9][0-9.]{0,20}"
 
 IMAGES: tuple[Form, ...] = (
-    form(
+    Form(
         "pytorch_imagenet",
         "PyTorch's ImageNet example and its many descendants",
         "Epoch: [17][ 8000/10010]  Time  0.501 ( 0.983)  Data  0.000 ( 0.438)",
@@ -19,7 +19,7 @@ IMAGES: tuple[Form, ...] = (
         Hints(roles={"time": "step_s", "batch_time": "step_s"}),
         single=True,
     ),
-    form(
+    Form(
         "pointweb_data_batch_remain",
         "PointWeb and semseg",
         "Epoch: [1/120][180/3368] Data 0.002 (0.574) Batch 0.818 (3.887) Remain 436:08:39",
@@ -28,7 +28,7 @@ IMAGES: tuple[Form, ...] = (
         "pytorch",
         single=True,
     ),
-    form(
+    Form(
         "timm_text",
         "timm",
         "Train: 0 [  50/1251 (  4%)]  Loss: 6.92 (6.93)  Time: 0.558s, 1833.54/s  (0.775s, 1320/s)",
@@ -38,7 +38,7 @@ IMAGES: tuple[Form, ...] = (
         Hints(roles={"time": "step_s", "data": "data_loading_s"}),
         single=True,
     ),
-    form(
+    Form(
         "metriclogger_text",
         "MetricLogger: torchvision references, DETR, DINO, MAE",
         "Epoch: [0]  [  0/128]  eta: 0:12:43  loss: 1.2 (1.3)  time: 5.96  data: 2.76  max mem: 19",
@@ -47,7 +47,7 @@ IMAGES: tuple[Form, ...] = (
         "pytorch",
         Hints(roles={"time": "step_s", "data": "data_loading_s"}),
     ),
-    form(
+    Form(
         "maskrcnn_benchmark",
         "maskrcnn-benchmark",
         "eta: 4:12:17  iter: 20  loss: 1.78 (3.11)  time: 0.1229 (0.3786)  data: 0.0016 (0.0566)",
@@ -56,7 +56,7 @@ IMAGES: tuple[Form, ...] = (
         "pytorch",
         Hints(roles={"time": "step_s", "data": "data_loading_s"}),
     ),
-    form(
+    Form(
         "mmengine_text",
         "MMEngine",
         "Epoch(train)   [1][100/101]  lr: 1.0e-01  eta: 1:43:01  time: 0.1435  data_time: 0.0003",
@@ -65,7 +65,7 @@ IMAGES: tuple[Form, ...] = (
         "mmengine",
         Hints(roles={"time": "step_s"}),
     ),
-    form(
+    Form(
         "mmcv_text",
         "mmcv (OpenMMLab before MMEngine)",
         "Epoch [5][50/3750]  lr: 1.000e-03, eta: 6:18:16, time: 0.758, data_time: 0.433",
@@ -74,7 +74,7 @@ IMAGES: tuple[Form, ...] = (
         "mmcv",
         Hints(roles={"time": "step_s"}),
     ),
-    form(
+    Form(
         "detectron2_text",
         "Detectron2",
         "eta: 21:12:23  iter: 19  total_loss: 0.41  time: 0.6826  data_time: 0.3791  lr: 0.0002",
@@ -83,7 +83,7 @@ IMAGES: tuple[Form, ...] = (
         "detectron2",
         Hints(roles={"time": "step_s"}),
     ),
-    form(
+    Form(
         "ultralytics_console",
         "Ultralytics YOLOv8 and later",
         "      1/100     2.61G     1.153     2.398     1.192        22       640: 100%",
@@ -91,7 +91,7 @@ IMAGES: tuple[Form, ...] = (
         0.86,
         "ultralytics",
     ),
-    form(
+    Form(
         "yolov5_console",
         "YOLOv5 and YOLOv7",
         "     0/199     18.6G    0.1738    0.0142   0.01563        55      1600: 100%",
@@ -100,7 +100,7 @@ IMAGES: tuple[Form, ...] = (
         0.8,
         "yolov5",
     ),
-    form(
+    Form(
         "yolov7_results_txt",
         "YOLOv7's results.txt",
         "     0/99     3.97G   0.08988    0.0183   0.02755    0.1357       193       640   0.02414",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from perfdoctor.readers.form import Form, form
+from perfdoctor.readers.form import Form
 from perfdoctor.readers.roles import Hints
 
 LANGUAGE: tuple[Form, ...] = (
-    form(
+    Form(
         "hf_console",
         "Hugging Face Trainer on the console",
         "{'loss': 3.5039, 'learning_rate': 7.4e-06, 'epoch': 0.01}",
@@ -24,7 +24,7 @@ LANGUAGE: tuple[Form, ...] = (
             }
         ),
     ),
-    form(
+    Form(
         "fairseq_json",
         "fairseq with --log-format json",
         '[2022-04-08 18:48:05][train_inner][INFO] - {"epoch": 1, "wps": "58056.1", "ups": "0.5"}',
@@ -32,7 +32,7 @@ LANGUAGE: tuple[Form, ...] = (
         0.92,
         "fairseq",
     ),
-    form(
+    Form(
         "fairseq_simple",
         "fairseq with --log-format simple",
         "| epoch 001:   1000 / 3935 loss=10.162, wps=239848, ups=6.4, wall=155",
@@ -40,7 +40,7 @@ LANGUAGE: tuple[Form, ...] = (
         0.92,
         "fairseq",
     ),
-    form(
+    Form(
         "megatron",
         "Megatron-LM, GPT-NeoX",
         " iteration  182/ 250000 | consumed samples: 186368 | elapsed time per iteration (ms): 126",
@@ -48,7 +48,7 @@ LANGUAGE: tuple[Form, ...] = (
         0.95,
         "megatron",
     ),
-    form(
+    Form(
         "deepspeed_time_ms",
         "DeepSpeed's wall clock breakdown",
         "rank=0 time (ms) | forward_microstep: 1330.05 | backward_microstep: 4766.88",
@@ -78,7 +78,7 @@ LANGUAGE: tuple[Form, ...] = (
             }
         ),
     ),
-    form(
+    Form(
         "deepspeed_text",
         "DeepSpeed",
         "epoch=0/micro_step=3/global_step=3, RunningAvgSamplesPerSec=0.72, CurrSamplesPerSec=0.71",
@@ -87,7 +87,7 @@ LANGUAGE: tuple[Form, ...] = (
         "deepspeed",
         Hints(pair=("", "epoch", "step")),  # "0/40, SamplesPerSec=83.5"
     ),
-    form(
+    Form(
         "nanogpt",
         "nanoGPT",
         "iter 10: loss 4.5735, time 267.36ms, mfu 8.92%",
@@ -97,7 +97,7 @@ LANGUAGE: tuple[Form, ...] = (
         Hints(roles={"time": "step_s"}),
         single=True,
     ),
-    form(
+    Form(
         "llmc_mainlog",
         "llm.c",
         "s:1 trl:10.9598 lr:0.000002 norm:15.24",
@@ -105,7 +105,7 @@ LANGUAGE: tuple[Form, ...] = (
         0.9,
         "llm.c",
     ),
-    form(
+    Form(
         "torchtitan",
         "torchtitan",
         "step: 14  loss: 7.1  memory:  9.46GiB(64.99%)  tps: 7,282  tflops: 0.52  mfu: 0.17%",
@@ -115,7 +115,7 @@ LANGUAGE: tuple[Form, ...] = (
         Hints(roles={"tps": "tokens_per_s"}),
         "The printed tps are tokens per second of one device.",
     ),
-    form(
+    Form(
         "torchtune",
         "torchtune",
         "Step 2 | loss:1.87 lr:2e-05 tokens_per_second_per_gpu:405.04",
@@ -123,7 +123,7 @@ LANGUAGE: tuple[Form, ...] = (
         0.95,
         "torchtune",
     ),
-    form(
+    Form(
         "espnet2",
         "ESPnet 2",
         "1epoch:train:1-682batch: iter_time=2.878e-04, forward_time=0.134, train_time=1.816",
@@ -139,7 +139,7 @@ LANGUAGE: tuple[Form, ...] = (
             }
         ),
     ),
-    form(
+    Form(
         "wenet",
         "WeNet",
         "2023-01-30 18:47:07,107 DEBUG TRAIN Batch 4/203700 loss 3.2 rank 0",
@@ -148,7 +148,7 @@ LANGUAGE: tuple[Form, ...] = (
         "wenet",
         Hints(pair=("train_batch", "epoch", "step")),
     ),
-    form(
+    Form(
         "opennmt",
         "OpenNMT-py",
         "Step 2250/200000; acc:  31.18; 5092/261 tok/s;   6641 sec",
@@ -156,7 +156,7 @@ LANGUAGE: tuple[Form, ...] = (
         0.95,
         "opennmt",
     ),
-    form(
+    Form(
         "gnmt_tok_s",
         "NVIDIA's GNMT",
         "4: TRAIN [0][0/3416]  Time 3.566 (0.000)  Data 3.21266 (0.00000)  Tok/s 538 (0)",

@@ -141,6 +141,8 @@ def _meaning(name: str, token: Token, line: str) -> Meaning | None:
         return None
     if token.kind == Kind.MOMENT:
         return Meaning("time")
+    if token.kind == Kind.TIME_OF_DAY:
+        return Meaning("clock")
     unit = unit_at(line, token.end) if token.kind == Kind.NUMBER else None
     unit = None if unit is not None and unit.kind == COUNT else unit
     clock = token.kind in (Kind.CLOCK, Kind.MINUTES, Kind.DURATION)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -24,7 +25,7 @@ class Score:
 
 
 class Format(Protocol):
-    """A format of files."""
+    """A format of files. One that can say so has its highest possible score as `most`."""
 
     @property
     def name(self) -> str:
@@ -76,16 +77,20 @@ class MlPerf:
 class Document:
     """A format with a module of its own, imported when a file is looked at.
 
-    `place` is "module:Class" with `score(name, head_text)` and `read(path, data)`.
+    `place` is "module:Class" with `score(name, head_text)` and `read(path, data)`. One of `marks`
+    stands in the head of every such file; else the module is not imported to look at it.
     """
 
     name: str
     title: str
     example: str
     place: str
+    marks: tuple[str, ...] = ("",)
 
     def score(self, head: Head) -> Score:
         """As the module sees it."""
+        if not any(mark in head.text for mark in self.marks):
+            return Score(0.0)
         value = float(self._reader().score(head.name, head.text))
         return Score(value, "its content has that form")
 
@@ -103,16 +108,23 @@ class Document:
 
 @dataclass(frozen=True)
 class Binary:
-    """A format told by its first bytes; `module` has `matches` and `read` by these names."""
+    """A format told by its first bytes; `module` has `matches` and `read` by these names.
+
+    Every such file has one of `marks` in its name or its head; else the module is not imported to
+    look at it.
+    """
 
     name: str
     title: str
     example: str
     module: str
     matches: str
+    marks: tuple[bytes, ...]
 
     def score(self, head: Head) -> Score:
         """Sure or not."""
+        if not any(mark in head.raw or mark in os.fsencode(head.name) for mark in self.marks):
+            return Score(0.0)
         known = getattr(import_module(self.module), self.matches)(head.name, head.raw)
         return Score(1.0 if known else 0.0, "its first bytes say so")
 

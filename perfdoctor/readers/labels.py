@@ -10,7 +10,8 @@ from functools import lru_cache
 from perfdoctor.readers.units import INVERSE, Unit, unit_of
 from perfdoctor.readers.word_sets import word_set
 
-_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+#: The GHz of a device's clock stay one word: Hz alone are steps a second.
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])(?!Hz\b)")
 _WORDS = re.compile(
     r"[Hh]2[Dd]|[A-Za-zµμ\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u017f\u0400-\u04ff]+"
     r"|[\u3040-\u30ff\u4e00-\u9fff]+|[0-9]+"

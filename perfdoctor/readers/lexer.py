@@ -11,12 +11,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from perfdoctor.readers.values import DAY_S, HOUR_S, MINUTE_S, Clock, Moment, Number, Value
+from perfdoctor.readers.values import (
+    DAY_S,
+    HOUR_S,
+    MINUTE_S,
+    Clock,
+    Moment,
+    Number,
+    TimeOfDay,
+    Value,
+)
 
 _MONTHS = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
 _MONTH_NUMBER = {name: i + 1 for i, name in enumerate(_MONTHS.split("|"))}
 _HMS = r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:[.,:][0-9]{1,9})?)?"
 _ZONE = r"(?: ?Z| ?UTC| ?[+-][0-9]{2}:?[0-9]{2}(?![0-9:]))?"
+_HALF = r"(?: ?[AP]M(?![A-Za-z0-9]))?"
 _PART = (
     r"(?:days?|d|hours?|hrs?|h|minutes?|mins?|msecs?|ms|m|seconds?|secs?|s|小时|时|分钟|分|秒钟|秒)"
 )
@@ -33,7 +43,7 @@ _TOKENS = re.compile(
             "address": r"(?<![A-Za-z])(?:https?|s3|gs|hdfs)://[^\s\"'<>]{1,400}",
             "hexadecimal": r"(?<!\w)0x[0-9a-fA-F]{1,32}(?!\w)",
             "ymd": rf"(?<![\w.])[0-9]{{4}}[-/.][0-9]{{1,2}}[-/.][0-9]{{1,2}}(?:[T ,_-]{{1,2}}"
-            rf"{_HMS}{_ZONE})?(?![0-9])",
+            rf"{_HMS}{_HALF}{_ZONE})?(?![0-9])",
             "chinese": r"(?<![0-9])[0-9]{4}年[0-9]{1,2}月[0-9]{1,2}日 ?"
             r"[0-9]{1,2}[:：时][0-9]{1,2}[:：分][0-9]{1,2}",
             "dmy": rf"(?<![\w./])[0-9]{{1,2}}[-/.][0-9]{{1,2}}[-/.](?:[0-9]{{4}}|[0-9]{{2}})"
@@ -48,7 +58,7 @@ _TOKENS = re.compile(
             rf"(?:{_MONTHS})[a-z]{{0,6}}\.? {{1,2}}[0-9]{{1,2}}(?:, ?[0-9]{{4}})?,? {{1,2}}"
             rf"[0-9]{{1,2}}:[0-9]{{2}}:[0-9]{{2}}(?: ?[AP]M)?(?: [A-Z]{{2,5}})?(?: [0-9]{{4}})?",
             "day_month": rf"(?<![\w])[0-9]{{1,2}}[- ](?:{_MONTHS})[a-z]{{0,6}}[-, ]{{1,2}}"
-            rf"[0-9]{{4}}[ ,T]{{1,2}}{_HMS}",
+            rf"[0-9]{{4}}[ ,T]{{1,2}}{_HMS}{_HALF}",
             "day_and_month": rf"(?<![\w])[0-9]{{1,2}}[- ](?:{_MONTHS})[a-z]{{0,6}}[, ]{{1,2}}"
             rf"[0-9]{{1,2}}:[0-9]{{2}}(?::[0-9]{{2}}(?:[.,][0-9]{{1,9}})?)?(?![\w:])",
             "glog": r"(?<![\w])[IWEFDC][0-9]{4} {1,2}[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{1,9}"
@@ -60,6 +70,9 @@ _TOKENS = re.compile(
             r"(?:\.[0-9]{1,9})?",
             "compound": rf"(?<![A-Za-z0-9_.])[0-9]{{1,7}}(?:\.[0-9]{{1,9}})? ?{_PART}(?![A-Za-z/])"
             rf"{_MORE}(?:{_MORE})?(?:{_MORE})?",
+            # "10:07 PM": when, not how long
+            "twelve": r"(?<![A-Za-z0-9_:.])[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)? ?"
+            r"[AP]M(?![A-Za-z0-9])",
             "hms": r"(?<![A-Za-z0-9_:.])[0-9]{1,5}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,9})?(?![\w:])",
             "ms": r"(?<![A-Za-z0-9_:.])[0-9]{1,5}:[0-9]{2}(?:\.[0-9]{1,9})?(?![\w:])",
             "fraction": r"(?<![A-Za-z0-9_.])[0-9]{1,12}(?: {0,3}/ {0,6}| of )[0-9]{1,12}"
@@ -92,6 +105,7 @@ class Kind(Enum):
     DURATION = "duration"
     CLOCK = "clock"  # h:mm:ss: a time of day or a duration, as its place tells
     MINUTES = "minutes"  # m:ss
+    TIME_OF_DAY = "time of day"  # its half of the day says so
     MOMENT = "moment"
     MISSING = "missing"
     OPAQUE = "opaque"
@@ -173,6 +187,8 @@ def _token(
         case "hms" | "ms":
             kind = Kind.CLOCK if name == "hms" else Kind.MINUTES
             return Token(kind, start, end, _clock(found, text.count(":")))
+        case "twelve":
+            return Token(Kind.TIME_OF_DAY, start, end, TimeOfDay(found, text.endswith("PM")))
         case "days":
             value = Clock(found[0], found[1], found[2], found[3], _nth(found, 4))
             return Token(Kind.DURATION, start, end, value)
@@ -235,8 +251,8 @@ def _compound(text: str, found: tuple[int, ...]) -> Number:
 
 
 def _moment(name: str, text: str, found: tuple[int, ...], dialect: Dialect) -> Moment | None:
-    afternoon = text.endswith("PM")
-    twelve = text.endswith(("AM", "PM"))
+    half = _HALF_OF_DAY.search(text)
+    twelve, afternoon = half is not None, half is not None and half.group() == "PM"
     if name in ("ymd", "chinese"):
         if len(found) < 5:
             return None  # a date alone tells no time
@@ -244,7 +260,8 @@ def _moment(name: str, text: str, found: tuple[int, ...], dialect: Dialect) -> M
         ahead = () if zone is None else found[-1 - len(zone.group(2)) :]
         times = found[3 : min(7, len(found) - len(ahead))]
         west = zone is not None and zone.group(1) == "-"
-        return Moment(found[0], found[1], found[2], times, zone=ahead, zone_west=west)
+        return Moment(found[0], found[1], found[2], times, zone=ahead, zone_west=west,
+                      twelve=twelve, afternoon=afternoon)  # fmt: skip
     if name == "compact":
         return Moment(found[0], None, None, found[1:5])
     if name == "glog":
@@ -259,7 +276,8 @@ def _moment(name: str, text: str, found: tuple[int, ...], dialect: Dialect) -> M
                       afternoon=afternoon)  # fmt: skip
     if name == "day_month":
         month = next(n for m, n in _MONTH_NUMBER.items() if m in text)
-        return Moment(found[1], None, found[0], found[2:6], month_number=month)
+        return Moment(found[1], None, found[0], found[2:6], month_number=month, twelve=twelve,
+                      afternoon=afternoon)  # fmt: skip
     if name == "day_and_month":
         month = next(n for m, n in _MONTH_NUMBER.items() if m in text)
         return Moment(None, None, found[0], found[1:5], month_number=month)
@@ -269,6 +287,7 @@ def _moment(name: str, text: str, found: tuple[int, ...], dialect: Dialect) -> M
     return Moment(found[2], month_run, day, found[3:7], twelve=twelve, afternoon=afternoon)
 
 
+_HALF_OF_DAY = re.compile(r"[AP]M\b")
 _ZONE_AT_END = re.compile(r"([+-])[0-9]{2}(:?)[0-9]{2}$")
 
 

@@ -34,7 +34,7 @@ def meaning_in_line(value: Seen, hints: Hints) -> Meaning | None:
 
 def _named_meaning(value: Seen, hints: Hints) -> Meaning | None:
     token = value.token
-    if token.kind in (Kind.MOMENT, Kind.MISSING, Kind.OPAQUE):
+    if token.kind in (Kind.MOMENT, Kind.TIME_OF_DAY, Kind.MISSING, Kind.OPAQUE):
         return None
     hinted = hints.roles.get(value.label.text)
     if hinted is not None:

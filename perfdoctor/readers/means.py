@@ -17,6 +17,8 @@ _AGREES = 0.35
 _ROUNDING = 0.002
 #: Running means: so many rows at least, over so many steps at most, the first so far above.
 _FEWEST_MEANS, _LONGEST_MEAN, _FAR = 5, 100, 3.0
+#: The second line's mean lies so far above what the others come to, and so many fall after it.
+_MUCH, _MOSTLY_FALLS = 1.5, 0.8
 #: Of so many lines an epoch at least a falling mean is seen.
 _FEWEST_EACH = 3
 #: Steps taken out of means are alike to this part.
@@ -75,6 +77,36 @@ def out_of_later_means(values: Floats, steps: Steps) -> Floats | None:
     if float(outer.min()) < middle:
         return None  # means lie above what is left when the slow beginning is taken out
     return np.where(fresh, np.nan, single)
+
+
+def without_first_steps(values: Floats, steps: Steps) -> Floats | None:
+    """Means since the epoch began that fall because of a slow first step, and are printed too
+    coarsely for their differences: what they are without it, (n·m − m₁) ÷ (n − 1), is level."""
+    fresh = steps.epoch_start | ~same_stretch(steps.stretch)
+    starts = np.flatnonzero(fresh)
+    found: Floats = values.copy()
+    told = False
+    for first, last in zip(starts, [*starts[1:], values.size], strict=True):
+        rows = slice(first + 1, last)
+        n = steps.step[rows] - steps.step[first] + 1.0
+        if steps.step[first] > 1 or last - first <= _FEWEST_MEANS:
+            continue
+        rest = (n * values[rows] - values[first]) / (n - 1.0)
+        if not _level(rest, values[rows], float(values[first])):
+            return None
+        found[rows], told = rest, True
+    return found if told else None
+
+
+def _level(rest: Floats, means: Floats, first: float) -> bool:
+    """Whether means fall far and steadily, and what is left without their first step does not."""
+    if not np.isfinite(rest).all() or float(rest.min()) <= 0:
+        return False
+    middle = float(np.median(rest))
+    far = first > _FAR * middle and float(means[0]) > _MUCH * middle
+    falls = (np.diff(means) <= 0).mean() >= _MOSTLY_FALLS and means[-1] < means[0]
+    near = float(np.abs(np.log(rest / middle)).max()) < np.log(2.0)
+    return bool(far and falls and near and np.std(np.log(rest)) < 0.6 * np.std(np.log(means)))
 
 
 def taken_out(values: Floats, steps: Steps) -> Floats:

@@ -32,6 +32,8 @@ def with_time(records: Records) -> Records:
     A clock that is set back while the steps go on (the end of summer time, another time zone)
     makes no negative gap."""
     columns = _of_one_kind(records)
+    if "time" in columns:
+        columns["time"] = _from_the_line_before(Records(records.line, columns))
     if "clock" in columns:
         clock = columns.pop("clock")
         known = np.isfinite(clock)
@@ -81,6 +83,27 @@ def _over_new_year(time: Floats) -> Floats:
         return time
     found: Floats = time.copy()
     found[known] += years * 366 * DAY_S
+    return found
+
+
+#: What may stand beside the moment of a line that is nothing but its beginning.
+_BESIDE = ("time", "phase", "rank")
+
+
+def _from_the_line_before(records: Records) -> Floats:
+    """A logger that is given a text with a line break first writes its own time on the line before:
+    what counts there, and has no time, has that."""
+    time: Floats = records.column("time")
+    counts = np.isfinite(records.column("step")) | np.isfinite(records.column("epoch"))
+    counts &= np.isnan(time) & np.isnan(records.column("bar_elapsed_s"))
+    if not counts.any():
+        return time
+    bare = np.isfinite(time)
+    for role in records.columns:
+        if role not in _BESIDE:
+            bare &= np.isnan(records.column(role))
+    follows = np.append(False, bare[:-1] & (np.diff(records.line) == 1)) & counts
+    found: Floats = np.where(follows, np.append(np.nan, time[:-1]), time)
     return found
 
 

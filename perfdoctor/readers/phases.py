@@ -19,6 +19,12 @@ _DOING = re.compile(
 )
 #: "3: VALIDATION [0][0/5]": a rank, then what it does.
 _RANKED = re.compile(r"^\s{0,20}[0-9]{1,5}: ([A-Za-z]{3,12}) ?[\[(:]")
+#: "Initializing val dataset": what a validation will need, before any training.
+_PREPARES = re.compile(
+    r"(?i)\b(?:initiali[sz]|load|creat|build|prepar|construct|instantiat|read)[a-z]{0,6}\b"
+    r"[^0-9:=]{0,20}\b(?:val|valid|validation|test|dev|eval|evaluation)\b[^0-9:=]{0,20}"
+    r"\b(?:data|datasets?|dataloaders?|loaders?|set|split|sampler|images|samples|cameras)\b"
+)
 _PHASE_WORDS = re.compile(r"[A-Za-z]+|[\u4e00-\u9fff]+")
 VALIDATION_WORDS = word_set(
     "val valid validation validate validating eval evaluation evaluating evaluate test tests "
@@ -30,11 +36,12 @@ _OTHER_WORDS = word_set(
     "extracting grouping saving caching scanning fetching sanity resolving building "
     "tokenization dataset"
 )
+_NO_VALUES = (Kind.MOMENT, Kind.TIME_OF_DAY, Kind.OPAQUE)
 
 
 def phase_of(line: str, seen: Sequence[Seen]) -> float:
     """From the words before the first value, and words alone in brackets."""
-    first = next((v.token for v in seen if v.token.kind not in (Kind.MOMENT, Kind.OPAQUE)), None)
+    first = next((v.token for v in seen if v.token.kind not in _NO_VALUES), None)
     head = line[: first.start] if first is not None else line
     words = {w.lower() for w in _PHASE_WORDS.findall(head[-120:])}
     marked = {w.lower() for w in re.findall(r"[(\[\"']([a-zA-Z]{2,10})[)\]\"']", line[:200])}
@@ -45,5 +52,5 @@ def phase_of(line: str, seen: Sequence[Seen]) -> float:
     if words & TRAIN_WORDS:
         return TRAIN
     if words & VALIDATION_WORDS:
-        return VALIDATION
+        return OTHER_PHASE if _PREPARES.search(head[-120:]) is not None else VALIDATION
     return OTHER_PHASE if words & _OTHER_WORDS and PROGRESS_BAR.search(line) else TRAIN

@@ -23,6 +23,12 @@ _SAMPLES = word_set(
     "frames graphs items fps ips imps sps instances"
 )
 _TOKENS = word_set("token tokens tok toks word words wps tps tgt src tgs")
+#: Steps of these are what a game plays, and samples to the training.
+_PLAYED = word_set("env envs environment simulator sim game agent")
+#: How fast one of these moves is no rate of a training.
+_MOVES = word_set(
+    "wind motor fan vehicle car ego robot agent linear angular cmd joint wheel walking engine rotor"
+)
 _STEPS_RATE = word_set(
     "it its iter iters iteration iterations step steps batch batches update updates ups hz itps upd"
 )
@@ -38,6 +44,8 @@ def rate_of(label: Label, unit: Unit) -> Meaning | None:
     thing = unit.thing
     if thing == "sample" and label.any(_TOKENS):
         thing = "token"
+    if thing == "step" and label.any(_PLAYED) and label.any(("step", "steps")):
+        thing = "sample"
     phase = "validation:" if label.any(VALIDATION) else ""
     return Meaning(f"{phase}{thing}s_per_s{mean}", unit.scale, unit.device or _device(label))
 
@@ -52,6 +60,8 @@ def is_rate(label: Label) -> bool:
         label.any(("sec", "second", "seconds"))
     ):
         return False
+    if label.any(("speed",)) and label.any(_MOVES):
+        return False
     return label.any(_RATE) or _PER_SECOND.search(label.text) is not None
 
 
@@ -65,7 +75,7 @@ def named_rate(label: Label, unit: Unit | None) -> Meaning | None:
     if label.any(_TOKENS):
         thing = "token"
     elif top in _STEPS_RATE or (not top and label.any(_STEPS_RATE - {"batch"})):
-        thing = "step"
+        thing = "sample" if label.any(_PLAYED) else "step"
     elif label.any(_SAMPLES) or label.any(_RATE - {"rate"}):
         thing = "sample"
     elif label.any(_STEPS_RATE):

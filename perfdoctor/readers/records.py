@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -55,9 +56,31 @@ class Records:
         found = self.columns.get(role)
         return np.full(len(self), np.nan) if found is None else found
 
+    @cached_property
+    def whole_epochs(self) -> Floats:
+        """The epoch of every row, carried on from the last row that names one; NaN before it.
+
+        Fractions of epochs, as some trainers count, are cut off; 1.0 among them ends the first.
+        """
+        told = self.column("epoch")
+        filled = forward_fill(told) if "epoch" in self else told
+        whole: Floats = np.floor(filled)
+        if (told > np.floor(told)).sum() > 0.5 * np.isfinite(told).sum():
+            whole = np.maximum(np.ceil(filled) - 1, np.fmin(whole, 0.0))
+        whole.flags.writeable = False
+        return whole
+
     def take(self, rows: NDArray[Any]) -> Records:
         """Some of the rows: a mask or indices."""
         return Records(self.line[rows], {role: c[rows] for role, c in self.columns.items()})
+
+
+def forward_fill(values: Floats) -> Floats:
+    """Every NaN takes the last value before it."""
+    place = np.where(np.isfinite(values), np.arange(values.size), -1)
+    np.maximum.accumulate(place, out=place)
+    filled: Floats = np.where(place >= 0, values[np.maximum(place, 0)], np.nan)
+    return filled
 
 
 def empty() -> Records:

@@ -8,7 +8,7 @@ import numpy as np
 
 from perfdoctor.readers.epochs import epoch_series
 from perfdoctor.readers.records import TRAIN, Records
-from perfdoctor.readers.rows import known, whole_epochs
+from perfdoctor.readers.rows import known
 from perfdoctor.readers.steps import Steps
 from perfdoctor.record import Bools, EpochSeries, Floats
 
@@ -22,7 +22,7 @@ _MOST_FALLS = 0.2
 def superseded(records: Records, steps: Steps) -> Bools:
     """Rows of epochs that come again after a restart."""
     lost = np.zeros(len(records), dtype=np.bool_)
-    epoch = whole_epochs(records)
+    epoch = records.whole_epochs
     starts = list(_restarts(epoch, records, steps)) or list(_falls(epoch, records, steps))
     for row, number in starts[:_MOST_STARTS]:
         lost[:row] |= epoch[:row] >= number

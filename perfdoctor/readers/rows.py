@@ -65,14 +65,6 @@ def _of_training(reading: Reading) -> Reading:
     return replace(reading, records=Records(records.line, columns))
 
 
-def forward_fill(values: Floats) -> Floats:
-    """Every NaN takes the last value before it."""
-    place = np.where(np.isfinite(values), np.arange(values.size), -1)
-    np.maximum.accumulate(place, out=place)
-    filled: Floats = np.where(place >= 0, values[np.maximum(place, 0)], np.nan)
-    return filled
-
-
 def known(records: Records, role: str) -> Bools:
     """Where a role has a value."""
     if role not in records:
@@ -87,22 +79,6 @@ def timed(records: Records) -> Bools:
     for role in STEP_TIMES:
         found |= known(records, role)
     return found
-
-
-def whole_epochs(records: Records) -> Floats:
-    """The epoch of every row, carried on from the last row that names one; NaN before it.
-
-    Fractions of epochs, as some trainers count, are cut off; 1.0 among them ends the first.
-    """
-    if "epoch" not in records:
-        return np.full(len(records), np.nan)
-    told = records.column("epoch")
-    filled = forward_fill(told)
-    whole: Floats = np.floor(filled)
-    if (told > np.floor(told)).sum() <= 0.5 * np.isfinite(told).sum():
-        return whole
-    ended: Floats = np.maximum(np.ceil(filled) - 1, np.fmin(whole, 0.0))
-    return ended
 
 
 def joined(records: Records) -> Records:
@@ -191,7 +167,7 @@ def _told(records: Records) -> Bools:
 def _chosen(records: Records, usable: Bools) -> Steps:
     rows, ranks = _one_rank(records, np.flatnonzero(usable))
     rows = _telling(records, _once(records, rows))
-    return ordered(records, rows, whole_epochs(records)[rows], ranks)
+    return ordered(records, rows, records.whole_epochs[rows], ranks)
 
 
 def _counts_steps(records: Records) -> Bools:

@@ -88,9 +88,14 @@ class TextFormat:
         """A line of it."""
         return self.form.example
 
+    @property
+    def most(self) -> float:
+        """No score reaches it."""
+        return self.form.weight
+
     def score(self, head: Head) -> Score:
         """By how many of its lines the head holds."""
-        search = self.form.signature.search
+        search = self.form.pattern.search
         found = sum(search(line) is not None for line in _plain_sample(head))
         if not found:
             return Score(0.0)

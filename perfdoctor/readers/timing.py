@@ -12,6 +12,7 @@ from perfdoctor.readers.means import (
     out_of_later_means,
     out_of_running_means,
     windows,
+    without_first_steps,
 )
 from perfdoctor.readers.records import VALIDATION, Records
 from perfdoctor.readers.row_values import column, differences, enough, grain_of, over_rows
@@ -151,6 +152,7 @@ def _unclear(records: Records, steps: Steps) -> StepTimes | None:
         if is_sum(records, values, steps, named=named):
             continue
         single = out_of_later_means(values, steps)
+        single = without_first_steps(values, steps) if single is None else single
         if single is not None:
             return StepTimes(single, _OUT_OF_MEANS, of_means=True)
         if are_means_by_the_clock(records, steps, values):

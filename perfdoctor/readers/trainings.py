@@ -11,7 +11,7 @@ import numpy as np
 
 from perfdoctor.readers.parts import WORK
 from perfdoctor.readers.records import TRAIN, Reading, Records
-from perfdoctor.readers.rows import prepared, training_steps, whole_epochs
+from perfdoctor.readers.rows import prepared, training_steps
 from perfdoctor.readers.steps import Steps
 from perfdoctor.readers.timing import step_times
 from perfdoctor.record import Floats
@@ -21,6 +21,9 @@ _FEWEST, _MOST = 5, 20
 #: Steps that hold so much more (log of the ratio: half as much again) are of another training: the
 #: last batch of an epoch is smaller, but is one of many.
 _OTHER = 0.4
+#: A pause of so many seconds, so many times as long as the steps on either side of it took, parts
+#: two trainings; where counters fall more often than that, it may be the rhythm of epochs.
+_PAUSE_S, _PAUSE, _SELDOM = 600.0, 10.0, 2
 #: A training that came so far came to its end.
 _ENDED = 0.98
 
@@ -69,7 +72,7 @@ def _breaks(steps: Steps) -> list[int]:
 
 def _pasted(reading: Reading, records: Records, steps: Steps) -> list[int]:
     """Where counters without epochs fall to where the file began or below, in another block of a
-    diary, or with steps that hold far more or less than any before."""
+    diary, after a long pause, or with steps that hold far more or less than any before."""
     if np.isfinite(steps.epoch).all():
         return []
     fell = np.flatnonzero(np.diff(steps.step) < 0) + 1
@@ -80,7 +83,8 @@ def _pasted(reading: Reading, records: Records, steps: Steps) -> list[int]:
     for begin, i, end in zip(edges, edges[1:], edges[2:], strict=False):
         last, first = _line(records, steps, i - 1), _line(records, steps, i)
         fenced = any(last < line < first for line in reading.fences)
-        if fenced or _far_apart(held[begin:i], held[i:end]):
+        paused = fell.size <= _SELDOM and _long_after(records, steps, begin, i, end)
+        if fenced or paused or _far_apart(held[begin:i], held[i:end]):
             found.append(i)
     return found
 
@@ -97,6 +101,14 @@ def _held(records: Records, steps: Steps) -> Floats:
         if np.isfinite(made).any():
             return made
     return np.full(steps.rows.size, np.nan)
+
+
+def _long_after(records: Records, steps: Steps, begin: int, i: int, end: int) -> bool:
+    """Whether nothing was counted for far longer than all that was counted before and after."""
+    time = records.column("time")[steps.rows]
+    pause = float(time[i] - time[i - 1])
+    around = max(float(time[i - 1] - time[begin]), float(time[end - 1] - time[i]))
+    return bool(pause > _PAUSE_S and pause > _PAUSE * around > 0)
 
 
 def _far_apart(before: Floats, after: Floats) -> bool:
@@ -150,7 +162,7 @@ def _first_line(reading: Reading, records: Records, steps: Steps, i: int) -> int
     if printed:
         return min(printed)
     between = slice(int(steps.rows[i - 1]) + 1, int(steps.rows[i]))
-    fell = np.flatnonzero(whole_epochs(records)[between] < steps.epoch[i - 1])
+    fell = np.flatnonzero(records.whole_epochs[between] < steps.epoch[i - 1])
     return int(records.line[between.start + fell[0]]) if fell.size else first
 
 

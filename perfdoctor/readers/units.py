@@ -63,9 +63,10 @@ _RATES = {
     "ups": "step", "hz": "step", "sps": "sample", "itps": "step", "qps": "sample",
 }  # fmt: skip
 
-#: "39.15K wps"
+#: "39.15K wps"; the MHz of a clock and the kHz of a sound are no steps.
 _MANY_A_SECOND = re.compile(
-    rf"\s?(?P<many>[kKM])\s?(?P<word>(?i:{'|'.join(_RATES)}))(?![A-Za-z0-9_=:/])"
+    rf"\s?(?P<many>[kKM])\s?(?P<word>(?i:{'|'.join(w for w in _RATES if w != 'hz')}))"
+    r"(?![A-Za-z0-9_=:/])"
 )
 
 _W = r"[A-Za-zµμ\u0400-\u04ff\u4e00-\u9fff]"

@@ -134,6 +134,24 @@ class Clock:
 
 
 @dataclass(frozen=True)
+class TimeOfDay:
+    """A time on a clock of twelve hours: the runs of its hours, minutes, seconds, decimals."""
+
+    times: tuple[int, ...]
+    afternoon: bool
+
+    def read(self, runs: Runs) -> Floats:
+        """Seconds since midnight in every line."""
+        hours = runs.whole(self.times[0]) % 12 + (12.0 if self.afternoon else 0.0)
+        found = hours * HOUR_S + runs.whole(self.times[1]) * MINUTE_S
+        if len(self.times) > 2:
+            found = found + runs.whole(self.times[2])
+        if len(self.times) > 3:
+            found = found + runs.whole(self.times[3]) / 10.0 ** runs.width(self.times[3])
+        return found
+
+
+@dataclass(frozen=True)
 class Moment:
     """A date with a time, in seconds since 1970.
 

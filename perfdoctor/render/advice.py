@@ -10,6 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from perfdoctor.ending import BY_ITSELF
 from perfdoctor.render import log_words, words
 from perfdoctor.render.facts import code, heading
 from perfdoctor.render.text import clean, quantity, share
@@ -19,8 +20,12 @@ _COLOURS = {"healthy": "green", "inconclusive": "yellow"}
 _OUTCOME_STYLES = {"verified": "bold green", "refuted": "bold red"}
 _INDENT = 4
 _GAIN = (
-    "Gains are samples per second after ÷ before, of the whole training. Predicted: from a model, "
+    "Gains are samples per second after ÷ before, of the {whole}. Predicted: from a model, "
     "with its interval. Verified: measured both ways here."
+)
+_WHOLE, _CUT_SHORT = (
+    "whole training",
+    "training without its start-up, as the script did not come to its own end",
 )
 _BOUNDS = " Up to: only an upper bound is known."
 
@@ -60,7 +65,14 @@ def recommendations(report: Report) -> Iterator[RenderableType]:
         bounds = [
             r.predicted for r in report.recommendations if r.predicted and r.predicted.is_bound
         ]
-        yield Padding(Text(_GAIN + (_BOUNDS if bounds else ""), "dim"), (1, 0, 0, 0))
+        gain = _GAIN.format(whole=_CUT_SHORT if _was_cut_short(report) else _WHOLE)
+        yield Padding(Text(gain + (_BOUNDS if bounds else ""), "dim"), (1, 0, 0, 0))
+
+
+def _was_cut_short(report: Report) -> bool:
+    """Whether a script was observed that would have gone on, for nobody knows how long."""
+    ended = report.ending is None or report.ending.how in BY_ITSELF
+    return report.source.kind == "run" and not ended
 
 
 def _listed(report: Report, ranked: Sequence[Recommendation]) -> Iterator[RenderableType]:

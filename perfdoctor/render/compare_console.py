@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.panel import Panel
 from rich.text import Text
@@ -12,6 +13,7 @@ from rich.text import Text
 from perfdoctor.compare.differences import Difference
 from perfdoctor.compare.shifts import Shift, Side, Sides
 from perfdoctor.render import sides_words
+from perfdoctor.render.axes import fit
 from perfdoctor.render.encoding import encodable
 from perfdoctor.render.facts import fact_grid, heading
 from perfdoctor.render.grid import cell, plain_table
@@ -21,6 +23,10 @@ STYLES = {"slower": "red", "more": "red", "faster": "green", "less": "green", "u
 _DIFFERENCES_SHOWN = 20
 #: Below this the interval has no column of its own.
 _WIDE = 92
+#: Columns of the panel's border, its padding and the labels in it.
+_FRAME = 4 + len("before") + 2
+#: A name that is shorter tells no file from another.
+_SHORTEST = 24
 
 
 def print_sides(sides: Sides, console: Console, files: Sequence[Path] = ()) -> None:
@@ -31,8 +37,9 @@ def print_sides(sides: Sides, console: Console, files: Sequence[Path] = ()) -> N
 
 
 def _parts(sides: Sides, width: int, files: Sequence[Path]) -> Iterator[RenderableType]:
+    room = width - _FRAME
     yield Panel(
-        fact_grid([("before", side(sides.before)), ("after", side(sides.after))]),
+        fact_grid([("before", side(sides.before, room)), ("after", side(sides.after, room))]),
         title=Text(" Comparison ", "bold"), title_align="left", border_style="cyan",
     )  # fmt: skip
     main = sides_words.main_shift(sides)
@@ -51,16 +58,17 @@ def _parts(sides: Sides, width: int, files: Sequence[Path]) -> Iterator[Renderab
         yield Text.assemble(("wrote ", "dim"), clean(path), overflow="fold")
 
 
-def side(which: Side) -> str:
-    """What a side is: its name, its runs, its verdict."""
-    parts = [clean(which.label)]
+def side(which: Side, room: int) -> str:
+    """What a side is: its name, its runs, its verdict; the name shortened to so many columns."""
+    parts = []
     if len(which.reports) > 1:
         parts.append(counted(len(which.reports), "run"))
     if which.steps:
         parts.append(counted(which.steps, "step"))
     if which.verdict is not None:
         parts.append(clean(which.verdict))
-    return " · ".join(parts)
+    rest = "".join(f" · {part}" for part in parts)
+    return f"{fit(which.label, max(_SHORTEST, room - cell_len(rest)))}{rest}"
 
 
 def shift_table(shifts: Sequence[Shift], margin: float, width: int) -> RenderableType:

@@ -59,6 +59,7 @@ _USED = {
     "optimizer_home": "optimizer from",
     "saved_unneeded": "saved bytes that no tensor needs",
     "start_method": "start of workers by",
+    "steps_in_other_threads": "steps in other threads",
     "tensors": "tensors of parameters",
     "threads": "CPU threads",
     "tokens_of_positions": "positions of a batch that hold tokens",
@@ -78,7 +79,9 @@ _UNSAID = MEASURED | {
     "openmp_waiting",
     "optimizer_home",
     "start_method",
+    "collate",
     "dataset",
+    "dataset_in_memory",
     "convolutions",
     "drop_last",
 }

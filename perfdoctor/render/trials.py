@@ -11,6 +11,7 @@ from rich.text import Text
 from perfdoctor.render import words
 from perfdoctor.render.facts import Fact, code, fact_grid, heading
 from perfdoctor.render.grid import cell, plain_table
+from perfdoctor.render.setting_words import setting_name
 from perfdoctor.render.text import (
     bytes_,
     clean,
@@ -69,6 +70,10 @@ def trial_table(report: Report, verification: Verification) -> Table:
         if one.verified is not None:
             label = Text.assemble((clean(one.rule), "cyan"), f" {clean(one.name)}")
             table.add_row(label, *_cells(one.predicted, one.verified))
+        for choice in one.choices:
+            if choice.verified is not None:
+                label = Text(f"or {clean(choice.rule)} {clean(choice.name)}", "dim")
+                table.add_row(label, *_cells(choice.predicted, choice.verified))
     for ceiling, trial in verification.ceilings.items():
         *cells, _ = _cells(None, trial)
         outcome = Text(words.outcome(trial, ceiling=True), "dim")
@@ -89,6 +94,9 @@ def _remarked(report: Report, verification: Verification) -> Iterator[Fact]:
     for one in report.recommendations:
         if one.verified is not None:
             yield clean(one.rule), _remarks(one.verified)
+        for choice in one.choices:
+            if choice.verified is not None:
+                yield clean(choice.rule), _remarks(choice.verified)
     for name, trial in verification.ceilings.items():
         yield words.ceiling(name), _remarks(trial)
     if verification.together is not None:
@@ -111,7 +119,15 @@ def _remarks(trial: Trial) -> str | None:
         _memory(trial),
     ]
     lines = ["; ".join(part for part in parts if part), *map(curve_line, trial.curve)]
+    lines += map(_other_line, trial.others)
     return "\n".join(line for line in lines if line) or None
+
+
+def _other_line(trial: Trial) -> str:
+    """Another value of the change: what it brings."""
+    changed = ", ".join(f"{setting_name(key)} {clean(str(v))}" for key, v in trial.change.items())
+    told = [words.verified(trial), clean(trial.reason) if trial.reason else None, _compiling(trial)]
+    return f"{changed}: " + "; ".join(part for part in told if part)
 
 
 def _compiling(trial: Trial) -> str | None:
@@ -136,8 +152,7 @@ def _facts(verification: Verification) -> Iterator[Fact]:
     if control is not None and control.speedup is not None:
         gain = speedup_interval(control.speedup, control.low, control.high)
         yield "control", f"nothing changed, measured the same way: {gain}"
-    if verification.foreign_cpu_share is not None:
-        yield "machine", f"other programs used {share(verification.foreign_cpu_share)} of its cores"
+    yield "machine", _machine(verification)
     together = verification.together
     if together is not None and together.speedup and verification.alone_product is not None:
         product = number(round(verification.alone_product, 2))
@@ -149,6 +164,14 @@ def _facts(verification: Verification) -> Iterator[Fact]:
         yield "models", f"predictions were off by {error} (median); {inside} within their interval"
     ended = ", interrupted" if verification.interrupted else ""
     yield "time", f"{seconds(verification.spent_s)} of {seconds(verification.budget_s)}{ended}"
+
+
+def _machine(verification: Verification) -> str | None:
+    foreign, waited = verification.foreign_cpu_share, verification.core_wait_share
+    parts = [] if foreign is None else [f"other programs used {share(foreign)} of its cores"]
+    if waited is not None:
+        parts.append(f"the training waited {share(waited)} of its time for one")
+    return "; ".join(parts) or None
 
 
 def _applied(verification: Verification, *, profile: bool) -> Iterator[RenderableType]:

@@ -123,13 +123,23 @@ def _value(value: float | bool | None) -> str:
     return number(value)
 
 
+def _hindrance(needs: Needs) -> str:
+    """Batches that cost nothing to make would still have to be handed over."""
+    if needs.step_s >= WELL_FED * needs.handed_s:
+        return "a batch has to become cheaper to make"
+    return (
+        f"beside a step of {seconds(needs.step_s)} it takes too long to take a batch from a worker,"
+        " so batches have to become larger, or so cheap to make that no worker is needed"
+    )
+
+
 def _needed(found: WhatIf, needs: Needs) -> Iterator[str]:
     one, many = _unit(found, 1), _unit(found, 2)
     size = f" at batch size {number(needs.batch_size)}"
     if needs.workers is None:
         yield (
-            f"No number of workers keeps one {one} busy for {share(WELL_FED)} of the time{size}: a "
-            "batch has to become cheaper to make."
+            f"No number of workers keeps one {one} busy for {share(WELL_FED)} of the time{size}: "
+            f"{_hindrance(needs)}."
         )
     else:
         workers = counted(needs.workers, "worker") if needs.workers else "no worker"

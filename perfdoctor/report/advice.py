@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from perfdoctor.report.trials import Trial
@@ -67,13 +67,18 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """Another way to mend the same cause, next best."""
+    """Another way to mend the same cause, next best; the fields are those of a recommendation."""
 
     rule: str
     name: str
     advice: str
     snippet: str
     predicted: Prediction | None = None
+    change: dict[str, Any] = field(default_factory=dict)
+    effort: str = "lines"
+    safety: str = "exact"
+    confidence: float = 0.8
+    verified: Trial | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,6 +67,7 @@ class Economics:
             long enough for the best epoch to be reached.
         target: the value that the configuration asks for; then `target_epoch` is where it was
             reached.
+        best_told: the line that tells the best value, as an observed script printed it.
     """
 
     metric: str
@@ -79,6 +80,7 @@ class Economics:
     saved_s: float | None = None
     target_epoch: float | None = None
     target: float | None = None
+    best_told: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,7 @@ class Trial:
         compile_s: time of compiling; `pays_back_steps` is after how many steps it is worth it.
         peak_bytes_before, peak_bytes_after: peak memory without and with the change.
         seconds: that the trial took. curve: further batch sizes, where that was the change.
+        others: trials of other values of the change, which brought less.
     """
 
     outcome: str
@@ -45,6 +46,7 @@ class Trial:
     peak_bytes_after: int | None = None
     seconds: float | None = None
     curve: tuple[CurvePoint, ...] = ()
+    others: tuple[Trial, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,8 @@ class Verification:
     Attributes:
         control: nothing changed, measured like a change.
         foreign_cpu_share: of all cores, what other programs used meanwhile; None: not told.
+        core_wait_share: of the time in which the training's threads had something to do, what they
+            waited for a core; None: not told.
         together: all verified changes at once; `alone_product` is the product of their gains.
         ceilings: experiments that show what a stage could bring at most.
         patch: code with the verified changes; environment: variables; profile: the same as
@@ -67,6 +71,7 @@ class Verification:
     spent_s: float
     control: Trial | None = None
     foreign_cpu_share: float | None = None
+    core_wait_share: float | None = None
     together: Trial | None = None
     alone_product: float | None = None
     ceilings: dict[str, Trial] = field(default_factory=dict)
@@ -77,3 +82,8 @@ class Verification:
     within_interval: int = 0
     error: float | None = None
     interrupted: bool = False
+
+    @classmethod
+    def interrupted_before(cls, budget_s: float) -> Verification:
+        """Ctrl-C was pressed before the first trial."""
+        return cls(budget_s=budget_s, spent_s=0.0, interrupted=True)

@@ -41,7 +41,8 @@ class CpuThreadsBelowUsableCores:
     Amdahl's law over the exposed shares that the probe affects, with its interval. Workers use
     the same cores: the work of both cannot exceed those that are free, and with workers the
     lower end is no gain at all. Without a probe, of an observed script, a range: 1.05 times as
-    fast, or as if four fifths of the computation were shared out, or all of it.
+    fast, or as if four fifths of the computation were shared out, or all of it; compiling is left
+    out. Where other programs take the cores, it is what a quiet machine would gain, and an option.
 
     ## When not to
     When several trainings share the machine. Small models gain nothing from more threads: then

@@ -12,9 +12,11 @@ from perfdoctor.rules import Rule, catalogue
 from perfdoctor.rules.consistency import consistent
 from perfdoctor.rules.enough import require
 from perfdoctor.rules.facts import Facts, Missing
-from perfdoctor.rules.judging import inconclusive
+from perfdoctor.rules.groups import group_of
+from perfdoctor.rules.judging import WORTHWHILE, inconclusive
 from perfdoctor.rules.logs import BENCH, RUN
-from perfdoctor.rules.ranking import MIN_SPEEDUP, Found, numbered, recommend, worthwhile
+from perfdoctor.rules.observed import is_run
+from perfdoctor.rules.ranking import MIN_SPEEDUP, Found, below, numbered, recommend, worthwhile
 from perfdoctor.rules.together import together
 from perfdoctor.rules.verdict import verdict
 from perfdoctor.rules.whole_run import (
@@ -30,6 +32,8 @@ from perfdoctor.settings import Settings
 #: on it is trusted as much.
 _UNTRUSTED = "PD9"
 _TRUST_LEFT = 0.7
+#: Verdicts that name no part of the training.
+_UNTOLD = ("inconclusive", "healthy")
 _MIN_SPEEDUP_SETTING = "min_speedup"
 #: What takes a model and its data to measure, and what only the script itself can tell.
 _BY_BENCH = ("loader", "probes", "limits", "series.loader", "inference", "alone")
@@ -62,6 +66,7 @@ def diagnose(report: Report, settings: Settings, rules: Sequence[Rule] | None = 
     diagnosis = judged_verdict(facts, [finding_of_whole_run(f.finding, share) for f in found])
     if diagnosis.verdict == "healthy":
         found = [_headroom(f) for f in found]
+    found = [_unnoticed(f, share, diagnosis) for f in found]
     notes = [*known.problems, *_misspelt(settings, known.rules), *outcome.warnings]
     recommendations = tuple(_with_reason(r, known.rules) for r in recommend(found))
     whole = numbered(of_whole_run(r, share) for r in recommendations)
@@ -78,6 +83,17 @@ def diagnose(report: Report, settings: Settings, rules: Sequence[Rule] | None = 
 def _headroom(found: Found) -> Found:
     """What a healthy training could still gain is an option; a danger to it stays a fault."""
     if found.finding.predicted is None:
+        return found
+    return replace(found, finding=replace(found.finding, optional=True))
+
+
+def _unnoticed(found: Found, share: float, diagnosis: Diagnosis) -> Found:
+    """What the whole run would hardly notice, and is not about what holds it up, is an option."""
+    one = finding_of_whole_run(found.finding, share)
+    bound = diagnosis.verdict not in _UNTOLD and group_of(one.stage) == group_of(
+        diagnosis.bottleneck
+    )
+    if one.predicted is None or bound or not below(one, WORTHWHILE):
         return found
     return replace(found, finding=replace(found.finding, optional=True))
 
@@ -141,8 +157,11 @@ def _ask(rule: Rule, facts: Facts, outcome: Outcome) -> None:
             raise Missing(path)
     require(facts, getattr(rule, "rests_on", ()))
     finding = rule.evaluate(facts)
-    if finding is not None:
-        outcome.found.append(Found(rule, finding))
+    if finding is None:
+        return
+    if finding.predicted is not None and is_run(facts):
+        facts.get("steps")  # where nothing trained, nothing can be gained
+    outcome.found.append(Found(rule, finding))
 
 
 def _thresholds(rule: Rule, overrides: Mapping[str, float]) -> dict[str, float]:

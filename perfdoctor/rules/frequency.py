@@ -66,7 +66,7 @@ class ValidationTooFrequent:
     code: ClassVar[str] = "PD501"
     name: ClassVar[str] = "validation-too-frequent"
     needs: ClassVar[tuple[str, ...]] = ()
-    verify_with: ClassVar[str | None] = None
+    verify_with: ClassVar[str | None] = "validate-less"
     cause: ClassVar[str] = VALIDATION_CAUSE
     thresholds: ClassVar[Mapping[str, float]] = {"share": 0.10, "headroom_share": 0.062}
     sources: ClassVar[tuple[str, ...]] = WHOLE_RUNS
@@ -101,7 +101,9 @@ class ValidationTooFrequent:
             f"saves {duration(saved)}, {percent(saved / part.seconds * of_run)} of the {run}."
             + (shared_line(facts) if observed else _WITHOUT_GRADIENTS),
             change={"validate_every_times": factor},
-            snippet=validation_code(facts, factor, _every(facts, part) if observed else 1),
+            snippet=validation_code(
+                facts, factor, _every(facts, part) if observed else 1, part.count
+            ),
             evidence=_evidence("validation", part, limit, "training" if observed else "run"),
             cause=self.cause,
             predicted=less_often(part.share, factor, count)
@@ -214,7 +216,7 @@ class LoggingTooFrequent:
     code: ClassVar[str] = "PD503"
     name: ClassVar[str] = "logging-too-frequent"
     needs: ClassVar[tuple[str, ...]] = ()
-    verify_with: ClassVar[str | None] = None
+    verify_with: ClassVar[str | None] = "log-less"
     cause: ClassVar[str] = "logging"
     thresholds: ClassVar[Mapping[str, float]] = {"share": 0.05}
     sources: ClassVar[tuple[str, ...]] = WHOLE_RUNS

@@ -122,7 +122,7 @@ def _hot_line(facts: Facts, path: str) -> HotLine | None:
     return HotLine(
         file,
         int(line),
-        function,
+        _named(function),
         library,
         stage,
         part,
@@ -134,6 +134,12 @@ def _hot_line(facts: Facts, path: str) -> HotLine | None:
         anew=_text(facts, f"{path}.made_anew"),
         same_in=_text(facts, f"{path}.same_in"),
     )
+
+
+def _named(function: str) -> str:
+    """The function that a person gave a name: of "train.<locals>.<lambda>" it is "train"; nothing
+    where the line is in none, but in the script itself ("<module>")."""
+    return re.sub(r"(?:(?:^|\.)<\w+>)+$", "", function)
 
 
 def _told(facts: Facts, path: str) -> bool | None:

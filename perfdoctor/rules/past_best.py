@@ -12,7 +12,8 @@ from perfdoctor.rules.logs import WHOLE_RUNS, whole_number
 from perfdoctor.rules.wording import duration, grouped, percent
 from perfdoctor.stages import OTHER
 
-_AFTER = "epochs.economics.after_best_share"
+_ECONOMICS = "epochs.economics"
+_AFTER = f"{_ECONOMICS}.after_best_share"
 
 
 class TrainedPastBest:
@@ -109,4 +110,13 @@ def _evidence(facts: Facts, share: float, limit: float, saved_s: float | None) -
         found.append(Evidence(metric="after the best epoch", value=after_s, unit="s"))
     if saved_s is not None:
         found.append(Evidence(metric="saved by early stopping", value=saved_s, unit="s"))
-    return found
+    return found + _printed(facts)
+
+
+def _printed(facts: Facts) -> list[Evidence]:
+    """The line of the best epoch, where the script printed it while it was observed."""
+    if not facts.has(f"{_ECONOMICS}.best_told"):
+        return []
+    line, metric = (facts.text(f"{_ECONOMICS}.{name}") for name in ("best_told", "metric"))
+    best = facts.number(f"{_ECONOMICS}.best")
+    return [Evidence(metric=metric, value=best, unit="", where=f'the printed line "{line}"')]

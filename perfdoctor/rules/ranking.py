@@ -29,7 +29,7 @@ def worthwhile(found: Iterable[Found], min_speedup: float = MIN_SPEEDUP) -> list
 
     `min_speedup` is new ÷ old throughput of the whole training.
     """
-    return [_weighed(f) for f in found if not _below(f.finding, min_speedup)]
+    return [_weighed(f) for f in found if not below(f.finding, min_speedup)]
 
 
 def recommend(found: Iterable[Found]) -> tuple[Recommendation, ...]:
@@ -57,8 +57,9 @@ def consistent(recommendations: Sequence[Recommendation]) -> list[Recommendation
     return kept
 
 
-def _below(finding: Finding, min_speedup: float) -> bool:
-    """Of an upper bound all of it counts: what cannot reach the threshold is not worth a try."""
+def below(finding: Finding, min_speedup: float) -> bool:
+    """Whether it gains less. Of an upper bound all of it counts: what cannot reach the threshold is
+    not worth a try."""
     guess = finding.predicted
     return guess is not None and (guess.high if guess.is_bound else guess.speedup) < min_speedup
 
@@ -122,4 +123,8 @@ def _choice(found: Found) -> Choice:
         advice=finding.advice,
         snippet=finding.snippet,
         predicted=finding.predicted,
+        change=finding.change,
+        effort=finding.effort,
+        safety=finding.safety,
+        confidence=finding.confidence,
     )

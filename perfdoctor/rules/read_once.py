@@ -9,7 +9,12 @@ from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.loader_advice import LOADER_CAUSE, loader_evidence
 from perfdoctor.rules.mended import Gone
 from perfdoctor.rules.observed import HotLine, line_evidence
-from perfdoctor.rules.run_batches import also_in_validation, cheaper_batches, wait_of
+from perfdoctor.rules.run_batches import (
+    also_in_validation,
+    cheaper_batches,
+    iterable,
+    wait_of,
+)
 from perfdoctor.rules.wording import count, percent
 from perfdoctor.stages import DATA_LOADING
 
@@ -27,6 +32,13 @@ _READ = (
     "def __getitem__(self, index):\n"
     "    return self.rows[index]"
 )
+_READ_STREAMED = (
+    "def __init__(self, ...):\n"
+    "    ...\n"
+    '    self.rows = read(path)  # once; of an .npz file each array: archive["x"]\n\n'
+    "def __iter__(self):  # in each of several workers a part of them\n"
+    "    yield from self.rows"
+)
 _OPEN_ONCE = (
     "The file that {} opens does not depend on the sample: open it once and keep it open, in each "
     "worker its own, since open files cannot be handed to workers. What fits into memory is best "
@@ -40,6 +52,12 @@ _OPENED = (
     "    if self.file is None:\n"
     "        self.file = open_file(self.path)\n"
     '    return self.file["x"][index]'
+)
+
+_OPENED_STREAMED = (
+    "def __iter__(self):\n"
+    "    with open_file(self.path) as file:  # once, before the loop over its samples\n"
+    '        yield from file["x"]'
 )
 
 
@@ -60,13 +78,19 @@ def read_once(facts: Facts, lines: Sequence[HotLine], gone: Gone) -> Finding:
         f"time for making batches; {percent(wait)} of each step waits for data",
         advice=(_OPEN_ONCE if opens else _READ_ONCE).format(line.place),
         change={"read_once": True},
-        snippet=_OPENED if opens else _READ,
+        snippet=_snippet(facts, opens=opens),
         evidence=sample_evidence(facts, lines, gone),
         cause=LOADER_CAUSE,
         predicted=also_in_validation(facts, lines, Gone(gone.low, 1.0, 1.0), predicted),
         confidence=0.9,
         effort="lines",
     )
+
+
+def _snippet(facts: Facts, *, opens: bool) -> str:
+    if iterable(facts):
+        return _OPENED_STREAMED if opens else _READ_STREAMED
+    return _OPENED if opens else _READ
 
 
 def sample_evidence(facts: Facts, lines: Sequence[HotLine], gone: Gone) -> tuple[Evidence, ...]:

@@ -43,6 +43,12 @@ def has_loader(facts: Facts) -> bool:
     return facts.has(WORKERS)
 
 
+def iterable(facts: Facts) -> bool:
+    """Whether the data set gives its samples one after another, and not by their numbers."""
+    path = "configuration.loader_kind"
+    return facts.has(path) and facts.get(path) == "iterable"
+
+
 def wait_of(facts: Facts) -> Wait:
     """The wait for data, and how much of it is in stalls. Raises `Missing`."""
     facts.number(WAIT_SHARE)

@@ -8,8 +8,9 @@ from typing import ClassVar
 
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.averaging import IN_PLACE, SNIPPET, averaging, copying
+from perfdoctor.rules.elsewhere import waits
 from perfdoctor.rules.facts import Facts
-from perfdoctor.rules.mended import rewritten
+from perfdoctor.rules.mended import UNKNOWN, rewritten
 from perfdoctor.rules.observed import (
     RUNS,
     HotLine,
@@ -30,6 +31,9 @@ _BUILDS = (
     r"(?i)adjacen|laplacian|knn|neighbou?rs?|radius_graph|(?:build|make|construct)_?graph|edges"
 )
 _COLLECTS = r"\bgc\.collect|empty_cache|malloc_trim"
+#: Code of torch's and of what wraps its optimizers: nobody rewrites that.
+_FILES_OF_TORCH = r"[\\/](?:site|dist)-packages[\\/](?:torch|accelerate)[\\/]"
+_CALLS_OF_TORCH = r"\bprofile_hook_step\b|\brecord_function\b|^Accelerat(?:or|ed)\w*\."
 _WAITS_FOR_GPU = r"\.item\b|\.tolist\b|\.cpu\b|\.numpy\b|synchronize"
 
 
@@ -131,9 +135,9 @@ class PythonInTheLoop:
 
     ## How the gain is predicted
     Without what goes of such Python when it is written with tensors, 40 % at least, 95 % likely
-    (`python benchmarks/mended_lines.py`). Of lines that only call torch's operations: from nothing
-    over half to all of it. Of averaging weights with copies of the model, 82 % to 98 %, likely
-    96 % (own measurement against averaging in place).
+    (`python benchmarks/mended_lines.py`). Of lines that only call torch's operations, or wait: from
+    nothing over half to all of it. Of averaging weights with copies of the model, 82 % to 98 %,
+    likely 96 % (own measurement against averaging in place).
 
     ## When not to
     Where the lines are part of the method and vectorised already.
@@ -153,15 +157,19 @@ class PythonInTheLoop:
         fell = lasting_fall(facts, DEGRADED) is not None and not by_machine(facts)
         if fell and grown_stage(facts) == OTHER:
             return None  # PD701 speaks of what grows
-        seen = [n for n in hot_lines(facts, OTHER) if not n.calls(_COLLECTS)]
+        seen = [n for n in hot_lines(facts, OTHER) if not n.calls(_COLLECTS) and not _of_torch(n)]
         averages = averaging(seen)
         lines = averages or [n for n in seen if not n.small(least)]
         if share < facts.threshold("share") or not lines:
             return None
+        if waiting := waits(lines[0]):
+            lines = [line for line in lines if waits(line)]
         part = min(share, sum(line.share for line in lines))  # looks are scaled to the stage
+        what, taken = ("Waiting", part) if waiting else ("Python", share)
+        gone = UNKNOWN if waiting else rewritten(lines).ends
         return Finding(
             stage=OTHER,
-            title=f"Python between the stages takes {percent(share)} of the training{at(lines[0])}",
+            title=f"{what} between the stages takes {percent(taken)} of the training{at(lines[0])}",
             advice=_what_to_do(lines[0], averages=bool(averages)),
             change={},
             snippet=SNIPPET if averages else "",
@@ -175,7 +183,7 @@ class PythonInTheLoop:
                 *line_evidence(lines, 3),
             ),
             cause=self.cause,
-            predicted=without(part, *(IN_PLACE if averages else rewritten(lines).ends)),
+            predicted=without(part, *(IN_PLACE if averages else gone)),
             confidence=0.7,
             effort="lines",
         )
@@ -244,6 +252,12 @@ class CollectsEachStep:
         )
 
 
+def _of_torch(line: HotLine) -> bool:
+    """Whether the time is in torch's own code, as far as names tell."""
+    own = re.search(_FILES_OF_TORCH, line.file) or re.search(_CALLS_OF_TORCH, line.library)
+    return own is not None
+
+
 def _what_to_do(line: HotLine, *, averages: bool) -> str:
     if averages:
         return (
@@ -255,6 +269,11 @@ def _what_to_do(line: HotLine, *, averages: bool) -> str:
         return (
             f"{line.place} makes a deep copy in the loop: copy only what changes (copy_ into "
             "tensors that are there), or only when the copy is needed."
+        )
+    if waits(line):
+        return (
+            f"{line.place} computes nothing, it waits: wait less often or less long, or in a "
+            "thread beside the training, ahead of when what it waits for is needed."
         )
     if line.calls(r"\bupdate_bn\b"):
         return (

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from perfdoctor.report import Evidence, Finding
+from perfdoctor.rules.collate_advice import collate_advice
 from perfdoctor.rules.drawn_samples import drawn_samples
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.loader_advice import LOADER_CAUSE, WAIT_SHARE, WORKERS, loader_evidence
@@ -18,6 +19,7 @@ from perfdoctor.rules.run_batches import (
     cheaper_batches,
     collating,
     io_bound,
+    iterable,
     loading_lines,
     sample_lines,
     samples_of_batch,
@@ -27,6 +29,16 @@ from perfdoctor.rules.wording import count, percent
 from perfdoctor.stages import DATA_LOADING
 
 _TENSOR_DATASET = "TensorDataset"
+_ONCE = (
+    "def __init__(self, ...):\n"
+    "    ...\n"
+    "    self.samples = torch.as_tensor(prepare(all_rows))  # once, all rows at a time\n\n"
+)
+_BY_NUMBER = "def __getitem__(self, index):\n    return self.samples[index], self.targets[index]"
+_STREAMED = (
+    "def __iter__(self):  # in each of several workers a part of them\n"
+    "    yield from zip(self.samples, self.targets)"
+)
 
 
 class SlowSample:
@@ -128,7 +140,9 @@ class SlowCollate:
 
     ## What to change
     Make tensors of the samples once, in the dataset, and put them together with `torch.stack` or
-    `torch.nn.utils.rnn.pad_sequence`.
+    `torch.nn.utils.rnn.pad_sequence`. torch's default collate stacks already: there let
+    `__getitem__` make a whole batch at a time (`batch_size=None`), so that nothing is left to put
+    together.
 
     ## How the gain is predicted
     The model of the pipeline with cheaper batches: of the time for collating goes what goes of
@@ -156,19 +170,16 @@ class SlowCollate:
         if _indexed_by_one(facts):
             return None  # PD107 does without collating
         lines = [line for line in loading_lines(facts) if collating(line)]
+        advice, change, snippet = collate_advice(facts)
         where = f" in {lines[0].words}" if lines else ""
         part = min(1.0, part)
         return Finding(
             stage=DATA_LOADING,
             title=f"Putting samples together takes {percent(part)} of making a batch{where}; "
             f"{percent(wait)} of each step waits for data",
-            advice="Vectorise the collate function: store samples as tensors and join them with "
-            "torch.stack or torch.nn.utils.rnn.pad_sequence, never element by element.",
-            change={"collate": "vectorised"},
-            snippet="from torch.nn.utils.rnn import pad_sequence\n\n"
-            "def collate(samples):  # tensors, made once in the dataset\n"
-            "    inputs, targets = zip(*samples)\n"
-            "    return pad_sequence(inputs, batch_first=True), torch.stack(targets)",
+            advice=advice,
+            change=dict(change),
+            snippet=snippet,
             evidence=(
                 *loader_evidence(facts),
                 Evidence(
@@ -202,13 +213,9 @@ def _slow_lines(facts: Facts, lines: list[HotLine], gone: Gone) -> Finding:
         f"time for making batches; {percent(wait)} of each step waits for data",
         advice=f"Do what {line.place}{more} {'do' if others else 'does'} once instead of for every "
         "sample in every epoch: for all samples in __init__, or keep each result the first time. "
-        "What is drawn at random stays in __getitem__.",
+        f"What is drawn at random stays in {'__iter__' if iterable(facts) else '__getitem__'}.",
         change={"cache_samples": True},
-        snippet="def __init__(self, ...):\n"
-        "    ...\n"
-        "    self.samples = torch.as_tensor(prepare(all_rows))  # once, all rows at a time\n\n"
-        "def __getitem__(self, index):\n"
-        "    return self.samples[index], self.targets[index]",
+        snippet=_ONCE + (_STREAMED if iterable(facts) else _BY_NUMBER),
         evidence=sample_evidence(facts, lines, gone),
         cause=LOADER_CAUSE,
         predicted=after_one_pass(facts, predicted, lines),

@@ -132,7 +132,7 @@ class FiguresTooFrequent:
     code: ClassVar[str] = "PD506"
     name: ClassVar[str] = "figures-too-frequent"
     needs: ClassVar[tuple[str, ...]] = ("wall.total_s", "hotspots")
-    verify_with: ClassVar[str | None] = None
+    verify_with: ClassVar[str | None] = "figures-less"
     cause: ClassVar[str] = "figures"
     thresholds: ClassVar[Mapping[str, float]] = {"share": 0.05}
     sources: ClassVar[tuple[str, ...]] = RUNS

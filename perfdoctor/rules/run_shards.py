@@ -12,7 +12,15 @@ from perfdoctor.report import Evidence, Finding, Prediction
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.loader_advice import WAIT_SHARE
 from perfdoctor.rules.loader_facts import cores_taken, waits_for_storage, whole_cores
-from perfdoctor.rules.observed import RANGE, RUNS, at, beside_steps, line_evidence, of_training
+from perfdoctor.rules.observed import (
+    RANGE,
+    RUNS,
+    HotLine,
+    at,
+    beside_steps,
+    line_evidence,
+    of_training,
+)
 from perfdoctor.rules.run_batches import loading_lines, wait_of
 from perfdoctor.rules.run_waiting import STALLS_CAUSE, stalls_for_data
 from perfdoctor.rules.wording import grouped, percent, seconds
@@ -20,6 +28,13 @@ from perfdoctor.stages import DATA_LOADING
 
 #: Each shard that is loaded ahead is another one in memory (our own choice).
 _MOST_SHARDS = 8
+#: For less than this the scheduler lets another program have the core, or a quota of processor time
+#: is used up (the kernel's quotas are for periods of 100 ms).
+_LONG_S = 0.1
+#: What a dataset calls that opens a file or reads one.
+_OPENS = (
+    r"open|load|read|connect|fetch|request|get_object|unpack|extract|decompress|memmap|File\b|\bsql"
+)
 _NEXT_SHARD = """\
 from concurrent.futures import ThreadPoolExecutor
 
@@ -38,7 +53,9 @@ class ShardStalls:
 
     ## What it does
     Looks, in an observed script, for a few long waits for data between many short ones, which are
-    not the first of their epochs.
+    not the first of their epochs. A data set that gives samples by their numbers may lie in memory:
+    there they must come regularly, or take a tenth of a second, or a line that opens or reads
+    something must be seen. Any program waits now and then for a core that another one has.
 
     ## Why it is slow
     A dataset that reads shard after shard opens the next one when the last sample of the one
@@ -76,8 +93,10 @@ class ShardStalls:
             return None
         share, stalls = wait_of(facts).stalled, int(facts.number("stalls.count"))
         each_s, period = facts.number("stalls.excess_s"), facts.known("stalls.period_steps")
-        number = _loaders(facts, share)
         lines = loading_lines(facts)
+        if not _may_be_shards(facts, lines):
+            return None
+        number = _loaders(facts, share)
         often = "now and then" if period is None else f"every {grouped(period)} steps"
         return Finding(
             stage=DATA_LOADING,
@@ -104,6 +123,18 @@ class ShardStalls:
             confidence=0.8,
             effort="lines",
         )
+
+
+def _may_be_shards(facts: Facts, lines: list[HotLine]) -> bool:
+    """Whether something may be opened in these waits; of samples by number something must tell."""
+    path = "configuration.loader_kind"
+    by_number = facts.has(path) and facts.get(path) == "map"
+    if not by_number or facts.number("stalls.excess_s") >= _LONG_S:
+        return True
+    period = facts.known("stalls.period_steps")
+    if period is not None and period != facts.known("epochs.steps_per_epoch"):
+        return True
+    return any(line.calls(_OPENS) for line in lines)
 
 
 def _loaders(facts: Facts, share: float) -> int:

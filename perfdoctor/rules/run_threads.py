@@ -7,7 +7,7 @@ import math
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.loader_facts import whole_cores
-from perfdoctor.rules.observed import at, faster, hot_lines, stage_share
+from perfdoctor.rules.observed import at, faster, hot_lines, stage_share, training_part
 from perfdoctor.rules.wording import count, on_cuda, percent
 from perfdoctor.stages import BACKWARD, FORWARD, LOSS, OPTIMIZER
 
@@ -24,7 +24,7 @@ def more_threads(facts: Facts, cause: str) -> Finding | None:
     """A finding if cores are left that neither workers nor other ranks use."""
     now, cores = int(facts.number("configuration.threads")), _cores_for_torch(facts)
     shares = {n: stage_share(facts, n) for n in (FORWARD, LOSS, BACKWARD, OPTIMIZER)}
-    share = min(1.0, sum(shares.values()))
+    share = max(0.0, min(1.0, sum(shares.values())) - _compiling(facts))
     busy_s = share * facts.number("steps.time.mean_s")
     if on_cuda(facts) or now >= cores or share < _LEAST_SHARE or busy_s < _SHORT_S:
         return None
@@ -32,11 +32,12 @@ def more_threads(facts: Facts, cause: str) -> Finding | None:
     lines = [line for line in hot_lines(facts) if line.calls("set_num_threads")]
     named = facts.has("configuration.omp_num_threads")
     where = "OMP_NUM_THREADS is set" if named else "look for torch.set_num_threads in the script"
+    crowded = _crowded(facts, now, cores)
     return Finding(
         stage=max(shares, key=lambda stage: shares[stage]),
         title=f"torch computes with {count(now, 'thread')} on {cores} usable cores, "
         f"{percent(share)} of the training{at(lines[0] if lines else None)}",
-        advice=f"Let torch use {cores} threads; {where}.",
+        advice=f"Let torch use {cores} threads{crowded}; {where}.",
         change={"threads": cores},
         snippet=f"torch.set_num_threads({cores})",
         evidence=(
@@ -47,7 +48,26 @@ def more_threads(facts: Facts, cause: str) -> Finding | None:
         predicted=faster(share, 1.05, 1 / (1 - _PARALLEL + _PARALLEL / times), times),
         confidence=0.75,
         safety="numerics",
+        optional=bool(crowded),
     )
+
+
+def _compiling(facts: Facts) -> float:
+    """The part of the training that went into compiling, most of it in the forward pass: what the
+    compiler does is not shared out among threads."""
+    training_s = (facts.known("wall.total_s") or 0.0) * training_part(facts)
+    compile_s = facts.known("counters.compile_s") or 0.0
+    return min(1.0, compile_s / training_s) if training_s > 0 else 0.0
+
+
+def _crowded(facts: Facts, now: int, cores: int) -> str:
+    """A condition where other programs take the cores that more threads would need."""
+    foreign = (facts.known("utilisation.cpu_foreign.mean") or 0.0) / 100
+    if (facts.known("configuration.world_size") or 1) > 1:
+        cores = whole_cores(facts)  # other ranks are other programs, and have their cores already
+    if round(cores - foreign) > now:
+        return ""
+    return f" once the other programs, which took {percent(foreign)} of a core, have ended"
 
 
 def _cores_for_torch(facts: Facts) -> int:

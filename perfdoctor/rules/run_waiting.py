@@ -8,14 +8,16 @@ from typing import ClassVar
 
 from perfdoctor.pipeline_model import best_workers
 from perfdoctor.report import Evidence, Finding, Prediction
-from perfdoctor.rules.facts import Facts
+from perfdoctor.rules.facts import Facts, Missing
 from perfdoctor.rules.loader_advice import LOADER_CAUSE, WAIT_SHARE
 from perfdoctor.rules.loader_facts import loader_model, whole_cores
+from perfdoctor.rules.made_ahead import are_made_ahead, too_slow
 from perfdoctor.rules.mended import VECTORISED
 from perfdoctor.rules.observed import (
     RUNS,
     at,
     beside_steps,
+    hot_lines,
     line_evidence,
     of_training,
     without,
@@ -39,6 +41,7 @@ _FEWEST_STALLS = 3
 #: A new iterator after fewer steps than this is none of an epoch, if an epoch is ten times as
 #: long: steps that each take several batches make epochs look shorter.
 _FEWEST_STEPS, _MUCH_LONGER = 20, 10
+_FEWEST_ITERATORS, _COUNTED = 3, "configuration.steps_per_iterator"
 
 _PREFETCH = """\
 import queue
@@ -74,12 +77,15 @@ class BatchesMadeInLoop:
 
     ## What to change
     Make what does not change once, before the loop; whole batches at a time with tensors; and the
-    rest ahead, in a thread if it waits or in a DataLoader's workers if it computes.
+    rest ahead, in a thread if it waits or in a DataLoader's workers if it computes. Where the loop
+    already waits for a queue, a future or a pool, what fills it is too slow: several threads if it
+    waits, several processes if it computes.
 
     ## How the gain is predicted
     The model of the pipeline for batches made in workers, or without what goes of such Python when
     it is written with tensors, 40 % at least, 95 % likely (`python benchmarks/mended_lines.py`),
-    whichever promises more; the upper end is no wait at all.
+    whichever promises more; the upper end is no wait at all. How much faster threads or processes
+    that make batches ahead can be is not known: none of the wait goes at least, half of it likely.
 
     ## When not to
     Where the next batch depends on the result of this one, it cannot be made ahead.
@@ -98,7 +104,9 @@ class BatchesMadeInLoop:
         share, limit = facts.number(WAIT_SHARE), facts.threshold("exposed_share")
         if has_loader(facts) or share < limit:
             return None
-        lines = loading_lines(facts)
+        seen, lines = hot_lines(facts, DATA_LOADING), loading_lines(facts)
+        if are_made_ahead(seen):
+            return too_slow(facts, seen, share)
         line = lines[0] if lines else None
         hint = "" if line is None else f" Begin with {line.place}."
         return Finding(
@@ -152,7 +160,7 @@ class IteratorRemade:
 
     code: ClassVar[str] = "PD112"
     name: ClassVar[str] = "iterator-remade"
-    needs: ClassVar[tuple[str, ...]] = ("epochs.steps_per_epoch", "epochs.start.p50_s")
+    needs: ClassVar[tuple[str, ...]] = ("epochs.start.p50_s",)
     verify_with: ClassVar[str | None] = "free-loading"
     cause: ClassVar[str] = "worker-restart"
     thresholds: ClassVar[Mapping[str, float]] = {"share": 0.05}
@@ -160,7 +168,9 @@ class IteratorRemade:
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if iterators end early and starting them takes a visible share."""
-        steps, start_s = (facts.number(path) for path in self.needs)
+        steps, start_s = _steps_each(facts), facts.number("epochs.start.p50_s")
+        if steps is None:
+            raise Missing("epochs.steps_per_epoch")
         if not remade(facts):
             return None
         more_s = max(0.0, start_s - _usual_batch_s(facts))
@@ -214,10 +224,22 @@ def stalls_for_data(facts: Facts, least: float) -> bool:
 
 def remade(facts: Facts) -> bool:
     """Whether iterators are thrown away long before the data set is through."""
-    steps, whole = facts.known("epochs.steps_per_epoch"), epoch_steps(facts)
-    if steps is None or steps >= _FEWEST_STEPS or (facts.known("epochs.count") or 0) < 3:
+    steps, whole = _steps_each(facts), epoch_steps(facts)
+    if steps is None or steps >= _FEWEST_STEPS or _iterators(facts, steps) < _FEWEST_ITERATORS:
         return False
     return whole is not None and whole >= _MUCH_LONGER * max(1.0, steps)
+
+
+def _steps_each(facts: Facts) -> float | None:
+    """Steps for each iterator of the loader; where that was not counted, for each epoch."""
+    counted = facts.known(_COUNTED)
+    return facts.known("epochs.steps_per_epoch") if counted is None else counted
+
+
+def _iterators(facts: Facts, steps: float) -> float:
+    if facts.known(_COUNTED) is None:
+        return facts.known("epochs.count") or 0.0
+    return (facts.known("steps.count") or 0.0) / max(1e-3, steps)
 
 
 def _usual_batch_s(facts: Facts) -> float:

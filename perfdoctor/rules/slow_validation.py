@@ -64,7 +64,7 @@ class SlowValidationCode:
         """Fires if such lines take a large share, and do not make the training's batches too."""
         loading = {(line.file, line.line) for line in loading_lines(facts)}
         found = [n for n in hot_lines(facts, _VALIDATION) if (n.file, n.line) not in loading]
-        lines = [line for line in found if _is_python(line)]
+        lines = [line for line in found if _is_python(line) and not _beside_a_call(line, found)]
         share = min(1.0, sum(line.share for line in lines))
         if share < facts.threshold("share"):
             return None
@@ -95,3 +95,14 @@ def _is_python(line: HotLine) -> bool:
     """`text.replace` is, `Path.replace` is a library's."""
     owner, _, name = (line.library or "").rpartition(".")
     return not line.library or (name in _OF_PYTHON and not owner[:1].isupper())
+
+
+def _beside_a_call(line: HotLine, found: list[HotLine]) -> bool:
+    """Whether its line is mostly inside a library: `model(x).argmax(1)` is what follows the call,
+    of which no frame tells."""
+    return any(
+        (other.file, other.line) == (line.file, line.line)
+        and not _is_python(other)
+        and other.share >= line.share
+        for other in found
+    )

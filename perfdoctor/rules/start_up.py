@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from perfdoctor.report import Diagnosis, Finding
+from perfdoctor.rules.elsewhere import waits
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.judging import overhead_of_run
 from perfdoctor.rules.logs import START_UP, wall_parts
@@ -19,7 +20,7 @@ from perfdoctor.stats import amdahl
 
 #: Files that are no script's own.
 _INSTALLED = r"[\\/](?:site|dist)-packages[\\/]|[\\/]lib[\\/]python3"
-#: Making, loading and moving a model, and waiting for other processes: no preparing of data.
+#: Making, loading and moving a model, and meeting other ranks: no preparing of data.
 _OF_THE_MODEL = (
     r"from_pretrained|load_state_dict|torch\.load|Module\.(?:to|cuda)\b|\.cuda\b|\bcompile\b"
     r"|(?:Linear|Embedding|Conv\w*|Transformer\w*|LSTM|GRU)\.__init__|_(?:uniform|normal)_\b"
@@ -31,8 +32,8 @@ class SlowStartUp:
     """The script's own code prepares for long before the first step.
 
     ## What it does
-    Looks for lines of a script that take time before its first step and are no imports, in a run
-    that came to its own end.
+    Looks for lines of a script that take time before its first step, are no imports and do not just
+    wait for another process or thread, in a run that trained and came to its own end.
 
     ## Why it is slow
     Data that is looked through once for each user, file or word takes time with the square of its
@@ -61,7 +62,7 @@ class SlowStartUp:
 
     code: ClassVar[str] = "PD509"
     name: ClassVar[str] = "slow-start-up"
-    needs: ClassVar[tuple[str, ...]] = ("hotspots", "wall.total_s")
+    needs: ClassVar[tuple[str, ...]] = ("hotspots", "wall.total_s", "steps")
     verify_with: ClassVar[str | None] = None
     cause: ClassVar[str] = "start-up"
     thresholds: ClassVar[Mapping[str, float]] = {"share": 0.20, "seconds": 3.0}
@@ -103,7 +104,7 @@ class SlowStartUp:
 
 def _prepares(line: HotLine) -> bool:
     own = not re.search(_INSTALLED, line.file)
-    return own and not re.search(_OF_THE_MODEL, line.library)
+    return own and not waits(line) and not re.search(_OF_THE_MODEL, line.library)
 
 
 def starting_bound(facts: Facts, findings: Sequence[Finding]) -> Diagnosis | None:

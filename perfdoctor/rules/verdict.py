@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from perfdoctor.report import Diagnosis, Finding
 from perfdoctor.rules.compiling_time import compiling_bound
+from perfdoctor.rules.elsewhere import no_step_seen, waits
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.groups import (
     COMPUTE,
@@ -26,10 +27,11 @@ from perfdoctor.rules.judging import (
     mended_stage,
     smoothed,
 )
-from perfdoctor.rules.observed import is_run
+from perfdoctor.rules.observed import hot_lines, is_run
 from perfdoctor.rules.run_growth import falls_most
 from perfdoctor.rules.run_operations import signs_of_overhead
 from perfdoctor.rules.run_search import sane_schedule
+from perfdoctor.rules.settled import beside, settled
 from perfdoctor.rules.start_up import starting_bound
 from perfdoctor.rules.steadiness import median_half_width
 from perfdoctor.rules.trends import DEGRADED, TREND_S, TREND_STEPS, grown_stage
@@ -60,18 +62,14 @@ _SENTENCES = {
     "while the model waits.",
     "communication": "Training waits for other processes: {share} of each step ({part} of "
     "{step}) is communication that nothing hides.",
-    OVERHEAD: "{share} of each step ({part} of {step}) is spent between the stages, in Python "
-    "code of the training loop.",
+    OVERHEAD: "{share} of each step ({part} of {step}) is spent between the stages, {doing}.",
 }
 
 
 def verdict(facts: Facts, findings: Sequence[Finding]) -> Diagnosis:
     """What holds the training up. Thresholds and their sources are beside the constants above."""
     if is_run(facts) and not facts.has("steps"):
-        return inconclusive(
-            "No step of a training was seen: while the script ran, no optimizer made a step and no "
-            "gradients were computed."
-        )
+        return no_step_seen(facts)
     if facts.from_log or not facts.has("steps"):
         return verdict_on_log(facts)
     for whole in (starting_bound, compiling_bound):
@@ -86,16 +84,17 @@ def verdict(facts: Facts, findings: Sequence[Finding]) -> Diagnosis:
         )
     if falls_most(facts, findings) if is_run(facts) else _degrades(facts):
         return _degrading(facts, split)
-    floor = _floor(split, findings)
-    group = split.leader(floor)
-    agreeing = [replace(p, own=own).leader(floor) == group for p in each_tenth(facts)]
+    fine = settled(facts, split, findings)
+    floor = _floor(replace(split, own=own + fine), findings)
+    group = replace(split, own=own + fine).leader(floor)
+    agreeing = [replace(p, own=own + fine).leader(floor) == group for p in each_tenth(facts)]
     unclear = _unclear(facts, split)
     if unclear is not None and not (is_run(facts) and _all_over(split, agreeing)):
         return inconclusive(unclear)
     confidence = smoothed(sum(agreeing), len(agreeing))
     if group != COMPUTE:
         return _held_up(facts, split, group, confidence)
-    return _computing(facts, split, findings, confidence)
+    return _computing(facts, split, findings, confidence, beside(split, fine, BOTTLENECK_SHARE))
 
 
 def _all_over(split: Split, agreeing: Sequence[bool]) -> bool:
@@ -135,6 +134,7 @@ def _held_up(facts: Facts, split: Split, group: str, confidence: float) -> Diagn
         step=seconds(step_s),
         Stages=listed([stage_words(s) for s in stages]).capitalize(),
         takes="take" if len(stages) > 1 or stages[0].endswith("s") else "takes",
+        doing=_doing(facts),
     )
     return Diagnosis(
         verdict=f"{group}-bound",
@@ -145,10 +145,19 @@ def _held_up(facts: Facts, split: Split, group: str, confidence: float) -> Diagn
     )
 
 
+def _doing(facts: Facts) -> str:
+    """What the training loop does between the stages, by the hottest line there."""
+    lines = hot_lines(facts, OTHER)
+    if lines and waits(lines[0]):
+        return f"mostly waiting in {lines[0].words}"
+    return "in Python code of the training loop"
+
+
 def _computing(
-    facts: Facts, split: Split, findings: Sequence[Finding], confidence: float
+    facts: Facts, split: Split, findings: Sequence[Finding], confidence: float, fine: str
 ) -> Diagnosis:
-    """Nothing but the computation takes much: it is the bottleneck if it could be faster."""
+    """Nothing but the computation takes much, and what is `fine`: it is the bottleneck if it could
+    be faster."""
     share, step_s = split.groups.get(COMPUTE, 0.0), facts.number("steps.time.mean_s")
     times = f"({seconds(share * step_s)} of {seconds(step_s)})"
     text = f"{percent(share)} of each step {times} is the model's own computation"
@@ -159,7 +168,7 @@ def _computing(
         word, text = "compute-bound", f"{text}, and it can be made faster."
     else:
         sign = signs_of_overhead(facts) if is_run(facts) else None
-        rest = sign or "and little else holds it up"
+        rest = sign or fine or "and little else holds it up"
         word, text = "healthy", f"No bottleneck found: {text}, {rest}."
     stages = [] if word == "healthy" else split.members(COMPUTE)
     mended = mended_stage(findings, COMPUTE)

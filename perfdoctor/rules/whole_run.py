@@ -7,23 +7,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from perfdoctor.ending import BY_ITSELF
 from perfdoctor.report import Finding, Prediction, Recommendation, Together
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.observed import OUTSIDE, RUN_KIND, training_part
 from perfdoctor.stats import amdahl
 
-#: Only of a script that came to its own end is it known how much it does in all.
-_WHOLE = ("finished", "exit")
 #: Start-up reads files and imports packages, and was seen in one run, watched (our own choice, as
 #: far as an unknown interval counts elsewhere).
 _OUTSIDE_ERROR = 0.25
 
 
 def is_whole(facts: Facts) -> bool:
-    """Whether a script was observed from its start to its own end."""
+    """Whether a script was observed from its start to its own end: only of such a one is it known
+    how much it does in all."""
     if not (facts.has("source.kind") and facts.has("ending.how")):
         return False
-    return facts.get("source.kind") == RUN_KIND and facts.get("ending.how") in _WHOLE
+    return facts.get("source.kind") == RUN_KIND and facts.get("ending.how") in BY_ITSELF
 
 
 def share_of_training(facts: Facts) -> float:

@@ -139,3 +139,14 @@ def test_comparing_needs_neither_torch_nor_matplotlib(elsewhere):
         f"sys.exit(run(['compare', {old!r}, {new!r}, '--no-plots', '-q']))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_a_long_name_is_shortened_in_the_middle_and_breaks_no_line(elsewhere, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    folder = "runs/of-a-long-experiment-with-many-words-in-its-name"
+    old, new = (f"{folder}/performance_report_2026010203{n}.json" for n in (1, 2))
+    assert compare(report(old, 0.1), report(new, 0.2)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    box = lines[: next(i for i, line in enumerate(lines) if line.startswith("╰"))]
+    assert len(box) == 3  # the border, and one line for each side
+    assert "…" in box[1] and "02031.json ·" in box[1] and box[2].startswith("│ after")

@@ -9,13 +9,19 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from builders import make_report, make_stages, make_wall
 
+from perfdoctor import verifying
 from perfdoctor.cli import run
+from perfdoctor.collect.options import no_progress
+from perfdoctor.collect.script.main_module import Script
+from perfdoctor.collect.script.session import Limits
 from perfdoctor.ending import Ending
 from perfdoctor.report import Report, Trial
 from perfdoctor.verifying import of_whole_run, share_tried
@@ -195,4 +201,70 @@ def test_a_terminated_observation_is_reported_and_leaves_nothing_behind(tmp_path
     assert (shown[2], process.returncode) == ("2\n", 128 + signal.SIGTERM), told
     assert json.loads(report.read_text())["ending"]["how"] == "signal"
     assert "nothing is tried" in told
+    assert list(scratch.glob("perfdoctor-*")) == []
+
+
+def test_nothing_is_drawn_before_the_script_has_had_the_terminal(monkeypatch, capsys):
+    drawn = []
+
+    def verify_script(request, rules, progress, tell):
+        drawn.append(capsys.readouterr().err)
+        return None, 0
+
+    monkeypatch.setattr(verifying, "verify_script", verify_script)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with pytest.raises(SystemExit):
+        run(["run", "--verify", "train.py"])
+    assert drawn == [""]
+
+
+def test_ctrl_c_before_the_first_trial_leaves_what_was_observed(monkeypatch, tmp_path):
+    def pressed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verifying, "_with_trials", pressed)
+    request = verifying.VerifyScript(Script("train.py", ()), Limits(), 60.0)
+    report = verifying._tried(make_report(), request, tmp_path, no_progress, print)
+    assert report.verification.interrupted
+    assert replace(report, verification=None) == make_report()
+
+
+def test_ctrl_c_again_while_the_observed_script_is_summed_up_changes_nothing():
+    sent = []
+
+    class Ended:
+        def finish(self, ending):
+            signal.raise_signal(signal.SIGINT)
+
+    channel = SimpleNamespace(send=sent.append)
+    verifying._send_report(channel, Ended(), Ending("interrupted", "", 130))
+    assert sent == [{"report": None}]
+
+
+@pytest.mark.slow
+def test_ctrl_c_twice_during_the_trials_leaves_the_report_and_nothing_else(tmp_path):
+    folder, scratch = tmp_path / "project", tmp_path / "tmp"
+    folder.mkdir()
+    scratch.mkdir()
+    (folder / "train.py").write_text(textwrap.dedent(TRAIN))
+    report = tmp_path / "report.json"
+    options = ["--output-dir", str(tmp_path / "out"), "--json", str(report), "--steps", "60"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "perfdoctor", "run", "--verify", *options, "train.py", "."],
+        cwd=folder, env={**os.environ, "TMPDIR": str(scratch)}, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    told = ""
+    for line in process.stderr:
+        told += line
+        if "verify: control" in line:
+            for _ in range(2):
+                os.killpg(process.pid, signal.SIGINT)
+                time.sleep(0.3)  # or both are one
+    process.wait(120)
+    if "[no-sandbox]" in told:
+        pytest.skip("this machine does not allow user namespaces")
+    assert process.returncode == 130, told
+    assert json.loads(report.read_text())["verification"]["interrupted"], told
+    assert "What was tried here" in told
     assert list(scratch.glob("perfdoctor-*")) == []

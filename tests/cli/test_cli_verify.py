@@ -7,13 +7,17 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
+from builders import make_report
 
-from perfdoctor import schema
+from perfdoctor import pipeline, schema
 from perfdoctor.cli import run
+from perfdoctor.collect.options import BenchOptions, no_progress
+from perfdoctor.report import Verification
 
 WORKLOAD = Path(__file__).with_name("workload_file.py")
 QUICK = ["--device", "cpu", "--iterations", "12", "--max-seconds", "0.5", "--no-plots"]
@@ -131,3 +135,48 @@ def test_ctrl_c_during_the_trials_leaves_the_report_and_no_process(elsewhere):
     assert children
     _, alive = psutil.wait_procs(children, timeout=10)
     assert not alive
+
+
+def press() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_twice_leaves_the_report(elsewhere, monkeypatch, capsys):
+    """The second one comes when the trials are over, and nothing is written yet."""
+    ended = Verification(budget_s=60.0, spent_s=1.0, interrupted=True)
+
+    def bench(request, rules, progress):
+        with suppress(KeyboardInterrupt):
+            press()
+        press()
+        return make_report(verification=ended)
+
+    monkeypatch.setattr(pipeline, "bench", bench)
+    arguments = ["bench", "--verify", "--workload", str(WORKLOAD), "--json", "r.json"]
+    assert run(arguments) == 130
+    assert schema.from_json(Path("r.json").read_bytes()).verification == ended
+    assert not list(elsewhere.glob("*.png"))
+
+
+def test_ctrl_c_before_the_first_trial_leaves_the_report(monkeypatch):
+    def pressed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "_tried", pressed)
+    request = pipeline.VerifyRequest({}, 60.0, lambda line: None)
+    report = pipeline._verified(make_report(), BenchOptions(), request, no_progress)
+    assert report.verification == Verification(budget_s=60.0, spent_s=0.0, interrupted=True)
+
+
+def test_ctrl_c_while_the_report_is_written_leaves_it(monkeypatch, capsys):
+    made = schema.to_json
+
+    def to_json(report):
+        press()
+        return made(report)
+
+    monkeypatch.setattr(pipeline, "bench", lambda *_: make_report())
+    monkeypatch.setattr(schema, "to_json", to_json)
+    arguments = ["bench", "--verify", "--workload", str(WORKLOAD), "--json", "r.json"]
+    assert run([*arguments, "--no-plots"]) == 0
+    assert schema.from_json(Path("r.json").read_bytes()) == make_report()

@@ -8,6 +8,7 @@ import torch
 
 from perfdoctor.collect import clocks, hardware, limits, memory
 from perfdoctor.collect.clocks import CudaClock
+from perfdoctor.collect.fitness import Waiting
 from perfdoctor.collect.hardware import HardwareSampler
 
 CPU = torch.device("cpu")
@@ -120,3 +121,13 @@ def test_the_matrix_product_peak_is_a_rate(monkeypatch):
 def test_reading_is_not_measured_where_the_cache_cannot_be_emptied(monkeypatch):
     monkeypatch.delattr(limits.os, "posix_fadvise", raising=False)
     assert limits.sequential_read_peak() is None
+
+
+def test_the_wait_for_a_core_is_a_share_of_the_time_with_something_to_do():
+    waiting = Waiting()
+    assert waiting.share is None
+    waiting.add(None, 5.0)  # the system does not tell
+    assert waiting.share is None
+    waiting.add(1.0, 2.0)
+    waiting.add(-9.0, 1.0)  # a thread has ended
+    assert waiting.share == 0.25

@@ -136,7 +136,8 @@ def test_what_was_measured_among_the_settings_is_no_difference_of_the_same_code(
 def test_what_is_unsaid_and_no_choice_is_known_as_measured():
     chosen = {
         "device", "loader_kind", "seed", "tensors", "misaligned_share", "openmp_waiting",
-        "optimizer_home", "start_method", "dataset", "convolutions", "drop_last",
+        "optimizer_home", "start_method", "dataset", "convolutions", "drop_last", "collate",
+        "dataset_in_memory",
     }  # fmt: skip
     assert chosen == _UNSAID - MEASURED, "what two runs of one code differ by belongs to MEASURED"
 

@@ -31,7 +31,12 @@ class World:
         gains: change → new ÷ old throughput; changes that are not named bring nothing.
         failing: change → the error that it ends with. control_gain: what "nothing" brings, on an
             unfit machine. interrupt_after: chunks until Ctrl-C. start_s: of a process.
-        slower_at_s: when steps begin to take `slower` times as long.
+        slower_at_s: when steps begin to take `slower` times as long. waits: of the time in which
+            threads have something to do, what they wait for a core; None: not told. relation: how
+            the first batches of a changed loader compare. samples: of each batch, whatever size is
+            set. rare: change → (steps between two of what
+            it makes rarer, seconds that one takes, epochs between two where it comes at their ends,
+            else None).
     """
 
     def __init__(self, noise: float = 0.01, seed: int = 0) -> None:
@@ -57,6 +62,11 @@ class World:
         self.foreign = 0.0
         self.start_s = 2.0
         self.slower_at_s, self.slower = math.inf, 1.0
+        self.samples: int | None = None
+        self.waits: float | None = None
+        self.relation: str | None = None
+        self.rare: dict[str, tuple[int, float, int | None]] = {}
+        self.made = 0
 
 
 class FakeArm:
@@ -109,8 +119,10 @@ class FakeArm:
         if world.time.now_s >= world.slower_at_s:
             disturbed *= world.slower
         step_s = np.full(steps, world.step_s / self._gain(mode) * disturbed)
+        occasions = self._occasions(steps, self._changes(mode), step_s)
         world.time.now_s += float(step_s.sum()) * (steps + 1) / steps
-        samples = np.full(steps, float(self._changes(mode).get("batch_size", 32)))
+        size = world.samples or self._changes(mode).get("batch_size", 32)
+        samples = np.full(steps, float(size))
         return Chunk(
             step_s=step_s,
             stages_s={},
@@ -118,7 +130,29 @@ class FakeArm:
             starts=np.zeros(steps, dtype=np.bool_),
             wall_s=float(step_s.sum()),
             cpu_s=float(step_s.sum()),
+            run_queue_s=self._waited_s(float(step_s.sum())),
+            occasions=occasions,
         )
+
+    def _occasions(
+        self, steps: int, changes: Mapping[str, Any], step_s: Any
+    ) -> dict[str, list[tuple[int, bool]]]:
+        """Where something rare comes among these steps, which then take longer."""
+        world, found = self.world, dict[str, list[tuple[int, bool]]]()
+        numbers = range(world.made + 1, world.made + 1 + steps)  # after one that is not counted
+        world.made += 1 + steps
+        for key, (period, cost_s, epochs) in world.rare.items():
+            short = changes.get("epoch_steps")
+            period = short * epochs if short and epochs else period
+            made = changes.get(key) != 0
+            found[key] = [(i, made) for i, number in enumerate(numbers) if number % period == 0]
+            for i, _ in found[key]:
+                step_s[i] += cost_s if made else 0.0
+        return found
+
+    def _waited_s(self, ran_s: float) -> float | None:
+        share = self.world.waits
+        return None if share is None else ran_s * share / (1 - share)
 
     def facts(self, mode: str | None = None) -> ArmFacts:
         changes = self._changes(mode)
@@ -143,6 +177,9 @@ class FakeArm:
     def _losses(self, changes: Mapping[str, Any]) -> tuple[float | None, ...]:
         found = [self.world.losses[name] for name in changes if name in self.world.losses]
         return found[0] if found else (2.0, 1.9, 1.8)
+
+    def batches(self, mode: str, count: int) -> str | None:
+        return self.world.relation
 
     def add_mode(self, name: str, changes: Mapping[str, Any]) -> None:
         self.modes[name] = changes

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 from builders import COMPUTE_BOUND_S, make_recommendation, make_report
-from fake_arm import World
-from hypothesis import HealthCheck, given, settings
+from fake_arm import FakeArm, World
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from perfdoctor.collect.arm import ArmSpec
@@ -58,6 +58,10 @@ def a_script(world: World, **more: float) -> World:
     gains=st.dictionaries(st.sampled_from(["optimizer_fused", "precision"]), st.floats(0.8, 1.4)),
     period=st.sampled_from([1, 50]),
 )
+@example(  # the only block that fits is of steps that the change makes slower
+    start_s=1.0, step_s=0.328125, noise=0.0, budget_s=150.0,
+    gains={"optimizer_fused": 0.875}, period=50,
+)  # fmt: skip
 def test_a_script_keeps_to_its_budget(world, start_s, step_s, noise, budget_s, gains, period):
     world.time.now_s, world.rng = 100.0, np.random.default_rng(0)
     a_script(world, start_s=start_s, step_s=step_s, noise=noise, gains=gains)
@@ -95,3 +99,54 @@ def test_a_process_that_died_at_the_end_is_not_begun_again(world):
 def test_most_of_the_budget_is_used_where_nothing_is_decided(world, budget_s):
     a_script(world, start_s=3.0, noise=0.5)
     assert tried(budget_s, 1, gain=None).verification.spent_s > 0.7 * budget_s
+
+
+@pytest.mark.parametrize(("step_s", "turn"), [(0.05, 1), (0.1, 4), (0.3, 1), (2.0, 1)])
+def test_pairs_of_processes_with_slow_steps_keep_to_the_budget(world, step_s, turn):
+    world.step_s, world.start_s, world.extra["turn"] = step_s, 1.0, turn
+    (candidate,) = plan(advised(3), situation_of(advised(3), {"traits": ["conv"]})).candidates[2:]
+    assert candidate.experiment.restart
+    with Laboratory(SPEC, 120.0, no_progress) as laboratory:
+        begun = world.time.now_s
+        trial = laboratory.attempt(candidate, 60.0)
+        assert world.time.now_s - begun <= 61.0
+    assert trial.pairs >= 5 or "--budget" in trial.reason  # fewer decide nothing
+
+
+def test_a_script_that_ends_too_late_to_be_begun_again_keeps_its_pairs(world, monkeypatch):
+    over = PerfdoctorError("the script ended, and no time was left", slug="no-time-left")
+    made = FakeArm.chunk
+
+    def chunk(arm, steps, mode=None):
+        if mode == "trial" and world.time.now_s > 120.0:
+            raise over
+        return made(arm, steps, mode)
+
+    a_script(world, noise=0.5)
+    monkeypatch.setattr(FakeArm, "chunk", chunk)
+    found = [one.verified for one in tried(60.0, 2, gain=None).recommendations]
+    second, first = sorted(found, key=lambda trial: trial.pairs)
+    assert first.outcome == second.outcome == "inconclusive"
+    assert first.pairs > 0 and "the budget was spent after" in first.reason
+    assert second.pairs == 0 and "no time was left for another one" in second.reason
+    assert world.started[0].begins_until_s == pytest.approx(160.0 - 2.0, abs=1.0)
+
+
+def test_a_process_that_dies_over_a_larger_batch_takes_no_trial_with_it(world):
+    size = {"batch_size": 64}
+    killed = PerfdoctorError("ended by signal 9", slug="arm-ended")
+    world.gains["batch_size"], made = 1.3, FakeArm.add_mode
+
+    def add_mode(arm, name, changes):
+        if changes.get("batch_size", 0) > 64:
+            raise killed
+        made(arm, name, changes)
+
+    advice = (make_recommendation(rule="PD205", change=size, predicted=GAIN, snippet=""),)
+    report = make_report(recommendations=advice, stage_s=COMPUTE_BOUND_S)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FakeArm, "add_mode", add_mode)
+        found = verify(report, SPEC, 120.0, no_progress, lambda line: None)
+    (trial,) = [one.verified for one in found.recommendations]
+    assert trial.outcome == "verified" and len(world.started) == 2
+    assert trial.curve[-1].error == "further sizes were not measured: ended by signal 9"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfdoctor.experiments.parity import parity
+from perfdoctor.experiments.parity import Parity, of_batches, parity
 
 BEFORE = (2.0, 1.9, 1.8)
 
@@ -59,3 +59,23 @@ def test_more_difference_is_never_better(losses, share):
     far = [loss * (1 + share) for loss in losses]
     ranks = [order.index(label(tuple(after), before=tuple(losses))) for after in (near, far)]
     assert ranks == sorted(ranks)
+
+
+@pytest.mark.parametrize(
+    ("relation", "told"),
+    [
+        ("same", "not compared; the same batches from the same seed"),
+        ("redrawn", "not compared; the same samples from the same seed, other random augment"),
+        ("other", "not compared; other samples from the same seed"),
+        (None, "not comparable: other batches"),
+    ],
+)
+def test_where_losses_are_not_compared_the_batches_say_what_is_the_same(relation, told):
+    assert of_batches(Parity("not comparable: other batches"), relation).text.startswith(told)
+
+
+def test_batches_are_told_beside_losses_that_differ_and_not_beside_equal_ones():
+    random = of_batches(Parity("other random numbers", 0.02), "redrawn").text
+    assert random.startswith("other random numbers (differs by up to 2 %); the same samples")
+    assert of_batches(Parity("exact", 0.0), "same").text == "exact"
+    assert not of_batches(Parity("not finite"), "same").acceptable

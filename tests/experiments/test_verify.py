@@ -137,7 +137,7 @@ def test_a_busy_machine_is_blamed_for_what_stays_unclear(world):
     world.gains["optimizer_fused"] = 1.05
     trial = trial_of(tried(FUSED), "PD401")
     assert trial.outcome == "inconclusive"
-    assert "the machine is unfit: other programs used 60 % of its cores" in trial.reason
+    assert "the machine is unfit: other programs used 60 % of the cores" in trial.reason
 
 
 def test_nothing_is_concluded_where_nothing_changed_makes_a_difference(world):
@@ -274,6 +274,95 @@ def test_batch_sizes_are_measured_as_far_as_memory_allows(world):
     assert [point.batch_size for point in curve] == [32, 64]
     assert curve[0].samples_per_s == pytest.approx(32 * 1.3 / 0.01, rel=0.1)
     assert curve[-1].error == "not tried: memory might not do"
+
+
+@pytest.mark.parametrize(
+    ("samples", "budget_s", "sizes", "told"),
+    [
+        (100, 120.0, [32, 64, 128], "not tried: the dataset has 100 samples"),
+        (None, 120.0, [32, 64, 128, 256, 512, 1024], "not tried: no more than 5 sizes are"),
+        (None, 13.0, [32, 64, 128, 256], "too little of the budget was left for it: --budget "),
+    ],
+)
+def test_a_curve_says_why_it_ends(world, samples, budget_s, sizes, told):
+    world.configuration["dataset_size"] = samples
+    world.gains["batch_size"] = 1.3
+    curve = trial_of(tried(LARGER, budget_s=budget_s), "PD205").curve
+    assert [point.batch_size for point in curve] == sizes
+    assert told in curve[-1].error and "no more throughput" not in curve[-1].error
+    assert all(point.samples_per_s for point in curve[:-1])
+
+
+def test_a_curve_says_where_doubling_brings_nothing(world):
+    world.configuration["dataset_size"] = 100
+    world.samples = 32
+    curve = trial_of(tried(LARGER), "PD205").curve
+    assert curve[-1].error.endswith("; the last doubling brought no more throughput")
+
+
+def test_ctrl_c_while_batch_sizes_are_measured_keeps_the_outcome(world, monkeypatch):
+    def pressed(*_):
+        raise KeyboardInterrupt
+
+    world.gains["batch_size"] = 1.3
+    monkeypatch.setattr("perfdoctor.experiments.curve.measured", pressed)
+    report = tried(LARGER)
+    trial = trial_of(report, "PD205")
+    assert report.verification.interrupted
+    assert trial.outcome == "verified" and trial.change == {"batch_size": 64}
+    assert "use({'batch_size': 64})" in report.verification.patch
+
+
+def test_ctrl_c_keeps_the_pairs_of_processes_that_were_made(world):
+    tried(CHANNELS)
+    whole, world.chunks = world.chunks, 0
+    world.interrupt_after = whole - 10
+    trial = trial_of(tried(CHANNELS), "PD217")
+    assert (trial.outcome, trial.reason) == ("inconclusive", "interrupted")
+    assert trial.pairs > 1 and trial.experiment == "channels-last"
+
+
+def test_a_changed_loader_says_whether_its_batches_are_the_same(world):
+    world.gains["num_workers"], world.relation = 1.5, "redrawn"
+    world.losses["num_workers"] = (2.02, 1.88, 1.81)
+    workers = advice("PD101", {"num_workers": 3})
+    assert "same samples from the same seed, other random augm" in parity_of(tried(workers, FUSED))
+    world.extra["redrawn"], world.relation = ["num_workers"], "same"
+    assert parity_of(tried(workers)) == "not compared; the same batches from the same seed"
+    world.step_s = 0.5  # no time for it
+    assert parity_of(tried(workers)) == "not comparable: other batches"
+
+
+def parity_of(report):
+    return trial_of(report, "PD101").loss_parity
+
+
+def test_waiting_for_a_core_beside_other_programs_makes_a_machine_unfit(world):
+    world.noise, world.foreign, world.waits = 1.0, 0.1, 0.4
+    world.gains["optimizer_fused"] = 1.05
+    report = tried(FUSED)
+    reason = trial_of(report, "PD401").reason
+    assert reason.startswith("the machine is unfit: other programs used 10 % of the cores and the ")
+    assert "waited 40 % of its time for one" in reason
+    assert report.verification.core_wait_share == pytest.approx(0.4)
+
+
+def test_waiting_for_a_core_is_told_with_what_is_clear(world):
+    world.gains["optimizer_fused"], world.foreign, world.waits = 1.5, 0.1, 0.4
+    told = "measured while other programs used 10 % of the cores and the training waited 40 % of"
+    assert trial_of(tried(FUSED), "PD401").reason.startswith(told)
+    world.waits = 0.1
+    assert trial_of(tried(FUSED), "PD401").reason is None
+
+
+def test_a_training_that_waits_for_itself_is_no_unfit_machine(world):
+    world.noise, world.foreign, world.waits = 1.0, 0.01, 0.4
+    world.gains["optimizer_fused"] = 1.05
+    reason = trial_of(tried(FUSED), "PD401").reason
+    assert "unfit" not in reason
+    assert "waited 40 % of its time for a core, and not for other programs" in reason
+    world.gains["optimizer_fused"], world.noise = 1.5, 0.01
+    assert trial_of(tried(FUSED), "PD401").reason is None
 
 
 def test_ceilings_are_tried_where_the_loop_waits_and_verify_nothing(world):

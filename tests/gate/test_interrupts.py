@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
 from perfdoctor import cli, interrupts
+from perfdoctor.cli import run
 from perfdoctor.gate import lock_step_pairs
 from perfdoctor.gate.lock_step_pairs import LockStepPairs
 from perfdoctor.gate.sides import RunningSide
@@ -50,7 +51,7 @@ def test_another_ctrl_c_while_it_is_told_changes_nothing(monkeypatch):
     told = []
     monkeypatch.setattr(cli.cli, "main", interrupted)
     monkeypatch.setattr(cli.click, "echo", lambda line, **_: (press(), told.append(line)))
-    assert cli.run([]) == 130
+    assert run([]) == 130
     assert told == ["perfdoctor: interrupted; there is no result"]
 
 
@@ -85,3 +86,37 @@ def test_an_interrupt_while_processes_start_ends_both(monkeypatch):
     with pytest.raises(KeyboardInterrupt), ExitStack() as stack:
         source._started(stack, 0)
     assert [arm.closed for arm in Starting.made] == [True, True]
+
+
+def test_the_third_one_is_an_interrupt_again():
+    """The first may have been dropped, in a destructor."""
+    with interrupts.heard():
+        for _ in range(2):
+            with suppress(KeyboardInterrupt):
+                press()
+        assert interrupts.hurried()
+        with pytest.raises(KeyboardInterrupt):
+            press()
+    assert not interrupts.hurried()
+
+
+def test_within_another_one_it_is_the_same():
+    with interrupts.heard():
+        with pytest.raises(KeyboardInterrupt), interrupts.heard():
+            press()
+        press()
+        assert interrupts.hurried()
+
+
+def test_what_is_kept_is_not_interrupted_but_for_what_can_be_left_out():
+    done = []
+    with interrupts.heard(), interrupts.kept():
+        press()
+        done.append("written")
+        with pytest.raises(KeyboardInterrupt), interrupts.hasty():
+            press()
+            done.append("drawn")
+        with pytest.raises(KeyboardInterrupt), interrupts.hasty():
+            done.append("drawn after all")
+        press()
+    assert done == ["written"]

@@ -174,7 +174,7 @@ def test_measuring_ends_before_the_time_is_over():
 
 
 def test_what_was_measured_when_the_time_is_over_is_judged():
-    scattered = [0.14, 0.02, 0.28, 0.05, 0.3, 0.02, 0.15, 0.2, 0.16]
+    scattered = [0.15, 0.05, 0.25, 0.07, 0.27, 0.05, 0.15, 0.19, 0.16]
     jury, _ = Machine(9.0, scattered).decided(85.0)
     (found,) = jury.judged()
     assert (found.outcome, found.pairs) == ("regression", 9)
@@ -316,3 +316,20 @@ def test_data_that_only_one_side_lacks_may_be_what_git_ignores(tmp_path):
     assert "--share PATH brings" in str(on_side(side(tmp_path), missing))
     other = PerfdoctorError("no such device", slug="no-device")
     assert "--share" not in str(on_side(side(tmp_path), other))
+
+
+def test_an_error_names_files_as_git_does_and_not_where_they_were_checked_out(tmp_path):
+    root = tmp_path / "before"
+    failed = UserCodeError(
+        f"it failed in {root}",
+        slug="side-failed",
+        details=f'File "{root}/src/train.py", line 3\nFile "{root}.files/venv/x.py", line 1',
+    )
+    told = on_side(side(root), failed)
+    assert str(told).endswith("cannot be measured: it failed in cccccccccccc")
+    assert told.details.splitlines() == [
+        'File "cccccccccccc:src/train.py", line 3',
+        f'File "{root}.files/venv/x.py", line 1',
+    ]
+    own = replace(side(root), checkout=Checkout("after_", root, root, "c" * 40, in_place=True))
+    assert on_side(own, failed).details == failed.details

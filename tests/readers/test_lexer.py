@@ -281,3 +281,33 @@ def test_stamps_without_a_year_keep_their_distances(moment: datetime) -> None:
     for form in ("%m-%d %H:%M:%S", "%m/%d %H:%M:%S", "I%m%d %H:%M:%S.000000", "%b %d %H:%M:%S"):
         distance = stamp(moment.strftime(form)) - stamp(new_year.strftime(form))
         assert distance == (moment - new_year).total_seconds()
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("10:07 PM", 79620), ("10:07 AM", 36420), ("12:30 AM", 1800), ("12:30PM", 45000),
+     ("1:02:03 PM", 46923), ("01:02:03.250 AM", 3723.25)],
+)  # fmt: skip
+def test_a_clock_of_twelve_hours_tells_when_and_not_how_long(text: str, seconds: float) -> None:
+    assert only(text) == (Kind.TIME_OF_DAY, pytest.approx(seconds))
+
+
+@pytest.mark.parametrize("text", ["10:07 PMI", "10:07 pm25", "10:07 per"])
+def test_a_word_behind_minutes_is_no_half_of_a_day(text: str) -> None:
+    assert found(text)[0].kind == Kind.MINUTES
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2024-03-01 10:07:15 PM", "2024/03/01 10:07:15.000 PM", "2024-03-01 10:07:15 PM +00:00",
+     "01-Mar-2024 10:07:15 PM", "Fri Mar  1 10:07:15 PM UTC 2024", "3/1/2024 10:07:15 PM",
+     "2024-03-01 22:07:15 PM", "2024-03-01 22:07:15"],
+)  # fmt: skip
+def test_a_date_may_stand_before_a_clock_of_twelve_hours(text: str) -> None:
+    assert stamp(text) == datetime(2024, 3, 1, 22, 7, 15, tzinfo=timezone.utc).timestamp()
+
+
+def test_twelve_in_the_night_is_the_beginning_of_the_day() -> None:
+    midnight = stamp("2024-03-01 12:00:00 AM")
+    assert midnight == stamp("2024-03-01 00:00:00")
+    assert stamp("2024-03-01 12:00:00 PM") - midnight == 12 * 3600

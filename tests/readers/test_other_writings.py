@@ -232,3 +232,14 @@ def test_the_whole_batch_is_taken_from_the_header_of_a_trainer(
     head = "  Total train batch size (w. parallel, distributed & accumulation) = 96\n"
     found = reading_of(head + "step 1 loss 2.0 time 0.5 s\n")
     assert found.configuration["batch_size"] == 96
+
+
+def test_sums_that_end_long_before_their_epoch_are_not_its_time(run_of: RunOf) -> None:
+    lines = [
+        f"Epoch {e} step {n}/1000 loss 0.5 elapsed {0.4 * n:.1f} s"
+        for e in range(6)
+        for n in range(50, 751, 50)
+    ]
+    run = run_of("\n".join(lines))
+    assert middle(run.step_s) == pytest.approx(0.4)
+    assert run.epochs is None or not np.isfinite(run.epochs.time_s).any()

@@ -87,3 +87,28 @@ def test_blocks_of_markdown_are_of_two_trainings(tmp_path: Path) -> None:
 def test_a_small_last_batch_of_an_epoch_makes_no_other_training(tmp_path: Path) -> None:
     epoch = told(range(1, 20), 0.1, 10_000.0) + told(range(20, 21), 0.1, 5_000.0)
     assert len(runs_of(tmp_path, 3 * epoch)) == 1
+
+
+def stamped(begins_s: int, steps: int, every_s: int) -> str:
+    moments = (begins_s + every_s * i for i in range(steps))
+    return "".join(
+        f"2024-03-01 {s // 3600:02d}:{s // 60 % 60:02d}:{s % 60:02d} iter={i:04d} loss=0.5\n"
+        for i, s in enumerate(moments)
+    )
+
+
+def test_a_counter_that_begins_anew_after_a_long_pause_is_of_another_run(tmp_path: Path) -> None:
+    runs = runs_of(tmp_path, stamped(0, 17, 4) + stamped(2000, 17, 2))
+    assert [step_s(run) for run in runs] == pytest.approx([4, 2])
+    assert all(run.epochs is None for run in runs)
+
+
+def test_a_counter_that_begins_anew_after_a_short_pause_is_of_the_same_run(tmp_path: Path) -> None:
+    assert len(runs_of(tmp_path, stamped(0, 17, 4) + stamped(120, 17, 4))) == 1
+    assert len(runs_of(tmp_path, stamped(0, 170, 4) + stamped(2000, 170, 4))) == 1
+    assert len(runs_of(tmp_path, stamped(0, 17, 1) + stamped(400, 17, 1))) == 1
+
+
+def test_pauses_that_come_again_and_again_are_the_rhythm_of_epochs(tmp_path: Path) -> None:
+    text = "".join(stamped(2000 * epoch, 17, 4) for epoch in range(6))
+    assert len(runs_of(tmp_path, text)) == 1

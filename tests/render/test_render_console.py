@@ -14,7 +14,8 @@ from builders import make_diagnosis, make_recommendation, make_report
 from printing import on_terminal, one_line, printed, widest
 from rich.console import Console
 
-from perfdoctor.record import Gpu
+from perfdoctor.ending import Ending
+from perfdoctor.record import Gpu, Source
 from perfdoctor.render.console import print_report
 from perfdoctor.report import Abstained, MemoryUse, Report, Trial, Usage
 
@@ -215,3 +216,23 @@ def test_a_stage_that_runs_now_and_then_says_how_often():
     sometimes = replace(make_report().stages["optimizer"], calls_per_step=0.25)
     report = make_report(stages={**make_report().stages, "arch_step": sometimes})
     assert "arch_step ran in 25 % of the steps" in printed(report)
+
+
+@pytest.mark.parametrize(
+    ("kind", "how", "whole"),
+    [
+        ("run", "finished", True),
+        ("run", "os._exit", True),
+        ("run", "exception", False),
+        ("run", "stopped", False),
+        ("bench", None, True),
+    ],
+)
+def test_gains_of_a_script_that_was_cut_short_are_without_its_start_up(
+    kind: str, how: str | None, whole: bool
+) -> None:
+    ending = None if how is None else Ending(how)
+    report = replace(cases.input_bound(), source=Source(kind=kind), ending=ending)
+    text = one_line(printed(report))
+    assert ("of the whole training. Predicted" in text) is whole
+    assert ("the training without its start-up, as the script did not come" in text) is not whole

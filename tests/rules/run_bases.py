@@ -182,6 +182,14 @@ def shards() -> Report:
     return script(batch_s=batch_s, epoch=200, hotspots=(hot,), loader_kind="iterable")
 
 
+def held_up_in_memory() -> Report:
+    """Samples in memory and tiny steps; by chance, a batch waits for a core that others have."""
+    chance = np.random.default_rng(7).random(STEPS) < 0.06
+    batch_s = np.where(chance, 0.005, 0.0001)
+    parts_s = {"forward": 0.00002, "loss": 0.00001, "backward": 0.00004, "other": 0.00001}
+    return script(batch_s=batch_s, parts_s=parts_s, epoch=50)
+
+
 def remade_iterators() -> Report:
     """Each step makes an iterator of its own."""
     return script(batch_s=0.002, workers=2, epoch=1, first_s=0.1, dataset_size=6400)
@@ -338,6 +346,7 @@ RUNS: dict[str, Callable[[], Report]] = {
         slow_storage,
         generator,
         shards,
+        held_up_in_memory,
         remade_iterators,
         restarted_workers,
         reporting,

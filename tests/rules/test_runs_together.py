@@ -31,6 +31,7 @@ VERDICTS = {
     "slow_storage": ("input-bound", "data_loading", "PD108"),
     "generator": ("input-bound", "data_loading", "PD110"),
     "shards": ("input-bound", "data_loading", "PD111"),
+    "held_up_in_memory": ("input-bound", "data_loading", None),
     "remade_iterators": ("input-bound", "data_loading", "PD112"),
     "restarted_workers": ("input-bound", "data_loading", "PD104"),
     "reporting": ("evaluation-bound", "metrics", "PD505"),

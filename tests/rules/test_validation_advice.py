@@ -84,6 +84,24 @@ def test_the_code_is_that_of_the_framework_which_was_seen(
     assert code in advice_of(EVAL, *lines).snippet
 
 
+@pytest.mark.parametrize(
+    ("times_an_epoch", "code"),
+    [
+        (4.0, "Trainer(val_check_interval=0.5)"),
+        (2.0, "val_check_interval=1.0, check_val_every_n_epoch="),
+        (1.0, "check_val_every_n_epoch="),
+    ],
+)
+def test_lightning_s_interval_within_an_epoch_is_what_makes_validation_within_it_rarer(
+    times_an_epoch: float, code: str
+) -> None:
+    seen = line("site-packages/lightning/pytorch/core/module.py:7", "run", None, "backward", 0.1)
+    times = STEPS // EVERY
+    advice = advice_of(EVAL, seen, epochs=round(times / times_an_epoch) or 1)
+    assert code in advice.snippet
+    assert ("val_check_interval" in advice.snippet) is (times_an_epoch > 1)
+
+
 def test_nothing_is_said_of_gradients_that_may_be_off_already() -> None:
     assert "inference_mode" not in advice_of().advice
 

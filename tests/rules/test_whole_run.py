@@ -29,15 +29,17 @@ def facts(kind: str = "run", how: str = "finished") -> Facts:
     return Facts(to_dict(report))
 
 
-def test_start_up_and_end_do_not_get_faster():
-    assert share_of_training(facts()) == pytest.approx(0.6)
+@pytest.mark.parametrize("how", ["finished", "exit", "os._exit"])
+def test_start_up_and_end_do_not_get_faster(how):
+    assert share_of_training(facts(how=how)) == pytest.approx(0.6)
     whole = of_whole_run(make_recommendation(predicted=GUESS), 0.6).predicted
     assert whole.speedup == pytest.approx(1 / 0.7)
     assert whole.low < whole.speedup < whole.high
 
 
 @pytest.mark.parametrize(
-    ("kind", "how"), [("run", "stopped"), ("run", "interrupted"), ("bench", "finished")]
+    ("kind", "how"),
+    [("run", "stopped"), ("run", "interrupted"), ("run", "exception"), ("bench", "finished")],
 )
 def test_where_the_whole_run_was_not_seen_gains_are_of_the_training(kind, how):
     assert share_of_training(facts(kind, how)) == 1.0

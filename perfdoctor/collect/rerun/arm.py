@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from perfdoctor.collect.arm import Arm, ArmFacts, ArmSpec
+from perfdoctor.collect.arm import NO_TIME, Arm, ArmFacts, ArmSpec
 from perfdoctor.collect.script.main_module import Script
 from perfdoctor.errors import PerfdoctorError
 
@@ -77,15 +78,20 @@ class ScriptArm(Arm):
         return found
 
     def _asked(self, what: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        how = ""
         for life in range(_LIVES):
             try:
                 if life:
+                    self._check_time()
                     self._begin_again(arguments.get("mode"))
                 return super().ask(what, **arguments)
             except PerfdoctorError as error:
                 if error.slug != "script-ended" or what == "set_up":
                     raise
-                self._prolonged = _next_life(self._prolonged, str(error))
+                how = str(error)
+                self._prolonged = _next_life(self._prolonged, how)
+        if "exception" in how and arguments.get("mode") is not None:
+            raise PerfdoctorError(f"with it {how}", slug="script-failed")
         steps = arguments.get("steps", 0) + 2 * _WARM_STEPS
         raise PerfdoctorError(
             f"the script ends before it has made {steps} steps", slug="script-too-short"
@@ -110,6 +116,12 @@ class ScriptArm(Arm):
         """As `Arm.forget`."""
         self._added.pop(mode, None)
         super().forget(mode)
+
+    def _check_time(self) -> None:
+        if time.perf_counter() > self.begins_until_s:
+            raise PerfdoctorError(
+                "the script ended, and no time was left to begin it again", slug=NO_TIME
+            )
 
     def _begin_again(self, mode: str | None) -> None:
         self.close()

@@ -1,4 +1,4 @@
-"""What a script does now and then, saving and collecting garbage: how often, and less often."""
+"""What a script does now and then, such as saving: how often, and less often."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
+from perfdoctor.collect.rerun.functions import Place, callers, place_of
 from perfdoctor.collect.rerun.saved import SavedFiles
 from perfdoctor.collect.script.imports import after_import
 from perfdoctor.errors import PerfdoctorError
 
 #: Occasions that tell how often: the latest ones.
 _REMEMBERED = 9
+#: Saves whose callers are noted.
+_NOTED = 20
 #: Where Lightning writes a whole file, which `torch.save` only makes in memory.
 _LIGHTNING = ("lightning.fabric.plugins.io.torch_io", "lightning_fabric.plugins.io.torch_io")
 
@@ -30,6 +33,7 @@ class Habit:
         self._step = step
         self._steps: deque[int] = deque(maxlen=_REMEMBERED)
         self._every, self._count = 1, 0
+        self._occasions: dict[int, bool] = {}
 
     def may_happen(self) -> bool:
         """It is about to: whether to let it."""
@@ -39,7 +43,24 @@ class Habit:
         if not self._steps or self._steps[-1] != step:
             self._steps.append(step)
             self._count += 1
-        return self._every > 0 and self._count % self._every == 0
+        wanted = self._every > 0 and self._count % self._every == 0
+        self._occasions.setdefault(step, wanted)
+        return wanted
+
+    def happens(self) -> None:
+        """It does, whether it was wanted or not."""
+        step = self._step()
+        if step is not None:
+            self._occasions[step] = True
+
+    def occasions(self) -> dict[int, bool]:
+        """Those since this was asked last: the step of each, and whether it happened."""
+        found, self._occasions = self._occasions, {}
+        return found
+
+    def forget(self) -> None:
+        """What was learnt of how often it happens."""
+        self._steps.clear()
 
     @property
     def period(self) -> int | None:
@@ -70,12 +91,23 @@ class Habit:
 class Habits:
     """The habits of a script, by the change that breaks them.
 
-    `step` tells the number of the step, or None while the script stands still.
+    `step` tells the number of the step, or None while the script stands still. `saved_in`: the
+    functions that save, and who calls them.
     """
 
     def __init__(self, step: Callable[[], int | None]) -> None:
         self.saving, self.collecting = Habit(step), Habit(step)
+        self.validating, self.logging, self.drawing = Habit(step), Habit(step), Habit(step)
         self._saved, self._elsewhere = SavedFiles(), False
+        self._by_change = {
+            "checkpoint_every_times": self.saving,
+            "collect_each_step": self.collecting,
+            "validate_every_times": self.validating,
+            "log_every_times": self.logging,
+            "figures_every_times": self.drawing,
+        }
+        self.saved_in: set[Place] = set()
+        self._noted = 0
 
     def install(self, torch: Any) -> None:
         """Sees what saves and collects. After the observer's own wrappers, which stay inside."""
@@ -88,11 +120,23 @@ class Habits:
 
     def periods(self) -> dict[str, int]:
         """Change → steps between two occasions, where it is known."""
-        found = {
-            "checkpoint_every_times": self.saving.period,
-            "collect_each_step": self.collecting.period,
-        }
+        found = {name: habit.period for name, habit in self._by_change.items()}
         return {name: period for name, period in found.items() if period}
+
+    def occasions(self, first: int) -> dict[str, list[tuple[int, bool]]]:
+        """Change → its occasions since this was asked last: each step, counted from `first`, and
+        whether it happened."""
+        found = {name: habit.occasions() for name, habit in self._by_change.items()}
+        return {
+            name: [(step - first, made) for step, made in seen.items() if step >= first]
+            for name, seen in found.items()
+            if seen
+        }
+
+    def forget(self) -> None:
+        """What was learnt of how often all of it happens."""
+        for habit in self._by_change.values():
+            habit.forget()
 
     def _collect(self, collect: Callable[..., int]) -> Callable[..., int]:
         @functools.wraps(collect)
@@ -110,8 +154,12 @@ class Habits:
             if path is None:
                 self._elsewhere = True
                 return save(*args, **kwargs)
+            if self._noted < _NOTED:
+                self._noted += 1
+                self.saved_in |= {place_of(frame.f_code) for frame in callers()}
             if not self.saving.may_happen() and self._saved.put(save.__name__, path):
                 return None
+            self.saving.happens()
             self._saved.begins(save.__name__, path)
             result = save(*args, **kwargs)
             self._saved.ends(save.__name__, path)

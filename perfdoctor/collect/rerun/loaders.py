@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
+import math
 import os
 import signal
 import weakref
@@ -46,6 +47,8 @@ class Switches:
             come from while a mode is on. usual: where else; None: from its own iterators.
             prolonged: epochs that train on batches of a source do not end. steps: made so far.
         epochs, samples: begun and given so far, the twins' included.
+        epoch_steps: batches after which an epoch of the training ends; None: at its own end.
+        is_short: whether a loop over this loader is to see its first batch only.
     """
 
     def __init__(self, number_of: Callable[[Any], int]) -> None:
@@ -59,6 +62,8 @@ class Switches:
         self.source: Source | None = None
         self.usual: Source | None = None
         self.prolonged = False
+        self.epoch_steps: int | None = None
+        self.is_short: Callable[[Any], bool] = lambda loader: False
         self.steps = 0
         self.epochs = self.samples = 0
 
@@ -102,6 +107,10 @@ class Switches:
             self.usual = self.twin(loader, {})
 
     def twin(self, loader: Any, changes: Mapping[str, Any], dataset: Any = None) -> Twin:
+        """As `remade`, without an end."""
+        return Twin(self.remade(loader, changes, dataset), self)
+
+    def remade(self, loader: Any, changes: Mapping[str, Any], dataset: Any = None) -> Any:
         """The same loader with other settings.
 
         Raises:
@@ -110,7 +119,7 @@ class Switches:
         given = self._arguments.get(loader)
         if given is None:
             raise PerfdoctorError("the script's loader cannot be made again", slug="no-twin")
-        return Twin(type(self)._base(loader)(**twin_arguments(given, changes, dataset)), self)
+        return type(self)._base(loader)(**twin_arguments(given, changes, dataset))
 
     @staticmethod
     def _base(loader: Any) -> Any:
@@ -169,6 +178,7 @@ class Switch:
         self.number = switches.opened(self, loader)
         self._given, self._length = 0, length_of(loader)
         self._began_at = switches.steps
+        self._most = 1 if switches.is_short(loader) else None
         self._own: Any = None
         if switches.source_for(self.number) is None:
             self._own = switches.iterate(loader)
@@ -181,7 +191,8 @@ class Switch:
 
     def __next__(self) -> Any:
         source = self._switches.source_for(self.number)
-        if self._length is not None and self._given >= self._length and not self._goes_on(source):
+        over = self._length is not None and self._given >= self._length
+        if (over and not self._goes_on(source)) or self._given >= self._limit():
             self.__del__()
             raise StopIteration
         batch = self._own_next() if source is None else source.next()
@@ -189,6 +200,12 @@ class Switch:
         if self.number == self._switches.training:
             self._switches.samples += samples_in(batch)
         return batch
+
+    def _limit(self) -> float:
+        """Batches after which it ends before its time."""
+        trains = self.number == self._switches.training
+        most = self._switches.epoch_steps if trains else self._most
+        return math.inf if most is None else most
 
     def _goes_on(self, source: Source | None) -> bool:
         """Beyond its length. A loop that trains on none of the batches waits for their end."""

@@ -11,7 +11,9 @@ from typing import Any
 from perfdoctor.collect import switches as process
 from perfdoctor.collect.rerun import loaders
 from perfdoctor.collect.rerun.habits import Habits
+from perfdoctor.collect.rerun.reporting import Reporting
 from perfdoctor.collect.rerun.searching import Searching
+from perfdoctor.collect.rerun.validating import Validating
 from perfdoctor.errors import PerfdoctorError
 
 Context = AbstractContextManager[Any]
@@ -22,14 +24,17 @@ class Rerun:
 
     Attributes:
         torch: the module. loaders: the switches of its iterators. habits: what it does now and
-            then. searching: its architecture steps. compiled: models in a mode of torch.compile,
-            kept.
+            then. searching: its architecture steps. validating, reporting, drawing: what it does
+            beside the training. compiled: models in a mode of torch.compile, kept.
     """
 
     torch: Any
     loaders: loaders.Switches
     habits: Habits
     searching: Searching
+    validating: Validating
+    reporting: Reporting
+    drawing: Reporting
     compiled: dict[tuple[Any, str], Any]
 
     def trained(self) -> list[Any]:
@@ -90,6 +95,22 @@ def _source(rerun: Rerun, changes: Mapping[str, Any]) -> loaders.Source:
         twin = rerun.loaders.twin(loader, {"num_workers": 0})
         return loaders.Replay([twin.next() for _ in range(loaders.REPLAYED_BATCHES)])
     return rerun.loaders.twin(loader, changes, _dataset(loader.dataset, changes))
+
+
+def batches_compared(rerun: Rerun, changes: Mapping[str, Any], count: int) -> str | None:
+    """How the training's first batches with these changes compare, see `first_batches.relation`."""
+    from perfdoctor.collect.first_batches import relation
+
+    loader, remade = rerun.training_loader(), rerun.loaders.remade
+    loading = {name: value for name, value in changes.items() if name in LOADING}
+    if loader is None:
+        return None
+    return relation(
+        lambda: remade(loader, {}),
+        lambda: remade(loader, loading, _dataset(loader.dataset, loading)),
+        count,
+        rerun.loaders.iterate,
+    )
 
 
 def _dataset(given: Any, changes: Mapping[str, Any]) -> Any:
@@ -203,6 +224,17 @@ def _without_recomputing() -> Iterator[None]:
         yield
 
 
+# -- the loop ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def _short_epochs(rerun: Rerun, value: int) -> Iterator[None]:
+    """What comes at the end of an epoch comes after so many batches."""
+    with process.set_for_now(rerun.loaders, "epoch_steps", int(value)):
+        yield
+    rerun.habits.forget()  # how often it comes now is not how often it does
+
+
 # -- the optimizer -----------------------------------------------------------------------------
 
 
@@ -257,11 +289,15 @@ CHANGES: dict[str, Callable[[Rerun, Any], Context]] = {
     "optimizer_foreach": _flags(foreach=..., fused=None),
     "arch_every": lambda rerun, value: rerun.searching.one_in(int(value)),
     "checkpoint_every_times": lambda rerun, value: rerun.habits.saving.one_in(value),
+    "validate_every_times": lambda rerun, value: rerun.validating.one_in(int(value)),
+    "log_every_times": lambda rerun, value: rerun.reporting.one_in(int(value)),
+    "figures_every_times": lambda rerun, value: rerun.drawing.one_in(int(value)),
+    "epoch_steps": _short_epochs,
 }
 
 
 #: Changes of what is only known after some steps.
-LATER = ("arch_every",)
+LATER = ("arch_every", "validate_every_times", "log_every_times", "figures_every_times")
 SUPPORTED = frozenset({*CHANGES, *LOADING})
 
 

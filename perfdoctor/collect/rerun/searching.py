@@ -1,28 +1,22 @@
 """Architecture steps that are made less often: calls of the user's function that makes them.
 
-The function's code is exchanged for a call of ours, whoever holds the function: a class, a module,
-a decorator. Where a call is left out, the result is that of the last one that was made.
+Where a call is left out, the result is that of the last one that was made.
 """
 
 from __future__ import annotations
 
 import functools
-import gc
-import inspect
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from types import CodeType, FrameType, FunctionType
+from types import FunctionType
 from typing import Any
 
+from perfdoctor.collect.rerun.functions import Place, called_by, callers, functions_at, place_of
 from perfdoctor.collect.rerun.habits import Habit
 from perfdoctor.errors import PerfdoctorError
 
-#: A function, by its file and first line.
-Place = tuple[str, int]
 #: Steps of the training whose callers are noted.
 _NOTED_STEPS = 10
-_NO_CALLS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
 class Searching:
@@ -37,7 +31,7 @@ class Searching:
     ) -> None:
         self._habit, self._places, self._now = habit, places, period
         self.period: int | None = None  # before anything was left out
-        self._around: set[Place] = set()  # functions that the training's own step is made in
+        self.around: set[Place] = set()  # functions that the training's own step is made in
         self._noted = self._passes = 0
         self._called = self._elsewhere = False
         self._results: dict[Place, Any] = {}
@@ -60,10 +54,7 @@ class Searching:
         if self._noted >= _NOTED_STEPS:
             return
         self._noted += 1
-        frame: FrameType | None = sys._getframe(1)
-        while frame is not None:
-            self._around.add(_place(frame.f_code))
-            frame = frame.f_back
+        self.around |= {place_of(frame.f_code) for frame in callers()}
 
     @contextmanager
     def one_in(self, every: int) -> Iterator[None]:
@@ -74,7 +65,7 @@ class Searching:
         with ExitStack() as stack:
             stack.enter_context(self._habit.one_in(max(1, round(every / self.period))))
             for function in functions:
-                stack.enter_context(_called_by(function, self._sometimes))
+                stack.enter_context(called_by(function, self._sometimes))
             yield
 
     def check(self) -> None:
@@ -92,48 +83,20 @@ class Searching:
 
     def _functions(self) -> list[FunctionType]:
         places = self._places()
-        if places & self._around:
+        if places & self.around:
             raise _not_apart("it is made in the same function as the training step")
-        found = [f for f in gc.get_objects() if type(f) is FunctionType]
-        found = [f for f in found if _place(f.__code__) in places]
-        if not found or any(f.__code__.co_flags & _NO_CALLS for f in found):
+        found = functions_at(places)
+        if not found:
             raise _not_apart("no function that makes it is known")
         return found
 
     def _sometimes(self, function: FunctionType, *args: Any, **kwargs: Any) -> Any:
-        place, self._called = _place(function.__code__), True
+        place, self._called = place_of(function.__code__), True
         if self._habit.may_happen() or place not in self._results:
             passes = self._passes
             self._results[place] = function(*args, **kwargs)
             self._elsewhere |= passes == self._passes
         return self._results[place]
-
-
-def _template(*args: Any, **kwargs: Any) -> Any:
-    ours: Any = "ours"
-    return ours(*args, **kwargs)
-
-
-@contextmanager
-def _called_by(function: FunctionType, caller: Callable[..., Any]) -> Iterator[None]:
-    """Whoever calls the function calls `caller` with a copy of it instead."""
-    code = function.__code__
-    copy = FunctionType(
-        code, function.__globals__, function.__name__, function.__defaults__, function.__closure__
-    )
-    copy.__kwdefaults__ = function.__kwdefaults__
-    ours = functools.partial(caller, copy)
-    constants = tuple(ours if one == "ours" else one for one in _template.__code__.co_consts)
-    exchanged = _template.__code__.replace(co_consts=constants, co_freevars=code.co_freevars)
-    function.__code__ = exchanged
-    try:
-        yield
-    finally:
-        function.__code__ = code
-
-
-def _place(code: CodeType) -> Place:
-    return code.co_filename, code.co_firstlineno
 
 
 def _not_apart(why: str) -> PerfdoctorError:

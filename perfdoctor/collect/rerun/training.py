@@ -12,11 +12,22 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
+from perfdoctor.collect.rerun.functions import Place
 from perfdoctor.collect.rerun.gate import StepGate
 from perfdoctor.collect.rerun.habits import Habit, Habits
 from perfdoctor.collect.rerun.loaders import Switches, length_of
-from perfdoctor.collect.rerun.modes import LATER, LOADING, SUPPORTED, Mode, Rerun, close
+from perfdoctor.collect.rerun.modes import (
+    LATER,
+    LOADING,
+    SUPPORTED,
+    Mode,
+    Rerun,
+    batches_compared,
+    close,
+)
+from perfdoctor.collect.rerun.reporting import FIGURES, LINES, Reporting
 from perfdoctor.collect.rerun.searching import Searching
+from perfdoctor.collect.rerun.validating import Validating
 from perfdoctor.collect.script.imports import after_import
 from perfdoctor.collect.script.observer import Observer
 from perfdoctor.collect.script.optimizers import Optimizers
@@ -100,6 +111,17 @@ class ScriptTraining(Rerun):
         self.searching = Searching(
             Habit(self._running), lambda: self.state.searches, lambda: arch_every(self.observer)
         )
+        self.validating = Validating(
+            self.habits.validating, self._around, self._has_validation, self._running
+        )
+        self.observer.on_validation = self.validating.validates
+        self.loaders.is_short = lambda loader: self.validating.is_short(self._role(loader))
+        self.drawing = Reporting(
+            self.habits.drawing, FIGURES, self._around_figures, "figures", whole=True
+        )
+        self.reporting = Reporting(
+            self.habits.logging, LINES, lambda: self._around() | self.drawing.places(), "log lines"
+        )
         self._marks: list[tuple[int, int]] = []
         self._scales = False  # gradients, as 16-bit floats with few bits of exponent need it
 
@@ -111,6 +133,8 @@ class ScriptTraining(Rerun):
         A script that sets no seed gets one, or its first losses could not be compared.
         """
         random.seed(_SEED)
+        self.drawing.install()
+        self.reporting.install()
         after_import("numpy", lambda: sys.modules["numpy"].random.seed(_SEED))
         after_import("torch", self._torch_is_there)
 
@@ -131,8 +155,21 @@ class ScriptTraining(Rerun):
         def noted(optimizer: Any, args: Any, kwargs: Any) -> None:
             if optimizer is self.observer.optimizers.main():
                 self.searching.trains()
+                self.validating.trains()
 
         register_optimizer_step_pre_hook(noted)
+
+    def _around(self) -> set[Place]:
+        return self.searching.around | self.habits.saved_in
+
+    def _around_figures(self) -> set[Place]:
+        return self._around() | self.validating.places()
+
+    def _role(self, loader: Any) -> str:
+        return self.observer.loaders.of(loader).role
+
+    def _has_validation(self) -> bool:
+        return any(facts.role == "validation" for facts in self.observer.loaders.values())
 
     def _running(self) -> int | None:
         return None if self.gate.held else self.recorder.count
@@ -223,10 +260,12 @@ class ScriptTraining(Rerun):
         if self._enter(mode):
             self.gate.run(_UNCOUNTED)
         self._marks = [(self.loaders.epochs, self.loaders.samples)]
+        self.habits.occasions(first := self.recorder.count)
         waited, cpu, start = run_queue_s(), time.process_time(), time.perf_counter()
         step_s = self.gate.run(steps)
         self.habits.check()
-        self.searching.check()
+        for one in (self.searching, self.validating, self.reporting, self.drawing):
+            one.check()
         queued, steps_made = run_queue_s(), list(pairwise(self._marks))
         return {
             "step_s": step_s,
@@ -236,8 +275,12 @@ class ScriptTraining(Rerun):
             "wall_s": time.perf_counter() - start,
             "cpu_s": time.process_time() - cpu,
             "run_queue_s": None if waited is None or queued is None else queued - waited,
-            "periods": self.habits.periods(),
+            "periods": self._periods(),
+            "occasions": self.habits.occasions(first),
         }
+
+    def _periods(self) -> dict[str, int]:
+        return {} if self.loaders.epoch_steps else self.habits.periods()
 
     def facts(self, mode: str | None) -> dict[str, Any]:
         """What is really done in this mode."""
@@ -279,7 +322,7 @@ class ScriptTraining(Rerun):
             "turn": max(1, int(used.get("num_workers") or 1)),
             "queue": 0,  # workers stand still while the script does
             "steps_per_epoch": length,
-            "periods": self.habits.periods() | ({"arch_every": 1} if "arch_every" in used else {}),
+            "periods": self._periods() | ({"arch_every": 1} if "arch_every" in used else {}),
             "losses_by_process": True,  # of the first steps: they are past
             "redrawn": list(LOADING),  # a loader made anew draws another order
             "later": list(LATER),
@@ -305,6 +348,11 @@ class ScriptTraining(Rerun):
     def first_losses(self, steps: int, mode: str | None) -> dict[str, Any]:
         """A script cannot be made anew within its process."""
         raise PerfdoctorError("a script's first steps are past", slug="first-steps-past")
+
+    def batches(self, mode: str, count: int) -> dict[str, Any]:
+        """How the first batches with the mode compare; the next ones are what they would be."""
+        changes = self._changes[mode]
+        return {"relation": self.gate.call(lambda: batches_compared(self, changes, count))}
 
     def add_mode(self, name: str, changes: dict[str, Any]) -> dict[str, Any]:
         """One mode more."""

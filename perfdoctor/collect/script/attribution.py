@@ -14,13 +14,13 @@ from pathlib import PurePath
 
 from perfdoctor.collect.script import batch_source, work
 from perfdoctor.collect.script.batch_source import BatchSource, BatchStatement
-from perfdoctor.collect.script.libraries import FRAMEWORKS, OWN, USER, Libraries
+from perfdoctor.collect.script.libraries import FRAMEWORKS, OWN, STDLIB, USER, Libraries
 from perfdoctor.collect.script.loop_finder import LoopFacts
 from perfdoctor.collect.script.made_anew import made_anew
 from perfdoctor.collect.script.source import calls_at
 from perfdoctor.collect.script.stacks import Frame, Sampled
 from perfdoctor.collect.script.work import Work
-from perfdoctor.stages import DATA_LOADING, LOSS, OTHER
+from perfdoctor.stages import DATA_LOADING, LOSS, OPTIMIZER, OTHER
 
 #: The label of the time after a forward, of which it is not known yet what follows.
 AFTER_FORWARD = "after_forward"
@@ -31,6 +31,11 @@ _DECISIVE = frozenset([work.LOGGING, work.CHECKPOINT, work.COMMUNICATION, work.G
 _TRAINS = frozenset(["fit", "train", "run", "test", "validate", "predict", "evaluate", "launch"])
 #: perfdoctor's files that run the script; what lies outside of them is not the script's.
 _LAUNCHERS = frozenset(["launch.py", "pipeline.py", "__main__.py"])
+#: Where torch and accelerate wrap an optimizer's step, as their functions are called.
+_OPTIMIZERS = frozenset(["torch.optim.optimizer", "accelerate.optimizer"])
+_UPDATES = frozenset(["wrapper", "step", "zero_grad"])
+#: What these call besides the update itself.
+_BESIDE_UPDATES = frozenset(["torch.autograd.profiler", "torch._ops", "contextlib", "functools"])
 _IMPORTLIB = "importlib._bootstrap"
 #: Functions that stand between a call and what is called.
 _WRAPPERS = frozenset(["contextlib", "functools", "torch.utils._contextlib"])
@@ -173,6 +178,8 @@ class Attribution:
             return Work(label, "as measured")
         if label != work.VALIDATION and self._imports(stack):
             return Work(OTHER, "imports modules")
+        if label != work.VALIDATION and self._updates(stack):
+            return Work(OPTIMIZER, "calls the update")
         near, far = self._by_library(stack), self._by_call(stack)
         decisive = _DECISIVE if label != work.VALIDATION else {work.CHECKPOINT}
         for found in (near[:1], far):
@@ -186,6 +193,16 @@ class Attribution:
         named = (self._by_name(stack), self._by_purpose(stack))
         known = [w for w in (*near, *far, *named) if w is not None]
         return known[0] if known else self._by_position(stack, label)
+
+    def _updates(self, stack: _Stack) -> bool:
+        """Whether it is what surrounds an update, and not a closure or a hook that runs in it."""
+        for frame in stack:
+            module = self._libraries.module(frame.file)
+            if module in _OPTIMIZERS and frame.name in _UPDATES:
+                return True
+            if module not in _BESIDE_UPDATES and not module.startswith("accelerate."):
+                return False
+        return False
 
     def _by_library(self, stack: _Stack) -> list[Work | None]:
         """What each run of library frames does, the innermost first; in a run the outermost."""
@@ -279,7 +296,8 @@ class Attribution:
         users = [i for i in users if outside is not None and i > outside] or users
         if users and self._imports(stack):
             return users[0]
-        if depth is not None and self._owner(stack[depth]) != USER:
+        # Python's own loop, as asyncio's, is nobody's training: what started it is the line.
+        if depth is not None and self._owner(stack[depth]) not in (USER, STDLIB):
             users = [i for i in users if i < depth]
         if users and not self._only_starts(stack, users[0]):
             return users[0]
@@ -304,8 +322,10 @@ class Attribution:
             return (None if own == USER else own), None  # the source tells which module it is
         library = self._owner(inner[0])
         same = [frame for frame in inner if self._owner(frame) == library]
-        public = next((frame for frame in same if _is_public(frame)), inner[0])
-        return library, public.function
+        named = next((frame for frame in same if _is_public(frame)), called)
+        if named not in same:  # how torch calls modules tells of none
+            return (None if own == USER else own), None
+        return library, named.function
 
     # -- frames --------------------------------------------------------------------------------
 

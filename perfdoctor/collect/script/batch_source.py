@@ -121,9 +121,9 @@ def _statement_range(facts: LoopFacts, line: int) -> tuple[int, int]:
     way = levels(function, line) if function is not None else []
     if not way:
         return line, line
-    statement = way[-1].statement
-    simple = not hasattr(statement, "body")
-    return statement.lineno, (statement.end_lineno or line) if simple else line
+    row = way[-1].on_line(line)
+    simple = not any(hasattr(statement, "body") for statement in row)
+    return row[0].lineno, max(s.end_lineno or line for s in row) if simple else line
 
 
 def _loop_range(facts: LoopFacts) -> tuple[int, int]:
@@ -163,7 +163,8 @@ def _handed_in(facts: LoopFacts, function: ast.AST, names: set[str]) -> Iterator
         way = levels(caller, spot.line) if caller is not None else []
         if not names or caller is None or not way:
             return
-        given = handed(way[-1].statement, function, names)
+        row = way[-1].on_line(spot.line)
+        given = {n for one in row for n in handed(one, function, names)}
         found = batch_making(caller, spot.line, each_step=False, needed=given)
         yield from _as_statements(spot.code, found)
         function, names = caller, found.needed & parameters(caller)

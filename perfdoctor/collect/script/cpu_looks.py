@@ -49,7 +49,7 @@ class CpuLooks:
     Attributes:
         seconds: processor time that looks have accounted for.
         stretch: what a second of processor time took by the wall clock, waits for a core
-            included; looks count so much more.
+            included, save those at the end of another wait; looks count so much more.
     """
 
     def __init__(

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from perfdoctor.collect.script import recorder as r
-from perfdoctor.collect.script.assembly import Split, divided
+from perfdoctor.collect.script.assembly import SHUT_DOWN, Split, divided
 from perfdoctor.collect.script.attribution import AFTER_FORWARD, Attribution, Line
 from perfdoctor.collect.script.attribution import Split as Seen
 from perfdoctor.collect.script.drawing import drawn_each_time
+from perfdoctor.collect.script.leaving import before_end, parted
 from perfdoctor.collect.script.loaders_seen import LoaderFacts
 from perfdoctor.collect.script.loop_finder import LoopFacts
 from perfdoctor.collect.script.repeating import repeated_in_workers
@@ -60,18 +61,21 @@ def explained(
     names[r.AFTER_FORWARD] = AFTER_FORWARD
     own = set(searches) - {(loop.code.co_filename, loop.code.co_firstlineno) for loop in loops}
     sorted_out = [_of_search(sample, names, own) for sample in samples] if own else samples
-    found = Attribution(sorted_out, names, loops)
+    script, end = parted(sorted_out)
+    found = Attribution(script, names, loops)
     # What follows a forward counts as loss where a backward comes next, metrics and logs included;
     # and what runs without gradients as validation, whatever it is for.
     seen = {stage: found.split(labels=(label,)) for stage, label in _DIVIDED.items()}
-    looked = _looked(sorted_out, names)
+    looked = _looked(script, names) | {SHUT_DOWN: sum(one.seconds for one in end)}
     for one in seen.values():
         for part in one.parts:
             looked[part.stage] = looked.get(part.stage, 0.0) + part.seconds
     split = {stage: _of_others(stage, one) for stage, one in seen.items()}
     split[VALIDATION] = _with_search(split[VALIDATION], samples, sorted_out, names)
-    took = divided(seconds, split)
-    spots = _scaled(found.lines(_PER_STAGE), looked, took)
+    took = divided(before_end(seconds, end, stage_of), split)
+    took[SHUT_DOWN] = looked[SHUT_DOWN]
+    leaving = Attribution(end, [SHUT_DOWN] * len(names)).lines(_PER_STAGE)
+    spots = _scaled((*found.lines(_PER_STAGE), *leaving), looked, took)
     return Explained(tuple(marked(spots, samples, names, same or {})), split)
 
 

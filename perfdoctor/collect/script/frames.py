@@ -68,6 +68,8 @@ def disguised(code: CodeType, original: CodeType, lines: int) -> CodeType:
     """
     first = original.co_firstlineno
     code = code.replace(co_filename=original.co_filename, co_firstlineno=first)
+    if sys.version_info >= (3, 11):
+        code = code.replace(co_qualname=original.co_qualname)
     _disguised[code] = first + lines - 1
     return code
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Iterable
 from contextlib import suppress
@@ -14,14 +15,19 @@ from perfdoctor.collect.script.recorder import Recorder
 _OWN_LABEL, _MOST = 12, 64
 #: A loader that trains and validates in turn trains: its batches validate this often at most.
 _OFTEN = 4
+#: Loaders that give a batch each to every step differ by those left over: one for each iterator.
+_AS_MANY = 0.9
+#: Batches of one iterator, in passes over the data set, from which on it has no end.
+_ENDLESS = 1.5
 
 
 @dataclass
 class LoaderFacts:
     """One DataLoader as it was used; `training` and `validation` count its batches.
 
-    `first_batch_ns` is the time from `iter(loader)` to the first batch, of each epoch. `settings`
-    are what it was made with, for when it is gone.
+    `at_step` is how many steps had ended when it last gave a batch, of a training that does not go
+    steadily. `first_batch_ns` is the time from `iter(loader)` to the first batch, of each epoch.
+    `settings` are what it was made with, for when it is gone.
     """
 
     number: int
@@ -34,7 +40,7 @@ class LoaderFacts:
     batches: int = 0
     training: int = 0
     validation: int = 0
-    fresh: bool = False
+    at_step: int = -1
     began_ns: int | None = None
     iterator: weakref.ref[Any] | None = None
     first_batch_ns: list[int] = field(default_factory=list)
@@ -45,6 +51,20 @@ class LoaderFacts:
         if self.training == self.validation == 0:
             return "unknown"
         return "train" if _OFTEN * self.training >= self.validation else "validation"
+
+    def gives(self, step: int) -> bool:
+        """Whether its batches go into the steps around this one, for all that is known."""
+        return self.role == "unknown" and self.at_step >= max(0, step - 1)
+
+    @property
+    def endless(self) -> bool:
+        """Whether its iterators go on and on: they mark no epochs."""
+        used = self.settings or {}
+        size, batch = used.get("dataset_size"), used.get("batch_size")
+        if size is None:
+            return self.settings is not None
+        each = math.ceil(size / batch) if isinstance(batch, int) and batch > 0 else size
+        return bool(self.batches > _ENDLESS * max(1, self.iterators) * each)
 
 
 class LoadersSeen:
@@ -58,6 +78,17 @@ class LoadersSeen:
     def values(self) -> list[LoaderFacts]:
         """All that are remembered, in the order of their first use."""
         return list(self._facts)
+
+    def main(self, step: int) -> LoaderFacts | None:
+        """The one whose iterators are the training's epochs, after so many steps.
+
+        Of several that give as many batches, that whose iterators last: others are started again,
+        or thrown away, within an epoch. Which of those of one step it trains on is not known.
+        """
+        used = [f for f in self._facts if f.role == "train" or f.gives(step)]
+        most = max((f.batches for f in used), default=0)
+        as_many = [f for f in used if f.batches + f.iterators >= _AS_MANY * most]
+        return min(as_many, key=lambda f: (f.endless, f.iterators, f.number), default=None)
 
     def of(self, loader: Any) -> LoaderFacts:
         """The facts of this loader, or of the one that is gone and whose place it takes."""

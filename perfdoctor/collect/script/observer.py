@@ -76,6 +76,7 @@ class Observer:
     """The state of the observed training.
 
     `on_step` is called after a step with its number, and tells the next one to be called after.
+    `on_validation` is called where the model is called to be validated.
     `steady` is the loader of a training whose next step may be taken to go like the last one, else
     None: then what follows where `patches` says so needs not be looked into.
     """
@@ -92,6 +93,7 @@ class Observer:
         self.loaders = LoadersSeen(recorder)
         self.searches = Searches(optimizers)
         self._on_step = on_step
+        self.on_validation: Callable[[], None] = lambda: None
         self.autocast: str | None = None
         self.autograd_nodes: int | None = None  # of one step; those of its loss among them
         self.loss_nodes: int | None = None
@@ -105,6 +107,7 @@ class Observer:
         self.thrown_away = ThrownAway(optimizers, recorder)
         self._rollouts = Rollouts()
         self._last: LoaderFacts | None = None
+        self._begun: list[LoaderFacts] = []  # whose newest iterator nothing was trained with yet
         self.steady: LoaderFacts | None = None
         self.steady_module = 0
         self._again: dict[int, weakref.ref[Any]] = {}
@@ -144,7 +147,8 @@ class Observer:
         """The iterator is there."""
         self.recorder.leave()
         facts.iterators += 1
-        facts.fresh = True
+        if not any(facts is one for one in self._begun):
+            self._begun.append(facts)
 
     def next_begins(self, facts: LoaderFacts) -> None:
         """The training asks for a batch."""
@@ -167,6 +171,7 @@ class Observer:
                 self._last = None
             return
         facts.batches += 1
+        facts.at_step = self.recorder.count
         self._last = facts
         if facts.began_ns is not None:
             if len(facts.first_batch_ns) < _MOST_FIRST:
@@ -268,6 +273,7 @@ class Observer:
         return self._rollouts.are_told(self.recorder.count)
 
     def _validates(self) -> None:
+        self.on_validation()
         self.steady = None
         self._again.clear()
         if self._last is not None and not self._last.training:
@@ -323,9 +329,8 @@ class Observer:
         self._outside_is(r.OTHER)
         if self._last is not None:
             self._last.training += 1
-            if self._last.fresh and self._is_main(self._last):
-                self.recorder.epochs += 1
-            self._last.fresh = False
+            if self._begun:
+                self._may_begin_epoch()
         self.recorder.enter(r.BACKWARD)
         return True
 
@@ -468,6 +473,10 @@ class Observer:
     def _in_loader(self, label: int) -> bool:
         return label >= r.METRICS + 1 and self.recorder.names[label].startswith("loader ")
 
-    def _is_main(self, facts: LoaderFacts) -> bool:
-        most = max((f.batches for f in self.loaders.values() if f.role == "train"), default=0)
-        return facts.batches >= most
+    def _may_begin_epoch(self) -> None:
+        """The first gradients since iterators began: an epoch, if one of them is the main one's."""
+        given = [facts for facts in self._begun if facts.began_ns is None]
+        main = self.loaders.main(self.recorder.count)
+        if any(facts is main for facts in given):
+            self.recorder.epochs += 1
+        self._begun = [facts for facts in self._begun if facts.began_ns is not None]

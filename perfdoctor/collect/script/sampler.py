@@ -21,6 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import FrameType
 
 from perfdoctor.collect.script.cpu_looks import CpuLooks
@@ -103,6 +104,7 @@ class StackSampler:
             else None
         )
         self._waits = Waits(thread_id)
+        self._waited_s = 0.0
         self._ticks = [_Due(period_s, work) for period_s, work in on_tick]
         self._turns = ShortTurns() if short_turns else None
         # An own generator, with a fixed seed: the script's random numbers stay as they are.
@@ -176,6 +178,7 @@ class StackSampler:
         self._running.release()
         if self._cpu_looks is not None:
             self._cpu_looks.stop()
+            self._waits.close()
         if self._turns is not None:
             self._turns.end()
         if thread is not threading.current_thread():
@@ -242,7 +245,11 @@ class StackSampler:
         if os.getpid() != self._pid:
             return []
         computing = [] if self._cpu_looks is None else self._cpu_looks.snapshot()
-        return [*computing, *self._stacks.snapshot()]
+        waiting = self._stacks.snapshot()
+        seen_s = sum(one.seconds for one in waiting)
+        # Waits that no look has met yet are taken to be where the others are.
+        more = 1 + self._waited_s / seen_s if seen_s else 1.0
+        return [*computing, *(replace(one, seconds=one.seconds * more) for one in waiting)]
 
     def _add(self, frame: FrameType, now_s: float) -> None:
         interval_s = self.interval_s
@@ -250,12 +257,22 @@ class StackSampler:
         self._last_s = now_s
         self._looks += 1
         since_s = min(since_s, interval_s + _MOST_LATE_S)
+        at, label, stack = frame.f_lasti, self._label(), self._stacks.stack_of(frame)
         if self._cpu_looks is not None and self._cpu_looks.active:
+            # Where this thread had to give up the lock, what it saw is past by now.
+            still = self._waits.still() and self._is_at(frame, at)
             waited_s = self._waits.since_last(since_s, self._cpu_looks)
-            if waited_s < _LEAST_WAIT * since_s:
+            self._waited_s += waited_s if waited_s >= _LEAST_WAIT * since_s else 0.0
+            # Where it computes the waits that went before were elsewhere: the next look that
+            # finds it waiting counts for them.
+            if not still or not self._waited_s:
                 return
-            since_s = waited_s
-        self._stacks.add(self._label(), self._stacks.stack_of(frame), since_s)
+            since_s, self._waited_s = self._waited_s, 0.0
+        self._stacks.add(label, stack, since_s)
+
+    def _is_at(self, frame: FrameType, instruction: int) -> bool:
+        now = sys._current_frames().get(self._thread_id)
+        return now is frame and now.f_lasti == instruction
 
     def _pause_s(self) -> float:
         """Jittered, lest looks fall into step with the training."""

@@ -21,6 +21,7 @@ from perfdoctor.collect.script.machine import PERIOD_S, MachineWatch
 from perfdoctor.collect.script.observer import Observer
 from perfdoctor.collect.script.optimizers import Optimizers
 from perfdoctor.collect.script.patches import Patches
+from perfdoctor.collect.script.printed import Printed
 from perfdoctor.collect.script.recorder import Recorder
 from perfdoctor.collect.script.sampler import StackSampler
 from perfdoctor.collect.script.state import State, guarded
@@ -67,7 +68,7 @@ class Session:
     """Observes this process's main thread from `start` until `finish`.
 
     A forked child never observes: it has none of this object's threads, and its time is not the
-    training's.
+    training's. `printed` is for who wants what the script prints, and started by them.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Session:
         self.problems: list[str] = []
         self.started_at = time.time()
         self.recorder = Recorder()
+        self.printed = Printed(lambda: self.recorder.count)
         self.observer = Observer(
             self.recorder, Optimizers(self._share_a_module), on_step=self._on_step
         )
@@ -173,7 +175,7 @@ class Session:
         used = self._settings or self._settings_now()
         used = used | self._ddp.settings() | self.patches.settings()
         used |= self.observer.tables.settings() | self.observer.transforms.settings()
-        used |= self.observer.thrown_away.settings()
+        used |= self.observer.thrown_away.settings() | self.state.settings()
         if self._environment is None:
             from perfdoctor.collect.environment import describe_environment
 
@@ -296,6 +298,7 @@ class Session:
         if self._ended:
             return
         self._ended = True
+        self.printed.stop()
         self._pauses.stop()
         self._cpu_to = time.process_time()
         self.patches.remove()
@@ -367,6 +370,7 @@ class Session:
         """In a forked child: nothing is observed there."""
         self.state.active = False
         self.state.thread = -1
+        self.printed.stop()
 
 
 def holds(module: Any, few: set[int], many: set[int]) -> bool:

@@ -13,6 +13,8 @@ from perfdoctor.collect.script.optimizers import ARCHITECTURE
 
 #: What tells threads of GNU OpenMP how to wait.
 _WAITS_OF_OPENMP = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+#: Types of what holds all samples, and how deep subsets of subsets are looked into.
+_ROWS, _MOST_SUBSETS = ("Tensor", "ndarray"), 3
 
 
 def settings_used(observer: Observer) -> dict[str, Any]:
@@ -20,7 +22,7 @@ def settings_used(observer: Observer) -> dict[str, Any]:
     found = _process() | _model(observer) | _optimizer(observer)
     loader = training_loader(observer)
     if loader is not None:
-        found |= _loader(loader)
+        found |= _loader(loader) | {"steps_per_iterator": _steps_per_iterator(loader, observer)}
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -188,9 +190,39 @@ def loader_settings(loader: Any) -> dict[str, Any]:
         "loader_kind": "iterable" if loader._dataset_kind else "map",
         "sampler": _own_class(loader.sampler),
         "batch_sampler": _own_class(loader.batch_sampler),
+        "collate": _collate(loader),
         "dataset": type(loader.dataset).__name__,
+        "dataset_in_memory": _in_memory(loader.dataset),
         "dataset_size": _length(loader.dataset),
     }
+
+
+def _steps_per_iterator(facts: LoaderFacts, observer: Observer) -> float | None:
+    """Steps for each iterator of a loader that is iterated more than once."""
+    return observer.recorder.count / facts.iterators if facts.iterators > 1 else None
+
+
+def _collate(loader: Any) -> str:
+    """What puts samples together: "default" where it is torch's, else its name."""
+    from torch.utils.data import default_collate
+
+    function = loader.collate_fn
+    if function is default_collate:
+        return "default"
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def _in_memory(dataset: Any) -> bool | None:
+    """Whether a data set holds tensors or arrays with a row for each sample; None where it is not
+    seen to. Nothing of it is called but its length."""
+    from torch.utils.data import Subset
+
+    for _ in range(_MOST_SUBSETS):
+        if type(dataset) is Subset:
+            dataset = dataset.dataset
+    size, held = _length(dataset), getattr(dataset, "__dict__", {})
+    rows = (value.shape for value in held.values() if type(value).__name__ in _ROWS)
+    return True if size and any(len(shape) and shape[0] == size for shape in rows) else None
 
 
 def _own_class(sampler: Any) -> str | None:

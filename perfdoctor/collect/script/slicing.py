@@ -78,10 +78,10 @@ def batch_making(
         if each_step or isinstance(level.owner, LOOPS)
         for name in _all_assigned(level.owner)
     }
-    used = [loaded(part) for part in heads(way[-1].statement)] if way else []
+    used = _used(way[-1].on_line(line)) if way else set()
     # A closure made in the loop reads the batch: calling it is using it.
     closures = {s.name for lv in way if repeats(lv) for s in lv.block if isinstance(s, FUNCTIONS)}
-    found = Slice(closures.union(*used) if needed is None else set(needed), varies)
+    found = Slice(closures | used if needed is None else set(needed), varies)
     for depth in reversed(range(len(way))):
         if not each_step and not any(repeats(level) for level in way[: depth + 1]):
             break
@@ -93,6 +93,23 @@ def batch_making(
             # Outside of the loop only what the batch is made of counts, and not the model.
             found.needed &= found.sources
     return found
+
+
+def _used(row: list[ast.stmt]) -> set[str]:
+    """What a line reads of before: which of `optimizer.zero_grad(); loss = f(model(x))` calls the
+    model the line does not tell, and what comes after a backward reads what has been made."""
+    last = next((i for i, one in enumerate(row) if _goes_back(one)), len(row) - 1)
+    names: set[str] = set()
+    for statement in reversed(row[: last + 1]):
+        if isinstance(statement, ast.Assign):
+            names -= assigned(statement)
+        names = names.union(*(loaded(part) for part in heads(statement)))
+    return names
+
+
+def _goes_back(statement: ast.stmt) -> bool:
+    calls = [n for part in heads(statement) for n in ast.walk(part) if isinstance(n, ast.Call)]
+    return any(isinstance(c.func, ast.Attribute) and c.func.attr == "backward" for c in calls)
 
 
 def assigned(statement: ast.AST) -> set[str]:

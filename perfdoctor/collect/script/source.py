@@ -35,6 +35,10 @@ class Level:
         """What leads on."""
         return self.block[self.index]
 
+    def on_line(self, line: int) -> list[ast.stmt]:
+        """All the block's statements at `line`, in their order: `a(); b()` are two."""
+        return [one for one in self.block[self.index :] if _holds(one, line)]
+
 
 def function_of(code: CodeType) -> Function | None:
     """The definition that `code` was compiled from; None without source, or for a lambda."""
@@ -106,17 +110,13 @@ def compiled_loops(code: CodeType) -> tuple[tuple[int, int], ...]:
 
 
 def calls_at(file: str, line: int) -> tuple[str, ...]:
-    """Dotted names, as written, of the calls in the statement at `line`, outermost first.
+    """Dotted names, as written, of the calls in each statement at `line`, outermost first.
 
     Of a statement that holds others only its head counts.
     """
     module = module_of(file)
-    if module is None:
-        return ()
-    statement = statement_at(module, line)
-    if statement is None:
-        return ()
-    nodes = [node for part in heads(statement) for node in ast.walk(part)]
+    found = [] if module is None else _statements_at(module, line)
+    nodes = [node for one in found for part in heads(one) for node in ast.walk(part)]
     calls = [node for node in nodes if isinstance(node, ast.Call)]
     on_line = [call for call in calls if call.lineno <= line <= (call.end_lineno or call.lineno)]
     return tuple(name for name in map(_called, on_line) if name)
@@ -133,15 +133,19 @@ def heads(statement: ast.stmt) -> list[ast.AST]:
 
 
 def statement_at(module: ast.AST, line: int) -> ast.stmt | None:
-    """The innermost statement at `line`."""
+    """The innermost statement at `line`; of several in a row the first."""
+    return next(iter(_statements_at(module, line)), None)
+
+
+def _statements_at(module: ast.AST, line: int) -> list[ast.stmt]:
     owner = module
-    found: ast.stmt | None = None
+    found: list[ast.stmt] = []
     while True:
-        inside = (s for block in blocks(owner) for s in block if _holds(s, line))
-        statement = next(inside, None)
-        if statement is None:
+        inside = [s for block in blocks(owner) for s in block if _holds(s, line)]
+        if not inside:
             return found
-        owner = found = statement
+        found = inside
+        owner = inside[0]
 
 
 def _called(call: ast.Call) -> str:

@@ -112,8 +112,7 @@ class StackTable:
     def _new_place(self, frame: FrameType, code: CodeType) -> int:
         if len(self._by_instruction) >= _MOST_PLACES:
             return _ELSEWHERE
-        # None where the instruction belongs to no line of the source.
-        line = frame.f_lineno or code.co_firstlineno
+        line = frame.f_lineno or _line_before(code, frame.f_lasti)
         place = self._by_line.get((id(code), line))
         if place is None:
             place = len(self._places)
@@ -148,6 +147,12 @@ class StackTable:
             if place not in made and place != _ELSEWHERE:
                 made[place] = _frame(self._places[place])
         return tuple(made[place] for place in stack if place != _ELSEWHERE)
+
+
+def _line_before(code: CodeType, instruction: int) -> int:
+    """The line that led to an instruction of none, such as a jump back or the end of a `with`."""
+    lines = [line for start, _, line in code.co_lines() if line and start <= instruction]
+    return lines[-1] if lines else code.co_firstlineno
 
 
 def _frame(place: tuple[CodeType, int] | None) -> Frame:

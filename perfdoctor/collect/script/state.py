@@ -24,6 +24,7 @@ class State:
     `inside`: within a call that is observed as a whole, where nothing else is looked at.
     `noting`: in this step the lines that call the model and so on are noted in `loop`, and the
     functions that make architecture steps in `searches`, by file and first line.
+    `elsewhere`: steps of optimizers in each other thread, none of which is observed.
     """
 
     observer: Observer
@@ -33,12 +34,23 @@ class State:
     noting: bool = True
     loop: LoopFinder = field(default_factory=LoopFinder)
     searches: set[tuple[str, int]] = field(default_factory=set)
+    elsewhere: dict[int, int] = field(default_factory=dict)
     same_calls: SameCalls = field(default_factory=SameCalls)
     on_failure: Callable[[Exception], None] = lambda error: None
 
     def here(self) -> bool:
         """Whether this call is to be observed."""
         return self.active and threading.get_ident() == self.thread
+
+    def stepped_elsewhere(self) -> None:
+        """An optimizer made a step in another thread; threads that add to one number lose some."""
+        thread = threading.get_ident()
+        self.elsewhere[thread] = self.elsewhere.get(thread, 0) + 1
+
+    def settings(self) -> dict[str, int]:
+        """What was noted of threads that are not observed, as configuration."""
+        steps = sum(list(self.elsewhere.values()))
+        return {"steps_in_other_threads": steps} if steps else {}
 
     def note_search(self, frame: FrameType | None) -> None:
         """The script's function that made an architecture step."""

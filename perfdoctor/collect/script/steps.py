@@ -233,6 +233,8 @@ def step_hooks(state: State) -> tuple[Call, Call]:
 
     def after(optimizer: Any, args: Any, kwargs: Any) -> None:
         if not state.active or get_ident() != state.thread:
+            if state.active:
+                state.stepped_elsewhere()
             return
         steady = observer.steady is not None and recorder.current == r.OPTIMIZER
         if steady and observer.is_only(optimizer) and not observer.in_closure:

@@ -65,6 +65,9 @@ _LIBRARIES = (
     # Its __iter__ only hands on what it is given: what is slow in there is its source.
     _entry(LOGGING, "redraws a progress bar", "tqdm", r"^(?!.*__(?:iter|next)__$)"),
     _entry(LOGGING, "logs", "lightning.pytorch.loggers lightning.fabric.loggers"),
+    _entry(
+        LOGGING, "logs", "lightning.pytorch.core.module lightning.core.module", r"\blog(?:_dict)?$"
+    ),
     _entry(LOGGING, "redraws a progress bar", "lightning.pytorch.callbacks.progress progressbar"),
     _entry(LOGGING, "logs", "transformers.integrations ignite.handlers.tensorboard_logger"),
     _entry(LOGGING, "logs", "transformers.trainer", r"\blog$"),

@@ -6,6 +6,7 @@ import itertools
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from perfdoctor.collect.rerun import loaders
 from perfdoctor.collect.rerun.loaders import Replay, Switches, twin_arguments
+from perfdoctor.collect.rerun.modes import batches_compared
 from perfdoctor.errors import PerfdoctorError
 
 
@@ -201,3 +203,12 @@ def test_the_size_of_a_tensor_dataset_is_its_epoch(switches):
     data = TensorDataset(torch.arange(6))
     loader = DataLoader(data, batch_size=4, drop_last=True)
     assert len(list(loader)) == 1
+
+
+def test_the_first_batches_of_both_sides_are_compared_while_the_script_stands_still(switches):
+    loader = DataLoader(Counting(8), batch_size=2, shuffle=True)
+    rerun = SimpleNamespace(loaders=switches, training_loader=lambda: loader)
+    before = torch.get_rng_state()
+    assert batches_compared(rerun, {"num_workers": 1, "threads": 2}, 3) == "same"
+    assert torch.equal(torch.get_rng_state(), before)
+    assert (switches.epochs, switches.samples) == (0, 0)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
 
+from perfdoctor.collect.arm import NO_TIME
 from perfdoctor.collect.rerun.arm import spec_of
 from perfdoctor.collect.sandbox import scratch_folder
 from perfdoctor.collect.script.main_module import Script
@@ -154,6 +156,23 @@ def test_a_script_that_ends_is_begun_again(tmp_path, scratch):
 
 
 @pytest.mark.slow
+def test_a_script_that_ends_too_late_is_not_begun_again(tmp_path, scratch):
+    with started(spec_of(script(tmp_path, epochs=1), scratch, cwd=tmp_path)) as arm:
+        first, arm.begins_until_s = arm.pid, time.perf_counter()
+        with pytest.raises(PerfdoctorError) as caught:
+            arm.chunk(50)
+        assert (caught.value.slug, arm.pid) == (NO_TIME, first)
+
+
+@pytest.mark.slow
+def test_the_batches_of_a_changed_loader_are_compared_and_the_script_goes_on(tmp_path, scratch):
+    with started(spec_of(script(tmp_path), scratch, cwd=tmp_path)) as arm:
+        arm.add_mode("more", {"num_workers": 1})
+        assert arm.batches("more", 3) == "same"
+        assert arm.chunk(5, "more").step_s.size == 5
+
+
+@pytest.mark.slow
 def test_the_epochs_of_a_script_that_is_too_short_go_on(tmp_path, scratch):
     with started(spec_of(script(tmp_path, epochs=1), scratch, cwd=tmp_path)) as arm:
         assert arm.chunk(50).starts.sum() >= 5
@@ -245,3 +264,110 @@ def test_architecture_steps_are_left_out(tmp_path, scratch):
         arm.chunk(40)
         assert made() - before == 20
         assert arm.facts().configuration["arch_every"] == 2
+
+
+BESIDE = """
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+def tell(name):
+    open(name, "a").write("x")
+
+def evaluate():
+    model.eval()
+    with torch.no_grad():
+        for x, y in valid:
+            model(x)
+    tell("validated")
+    model.train()
+    return 0.5
+
+def report(epoch, score):
+    print(epoch, score)
+    tell("reported")
+
+torch.manual_seed(0)
+data = TensorDataset(torch.randn(400, 8), torch.randint(0, 2, (400,)))
+loader, valid = DataLoader(data, batch_size=4), DataLoader(data, batch_size=40)
+model = nn.Linear(8, 2)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for epoch in range(10_000):
+    for step, (x, y) in enumerate(loader):
+        loss = nn.functional.cross_entropy(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if step % 10 == 0:
+            report(epoch, loss.item())
+    VALIDATION
+    assert score == 0.5
+"""
+INLINE = """count = 0
+    with torch.no_grad():
+        for x, y in valid:
+            model.eval()(x)
+            count += 1
+            tell("validated")
+    model.train()
+    score = 0.5 * count / count"""
+
+
+def written(scratch: Path, name: str) -> int:
+    return sum(path.stat().st_size for path in scratch.rglob(name))
+
+
+def occasions_of(arm, mode, key, steps):
+    found = arm.chunk(steps, mode).occasions.get(key, ())
+    return [tuple(one) for one in found]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("validation", "each", "least"), [("score = evaluate()", 1, 0), (INLINE, 10, 1)]
+)
+def test_validations_are_left_out_or_see_one_batch(tmp_path, scratch, validation, each, least):
+    path = script(tmp_path, BESIDE.replace("VALIDATION", validation))
+    short = {"epoch_steps": 10}
+    with started(spec_of(path, scratch, cwd=tmp_path)) as arm:
+        arm.warm(5)
+        arm.add_mode("made", {"validate_every_times": 1, **short})
+        arm.add_mode("left out", {"validate_every_times": 0, **short})
+        arm.chunk(30, "made")
+        before = written(scratch, "validated")
+        found = occasions_of(arm, "made", "validate_every_times", 20)
+        assert len(found) == 2 and all(made for _, made in found)
+        assert written(scratch, "validated") - before in (2 * each, 3 * each)
+        arm.chunk(10, "left out")
+        before = written(scratch, "validated")
+        found = occasions_of(arm, "left out", "validate_every_times", 40)
+        assert len(found) == 4 and not any(made for _, made in found)
+        assert written(scratch, "validated") - before == 4 * least
+        assert "validate_every_times" not in arm.facts().extra["periods"]
+        assert arm.chunk(50).starts.sum() <= 1  # epochs are as long as they were
+
+
+@pytest.mark.slow
+def test_reports_are_left_out_with_the_function_that_makes_them(tmp_path, scratch):
+    path = script(tmp_path, BESIDE.replace("VALIDATION", "score = 0.5"))
+    with started(spec_of(path, scratch, cwd=tmp_path)) as arm:
+        arm.warm(25)
+        assert arm.facts().extra["periods"]["log_every_times"] == 10
+        arm.add_mode("less", {"log_every_times": 5})
+        arm.chunk(10, "less")
+        before = written(scratch, "reported")
+        arm.chunk(100, "less")
+        assert written(scratch, "reported") - before == 2
+
+
+@pytest.mark.slow
+def test_a_script_that_cannot_bear_a_change_says_how_it_ended(tmp_path, scratch):
+    fails = INLINE.replace("0.5 * count / count", "0.5 if count == 10 else 1 / 0")
+    path = script(tmp_path, BESIDE.replace("VALIDATION", fails))
+    short = {"epoch_steps": 10}
+    with started(spec_of(path, scratch, cwd=tmp_path)) as arm:
+        arm.add_mode("made", {"validate_every_times": 1, **short})
+        arm.chunk(30, "made")
+        arm.add_mode("left out", {"validate_every_times": 0, **short})
+        with pytest.raises(PerfdoctorError, match=r"with it the script ended.*division by zero"):
+            arm.chunk(100, "left out")

@@ -1,3 +1,6 @@
+import asyncio
+from pathlib import Path
+
 import pytest
 from made import NAMES, at, found_loops, library, line_with, script, seen, user
 
@@ -309,3 +312,85 @@ def test_a_decorator_of_torchs_is_not_what_is_called():
     stack = (library("torch/x.py", "sum"), library("timm/x.py", "apply"), decorator, user("main"))
     (line,) = hot_lines([seen(*stack)], NAMES)
     assert (line.library, line.callee) == ("timm", "apply")
+
+
+STEPPING = (
+    library("torch/_ops.py", "OpOverload.__call__"),
+    library("torch/autograd/profiler.py", "record_function.__enter__"),
+    library("torch/optim/optimizer.py", "Optimizer.profile_hook_step.<locals>.wrapper"),
+)
+
+
+@pytest.mark.parametrize("label", [0, 1])
+@pytest.mark.parametrize("most", [0, 1, 2])
+def test_what_torch_does_around_an_update_is_of_the_update(label, most):
+    stack = (*STEPPING[most:], user("main", 9))
+    assert shares(seen(*stack, label=label)) == {"optimizer": 1.0}
+
+
+def test_so_is_what_accelerate_does_around_it():
+    stack = (
+        library("accelerate/state.py", "AcceleratorState.distributed_type"),
+        library("accelerate/optimizer.py", "AcceleratedOptimizer.step"),
+        user("main", 9),
+    )
+    assert shares(seen(*stack)) == {"optimizer": 1.0}
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        user("main.<locals>.closure", 8),
+        library("lightning/pytorch/loops/optimization/closure.py", "Closure.closure"),
+        library("torch/optim/adam.py", "Adam.step"),
+    ],
+)
+def test_what_runs_within_the_update_is_not(inside):
+    assert shares(seen(inside, *STEPPING, user("main", 9))) == {"other": 1.0}
+
+
+@pytest.mark.parametrize("package", ["lightning/pytorch", "pytorch_lightning"])
+def test_lightnings_log_between_forward_and_backward_is_logging(package):
+    stack = (
+        library(f"{package}/core/module.py", "LightningModule.log"),
+        user("Net.training_step", 12),
+        library(f"{package}/strategies/strategy.py", "Strategy.training_step"),
+        user("main", 30),
+    )
+    assert shares(seen(*stack, label=1)) == {"logging": 1.0}
+
+
+def test_how_torch_calls_a_module_is_never_what_a_line_calls():
+    inside = library("contextlib.py", "_helper")
+    (line,) = hot_lines([seen(*module_call(inside), user("act", 3))], NAMES)
+    assert (line.library, line.callee) == (None, None)
+    inside = library("torch/nn/modules/module.py", "Module._hooks")
+    (line,) = hot_lines([seen(*module_call(inside), user("act", 3))], NAMES)
+    assert (line.library, line.callee) == ("torch", "Module._hooks")
+
+
+EVENTS = """
+    def turn():
+        out = model(1)
+        backward()
+        optimizer()
+
+    def run_forever():
+        for i in range(5):
+            turn()
+"""
+
+
+def test_waiting_in_an_event_loop_is_the_line_that_started_it():
+    folder = Path(asyncio.__file__).parent
+    file = str(folder / "made_events.py")
+    loops = found_loops(EVENTS, file, "run_forever()")
+    waits = Frame(str(folder.parent / "selectors.py"), 468, "EpollSelector.select", 460)
+    stack = (
+        waits,
+        at(loops[0].code, "turn()"),
+        Frame(str(folder / "runners.py"), 190, "run", 160),
+        user("main", 12),
+    )
+    (line,) = hot_lines([seen(*stack)], NAMES, loops)
+    assert (line.file, line.line, line.callee) == ("/home/me/nowhere.py", 12, "run")

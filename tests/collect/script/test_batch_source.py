@@ -155,6 +155,36 @@ def test_what_is_told_stays_bounded():
         ),
         (
             """
+            class Loss:
+                def backward(self):
+                    backward()
+
+            def main():
+                kept = []
+                for i in range(9):
+                    x = i + 1
+                    shown = [i]
+                    kept.clear(); loss = model(x) or Loss(); loss.backward(); kept.append(shown)
+                    optimizer()
+            """,
+            ["for i in range(9):", "x = i + 1"],
+        ),
+        (
+            """
+            def fit(rows):
+                for row in rows:
+                    model(row); backward()
+                    optimizer()
+
+            def main():
+                for fold in range(3):
+                    rows = [fold] * 4
+                    print(); fit(rows)
+            """,
+            ["for row in rows:", "for fold in range(3):", "rows = [fold] * 4"],
+        ),
+        (
+            """
             def main():
                 it = iter(range(90))
                 step = 0
@@ -234,7 +264,18 @@ def test_what_is_told_stays_bounded():
             ["for x in range(9):", "def closure():"],
         ),
     ],
-    ids=["plain", "helper", "index", "while", "self", "epochs", "folds", "closure"],
+    ids=[
+        "plain",
+        "helper",
+        "index",
+        "row",
+        "caller",
+        "while",
+        "self",
+        "epochs",
+        "folds",
+        "closure",
+    ],
 )
 def test_the_statements_that_make_the_batch_are_found_in_the_source(text, expected, request):
     file = f"/made/{request.node.callspec.id}_slice.py"
@@ -300,3 +341,25 @@ def test_strings_with_odd_escapes_are_parsed_without_a_warning(recwarn):
     assert calls_at(file, line_with(file, "names.append")) == ("names.append",)
     assert calls_at(file, line_with(file, "after(")) == ("after",)
     assert len(recwarn) == 0
+
+
+def test_all_statements_of_a_line_are_looked_at():
+    file = "/made/row.py"
+    script("def main():\n    a(); x = b(c()); d()\n", file)
+    assert calls_at(file, 2) == ("a", "b", "c", "d")
+
+
+def test_the_forward_s_statement_may_end_lines_after_the_first_of_its_row():
+    text = """
+        def main():
+            for x in [1, 2, 3]:
+                print(); model(
+                    x + 1,
+                    x + 2,
+                )
+                backward(); optimizer()
+    """
+    file = "/made/long_row.py"
+    source = BatchSource(found_loops(text, file))
+    main = script(text, file)["main"].__code__
+    assert source.position([at(main, "x + 2")]) == "in the statement of the forward"

@@ -8,13 +8,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
 
 from perfdoctor.collect.script.cpu_looks import CpuLooks
+from perfdoctor.collect.script.sampler import StackSampler
 from perfdoctor.collect.script.waits import Waits
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="timers of Linux")
@@ -153,8 +154,13 @@ class Clocks(Waits):
         super().__init__(0)
         self._readings = list(readings)
 
+    woken = 0.0
+
     def _read(self) -> tuple[float, float] | None:
         return self._readings.pop(0)
+
+    def _woken(self) -> float:
+        return self.woken
 
 
 def test_a_wait_is_what_is_neither_computing_nor_without_a_core(looks: CpuLooks) -> None:
@@ -165,6 +171,25 @@ def test_a_wait_is_what_is_neither_computing_nor_without_a_core(looks: CpuLooks)
     assert clocks.since_last(1.0, looks) == pytest.approx(1.0)
 
 
+def test_waiting_for_a_core_after_a_wait_belongs_to_the_wait(looks: CpuLooks) -> None:
+    clocks = Clocks((0.0, 0.0), (0.2, 0.4), (0.4, 0.44))
+    clocks.woken = 0.75
+    clocks.since_last(1.0, looks)
+    assert clocks.since_last(1.0, looks) == pytest.approx(0.4 + 0.3)
+    assert looks.stretch == pytest.approx(1 + 0.1 / 0.2)
+    assert clocks.since_last(1.0, looks) == pytest.approx(0.76)  # too little to ask for it
+
+
+def test_who_gave_a_core_up_is_told_from_who_lost_it(tmp_path: Any) -> None:
+    waits = Waits(0)
+    waits._switches = tmp_path / "status"
+    assert waits._woken() == 0.0
+    waits._switches.write_text("voluntary_ctxt_switches:\t10\nnonvoluntary_ctxt_switches:\t10\n")
+    waits._woken()
+    waits._switches.write_text("voluntary_ctxt_switches:\t40\nnonvoluntary_ctxt_switches:\t20\n")
+    assert waits._woken() == pytest.approx(0.75)
+
+
 def test_looks_that_nobody_answers_are_ended(looks: CpuLooks) -> None:
     assert looks.start()
     clocks = Clocks((0.0, 0.0), (50.0, 0.0), (100.0, 0.0))
@@ -173,3 +198,107 @@ def test_looks_that_nobody_answers_are_ended(looks: CpuLooks) -> None:
     assert looks.active
     clocks.since_last(60.0, looks)
     assert not looks.active
+
+
+@pytest.mark.parametrize("state", ["S", "D", "R"])
+def test_a_thread_stands_still_unless_it_runs(state: str, tmp_path: Any) -> None:
+    waits = Waits(0)
+    waits._state = tmp_path / "42" / "stat"
+    waits._state.parent.mkdir()
+    waits._state.write_text(f"42 (py) R) {state} 1 1 0")
+    assert waits.still() is (state != "R")
+    waits.close()
+
+
+def test_a_file_that_the_script_opens_in_place_of_ours_stays_open(tmp_path: Any) -> None:
+    waits = Waits(0)
+    waits.still()
+    ours = waits._state_file
+    assert ours is not None
+    other = os.open(tmp_path / "own", os.O_RDWR | os.O_CREAT)
+    os.dup2(other, ours)
+    assert waits.still()
+    waits.close()
+    os.fstat(ours)
+    os.close(ours)
+    os.close(other)
+
+
+def test_afterwards_no_file_is_open() -> None:
+    waits = Waits(0)
+    waits.still()
+    ours = waits._state_file
+    assert ours is not None
+    waits.close()
+    with pytest.raises(OSError, match="descriptor"):
+        os.fstat(ours)
+
+
+class Told(Waits):
+    """Each second half a second of waiting; whether it stands still as told."""
+
+    def __init__(self, *still: Callable[[], bool]) -> None:
+        super().__init__(0)
+        self._told = list(still)
+
+    def since_last(self, wall_s: float, looks: CpuLooks) -> float:
+        return wall_s / 2
+
+    def still(self) -> bool:
+        return self._told.pop(0)()
+
+
+def computes(ready: threading.Event, leave: threading.Event) -> None:
+    ready.set()
+    leave.wait()
+
+
+def waits_for_a_file(ready: threading.Event, leave: threading.Event) -> None:
+    ready.set()
+    leave.wait()
+
+
+@pytest.fixture
+def threads() -> Iterator[tuple[int, int]]:
+    """One that stays in `computes`, one in `waits_for_a_file`."""
+    leave, started = threading.Event(), []
+    for function in (computes, waits_for_a_file):
+        ready = threading.Event()
+        started.append(threading.Thread(target=function, args=(ready, leave)))
+        started[-1].start()
+        assert ready.wait(10)
+    yield started[0].ident or 0, started[1].ident or 0
+    leave.set()
+    for thread in started:
+        thread.join()
+
+
+def waited(sampler: StackSampler) -> dict[str, float]:
+    """Seconds by function, of the looks of the other thread."""
+    names = ("computes", "waits_for_a_file")
+    seen = [(name, s) for s in sampler.snapshot() for name in names]
+    return {name: s.seconds for name, s in seen if name in {frame.name for frame in s.stack}}
+
+
+def test_short_waits_count_where_a_look_met_one_and_not_where_the_thread_computes(
+    looks: CpuLooks, threads: tuple[int, int]
+) -> None:
+    now = iter(range(10))
+    clock = lambda: float(next(now))  # noqa: E731
+    sampler = StackSampler(lambda: 0, threads[0], clock=clock, interval_s=1.0)
+    sampler._cpu_looks = looks
+    assert looks.start()
+
+    def goes_on() -> bool:
+        sampler._thread_id = threads[1]
+        return True
+
+    sampler._waits = Told(lambda: False, goes_on, lambda: True, lambda: False)
+    sampler.once()
+    sampler.once()
+    assert waited(sampler) == {}
+    sampler.once()
+    assert waited(sampler) == {"waits_for_a_file": 1.5}
+    sampler._thread_id = threads[0]
+    sampler.once()  # what is left over is where the others are
+    assert waited(sampler) == {"waits_for_a_file": 2.0}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pathlib
+import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -213,3 +215,37 @@ def test_what_is_no_validation_is_told_apart_by_its_lines() -> None:
     assert shares == pytest.approx(
         {"arch_step": 10 / 21, "validation": 6 / 21, "checkpoint": 4 / 21}
     )
+
+
+def test_what_the_interpreter_does_at_its_end_is_no_line_of_the_training() -> None:
+    end = (
+        library("torch/library.py", "_del_library", 665),
+        Frame(weakref.__file__, 585, "finalize.__call__", 580),
+        Frame(weakref.__file__, 667, "finalize._exitfunc", 640),
+    )
+    work = (library("torch/x.py", "go"), user("main", 9))
+    for label in (r.OTHER, r.START_UP):
+        name = STAGES[label]
+        looks = [seen(*work, seconds=3.0, label=label), seen(*end, seconds=1.0, label=label)]
+        found = explained(looks, STAGES, [], {name: 4.0, "forward": 6.0}).hotspots
+        assert {s.stage: s.share for s in found} == pytest.approx({name: 0.3, "shut_down": 0.1})
+
+
+def test_a_finalizer_that_runs_amid_the_training_is_of_the_training() -> None:
+    called = Frame(weakref.__file__, 585, "finalize.__call__", 580)
+    looks = [seen(called, user("main", 9), seconds=1.0)]
+    found = explained(looks, STAGES, [], {"other": 4.0}).hotspots
+    assert [s.stage for s in found] == ["other"]
+
+
+def test_the_end_does_not_change_how_the_time_before_is_divided() -> None:
+    end = Frame(threading.__file__, 1590, "_shutdown", 1550)
+    logs = (library("torch/utils/tensorboard/writer.py", "SummaryWriter.add"), user("main", 9))
+    other = (library("torch/x.py", "go"), user("main", 8))
+    looks = [seen(*logs, seconds=2.0), seen(*other, seconds=2.0)]
+    alone = explained(looks, STAGES, [], {"other": 4.0})
+    ended = explained([*looks, seen(end, seconds=4.0)], STAGES, [], {"other": 8.0})
+    assert ended.split == alone.split
+    assert ended.split["other"] == {"logging": 0.5}
+    shares = {s.stage: s.share for s in ended.hotspots}
+    assert shares == pytest.approx({"logging": 0.25, "other": 0.25, "shut_down": 0.5})

@@ -161,3 +161,9 @@ def test_a_frame_at_the_base_belongs_to_no_file_of_ours():
     name, module = frames.call_at_base(script)
     assert name in ("sys", "<sys>")
     assert module == "sys"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="functions have no qualified name there")
+def test_a_wrapper_in_disguise_bears_the_name_of_what_it_wraps():
+    code = frames.disguised(wrapped(fail).__code__, names.__code__, lines=1)
+    assert (code.co_filename, code.co_qualname) == (__file__, "names")

@@ -6,7 +6,9 @@ Time passes only where a loop says so, so every figure is exact.
 from __future__ import annotations
 
 import copy
+import itertools
 import pickle
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -177,6 +179,89 @@ def test_the_first_batch_of_each_epoch_marks_it(clock: Clock) -> None:
                 _mse(clock, model(x), y).backward()
                 optimizer.step()
     assert seen.observer.recorder.steps.rows().sums[:, EPOCH].tolist() == [1, 0, 1, 0, 1, 0]
+
+
+def _epochs_begin(seen: Watched) -> list[int]:
+    starts = seen.observer.recorder.steps.rows().sums[:, EPOCH].tolist()
+    return [step for step, begins in enumerate(starts) if begins]
+
+
+@pytest.mark.parametrize("order", ["second", "first", "after the weights"])
+def test_iterators_that_are_thrown_away_within_an_epoch_begin_none(
+    clock: Clock, order: str
+) -> None:
+    with Watched(clock) as seen:
+        model = Search(clock, registered=True)
+        optimizer = torch.optim.SGD(model.weights(), lr=1e-3)
+        architect = torch.optim.Adam([model.alphas], lr=1e-3)
+        training = DataLoader(Samples(clock, count=16), batch_size=4)
+        held_out = DataLoader(Samples(clock, count=12), batch_size=4)
+
+        def search(batch: Any) -> None:
+            _mse(clock, model(batch[0]), batch[1]).backward()
+            architect.step()
+
+        if order == "first":
+            next(iter(held_out))  # for a look at its shapes
+        for _ in range(3):
+            batches = iter(training)
+            for _ in range(4):
+                first = next(iter(held_out)) if order == "first" else None
+                x, y = next(batches)
+                if order != "after the weights":
+                    search(first or next(iter(held_out)))
+                _mse(clock, model(x), y).backward()
+                optimizer.step()
+                if order == "after the weights":
+                    search(next(iter(held_out)))
+    assert seen.steps == 12
+    assert _epochs_begin(seen) == [0, 4, 8]
+
+
+@pytest.mark.parametrize("short_first", [True, False])
+def test_a_short_loader_that_starts_again_within_an_epoch_begins_none(
+    clock: Clock, short_first: bool
+) -> None:
+    def again(loader: Any) -> Iterator[Any]:
+        while True:
+            yield from loader
+
+    with Watched(clock) as seen:
+        model, optimizer, _ = _parts(clock)
+        labelled = again(DataLoader(Samples(clock, count=8), batch_size=4))
+        unlabelled = DataLoader(Samples(clock, count=20), batch_size=4)
+        if short_first:
+            next(labelled)  # for a look at its shapes
+        for _ in range(4):
+            pairs = zip(labelled, unlabelled) if short_first else zip(unlabelled, labelled)  # noqa: B905
+            for (x, y), (z, _) in pairs:
+                _mse(clock, model(torch.cat([x, z])), torch.cat([y, y])).backward()
+                optimizer.step()
+    assert seen.steps == 20
+    assert _epochs_begin(seen) == [0, 5, 10, 15]
+
+
+def test_a_loader_without_an_end_begins_no_epoch_beside_one_with_an_end(clock: Clock) -> None:
+    with Watched(clock) as seen:
+        model, optimizer, loader = _parts(clock)
+        forever = iter(DataLoader(Samples(clock), batch_size=4, sampler=itertools.cycle(range(8))))
+        for _ in range(6):
+            for x, y in loader:
+                z, _ = next(forever)
+                _mse(clock, model(torch.cat([x, z])), torch.cat([y, y])).backward()
+                optimizer.step()
+    begun = _epochs_begin(seen)
+    assert begun[:1] + begun[-3:] == [0, 6, 8, 10]
+
+
+def test_the_steps_of_each_iterator_are_among_the_settings(clock: Clock) -> None:
+    with Watched(clock) as seen:
+        model, optimizer, loader = _parts(clock)
+        for _ in range(3):
+            for x, y in loader:
+                _mse(clock, model(x), y).backward()
+                optimizer.step()
+    assert settings_used(seen.observer)["steps_per_iterator"] == 2.0
 
 
 @pytest.mark.parametrize("habit", ["eval and no_grad", "eval only", "neither"])
@@ -589,3 +674,33 @@ def test_gradient_checkpointing_is_seen_however_it_is_done(
     assert settings_used(seen.observer).get("gradient_checkpointing") == (
         None if reentrant is None else True
     )
+
+
+def test_steps_of_other_threads_are_counted_and_nothing_else_of_them(clock: Clock) -> None:
+    def train(steps: int) -> None:
+        model, optimizer, _ = _parts(clock)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            model(torch.ones(2, 4)).sum().backward()
+            optimizer.step()
+
+    with Watched(clock) as seen:
+        threads = [threading.Thread(target=train, args=(n,)) for n in (3, 4)]
+        for thread in threads:
+            thread.start()
+            thread.join()
+        assert seen.state.settings() == {"steps_in_other_threads": 7}
+        assert seen.observer.recorder.count == 0
+    train(2)  # nobody looks any more
+    assert seen.state.settings() == {"steps_in_other_threads": 7}
+
+
+def test_a_training_in_the_main_thread_has_no_steps_elsewhere(clock: Clock) -> None:
+    model, optimizer, loader = _parts(clock)
+    with Watched(clock) as seen:
+        for x, y in loader:
+            optimizer.zero_grad()
+            _mse(clock, model(x), y).backward()
+            optimizer.step()
+    assert seen.steps == 2
+    assert seen.state.settings() == {}

@@ -5,6 +5,7 @@ import sys
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
@@ -359,3 +360,21 @@ def test_a_broken_frame_now_and_then_does_not_end_the_looks(monkeypatch):
         sampler._try_once()
     with pytest.raises(AttributeError):
         sampler._try_once()
+
+
+class Code:
+    """As much of a code object as a stack needs; its third instruction is of no line."""
+
+    co_filename, co_name, co_qualname = "/home/me/train.py", "<module>", "<module>"
+    co_firstlineno, co_flags = 1, 0
+
+    def co_lines(self):
+        return iter([(0, 4, 1), (4, 8, 2), (8, 12, None), (12, 20, 3)])
+
+
+@pytest.mark.parametrize(("instruction", "line"), [(10, 2), (2, 1), (-1, 1)])
+def test_an_instruction_of_no_line_counts_for_the_one_before(instruction, line):
+    frame = SimpleNamespace(f_code=Code(), f_lasti=instruction, f_lineno=None, f_back=None)
+    table = StackTable(lambda path: True)
+    table.add(0, table.stack_of(frame), 1.0)
+    assert [s.stack[0].line for s in table.snapshot()] == [line]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from test_observing import Clock, Samples, Watched
@@ -15,6 +17,7 @@ from torch.utils.data import (
     RandomSampler,
     Sampler,
     SequentialSampler,
+    Subset,
     TensorDataset,
 )
 
@@ -228,6 +231,48 @@ def test_samplers_are_named_where_they_are_not_torch_s(clock: Clock) -> None:
     by_length = loader_settings(DataLoader(data, batch_sampler=batches))
     assert (by_length["sampler"], by_length["batch_sampler"]) == (None, "ByLength")
     assert by_length["batch_size"] == 2
+
+
+class Rows:
+    """Samples that lie in memory, in an attribute each of what they consist of."""
+
+    def __init__(self, rows: Any) -> None:
+        self.name, self.rows, self.mean = "rows", rows, torch.zeros(())
+
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, index: int) -> Any:
+        raise AssertionError("nobody asked for a sample")
+
+
+@pytest.mark.parametrize("rows", [torch.ones(6, 2), np.ones(6)])
+def test_samples_in_memory_are_known_without_asking_for_one(rows: Any) -> None:
+    assert loader_settings(DataLoader(Rows(rows)))["dataset_in_memory"] is True
+    part = Subset(Subset(Rows(rows), [1, 2, 3]), [0])
+    assert loader_settings(DataLoader(part))["dataset_in_memory"] is True
+
+
+@pytest.mark.parametrize("rows", [torch.ones(5, 2), list(range(6)), torch.ones(())])
+def test_what_holds_no_row_for_each_sample_is_not_taken_for_them(rows: Any) -> None:
+    assert loader_settings(DataLoader(Rows(rows)))["dataset_in_memory"] is None
+
+
+def test_who_puts_samples_together_is_named() -> None:
+    def pad(samples: Any) -> Any:
+        return samples
+
+    data = Rows(torch.ones(6, 2))
+    found = [
+        loader_settings(loader)["collate"]
+        for loader in (
+            DataLoader(data, batch_size=2),
+            DataLoader(data, batch_size=2, collate_fn=pad),
+            DataLoader(data, batch_size=2, collate_fn=partial(pad)),
+            DataLoader(data, batch_size=None),
+        )
+    ]
+    assert found == ["default", "pad", "partial", "default_convert"]
 
 
 def test_the_training_s_sampler_is_among_the_settings(clock: Clock) -> None:
