@@ -3,8 +3,8 @@
 Measures sessions of identical code, as `perfdoctor check --baseline` does, one every so many
 seconds, and adds them to FILE (which may be continued on another day: the machine's own drift is
 what is looked for). Then checks are made of them: one session is today's, made 5, 10 or 20 %
-longer, and some of the others are the baseline. They are judged as `check` judges them, with the
-times divided by the kernels always, and with the times as they are.
+longer, and some of those before it are the baseline. They are judged as `check` judges them, which
+divides times by the kernels where that helps, and with all times as they are.
 """
 
 from __future__ import annotations
@@ -82,9 +82,12 @@ def outcomes(
     """Share of each outcome, of checks against `count` stored sessions."""
     rng, told = np.random.default_rng(0), []
     for _ in range(RESAMPLED):
-        now, *before = (of(sessions[i]) for i in rng.permutation(len(sessions))[: count + 1])
-        baseline = replace(stored(Path("none")), sessions=tuple(before))
-        judged = with_baseline.judge(ASKED.criteria, baseline, longer(now, factor), None)
+        today = int(rng.integers(count, len(sessions)))
+        before = sorted(rng.choice(today, count, replace=False))
+        past = tuple(of(sessions[i]) for i in before)
+        baseline = replace(stored(Path("none")), sessions=past)
+        now = longer(of(sessions[today]), factor)
+        judged = with_baseline.judge(ASKED.criteria, baseline, now, None)
         told.append(judged.outcome)
     return {outcome: told.count(outcome) / len(told) for outcome in set(told)}
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 #: Ends that a script comes to by itself, having done all it was to do. An exception is none: how
 #: much would have followed is not known.
 BY_ITSELF = ("finished", "exit", "os._exit")
+#: The setting that says that the observation ended before the script did.
+IN_PART = "observed_in_part"
 
 
 @dataclass(frozen=True)

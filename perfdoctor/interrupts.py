@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
 #: Ctrl-C, what a CI runner sends to a job that is cancelled, and a terminal that is closed.
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
+#: While a report is written the fourth press ends that too: a pipe that nobody reads, say.
+_PATIENCE = 4
+
 _listening = False
 _presses = 0
+_owner = os.getpid()
 
 
 def _first(number: int, frame: FrameType | None) -> None:
@@ -20,18 +25,42 @@ def _first(number: int, frame: FrameType | None) -> None:
 
     The third one again, since Python drops what is raised inside a destructor.
     """
+    _leave_to_child(number)
     note()
     if _presses != 2:
         raise KeyboardInterrupt
 
 
 def _each(number: int, frame: FrameType | None) -> None:
+    _leave_to_child(number)
     note()
     raise KeyboardInterrupt
 
 
-def _none(number: int, frame: FrameType | None) -> None:
-    note()
+def _none_of_the_next() -> Callable[[int, FrameType | None], None]:
+    last = _presses + _PATIENCE
+
+    def none(number: int, frame: FrameType | None) -> None:
+        _leave_to_child(number)
+        note()
+        if _presses >= last:
+            raise KeyboardInterrupt
+
+    return none
+
+
+def _leave_to_child(number: int) -> None:
+    """A forked process has inherited the handler; a signal does to it what it does to any.
+
+    Raises:
+        KeyboardInterrupt: for Ctrl-C, as Python does by itself.
+    """
+    if os.getpid() == _owner:
+        return
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 @contextmanager
@@ -40,11 +69,11 @@ def heard() -> Iterator[None]:
 
     What is ignored, as under `nohup`, stays so. Within another one it changes nothing.
     """
-    global _listening, _presses
+    global _listening, _owner, _presses
     if _listening or not _in_main_thread():
         yield
         return
-    _listening, _presses = True, 0
+    _listening, _presses, _owner = True, 0, os.getpid()
     try:
         with _handled(_first):
             yield
@@ -54,8 +83,8 @@ def heard() -> Iterator[None]:
 
 @contextmanager
 def kept() -> Iterator[None]:
-    """While it lasts, for writing what is known, none of them raises, but in what is `hasty`."""
-    with _handled(_none):
+    """While it lasts, for writing what is known, the first three raise in what is `hasty` alone."""
+    with _handled(_none_of_the_next()):
         yield
 
 

@@ -22,23 +22,21 @@ if TYPE_CHECKING:
 Pictures = Iterable[tuple[str, bytes]]
 #: Of smaller logs, a second process takes more processor time than it saves.
 _LONG_BYTES = 16 * 2**20
-_OF_RUNS = ("throughput", "stages", "comparison")
 #: With this process's own path: `-c` would put the working directory first, where anything may lie.
 _START = "import sys; sys.path[:] = sys.argv[1:]; from perfdoctor.painting import serve; serve()"
 
 
 def pictures(report: Report) -> Pictures:
     """All that there are of a report, drawn one after the other."""
-    for name in ("graph_benchmark",) if report.source.kind == "bench" else _OF_RUNS:
-        yield from _drawn(name, report)
-
-
-def _drawn(name: str, report: Report) -> list[tuple[str, bytes]]:
-    """The picture of that name; none where there is nothing to draw."""
     from perfdoctor.render import png
 
-    picture = getattr(png, name)(report)
-    return [] if picture is None else [(f"{name}.png", picture)]
+    if report.source.kind == "bench":
+        yield "graph_benchmark.png", png.graph_benchmark(report)
+        return
+    for draw in (png.throughput, png.stages, png.comparison):
+        picture = draw(report)
+        if picture is not None:
+            yield f"{draw.__name__}.png", picture
 
 
 @contextmanager
@@ -85,32 +83,12 @@ def serve() -> None:
     import msgspec
 
     from perfdoctor.render import figure
+    from perfdoctor.schema import from_json
 
     gc.disable()  # what takes a tenth of the time of importing, and finds nothing
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # nothing that an import prints gets among the pictures
     figure.get_ready()
-    with out, _helper() as draw_beside:
-        report = sys.stdin.buffer.read()
-        beside = draw_beside(_OF_RUNS[0], report)
-        rest = [picture for name in _OF_RUNS[1:] for picture in _drawn_of_json(name, report)]
-        out.write(msgspec.msgpack.encode([*beside(), *rest]))
-
-
-@contextmanager
-def _helper() -> Iterator[Callable[[str, bytes], Callable[[], list[tuple[str, bytes]]]]]:
-    """Draws one picture beside the others: a fork, which has imported everything already; where
-    there is none, later."""
-    import multiprocessing
-
-    if "fork" not in multiprocessing.get_all_start_methods():
-        yield lambda name, report: partial(_drawn_of_json, name, report)
-        return
-    with multiprocessing.get_context("fork").Pool(1) as pool:
-        yield lambda name, report: pool.apply_async(_drawn_of_json, (name, report)).get
-
-
-def _drawn_of_json(name: str, report: bytes) -> list[tuple[str, bytes]]:
-    from perfdoctor.schema import from_json
-
-    return _drawn(name, from_json(report))
+    report = sys.stdin.buffer.read()
+    with out:
+        out.write(msgspec.msgpack.encode(list(pictures(from_json(report)))))

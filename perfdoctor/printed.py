@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perfdoctor.metrics import judge
+from perfdoctor.metrics import choose, judge
 from perfdoctor.record import EpochSeries, Floats, Run
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ _JUDGES = re.compile(
     r"|err|mae|mse|ppl|perplexity"
 )
 _DIGIT = re.compile(r"\d")
+#: A metric that says itself that it is not of the training.
+_SAYS = re.compile(r"val|test|eval")
 #: Lines that are read; more would take longer than the end of a run may. Of more of them, those
 #: that judge: an epoch is judged once, its steps print most lines. Of these the last after a step:
 #: what is printed at length before the first one, or of each file, is no result.
@@ -130,7 +132,7 @@ def _of_measured(run: Run, epochs: EpochSeries, rows: _Rows) -> EpochSeries | No
         epochs,
         number=np.arange(float(first.size)) + counted_from,
         metrics=metrics,
-        told=_quoted(rows, told),
+        told=_quoted(rows, told, metrics),
     )
 
 
@@ -139,7 +141,8 @@ def _counted_from(rows: _Rows, told: NDArray[np.int64]) -> float | None:
     what was measured."""
     at = told[told >= 0]
     apart = rows.records.whole_epochs[at] - rows.epoch[at]
-    if not np.isfinite(apart).any():
+    apart = apart[np.isfinite(apart)]  # the first rows may come before any number
+    if not apart.size:
         return 1.0
     return float(apart[0]) if np.all(apart == apart[0]) and apart[0] >= 0 else None
 
@@ -165,7 +168,7 @@ def _of_printed(
         time_s=np.full(numbers.size, np.nan),
         at_s=at_s,
         metrics=metrics,
-        told=_quoted(rows, told),
+        told=_quoted(rows, told, metrics),
     )
 
 
@@ -188,13 +191,26 @@ def _metrics(rows: _Rows, numbers: Floats) -> tuple[dict[str, Floats], NDArray[n
 
 
 def _told_by(rows: _Rows, name: str) -> NDArray[np.int64]:
-    """The rows with a metric; a name that says of which data it is was added to the printed one."""
-    columns = rows.records.columns
-    role = next(r for n in (name, name.removeprefix("val_")) if (r := f"metric:{n}") in columns)
-    return np.flatnonzero(np.isfinite(columns[role]) & np.isfinite(rows.epoch))
+    """The rows with a metric, which the training's and the validation's may share: the name of the
+    latter's then says so, as `metrics_of` added it."""
+    from perfdoctor.readers.records import VALIDATION
+
+    columns, role = rows.records.columns, f"metric:{name}"
+    validation, told = rows.records.column("phase") == VALIDATION, np.isfinite(rows.epoch)
+    if role not in columns:
+        role, told = f"metric:{name.removeprefix('val_')}", told & validation
+    elif not _SAYS.search(name):
+        told &= ~validation
+    return np.flatnonzero(np.isfinite(columns[role]) & told)
 
 
-def _quoted(rows: _Rows, told: NDArray[np.int64]) -> tuple[str, ...]:
+def _quoted(rows: _Rows, told: NDArray[np.int64], metrics: dict[str, Floats]) -> tuple[str, ...]:
+    """The last line of each epoch that tells the metric which judges it; else any."""
+    chosen = choose(metrics)
+    if chosen is not None:
+        at, judging = _told_by(rows, chosen.name), np.full_like(told, -1)
+        np.maximum.at(judging, rows.epoch[at].astype(np.int64), at)
+        told = np.where(judging >= 0, judging, told)
     texts = ["" if i < 0 else rows.lines[rows.records.line[i] - 1].text for i in told]
     return tuple(_ESCAPES.sub("", text).strip()[:_QUOTED] for text in texts)
 

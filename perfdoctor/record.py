@@ -244,6 +244,8 @@ class Hotspot:
     does it for all samples, and only then drops those of the others. `made_anew`: the line runs
     while this is made, "MFCC at train.py:76", for each sample the same. `same_in`: the outermost
     function around the line that gives the same result in every step; None where none is known.
+    `permutes`: what puts all there is into a random order there to take a few, and `permutes_for`
+    how many those are, None for as many as a batch has.
     """
 
     file: str
@@ -259,6 +261,8 @@ class Hotspot:
     repeated_in_workers: bool = False
     made_anew: str | None = None
     same_in: str | None = None
+    permutes: str | None = None
+    permutes_for: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

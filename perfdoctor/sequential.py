@@ -69,7 +69,8 @@ def smallest_seen(
     if differences.size < 2:
         return math.inf
     mean, n = _TrimmedMean.of(differences), pairs or differences.size
-    wide = student_t(n - 1, different) + student_t(n - 1, _POWER)
+    freedom = n - 2 * _cut(n) - 1
+    wide = student_t(freedom, different) + student_t(freedom, _POWER)
     return wide * max(LEAST_ERROR, mean.error * math.sqrt(differences.size / n))
 
 

@@ -11,6 +11,7 @@ import pytest
 from builders import make_run
 
 from perfdoctor.collect.script.printed import Printed, PrintedLine
+from perfdoctor.ending import Ending
 from perfdoctor.printed import with_printed
 from perfdoctor.record import EpochSeries, Run
 from perfdoctor.report import Economics
@@ -45,7 +46,8 @@ def observed(epochs: int = EPOCHS, **overrides: Any) -> Run:
     begins = np.arange(epochs * STEPS) % STEPS == 0
     run = make_run(steps=epochs * STEPS, epoch_start=begins, steps_per_epoch=STEPS)
     series = EpochSeries(number=np.arange(1.0, epochs + 1), time_s=np.full(epochs, 2.0))
-    return replace(run, source=replace(run.source, kind="run"), epochs=series, **overrides)
+    found: dict[str, Any] = {"epochs": series, "ending": Ending("finished"), **overrides}
+    return replace(run, source=replace(run.source, kind="run"), **found)
 
 
 def told(line: str) -> list[str]:
@@ -76,6 +78,47 @@ def test_metrics_are_of_the_measured_epochs_whose_times_stay(line: str, best: fl
     assert run.epochs is not None
     assert run.epochs.time_s.tolist() == [2.0] * EPOCHS
     assert told(line)[-1] in run.notes[-1]
+
+
+@pytest.mark.parametrize("others", [1, 2, 3])
+def test_what_the_training_prints_under_the_same_name_is_not_counted(others: int) -> None:
+    given = []
+    for i, acc in enumerate(ACCURACIES):
+        lines = [f"epoch {i} [val] acc={acc:.3f}", *[f"epoch {i} [train] acc=0.{60 + i}"] * others]
+        step, at_s = (i + 1) * STEPS, i + 1.0
+        given += [PrintedLine(text, step=step, at_s=at_s) for text in lines]
+    found = economics(with_printed(observed(), cast(Printed, Lines(tuple(given)))))
+    assert (found.metric, found.best, found.best_told) == (
+        "val_acc",
+        0.8,
+        "epoch 3 [val] acc=0.800",
+    )
+
+
+def test_a_first_line_without_a_number_does_not_hide_those_of_the_others() -> None:
+    lines = [f"epoch {i} val_acc {acc}" for i, acc in enumerate(ACCURACIES)]
+    lines[0] = f"val_acc {ACCURACIES[0]}"
+    run = with_printed(observed(), after_each(lines))
+    assert economics(run).best_epoch == 3.0
+
+
+@pytest.mark.parametrize("ending", [Ending("interrupted"), Ending("stopped"), None])
+def test_the_best_epoch_of_a_part_says_nothing_of_the_whole_training(ending: Ending | None) -> None:
+    lines = ["target_accuracy=0.7 val_acc 0.5", *told("epoch {epoch} val_acc {acc}")[1:]]
+    run = with_printed(observed(ending=ending), after_each(lines))
+    assert economics(run).best == 0.8
+    assert not {"PD504", "PD507"} & rules_of(run)
+
+
+def test_nor_does_that_of_a_training_that_was_watched_for_a_while() -> None:
+    run = with_printed(observed(), after_each(told("epoch {epoch} val_acc {acc}")))
+    assert "PD504" in rules_of(run)
+    run = replace(run, configuration={**run.configuration, "observed_in_part": True})
+    assert "PD504" not in rules_of(run)
+
+
+def rules_of(run: Run) -> set[str]:
+    return {one.rule for one in diagnose(summarise(run), Settings()).recommendations}
 
 
 def test_the_advice_to_stop_quotes_the_line_of_the_best_epoch() -> None:

@@ -15,7 +15,8 @@ _OPTIONS = (
     click.option(
         "--verify",
         is_flag=True,
-        help="Try the advice, and say what it really brings; no file of yours changes.",
+        help="Try the advice, and say what it really brings. No file of yours changes where "
+        "there is a sandbox; before anything runs it is said whether there is one.",
     ),
     click.option(
         "--budget",

@@ -39,8 +39,8 @@ def relation(
         before, after: make a DataLoader each. count: of batches. iterate: what begins an epoch.
 
     Returns:
-        SAME; REDRAWN: the same samples with other random numbers; OTHER: other samples; None:
-        those of the same loader differ from time to time, or cannot be compared.
+        SAME; REDRAWN: the same samples with other contents, which random numbers make; OTHER: other
+        samples; None: those of the same loader differ from time to time, or cannot be compared.
     """
     with _unchanged_randomness():
         first, second = _drawn(before(), count, iterate), _drawn(after(), count, iterate)
@@ -51,7 +51,8 @@ def relation(
         if first.indices and first.indices == second.indices:
             return REDRAWN
         again = _drawn(before(), count, iterate)
-    return OTHER if again.indices == first.indices else None
+    alike = again.indices == first.indices if first.indices else again == first
+    return OTHER if alike else None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import psutil
@@ -13,14 +13,15 @@ import psutil
 class Fitness:
     """CPU time since `begin`, that of these processes and their children taken off.
 
-    `pids` are the processes of the trials; this one is always counted among them.
+    `pids` tells the processes of the trials as they are now: one that has ended may have been
+    replaced. This one is always counted among them, with those of its own that have ended.
     """
 
-    pids: Iterable[int]
+    pids: Callable[[], Iterable[int]]
 
     def begin(self) -> None:
         """Counts from here."""
-        self._start = (time.perf_counter(), _busy_s(), _own_s(self.pids))
+        self._start = (time.perf_counter(), _busy_s(), _own_s(self.pids()))
 
     def foreign_share(self) -> float | None:
         """Share of all cores that others used; None where too little time has passed to tell."""
@@ -28,7 +29,7 @@ class Fitness:
         elapsed = time.perf_counter() - started
         if elapsed < _SHORT_S:
             return None
-        foreign = (_busy_s() - busy) - (_own_s(self.pids) - own)
+        foreign = (_busy_s() - busy) - (_own_s(self.pids()) - own)
         return min(1.0, max(0.0, foreign / elapsed / (psutil.cpu_count() or 1)))
 
 

@@ -76,7 +76,7 @@ def _ended(last: CurvePoint, rates: list[float]) -> CurvePoint:
     """The point at which it ends, with what the last doubling before it has brought, if nothing."""
     if len(rates) < 2 or math.log(rates[-1] / rates[-2]) > USEFUL:
         return last
-    return replace(last, error=f"{last.error}; the last doubling brought no more throughput")
+    return replace(last, error=f"{last.error}; the last doubling brought no more that was measured")
 
 
 def _would_fill(laboratory: Laboratory, peak_before: int | None) -> bool:

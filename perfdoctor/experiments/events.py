@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from perfdoctor.collect.arm import Chunk
+from perfdoctor.collect.arm import NO_TIME, Chunk
 from perfdoctor.collect.lock_step import InMode
 from perfdoctor.errors import PerfdoctorError
 from perfdoctor.experiments.parity import SEMANTICS, Parity
@@ -81,7 +81,7 @@ def occasions(laboratory: Laboratory, changes: Mapping[str, Any]) -> Occasions |
     if key is None or len(changes) > 1:
         return None
     period = laboratory.period(key)
-    if period is not None and period < _LEAST_PERIOD and key != KEYS[0]:
+    if period is not None and period < _LEAST_PERIOD:
         return None
     factor = max(1, int(changes[key]))
     steps = period or math.ceil(_STRETCH_S / max(1e-6, laboratory.step_s))
@@ -108,6 +108,14 @@ def needs_s(laboratory: Laboratory, how: Occasions) -> float:
     return (LOOKS[0] + 1) * _pair_s(laboratory, how)
 
 
+def too_rare(steps: int, needed_s: float, budget_s: float) -> str:
+    """Why no trial fits into a budget, and which one it would fit into."""
+    return (
+        f"what it makes rarer shows in stretches of {grouped(steps)} steps, and the fewest take "
+        f"{duration(needed_s)}: --budget {math.ceil(budget_s)}s"
+    )
+
+
 def _pair_s(laboratory: Laboratory, how: Occasions) -> float:
     return 2 * (how.steps + 1) * laboratory.step_s + laboratory.costs.get(how.key, 0.0)
 
@@ -125,11 +133,15 @@ def attempt(laboratory: Laboratory, candidate: Candidate, allotted_s: float) -> 
     same = Parity(SEMANTICS) if another else None
     try:
         missing = pairs.search() or pairs.compare(named(candidate))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # its process is busy, and is ended without a word
         laboratory.interrupted = cut_short(pairs.decision, same, laboratory)
         raise
-    finally:
+    except PerfdoctorError:
         pairs.end()
+        raise
+    pairs.end()
+    if pairs.often:
+        return laboratory.in_process(candidate, max(0.0, end - time.perf_counter()))
     if missing is not None:
         return Trial(outcome="not_testable", reason=missing)
     trial = concluded(pairs.decision, same, laboratory)
@@ -194,19 +206,29 @@ class _Pairs:
         self._longest_s = _pair_s(self._laboratory, self._how)
         return None
 
+    @property
+    def often(self) -> bool:
+        """Whether it was seen to come so often that there are too few steps beside it."""
+        return self._how.period is not None and self._how.period < _LEAST_PERIOD
+
     def _too_rare(self) -> str:
-        laboratory = self._laboratory
-        budget = laboratory.budget_s + needs_s(laboratory, self._how)
-        return (
-            f"it comes every {grouped(self._how.steps)} steps, and the fewest occasions take "
-            f"{duration(needs_s(laboratory, self._how))}: --budget {math.ceil(budget)}s"
-        )
+        needed_s = needs_s(self._laboratory, self._how)
+        return too_rare(self._how.steps, needed_s, self._laboratory.budget_s + needed_s)
 
     # -- comparing -----------------------------------------------------------------------------
 
     def compare(self, label: str) -> str | None:
         """Pairs until it is decided or the time is up. None; or why there is none."""
-        while not self.decision.over and self._has_time():
+        try:
+            return self._compared(label)
+        except PerfdoctorError as error:
+            if error.slug != NO_TIME or not self.decision.differences:
+                raise
+            self._laboratory.gone = True  # what was measured until then is kept
+            return None
+
+    def _compared(self, label: str) -> str | None:
+        while not (self.often or self.decision.over) and self._has_time():
             begun = time.perf_counter()
             first = not len(self.decision.differences) % 2
             sides = {made: self._stretch(made=made) for made in (first, not first)}
@@ -290,7 +312,7 @@ def cost(chunk: Chunk, key: str, after: int, *, made: bool) -> Cost | None:
     size = chunk.step_s.size
     every = sorted(i for i, _ in chunk.occasions.get(key, ()) if 0 <= i < size)
     wanted = {i for i, was in chunk.occasions.get(key, ()) if was == made}
-    beside = _beside(chunk, after)
+    beside = _beside(chunk, key, after)
     if not wanted & set(every) or not beside.any():
         return None
     step_s, more = float(chunk.step_s[beside].mean()), []  # workers hand over batches in bursts
@@ -301,12 +323,15 @@ def cost(chunk: Chunk, key: str, after: int, *, made: bool) -> Cost | None:
     return Cost(float(np.mean(more)), step_s)
 
 
-def _beside(chunk: Chunk, after: int) -> Bools:
-    """The steps in which nothing rare happens, and no epoch begins."""
-    found = ~chunk.starts
-    rare = {key: at for key, at in chunk.occasions.items() if len(at) * 2 < chunk.step_s.size}
-    for seen in rare.values():
-        for i, _ in seen:
+def _beside(chunk: Chunk, key: str, after: int) -> Bools:
+    """The steps in which neither it nor anything else that is rare happens, and no epoch begins.
+
+    What else comes so often that it takes most of the steps stays: there is as much of it on both
+    sides.
+    """
+    found, most = ~chunk.starts, chunk.step_s.size / (2 * (1 + after))
+    for name, seen in chunk.occasions.items():
+        for i, _ in seen if name == key or len(seen) <= most else ():
             found[max(0, i) : max(0, i + 1 + after)] = False
     return found
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from perfdoctor.collect.arm import Arm
+from perfdoctor.collect.arm import NO_TIME, Arm
+from perfdoctor.errors import PerfdoctorError
 from perfdoctor.experiments.parity import Parity, parity
 from perfdoctor.experiments.plan import Candidate
 from perfdoctor.experiments.turns import PAIR_CHUNKS, ChunkPlan, Decision, pair_difference
@@ -56,6 +57,10 @@ def attempt(laboratory: Laboratory, candidate: Candidate, allotted_s: float) -> 
         except KeyboardInterrupt:
             laboratory.interrupted = cut_short(decision, same, laboratory)
             raise
+        except PerfdoctorError as error:
+            if error.slug != NO_TIME:
+                raise
+            break  # the script ended within the pair: those before it are kept
         decision.add(difference)
         pair_s = max(pair_s, time.perf_counter() - begun - steps_s)
         laboratory.tell(named(candidate))
@@ -89,6 +94,7 @@ def _pair(
     with ExitStack() as stack:
         for side in (first, 1 - first):
             arms[side] = stack.enter_context(specs[side].start())
+            arms[side].begins_until_s = laboratory.arm.begins_until_s
             arms[side].warm(_WARM_STEPS)
         chunks = ChunkPlan(_chunk_steps(laboratory, steps_s / (2 * PAIR_CHUNKS)))
         old, new = laboratory.watched(arms[0]), laboratory.watched(arms[1])

@@ -59,6 +59,7 @@ CONTROL, MODE = "control", "trial"
 _MOST_TIMES = 20
 #: Why losses of the first steps tell nothing, by where a training lists its changes of that kind.
 _NOT_COMPARABLE = {"redrawn": "other batches", "later": "the first steps cannot be changed"}
+_LOSSES_TOO_LATE = "not comparable: no time was left for a process that makes the first steps"
 #: Settings on which the start of an epoch depends.
 _STARTS = ("num_workers", "persistent_workers")
 #: Changes with which the same batches come another way, and those with which others come.
@@ -123,7 +124,7 @@ class Laboratory:
             raise
         self.setup_s = time.perf_counter() - begun
         self.arm.begins_until_s = self.started_s + self.budget_s - self.setup_s
-        self._fitness = Fitness([self.arm.pid])
+        self._fitness = Fitness(lambda: [self.arm.pid])
         self._fitness.begin()
 
     # -- time ------------------------------------------------------------------------------
@@ -250,7 +251,7 @@ class Laboratory:
             elif events.occasions(self, candidate.changes) is not None:
                 trial = events.attempt(self, candidate, allotted_s)
             else:
-                trial = self._in_process(candidate, allotted_s)
+                trial = self.in_process(candidate, allotted_s)
         except PerfdoctorError as error:
             trial = _failed(error)
             self._recover(error)
@@ -263,15 +264,25 @@ class Laboratory:
     def _recover(self, error: PerfdoctorError) -> None:
         if error.slug == NO_TIME:
             self.gone = True
-        elif error.slug == "arm-ended":
-            self.arm.close()
-            self.gone = self.left_s < self.setup_s + self.least_s
-            if not self.gone:
-                self._begin()
-        else:
-            self.arm.forget(MODE)
+        elif error.slug == "arm-ended" or not self._forgets():
+            self._replace()
 
-    def _in_process(self, candidate: Candidate, allotted_s: float) -> Trial:
+    def _forgets(self) -> bool:
+        """Whether the process can be used without the mode of the trial that failed."""
+        try:
+            self.arm.forget(MODE)
+        except PerfdoctorError:
+            return False
+        return True
+
+    def _replace(self) -> None:
+        self.arm.close()
+        self.gone = self.left_s < self.setup_s + self.least_s
+        if not self.gone:
+            self._begin()
+
+    def in_process(self, candidate: Candidate, allotted_s: float) -> Trial:
+        """Blocks with and without the change, in the process that is there."""
         self.tell(named(candidate))
         arm, claim = self.arm, Claim(predicted_low=candidate.predicted_low)
         before = arm.facts()  # what was tried until now may have raised the peak
@@ -358,6 +369,8 @@ class Laboratory:
         why, batches = self._not_comparable(candidate), self._batches(candidate)
         if why is not None:
             return of_batches(Parity(why), batches)
+        if self.left_s < self._losses_s:  # what came before took longer than was expected
+            return of_batches(Parity(_LOSSES_TOO_LATE), batches)
         losses, norms = self.arm.first_losses(PARITY_STEPS, MODE)
         same = parity(self.facts.losses, losses, norms, safety=safety, change=changes)
         if same.label != DIVERGES:

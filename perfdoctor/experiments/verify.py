@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -27,7 +28,7 @@ from perfdoctor.experiments.trials import Laboratory, memory_full, named
 from perfdoctor.interrupts import kept
 from perfdoctor.report import Choice, Recommendation, Report, Together, Trial, Verification
 from perfdoctor.rules.ranking import numbered
-from perfdoctor.rules.wording import count, duration, grouped
+from perfdoctor.rules.wording import count, duration
 from perfdoctor.sequential import USEFUL
 
 Tell = Callable[[str], None]
@@ -97,7 +98,7 @@ def verify(
         spec, budget_s, progress, periods=periods_of(report), costs=costs_of(report)
     )
     try:
-        with laboratory:
+        with laboratory, _fitness_noted(laboratory, found):
             work = plan(report, situation_of(report, laboratory.facts.extra))
             work = in_order(work, laboratory.is_long)
             found.trials |= work.not_testable
@@ -107,7 +108,6 @@ def verify(
                 found.control = laboratory.measure_control()
             for attempts in (_try_all, _try_choices, _try_others, _try_together):
                 attempts(laboratory, work, found, adjust)
-            found.foreign = laboratory.foreign_share()
     except KeyboardInterrupt:
         with kept():
             found.interrupted = True
@@ -118,6 +118,14 @@ def verify(
         found.spent_s = laboratory.spent_s
         found.waited = laboratory.waited.share
         return _reported(report, work, found, budget_s)
+
+
+@contextmanager
+def _fitness_noted(laboratory: Laboratory, found: _Findings) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        found.foreign = laboratory.foreign_share()
 
 
 def in_order(work: Plan, is_long: Callable[[Candidate, int], bool]) -> Plan:
@@ -218,10 +226,21 @@ def _longer(first: Trial, needed_s: float) -> float:
 
 
 def _best(trials: Sequence[Trial]) -> Trial:
-    """The fastest that was verified, else the first; it holds the others."""
-    good = [one for one in trials if one.outcome == "verified" and one.speedup is not None]
-    best = max(good, key=lambda one: one.speedup or 0.0, default=trials[0])
+    """The first, or the fastest of the others where that is clearly better; it holds the others.
+
+    The best of several is partly the luckiest: one takes the place of the first only where the
+    first was not verified, or where their intervals do not meet.
+    """
+    first, *others = trials
+    good = [one for one in others if one.outcome == "verified" and one.speedup is not None]
+    best = max(good, key=lambda one: one.speedup or 0.0, default=first)
+    if first.outcome == "verified" and not _apart(first, best):
+        best = first
     return replace(best, others=tuple(one for one in trials if one is not best))
+
+
+def _apart(first: Trial, other: Trial) -> bool:
+    return other.low is not None and first.high is not None and other.low > first.high
 
 
 def _no_time(candidate: Candidate, laboratory: Laboratory, count: int) -> Trial:
@@ -236,7 +255,7 @@ def _no_time(candidate: Candidate, laboratory: Laboratory, count: int) -> Trial:
         needed = math.ceil(2 * (count + 1) * least_s)
         slow = f"steps of {laboratory.step_s:.2g} s are too slow"
         if events.occasions(laboratory, candidate.changes) is not None:
-            slow = f"what it makes rarer, of which ten take {duration(least_s)}, is too slow"
+            slow = f"what it makes rarer, of which the fewest take {duration(least_s)}, is too slow"
         elif least_s > 2 * laboratory.least_s:
             slow = f"a new process, which takes {laboratory.setup_s:.0f} s, is too slow"
         reason = f"{slow} for what is left of the budget: --budget {needed}s"
@@ -248,11 +267,7 @@ def _too_rare(candidate: Candidate, laboratory: Laboratory, count: int) -> str |
     stretch, budget_s = laboratory.stretch(candidate), laboratory.budget_for(candidate, count)
     if stretch == 1 or laboratory.gone or budget_s <= laboratory.budget_s:
         return None
-    least_s = duration(laboratory.needs_s(candidate))
-    return (
-        f"what it makes rarer shows in stretches of {grouped(stretch)} steps, and the fewest take "
-        f"{least_s}: --budget {math.ceil(budget_s)}s"
-    )
+    return events.too_rare(stretch, laboratory.needs_s(candidate), budget_s)
 
 
 def _judged(candidate: Candidate, trial: Trial, laboratory: Laboratory) -> Trial:
@@ -331,11 +346,15 @@ def _keep_begun(laboratory: Laboratory, work: Plan, found: _Findings, adjust: Ad
         found.together = adjust(begun)
     elif begun is not None:
         unknown = [one for one in work.choices if one.label not in found.trials]
-        same = [one for one in unknown if one.experiment.name == begun.experiment]
+        same = [one for one in unknown if _is_of(begun, one)]
         for one in same[:1]:
             found.trials[one.label] = _judged(one, adjust(begun), laboratory)
     for one in missing:
         found.trials.setdefault(one.label, Trial(outcome="inconclusive", reason="interrupted"))
+
+
+def _is_of(begun: Trial, candidate: Candidate) -> bool:
+    return (begun.experiment, begun.change) == (candidate.experiment.name, candidate.changes)
 
 
 def _reported(report: Report, work: Plan, found: _Findings, budget_s: float) -> Report:
@@ -403,11 +422,19 @@ def _still(together: Together | None, ranked: Sequence[Recommendation]) -> Toget
     return None if together is None or failed & set(together.rules) else together
 
 
+def _of_advice(one: Recommendation | Choice) -> Trial | None:
+    """The trial of what the prediction is of, where another value took its place."""
+    if one.verified is None:
+        return None
+    asked = [other for other in one.verified.others if other.change == one.change]
+    return asked[0] if asked and one.verified.change != one.change else one.verified
+
+
 def scores(tried: Sequence[Recommendation | Choice]) -> Mapping[str, Any]:
     """How far the predictions were off, over the trials that tell a gain."""
     errors, within = [], 0
     for one in tried:
-        guess, trial = one.predicted, one.verified
+        guess, trial = one.predicted, _of_advice(one)
         if guess is None or guess.is_bound or trial is None or trial.speedup is None:
             continue
         if trial.outcome not in ("verified", "refuted"):

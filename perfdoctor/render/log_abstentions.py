@@ -35,6 +35,8 @@ _FACTS = {
     "configuration.arithmetic_per_position": "what padding costs",
     "configuration.saved_unneeded": "what checkpoints hold",
     "configuration.thrown_away_of_backward": "which gradients are cleared unused",
+    "configuration.one_by_one_s": "whether gradients are taken one by one",
+    "configuration.parametrized_times": "how often parametrized weights are computed",
     "configuration.embedding_part": "what embedding tables hold",
     "configuration.fft_padded_part": "the lengths of Fourier transforms",
     "configuration": "settings",

@@ -28,7 +28,7 @@ class Trial:
         compile_s: time of compiling; `pays_back_steps` is after how many steps it is worth it.
         peak_bytes_before, peak_bytes_after: peak memory without and with the change.
         seconds: that the trial took. curve: further batch sizes, where that was the change.
-        others: trials of other values of the change, which brought less.
+        others: trials of other values of the change, which brought not clearly more.
     """
 
     outcome: str

@@ -160,6 +160,10 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "perfdoctor.rules.sharding:ShardedAfterTheWork",
         "Every worker makes all samples and then drops those of the other workers.",
     ),
+    "PD126": (
+        "perfdoctor.rules.whole_draws:WholeOrderForFew",
+        "All samples are put into a random order, or listed, to draw a batch of them.",
+    ),
     "PD201": (
         "perfdoctor.rules.transfer:PageableHostCopies",
         "Batches are copied to the GPU from pageable memory.",
@@ -290,7 +294,7 @@ BUILTIN: dict[str, tuple[str, str]] = {
     ),
     "PD233": (
         "perfdoctor.rules.unused_gradients:GradientsNobodyUses",
-        "A part of the model is not trained, but gradients are computed for it in every step.",
+        "Some of what runs is not trained, but gradients are computed for it in every step.",
     ),
     "PD235": (
         "perfdoctor.rules.padding:MostlyPadding",
@@ -307,6 +311,10 @@ BUILTIN: dict[str, tuple[str, str]] = {
     "PD238": (
         "perfdoctor.rules.same_result:SameResultEachStep",
         "A function within the forward pass gives the same result in every step.",
+    ),
+    "PD239": (
+        "perfdoctor.rules.parametrized:ParametrizationRecomputed",
+        "A parametrized weight is computed again each time that the forward pass reads it.",
     ),
     "PD301": (
         "perfdoctor.rules.memory:MemoryNearLimit",
@@ -375,6 +383,10 @@ BUILTIN: dict[str, tuple[str, str]] = {
     "PD408": (
         "perfdoctor.rules.dense_tables:DenseEmbeddingUpdates",
         "Each step updates all rows of large embedding tables, of which a batch touches few.",
+    ),
+    "PD409": (
+        "perfdoctor.rules.one_by_one:GradientsTakenOneByOne",
+        "Gradients of one output are taken in several calls that all go through its graph.",
     ),
     "PD501": (
         "perfdoctor.rules.frequency:ValidationTooFrequent",

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.run_batches import iterable
 
+#: What torch does instead of collating where batch_size=None.
+_OF_NO_BATCHES = "default_convert"
 #: Advice, change and lines to paste.
 _OWN_COLLATE: tuple[str, Mapping[str, object], str] = (
     "Vectorise the collate function: store samples as tensors and join them with torch.stack or "
@@ -27,6 +29,15 @@ _ONE_BY_ONE = (
     "return tensors or arrays, never lists of numbers; and where samples are small make a whole "
     "batch at a time. With batch_size=None and a sampler of batches, __getitem__ gets the numbers "
     "of one batch, and nothing is left to put together."
+)
+_CONVERTED = (
+    "Nothing is put together here: torch's default_convert makes a tensor of each array that the "
+    "data set returns, one by one. Return tensors, or one array for the whole batch, never lists "
+    "of them."
+)
+_ARRAYS = (
+    "def __getitem__(self, numbers):  # of a whole batch\n"
+    "    return torch.as_tensor(self.inputs[numbers]), torch.as_tensor(self.targets[numbers])"
 )
 _NUMBERS = (
     "from torch.utils.data import BatchSampler, DataLoader, RandomSampler\n\n"
@@ -51,7 +62,11 @@ _WHOLE_BATCHES = (
 def collate_advice(facts: Facts) -> tuple[str, Mapping[str, object], str]:
     """Advice, change and lines to paste; torch's own function stacks tensors already."""
     path = "configuration.collate"
-    if not facts.has(path) or facts.get(path) != "default":
+    name = facts.get(path) if facts.has(path) else None
+    if name == _OF_NO_BATCHES:
+        snippet = _WHOLE_BATCHES if iterable(facts) else _ARRAYS
+        return _CONVERTED, {"collate": "vectorised"}, snippet
+    if name != "default":
         return _OWN_COLLATE
     if iterable(facts):
         return _STREAMED, {"index_batches": True}, _WHOLE_BATCHES

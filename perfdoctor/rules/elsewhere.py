@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from perfdoctor.report import Diagnosis
 from perfdoctor.rules.facts import Facts
@@ -19,8 +20,11 @@ _FOR_PROCESSES = (
     r"|\bsubprocess\.|(?:^|\.)(?:check_call|check_output|getoutput|getstatusoutput)\b"
     r"|\bos\.(?:system|popen|spawn\w+)\b|\b(?:start_processes|init_process_group)\b|^(?:run|spawn)$"
 )
-#: What waits for anything.
-_WAITS = r"(?:^|\.)(?:sleep|acquire|wait|select|poll|recv|input)$|\b_?\w*Queue\.(?:get|join)\b"
+#: What waits for anything; a tensor or a table has a `select` too.
+_WAITS = (
+    r"(?:^|\.)(?:sleep|acquire|wait|poll|recv)$|^input$|\bselect\.select$|Selector\.select$"
+    r"|\b_?\w*Queue\.(?:get|join)\b"
+)
 _STDLIB = "stdlib"
 _INSTEAD = {
     "thread": "train in the main thread",
@@ -33,6 +37,12 @@ _LEAST = 0.1
 def waits(line: HotLine) -> bool:
     """Whether a line does nothing itself, but waits for a thread, a process or a time to pass."""
     return any(_calls(line, what) for what in (_FOR_THREADS, _FOR_PROCESSES, _WAITS))
+
+
+def mostly_waits(lines: Sequence[HotLine]) -> bool:
+    """Whether at least half of what these lines take is such waits; False of none."""
+    idle = sum(line.share for line in lines if waits(line))
+    return any(map(waits, lines)) and 2 * idle >= sum(line.share for line in lines)
 
 
 def no_step_seen(facts: Facts) -> Diagnosis:

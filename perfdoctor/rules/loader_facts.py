@@ -138,10 +138,16 @@ def whole_cores(facts: Facts) -> int:
 
 def free_cores(facts: Facts) -> float:
     """Usable cores less what other processes took of them while this was measured."""
-    taken = 0.0
-    if facts.has("utilisation.cpu_foreign.mean"):
-        taken = facts.number("utilisation.cpu_foreign.mean") / 100
-    return max(_FEWEST_CORES, facts.number("environment.cores_usable") - taken)
+    return max(_FEWEST_CORES, facts.number("environment.cores_usable") - cores_of_others(facts))
+
+
+def cores_of_others(facts: Facts) -> float:
+    """How many of the usable cores other processes took, at least: what they took of the whole
+    machine, less the cores that this training may not use."""
+    foreign = (facts.known("utilisation.cpu_foreign.mean") or 0.0) / 100
+    usable, whole = (facts.known(f"environment.cores_{n}") for n in ("usable", "logical"))
+    beside = max(0.0, whole - usable) if usable is not None and whole is not None else 0.0
+    return max(0.0, foreign - beside)
 
 
 def cores_taken(facts: Facts) -> bool:

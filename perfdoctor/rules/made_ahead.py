@@ -13,7 +13,8 @@ from perfdoctor.rules.observed import HotLine, at, line_evidence, without
 from perfdoctor.rules.wording import percent
 from perfdoctor.stages import DATA_LOADING
 
-#: What a loop waits in for something that others have in hand before it asks.
+#: What a loop waits in for something that others have in hand before it asks. Where a statement
+#: asks a pool and waits for that, the line is said to call what it asks for (`attribution`).
 _TAKES_FINISHED = (
     r"Queue\w*\.get\b|\bIMap\w*Iterator\.(?:next|__next__)|Result\.get\b|Future\.result\b"
     r"|result_iterator|Connection\.recv\b|\b(?:Condition|Event)\.wait\b"

@@ -39,7 +39,8 @@ class HotLine:
     whole run, in workers of their busy time; `same` whether it is known to read the same for every
     sample, `drawn` whether it draws at random, None where the source does not tell; `repeated`
     whether every worker does it for all samples; `anew` what is made there again for each sample;
-    `same_in` the function around it that gives the same result in every step.
+    `same_in` the function around it that gives the same result in every step; `permutes` what puts
+    all into a random order there to take a few, and `permutes_for` their number (None: a batch's).
     """
 
     file: str
@@ -55,6 +56,8 @@ class HotLine:
     repeated: bool = False
     anew: str = ""
     same_in: str = ""
+    permutes: str = ""
+    permutes_for: float | None = None
 
     @property
     def place(self) -> str:
@@ -133,6 +136,8 @@ def _hot_line(facts: Facts, path: str) -> HotLine | None:
         repeated=_told(facts, f"{path}.repeated_in_workers") or False,
         anew=_text(facts, f"{path}.made_anew"),
         same_in=_text(facts, f"{path}.same_in"),
+        permutes=_text(facts, f"{path}.permutes"),
+        permutes_for=facts.known(f"{path}.permutes_for"),
     )
 
 

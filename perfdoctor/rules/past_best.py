@@ -9,6 +9,7 @@ from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.enough import RECORDS
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.logs import WHOLE_RUNS, whole_number
+from perfdoctor.rules.whole_run import is_part
 from perfdoctor.rules.wording import duration, grouped, percent
 from perfdoctor.stages import OTHER
 
@@ -27,7 +28,7 @@ class TrainedPastBest:
 
     ## Evidence and threshold
     The share of the time of all epochs that came after the best one, and what early stopping
-    would have saved of it.
+    would have saved of it. A script that was observed must have been seen to its end.
     - `after_best` = 0.3 (source: our own choice; a good schedule often has its best epoch a little
       before the end)
 
@@ -56,6 +57,8 @@ class TrainedPastBest:
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if much came after the best epoch and stopping would have saved some of it."""
         share, limit = facts.number(_AFTER), facts.threshold("after_best")
+        if is_part(facts):
+            return None
         saved_s = facts.known("epochs.economics.saved_s")
         if share <= limit or (saved_s is not None and saved_s <= 0):
             return None

@@ -9,6 +9,7 @@ from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.logs import WHOLE_RUNS
 from perfdoctor.rules.measured import beside
+from perfdoctor.rules.whole_run import is_part
 from perfdoctor.rules.wording import grouped, percent
 from perfdoctor.stages import OTHER
 
@@ -26,7 +27,8 @@ class TrainedPastTarget:
     What was asked for was there; the epochs after it cost as much as those before.
 
     ## Evidence and threshold
-    The part of the epochs that came after the one in which the target was reached.
+    The part of the epochs that came after the one in which the target was reached. A script that
+    was observed must have been seen to its end.
     - `after_target` = 0.1 (source: our own choice; checking once in ten epochs is usual)
 
     ## What to change
@@ -52,6 +54,8 @@ class TrainedPastTarget:
         target, epoch = (facts.known(f"{_ECONOMICS}.{n}") for n in ("target", "target_epoch"))
         if target is None or epoch is None:
             return None  # none was set, or it was not reached
+        if is_part(facts):
+            return None
         epochs = facts.number("epochs.count")
         after = max(0.0, epochs - epoch) / max(1.0, epochs)
         if after < facts.threshold("after_target"):

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.averaging import IN_PLACE, SNIPPET, averaging, copying
-from perfdoctor.rules.elsewhere import waits
+from perfdoctor.rules.elsewhere import mostly_waits, waits
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.mended import UNKNOWN, rewritten
 from perfdoctor.rules.observed import (
@@ -21,7 +21,9 @@ from perfdoctor.rules.observed import (
     without,
 )
 from perfdoctor.rules.run_growth import by_machine
+from perfdoctor.rules.slowed_alike import slowed_alike
 from perfdoctor.rules.trends import DEGRADED, grown_stage, lasting_fall
+from perfdoctor.rules.whole_draws import whole_draws
 from perfdoctor.rules.wording import percent
 from perfdoctor.stages import FORWARD, OTHER
 
@@ -154,18 +156,22 @@ class PythonInTheLoop:
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if the unexplained part is large and one of its lines as well."""
         share, least = stage_share(facts, OTHER), facts.threshold("line_share")
-        fell = lasting_fall(facts, DEGRADED) is not None and not by_machine(facts)
-        if fell and grown_stage(facts) == OTHER:
+        fall = lasting_fall(facts, DEGRADED)
+        grew = fall is not None and not by_machine(facts)
+        if grew and grown_stage(facts) == OTHER and not slowed_alike(facts, fall, DEGRADED):
             return None  # PD701 speaks of what grows
         seen = [n for n in hot_lines(facts, OTHER) if not n.calls(_COLLECTS) and not _of_torch(n)]
+        drawn = whole_draws(facts, OTHER)  # PD126 speaks of them
+        seen, share = [n for n in seen if n not in drawn], share - sum(n.share for n in drawn)
         averages = averaging(seen)
         lines = averages or [n for n in seen if not n.small(least)]
         if share < facts.threshold("share") or not lines:
             return None
-        if waiting := waits(lines[0]):
-            lines = [line for line in lines if waits(line)]
+        waiting = mostly_waits(lines)
+        rest = sum(line.share for line in lines if waits(line) != waiting)
+        lines = [line for line in lines if waits(line) == waiting]
         part = min(share, sum(line.share for line in lines))  # looks are scaled to the stage
-        what, taken = ("Waiting", part) if waiting else ("Python", share)
+        what, taken = ("Waiting", part) if waiting else ("Python", max(part, share - rest))
         gone = UNKNOWN if waiting else rewritten(lines).ends
         return Finding(
             stage=OTHER,

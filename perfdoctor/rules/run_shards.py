@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -31,10 +32,14 @@ _MOST_SHARDS = 8
 #: For less than this the scheduler lets another program have the core, or a quota of processor time
 #: is used up (the kernel's quotas are for periods of 100 ms).
 _LONG_S = 0.1
-#: What a dataset calls that opens a file or reads one.
+#: What a dataset calls that opens a file or reads one: whole words, as a thread or what is loaded
+#: already is neither.
 _OPENS = (
-    r"open|load|read|connect|fetch|request|get_object|unpack|extract|decompress|memmap|File\b|\bsql"
+    r"(?:\b|_)(?:(?:url)?open|load|read|connect|fetch|request|get_object|unpack|extract|decompress"
+    r"|memmap)(?:\b|_|s\b|(?:all|one|many|into|lines?)\b)|File\b|(?:\b|_)sql(?:\b|_)"
 )
+#: Waits that come as often as epochs begin, but for so much, are those of epochs.
+_EPOCH_ERROR = 0.05
 _NEXT_SHARD = """\
 from concurrent.futures import ThreadPoolExecutor
 
@@ -132,9 +137,19 @@ def _may_be_shards(facts: Facts, lines: list[HotLine]) -> bool:
     if not by_number or facts.number("stalls.excess_s") >= _LONG_S:
         return True
     period = facts.known("stalls.period_steps")
-    if period is not None and period != facts.known("epochs.steps_per_epoch"):
+    if period is not None and not _of_epochs(facts, period):
         return True
-    return any(line.calls(_OPENS) for line in lines)
+    return any(map(opens, lines))
+
+
+def opens(line: HotLine) -> bool:
+    """Whether what a line calls opens a file or reads one, by its name."""
+    return bool(re.search(_OPENS, line.library))
+
+
+def _of_epochs(facts: Facts, period: float) -> bool:
+    steps = facts.known("epochs.steps_per_epoch")
+    return steps is not None and abs(period - steps) <= _EPOCH_ERROR * steps
 
 
 def _loaders(facts: Facts, share: float) -> int:

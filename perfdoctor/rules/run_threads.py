@@ -6,7 +6,9 @@ import math
 
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
-from perfdoctor.rules.loader_facts import whole_cores
+from perfdoctor.rules.loader_facts import cores_of_others, whole_cores
+from perfdoctor.rules.logs import wall_parts
+from perfdoctor.rules.measured import COMPUTING
 from perfdoctor.rules.observed import at, faster, hot_lines, stage_share, training_part
 from perfdoctor.rules.wording import count, on_cuda, percent
 from perfdoctor.stages import BACKWARD, FORWARD, LOSS, OPTIMIZER
@@ -53,16 +55,31 @@ def more_threads(facts: Facts, cause: str) -> Finding | None:
 
 
 def _compiling(facts: Facts) -> float:
-    """The part of the training that went into compiling, most of it in the forward pass: what the
-    compiler does is not shared out among threads."""
+    """The part of the training that went into compiling: what the compiler does is not shared out
+    among threads. Of what it did in all, only what made steps longer: the rest was done before the
+    first step or in validation."""
     training_s = (facts.known("wall.total_s") or 0.0) * training_part(facts)
     compile_s = facts.known("counters.compile_s") or 0.0
-    return min(1.0, compile_s / training_s) if training_s > 0 else 0.0
+    if training_s <= 0 or compile_s <= 0:
+        return 0.0
+    return min(1.0, min(compile_s, _beyond_usual_s(facts)) / training_s)
+
+
+def _beyond_usual_s(facts: Facts) -> float:
+    """What computing took in all steps, the first ones too, beyond the usual; without a limit where
+    that is not known."""
+    parts = wall_parts(facts)
+    spent_s = sum(parts[name].seconds for name in COMPUTING if name in parts)
+    if spent_s <= 0:
+        return math.inf
+    steps = sum(facts.known(f"steps.{name}") or 0.0 for name in ("count", "warmup_discarded"))
+    usual_s = sum(facts.known(f"stages.{name}.p50_s") or 0.0 for name in COMPUTING)
+    return max(0.0, spent_s - steps * usual_s)
 
 
 def _crowded(facts: Facts, now: int, cores: int) -> str:
     """A condition where other programs take the cores that more threads would need."""
-    foreign = (facts.known("utilisation.cpu_foreign.mean") or 0.0) / 100
+    foreign = cores_of_others(facts)
     if (facts.known("configuration.world_size") or 1) > 1:
         cores = whole_cores(facts)  # other ranks are other programs, and have their cores already
     if round(cores - foreign) > now:

@@ -12,6 +12,7 @@ from perfdoctor.rules.facts import Facts, Missing
 from perfdoctor.rules.gains import from_less_work, from_probe, probe, probe_evidence
 from perfdoctor.rules.logs import wall_parts, whole_number
 from perfdoctor.rules.observed import hot_lines, is_run, left_over
+from perfdoctor.rules.one_by_one import of_the_architecture
 from perfdoctor.rules.run_gains import factor_for, rarer
 from perfdoctor.rules.run_search import sane_schedule, second_order_in_run
 from perfdoctor.rules.whole_run import is_whole
@@ -98,7 +99,7 @@ class ArchitectureStepTooFrequent:
             confidence=0.8,
             effort="lines",
             safety="semantics",
-            optional=sane_schedule(facts),
+            optional=sane_schedule(facts) or of_the_architecture(facts),
         )
 
 

@@ -8,7 +8,7 @@ from perfdoctor.report import Finding
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.groups import COMPUTE, Split, group_of
 from perfdoctor.rules.judging import WORTHWHILE, best_gain
-from perfdoctor.rules.observed import is_run
+from perfdoctor.rules.observed import hot_lines, is_run
 from perfdoctor.rules.whole_run import share_of_training
 from perfdoctor.rules.wording import percent
 from perfdoctor.stages import OPTIMIZER, OTHER
@@ -17,6 +17,9 @@ from perfdoctor.stats import amdahl
 #: Of what the computation takes. More than that is a bottleneck, whether or not a remedy is known
 #: (our own choice).
 _BESIDE = 0.5
+#: Lines that are known of at least so much of the time between the stages tell what it is (our own
+#: choice).
+_SEEN = 0.5
 _HOME = "configuration.optimizer_home"
 _FASTEST = ("configuration.optimizer_fused", "configuration.optimizer_foreach")
 
@@ -34,11 +37,12 @@ def settled(facts: Facts, split: Split, findings: Sequence[Finding]) -> tuple[st
 
 
 def _looked_at(facts: Facts) -> Iterator[str]:
-    """Updates that are as fast as torch makes them, and code of which the lines were seen."""
+    """Updates that are as fast as torch makes them, and code of which most lines were seen."""
     home = facts.get(_HOME) if facts.has(_HOME) else None
     if home == "torch" and any(facts.has(p) and facts.flag(p) for p in _FASTEST):
         yield OPTIMIZER
-    if is_run(facts) and facts.has("hotspots") and facts.get("hotspots"):
+    seen = sum(line.share for line in hot_lines(facts, OTHER))
+    if is_run(facts) and seen > 0 and seen >= _SEEN * (facts.known(f"stages.{OTHER}.share") or 0.0):
         yield OTHER
 
 

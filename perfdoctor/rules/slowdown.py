@@ -11,6 +11,7 @@ from perfdoctor.rules.logs import RUN, WHOLE_RUNS
 from perfdoctor.rules.observed import is_run
 from perfdoctor.rules.run_gains import up_to_of_steps
 from perfdoctor.rules.run_growth import by_machine, shared_machine, slower_in_run
+from perfdoctor.rules.slowed_alike import machine_slowed, slowed_alike
 from perfdoctor.rules.trends import (
     DEGRADED,
     Fall,
@@ -58,7 +59,9 @@ class ThroughputDrops:
     Where the work itself grows on purpose: longer sequences or larger images as training goes on,
     or layers that are unfrozen.
     Of an observed script it is an option without a gain where others used the machine and all
-    stages got slower, or where the processor was full (80 %) and the steps had no more of it.
+    stages got slower, where the processor was full (80 %) and the steps had no more of it, or where
+    all that computes got slower alike, the update as well, and memory did not grow: then it is more
+    likely the machine than the script.
     """
 
     code: ClassVar[str] = "PD701"
@@ -79,6 +82,8 @@ class ThroughputDrops:
                 return found
             if by_machine(facts):
                 return shared_machine(facts, found, fall.evidence(least))
+            if slowed_alike(facts, fall, least):
+                return machine_slowed(facts, found, fall, least)
             return slower_in_run(facts, found, lost_share(facts, fall))
         passed = passing_fall(facts, least)
         if passed is None:
@@ -155,7 +160,7 @@ class EpochTimeGrows:
             cause=self.cause,
             confidence=0.6,
             effort="lines",
-            optional=by_machine(facts),
+            optional=by_machine(facts) or slowed_alike(facts, fall, facts.threshold("fall")),
         )
 
 

@@ -201,6 +201,16 @@ def loading_grew(facts: Facts) -> bool | None:
     return False if grown[DATA_LOADING] < _OF_THE_GROWTH * total else None
 
 
+def before_and_after(facts: Facts, fall: Fall, column: Floats) -> tuple[Floats, Floats]:
+    """The steps of a column before a fall and after it: its first and last tenth, where the fall is
+    not at a step."""
+    drops = _last_drops(facts) if fall.tested else []
+    if drops and 0 < drops[0].index <= drops[-1].index < column.size:
+        return column[: drops[0].index], column[drops[-1].index :]
+    parts = tenths(column)
+    return parts[0], parts[-1]
+
+
 def lost_share(facts: Facts, fall: Fall) -> float | None:
     """The part of the time of all steps that the speed of the first tenth would have saved.
 

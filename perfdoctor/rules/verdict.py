@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from perfdoctor.report import Diagnosis, Finding
 from perfdoctor.rules.compiling_time import compiling_bound
-from perfdoctor.rules.elsewhere import no_step_seen, waits
+from perfdoctor.rules.elsewhere import mostly_waits, no_step_seen, waits
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.groups import (
     COMPUTE,
@@ -146,10 +146,10 @@ def _held_up(facts: Facts, split: Split, group: str, confidence: float) -> Diagn
 
 
 def _doing(facts: Facts) -> str:
-    """What the training loop does between the stages, by the hottest line there."""
+    """What the training loop does between the stages, by the lines there."""
     lines = hot_lines(facts, OTHER)
-    if lines and waits(lines[0]):
-        return f"mostly waiting in {lines[0].words}"
+    if mostly_waits(lines):
+        return f"mostly waiting in {next(filter(waits, lines)).words}"
     return "in Python code of the training loop"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from perfdoctor.ending import BY_ITSELF
+from perfdoctor.ending import BY_ITSELF, IN_PART
 from perfdoctor.report import Finding, Prediction, Recommendation, Together
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.observed import OUTSIDE, RUN_KIND, training_part
@@ -21,9 +21,18 @@ _OUTSIDE_ERROR = 0.25
 def is_whole(facts: Facts) -> bool:
     """Whether a script was observed from its start to its own end: only of such a one is it known
     how much it does in all."""
-    if not (facts.has("source.kind") and facts.has("ending.how")):
+    if not _was_run(facts) or not facts.has("ending.how"):
         return False
-    return facts.get("source.kind") == RUN_KIND and facts.get("ending.how") in BY_ITSELF
+    return facts.get("ending.how") in BY_ITSELF and not facts.has(f"configuration.{IN_PART}")
+
+
+def is_part(facts: Facts) -> bool:
+    """Whether a script was observed, but not to its own end: what is best in it may not stay so."""
+    return _was_run(facts) and not is_whole(facts)
+
+
+def _was_run(facts: Facts) -> bool:
+    return facts.has("source.kind") and facts.get("source.kind") == RUN_KIND
 
 
 def share_of_training(facts: Facts) -> float:

@@ -101,3 +101,5 @@ def test_what_is_printed_after_the_observation_is_not_noted(tmp_path: Path) -> N
     report = report_on(tmp_path, "plain", "--steps", "60")
     assert report["epochs"]["count"] == 6
     assert len(report["series"]["metric:val_acc"]) == 6
+    assert report["configuration"]["observed_in_part"] is True
+    assert "PD504" not in [one["rule"] for one in report["recommendations"]]

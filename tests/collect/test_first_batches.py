@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import toys
-from torch.utils.data import DataLoader, RandomSampler, Sampler, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, RandomSampler, Sampler, TensorDataset
 
 from perfdoctor.collect.arm_training import BenchTraining
 from perfdoctor.collect.first_batches import OTHER, REDRAWN, SAME, digest, relation
@@ -116,3 +116,21 @@ def test_the_loader_of_a_workload_is_compared_without_being_touched():
         training.chunk(2, None)
     finally:
         training.close()
+
+
+class Stream(IterableDataset):
+    """Another beginning each time, or always the same."""
+
+    def __init__(self, moves):
+        self.moves, self.times = moves, 0
+
+    def __iter__(self):
+        self.times += self.moves
+        yield from (torch.tensor([float(self.times + i)]) for i in range(8))
+
+
+@pytest.mark.parametrize(("moves", "told"), [(0, OTHER), (1, None)])
+def test_iterables_are_other_only_where_they_are_the_same_from_time_to_time(moves, told):
+    stream = Stream(moves)
+    two = DataLoader(stream, batch_size=4)
+    assert relation(made(stream), lambda: two, 1) == told

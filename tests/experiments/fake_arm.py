@@ -76,7 +76,7 @@ class FakeArm:
 
     def __init__(self, spec: Any) -> None:
         self.spec, self.modes, self.open = spec, dict[str, Mapping[str, Any]](), True
-        self.pid, self.alive = 1, True
+        self.pid, self.alive, self.busy = 1, True, False
         self.world.started.append(self)
         self.world.time.now_s += self.world.start_s
 
@@ -114,6 +114,7 @@ class FakeArm:
         world = self.world
         world.chunks += 1
         if world.interrupt_after is not None and world.chunks > world.interrupt_after:
+            self.busy = True
             raise KeyboardInterrupt
         disturbed = np.exp(world.rng.normal(0, world.noise))
         if world.time.now_s >= world.slower_at_s:
@@ -144,9 +145,13 @@ class FakeArm:
         for key, (period, cost_s, epochs) in world.rare.items():
             short = changes.get("epoch_steps")
             period = short * epochs if short and epochs else period
-            made = changes.get(key) != 0
-            found[key] = [(i, made) for i, number in enumerate(numbers) if number % period == 0]
-            for i, _ in found[key]:
+            every = changes.get(key, 1)
+            found[key] = [
+                (i, every > 0 and number // period % every == 0)
+                for i, number in enumerate(numbers)
+                if number % period == 0
+            ]
+            for i, made in found[key]:
                 step_s[i] += cost_s if made else 0.0
         return found
 
@@ -185,4 +190,5 @@ class FakeArm:
         self.modes[name] = changes
 
     def forget(self, mode: str) -> None:
+        assert not self.busy, "it would be waited for until its steps are made"
         self.modes.pop(mode, None)

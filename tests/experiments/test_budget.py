@@ -150,3 +150,35 @@ def test_a_process_that_dies_over_a_larger_batch_takes_no_trial_with_it(world):
     (trial,) = [one.verified for one in found.recommendations]
     assert trial.outcome == "verified" and len(world.started) == 2
     assert trial.curve[-1].error == "further sizes were not measured: ended by signal 9"
+
+
+def test_pairs_of_processes_are_not_begun_again_too_late_and_those_made_are_kept(
+    world, monkeypatch
+):
+    (candidate,) = plan(advised(3), situation_of(advised(3), {"traits": ["conv"]})).candidates[2:]
+    made = FakeArm.warm
+
+    def warm(arm, steps, mode=None):
+        if len(world.started) > 1 + 2 * 3:  # in the fourth pair
+            raise PerfdoctorError("no time was left to begin it again", slug="no-time-left")
+        return made(arm, steps, mode)
+
+    monkeypatch.setattr(FakeArm, "warm", warm)
+    with Laboratory(SPEC, 120.0, no_progress) as laboratory:
+        trial = laboratory.attempt(candidate, 100.0)
+        assert not laboratory.gone
+    assert (trial.outcome, trial.pairs) == ("inconclusive", 3)
+    assert len({arm.begins_until_s for arm in world.started}) == 1
+
+
+def test_losses_are_not_compared_by_a_process_that_would_end_too_late(world, monkeypatch):
+    made, took_s = FakeArm.warm, {"trial": 40.0}  # to compile
+
+    def warm(arm, steps, mode=None):
+        world.time.now_s += took_s.pop(mode, 0.0)
+        return made(arm, steps, mode)
+
+    a_script(world, start_s=10.0)
+    monkeypatch.setattr(FakeArm, "warm", warm)
+    (trial,) = [one.verified for one in tried(60.0, 1).recommendations]
+    assert "no time was left" in trial.loss_parity

@@ -8,9 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from builders import make_recommendation, make_report, make_stages
+from fake_arm import FakeArm
 
 from perfdoctor.collect.arm import ArmSpec, Chunk
 from perfdoctor.collect.options import no_progress
+from perfdoctor.errors import PerfdoctorError
 from perfdoctor.experiments.events import cost, occasions
 from perfdoctor.experiments.plan import costs_of
 from perfdoctor.experiments.trials import Laboratory
@@ -159,3 +161,67 @@ def test_too_long_a_period_names_its_budget(script):
     assert trial.outcome == "not_testable" and trial.pairs == 0
     assert "700 steps" in trial.reason and "--budget" in trial.reason
     assert math.isfinite(float(trial.reason.rsplit(" ", 1)[1].rstrip("s")))
+
+
+@pytest.mark.parametrize("period", [1, 2, 3, 7])
+def test_what_comes_often_is_measured_in_whole_periods(script, period):
+    stages = comes_rarely(script, VALIDATING, period=period, cost_s=0.05)
+    with Laboratory(SPEC, 120.0, no_progress, periods={VALIDATING: period}) as laboratory:
+        assert occasions(laboratory, {VALIDATING: 5}) is None
+    trial = trial_of(VALIDATING, 5, stages)
+    assert trial.outcome == "verified"
+    plain_s = period * script.step_s
+    assert trial.speedup == pytest.approx((plain_s + 0.05) / (plain_s + 0.01), rel=0.05)
+
+
+def test_what_is_found_to_come_often_is_measured_in_whole_periods(script, monkeypatch):
+    comes_rarely(script, DRAWING, period=4, cost_s=0.05)
+    facts = FakeArm.facts
+
+    def seen(arm, mode=None):
+        periods = {DRAWING: 4} if script.chunks > 2 else {}  # after the steps that warm it up
+        return replace(facts(arm, mode), extra={**script.extra, "periods": periods})
+
+    monkeypatch.setattr(FakeArm, "facts", seen)
+    trial = trial_of(DRAWING, 5, {})
+    assert trial.outcome == "verified"
+    assert trial.speedup == pytest.approx(0.09 / 0.05, rel=0.05)
+    assert trial.reason is None and not script.started[0].modes.keys() & {"made", "left out"}
+
+
+def test_beside_an_occasion_is_what_comes_often_too():
+    often = {"log_every_times": [(i, True) for i in (0, 3, 6, 9)]}
+    seen = chunk_of([2, 1, 1] * 4, {SAVING: [(5, True)], **often})
+    assert cost(seen, SAVING, 2, made=True).step_s == pytest.approx(12 / 9)
+    every_other = chunk_of([6, 1] * 4, {SAVING: [(i, True) for i in range(0, 8, 2)]})
+    assert cost(every_other, SAVING, 0, made=True).more_s == 5
+    assert (
+        cost(chunk_of([6] * 4, {SAVING: [(i, True) for i in range(4)]}), SAVING, 0, made=True)
+        is None
+    )
+
+
+def test_ctrl_c_keeps_the_pairs_and_waits_for_nothing(script):
+    stages = comes_rarely(script, SAVING, period=500, cost_s=2.5)
+    trial_of(SAVING, 10, stages)
+    whole, script.chunks, script.made = script.chunks, 0, 0
+    script.interrupt_after, script.rng = whole - 3, np.random.default_rng(0)
+    trial = trial_of(SAVING, 10, stages)
+    assert (trial.outcome, trial.reason) == ("inconclusive", "interrupted")
+    assert trial.pairs > 1 and not any(arm.open for arm in script.started)
+
+
+@pytest.mark.parametrize(("made", "pairs"), [(3, 3), (0, 0)])
+def test_a_script_that_ends_too_late_keeps_the_pairs_until_then(script, monkeypatch, made, pairs):
+    chunk, left = FakeArm.chunk, [0]
+
+    def ends(arm, steps, mode=None):
+        left[0] += mode == "left out"
+        if left[0] > made:
+            raise PerfdoctorError("no time was left to begin it again", slug="no-time-left")
+        return chunk(arm, steps, mode)
+
+    monkeypatch.setattr(FakeArm, "chunk", ends)
+    trial = trial_of(SAVING, 10, comes_rarely(script, SAVING, period=500, cost_s=2.5))
+    assert (trial.outcome, trial.pairs) == ("inconclusive", pairs)
+    assert ("no time was left to begin it again" in trial.reason) == (pairs == 0)

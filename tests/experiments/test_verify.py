@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from builders import COMPUTE_BOUND_S, make_recommendation, make_report
-from fake_arm import GIB
+from fake_arm import GIB, FakeArm
 
 from perfdoctor.collect.arm import ArmSpec
 from perfdoctor.collect.options import no_progress
@@ -221,6 +221,23 @@ def test_a_change_that_kills_its_process_is_no_reason_to_stop(world):
     assert len(world.started) == 2
 
 
+def test_a_mode_that_cannot_be_forgotten_takes_its_process_with_it_and_no_trial(world, monkeypatch):
+    world.failing["precision"] = PerfdoctorError("with it it raised", slug="script-failed")
+    world.gains["optimizer_fused"] = 1.3
+    forget = FakeArm.forget
+
+    def fails(arm, mode):
+        if "precision" in arm.modes.get(mode, ()):
+            raise PerfdoctorError("KeyError: 'trial'", slug="user-code")
+        forget(arm, mode)
+
+    monkeypatch.setattr(FakeArm, "forget", fails)
+    report = tried(BF16, FUSED)
+    assert "with it it raised" in trial_of(report, "PD202").reason
+    assert trial_of(report, "PD401").outcome == "verified"
+    assert len(world.started) == 2
+
+
 def test_ctrl_c_keeps_what_is_known_and_ends_every_process(world):
     world.gains |= {"precision": 1.5}
     tried(BF16, FUSED)
@@ -289,7 +306,7 @@ def test_a_curve_says_why_it_ends(world, samples, budget_s, sizes, told):
     world.gains["batch_size"] = 1.3
     curve = trial_of(tried(LARGER, budget_s=budget_s), "PD205").curve
     assert [point.batch_size for point in curve] == sizes
-    assert told in curve[-1].error and "no more throughput" not in curve[-1].error
+    assert told in curve[-1].error and "no more that was" not in curve[-1].error
     assert all(point.samples_per_s for point in curve[:-1])
 
 
@@ -297,7 +314,7 @@ def test_a_curve_says_where_doubling_brings_nothing(world):
     world.configuration["dataset_size"] = 100
     world.samples = 32
     curve = trial_of(tried(LARGER), "PD205").curve
-    assert curve[-1].error.endswith("; the last doubling brought no more throughput")
+    assert curve[-1].error.endswith("; the last doubling brought no more that was measured")
 
 
 def test_ctrl_c_while_batch_sizes_are_measured_keeps_the_outcome(world, monkeypatch):

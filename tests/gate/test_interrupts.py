@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import ClassVar
@@ -120,3 +121,27 @@ def test_what_is_kept_is_not_interrupted_but_for_what_can_be_left_out():
             done.append("drawn after all")
         press()
     assert done == ["written"]
+
+
+def test_a_report_that_cannot_be_written_can_be_left():
+    with interrupts.heard(), interrupts.kept():
+        for _ in range(3):
+            press()
+        with pytest.raises(KeyboardInterrupt):
+            press()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks")
+def test_a_forked_process_ends_as_any_other_does():
+    source, target = os.pipe()
+    with interrupts.heard():
+        child = os.fork()
+        if child == 0:
+            with suppress(BaseException):
+                os.write(target, b"ready")  # Python forgets what comes while it forks
+                time.sleep(30)
+            os._exit(3)
+        os.read(source, 5)
+        os.kill(child, signal.SIGTERM)
+        _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGTERM

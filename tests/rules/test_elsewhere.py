@@ -87,7 +87,29 @@ def test_nothing_is_advised_where_nothing_trained() -> None:
     assert {"PD502", "PD503", "PD505"} <= {a.rule for a in seen.abstained if a.missing == "steps"}
 
 
-@pytest.mark.parametrize("call", ["join", "os.path.join", "Pool.map", "DataFrame.get", "Runner.go"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "join",
+        "os.path.join",
+        "Pool.map",
+        "DataFrame.get",
+        "Runner.go",
+        "x.select",
+        "DataFrame.select",
+        "np.select",
+        "self.input",
+    ],
+)
 def test_what_does_the_work_itself_does_not_wait(call: str) -> None:
     made = replace(prepares_long(), hotspots=(line("t.py:1", "wait", call, "start_up", 0.4),))
     assert not any(waits(one) for one in hot_lines(Facts(schema.to_dict(made)), "start_up"))
+
+
+@pytest.mark.parametrize(
+    "call", ["select.select", "EpollSelector.select", "input", "Event.wait", "time.sleep"]
+)
+def test_what_waits_for_a_file_a_person_or_a_time_does(call: str) -> None:
+    made = replace(prepares_long(), hotspots=(line("t.py:1", "wait", call, "start_up", 0.4),))
+    lines = hot_lines(Facts(schema.to_dict(made)), "start_up")
+    assert [waits(one) for one in lines] == [True]

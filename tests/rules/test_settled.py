@@ -17,12 +17,13 @@ from perfdoctor.settings import Settings
 FUSED = {"configuration": {"optimizer_home": "torch", "optimizer_fused": True}}
 UPDATING = {"optimizer": 0.28, "forward": 0.3, "backward": 0.4}
 HOT = {"file": "t.py", "line": 7, "stage": "forward", "share": 0.3, "process": "main"}
+LINE = {**HOT, "stage": "other", "share": 0.12}
 BETWEEN = {"forward": 0.35, "backward": 0.43}
 
 
 def seen(shares: dict[str, float], *found: Any, **changes: Any) -> Diagnosis:
     """Of a script whose lines were looked at."""
-    changes = {"source": {"kind": "run"}, "hotspots": [HOT], **changes}
+    changes = {"source": {"kind": "run"}, "hotspots": [HOT, LINE], **changes}
     return verdict(Facts(facts(shares, **changes)), found)
 
 
@@ -76,6 +77,13 @@ def test_where_nobody_looked_at_lines_it_may_be_any_of_them() -> None:
     assert judge(BETWEEN).verdict == "overhead-bound"
     assert seen(BETWEEN, hotspots=None).verdict == "overhead-bound"
     assert seen(BETWEEN, hotspots=[]).verdict == "overhead-bound"
+    assert seen(BETWEEN, hotspots=[HOT]).verdict == "overhead-bound"
+
+
+@pytest.mark.parametrize(("known", "word"), [(0.09, "overhead-bound"), (0.12, "healthy")])
+def test_lines_of_the_smaller_part_of_it_do_not_tell_what_it_is(known: float, word: str) -> None:
+    lines = [{**LINE, "share": known / 3, "line": n} for n in range(1, 4)]
+    assert seen(BETWEEN, hotspots=[HOT, *lines]).verdict == word
 
 
 def test_a_gain_counts_as_in_the_training_however_short_the_run_was() -> None:

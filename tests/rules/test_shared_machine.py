@@ -121,13 +121,12 @@ def test_a_batch_that_waits_for_a_core_counts_as_computed() -> None:
 
 def test_epochs_that_others_make_longer_are_an_option() -> None:
     slower = np.repeat(np.linspace(1.0, 2.0, 10), STEPS // 10)
-    report = script(
-        parts_s={name: value * slower for name, value in PARTS_S.items()}, epoch=STEPS // 10
-    )
-    facts: dict[str, Any] = schema.to_dict(report)
-    facts["throughput"]["trend"] = None
-    facts["series"]["epoch_s"] = [30.0 * value for value in slower[:: STEPS // 10]]
-    for others, optional in ((180.0, True), (0.0, False)):
+    cases = ((180.0, PARTS_S, True), (0.0, PARTS_S, True), (0.0, ["backward"], False))
+    for others, stages, optional in cases:
+        parts_s = {n: v * (slower if n in stages else np.ones(STEPS)) for n, v in PARTS_S.items()}
+        facts: dict[str, Any] = schema.to_dict(script(parts_s=parts_s, epoch=STEPS // 10))
+        facts["throughput"]["trend"] = None
+        facts["series"]["epoch_s"] = [30.0 * value for value in slower[:: STEPS // 10]]
         facts["utilisation"]["cpu_foreign"] = {"mean": others, "p50": others, "p95": others}
         found = diagnose(schema.from_json(json.dumps(facts).encode()), Settings())
         advice = next(r for r in found.recommendations if r.rule == "PD702")

@@ -60,6 +60,7 @@ class ScriptArm(Arm):
         self._added: dict[str, Mapping[str, Any]] = dict(spec.modes)
         self._periods: dict[str, int] = {}
         self._prolonged: bool | None = None
+        self._over = False  # the script in the process has ended
 
     def facts(self, mode: str | None = None) -> ArmFacts:
         """As `Arm.facts`; a habit of the script stays known when it is begun again."""
@@ -78,19 +79,22 @@ class ScriptArm(Arm):
         return found
 
     def _asked(self, what: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        how = ""
-        for life in range(_LIVES):
+        how, before = "", self._prolonged
+        for _ in range(_LIVES):
+            if self._over and what == "forget":  # there is nothing left that it could drop
+                return {}
             try:
-                if life:
+                if self._over:
                     self._check_time()
                     self._begin_again(arguments.get("mode"))
                 return super().ask(what, **arguments)
             except PerfdoctorError as error:
                 if error.slug != "script-ended" or what == "set_up":
                     raise
-                how = str(error)
+                how, self._over = str(error), True
                 self._prolonged = _next_life(self._prolonged, how)
         if "exception" in how and arguments.get("mode") is not None:
+            self._prolonged = before  # it was the mode that the script could not bear
             raise PerfdoctorError(f"with it {how}", slug="script-failed")
         steps = arguments.get("steps", 0) + 2 * _WARM_STEPS
         raise PerfdoctorError(
@@ -127,9 +131,10 @@ class ScriptArm(Arm):
         self.close()
         workload = {**self.spec.workload, "prolonged": bool(self._prolonged)}
         super().__init__(replace(self.spec, modes=self._added, workload=workload))
+        self._over = False
         super().ask("set_up", **self.description())
         super().ask("warm", steps=_WARM_STEPS, mode=None)
-        if mode is not None:
+        if mode in self._added:
             super().ask("warm", steps=_WARM_STEPS, mode=mode)
 
 

@@ -10,11 +10,13 @@ import gc
 import inspect
 import os
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType
 from typing import Any
+
+from perfdoctor.errors import PerfdoctorError
 
 #: A function, by its file and first line.
 Place = tuple[str, int]
@@ -70,3 +72,21 @@ def called_by(function: FunctionType, caller: Callable[..., Any]) -> Iterator[No
         yield
     finally:
         function.__code__ = code
+
+
+class LastResults:
+    """What functions returned last, in place of what calls that are left out would return."""
+
+    def __init__(self) -> None:
+        self._known: dict[Hashable, Any] = {}
+
+    def of(self, key: Hashable, call: Callable[[], Any], *, wanted: bool) -> Any:
+        """Of a call that is wanted, or has none before it, its own; else that of the last one."""
+        if wanted or key not in self._known:
+            self._known[key] = call()
+        return self._known[key]
+
+
+def not_left_out(what: str, why: str, slug: str) -> PerfdoctorError:
+    """Something of the script's cannot be left out."""
+    return PerfdoctorError(f"the script's {what} cannot be left out: {why}", slug=slug)

@@ -8,6 +8,7 @@ measures is the least that reporting less often brings.
 from __future__ import annotations
 
 import functools
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,17 +17,18 @@ from types import FunctionType
 from typing import Any
 
 from perfdoctor.collect.rerun.functions import (
+    LastResults,
     Place,
     called_by,
     callers,
     functions_at,
     is_library,
+    not_left_out,
     place_of,
 )
 from perfdoctor.collect.rerun.habits import Habit
 from perfdoctor.collect.script import work
 from perfdoctor.collect.script.imports import after_import
-from perfdoctor.errors import PerfdoctorError
 
 #: Calls whose callers are noted.
 _NOTED = 50
@@ -54,6 +56,14 @@ FIGURES: Mapping[str, Sequence[str]] = {
     "imageio": ("imwrite",),
     **{module: [f"SummaryWriter.{name}" for name in _PICTURES] for module in _WRITERS},
 }
+#: What these write to, by its place among the arguments and its name. What is written to memory is
+#: not left out: the script goes on with it.
+_TARGETS: Mapping[str, tuple[int, str]] = {
+    "Figure.savefig": (1, "fname"),
+    "save_image": (1, "fp"),
+    "Image.save": (1, "fp"),
+    "imwrite": (0, "uri"),
+}
 
 
 class Reporting:
@@ -77,7 +87,7 @@ class Reporting:
         self._thread, self._whole = threading.get_ident(), whole
         self._noted = 0
         self._named: dict[Place, None] = {}
-        self._results: dict[Place, Any] = {}
+        self._results = LastResults()
 
     def install(self) -> None:
         """Sees the calls, also of libraries that are yet to be imported."""
@@ -95,12 +105,15 @@ class Reporting:
             owner = getattr(owner, holder, None) if holder else owner
             original = getattr(owner, last, None)
             if original is not None:
-                setattr(owner, last, self._called(original))
+                setattr(owner, last, self._called(original, _TARGETS.get(name)))
 
-    def _called(self, original: Callable[..., Any]) -> Callable[..., Any]:
+    def _called(
+        self, original: Callable[..., Any], target: tuple[int, str] | None
+    ) -> Callable[..., Any]:
         @functools.wraps(original)
         def called(*args: Any, **kwargs: Any) -> Any:
-            if threading.get_ident() != self._thread:
+            in_memory = target is not None and not _to_file(args, kwargs, *target)
+            if in_memory or threading.get_ident() != self._thread:
                 return original(*args, **kwargs)
             wanted = self._habit.may_happen()
             if self._noted < _NOTED:
@@ -119,10 +132,12 @@ class Reporting:
 
     def _sometimes(self, function: FunctionType, *args: Any, **kwargs: Any) -> Any:
         place = place_of(function.__code__)
-        if self._habit.may_happen() or place not in self._results:
+
+        def reports() -> Any:
             self._habit.happens()
-            self._results[place] = function(*args, **kwargs)
-        return self._results[place]
+            return function(*args, **kwargs)
+
+        return self._results.of(place, reports, wanted=self._habit.may_happen())
 
     @contextmanager
     def one_in(self, every: int) -> Iterator[None]:
@@ -141,11 +156,14 @@ class Reporting:
             PerfdoctorError: the script reports, but not by calls that can be left out.
         """
         if self._habit.rarer and not self._habit.happened:
-            raise PerfdoctorError(
-                f"the script's {self._what} cannot be left out: none of the calls that write "
-                "them was seen",
-                slug="reports-by-itself",
-            )
+            why = "none of the calls that write them was seen"
+            raise not_left_out(self._what, why, "reports-by-itself")
+
+
+def _to_file(args: Sequence[Any], kwargs: Mapping[str, Any], position: int, name: str) -> bool:
+    """Whether what the call writes to has a name."""
+    target = args[position] if len(args) > position else kwargs.get(name)
+    return isinstance(target, (str, bytes, os.PathLike))
 
 
 def _reports(name: str) -> bool:

@@ -11,7 +11,15 @@ from contextlib import ExitStack, contextmanager
 from types import FunctionType
 from typing import Any
 
-from perfdoctor.collect.rerun.functions import Place, called_by, callers, functions_at, place_of
+from perfdoctor.collect.rerun.functions import (
+    LastResults,
+    Place,
+    called_by,
+    callers,
+    functions_at,
+    not_left_out,
+    place_of,
+)
 from perfdoctor.collect.rerun.habits import Habit
 from perfdoctor.errors import PerfdoctorError
 
@@ -34,7 +42,7 @@ class Searching:
         self.around: set[Place] = set()  # functions that the training's own step is made in
         self._noted = self._passes = 0
         self._called = self._elsewhere = False
-        self._results: dict[Place, Any] = {}
+        self._results = LastResults()
 
     def install(self, torch: Any) -> None:
         """Counts the passes backward, which have to be a part of what is left out."""
@@ -92,14 +100,15 @@ class Searching:
 
     def _sometimes(self, function: FunctionType, *args: Any, **kwargs: Any) -> Any:
         place, self._called = place_of(function.__code__), True
-        if self._habit.may_happen() or place not in self._results:
+
+        def searches() -> Any:
             passes = self._passes
-            self._results[place] = function(*args, **kwargs)
+            result = function(*args, **kwargs)
             self._elsewhere |= passes == self._passes
-        return self._results[place]
+            return result
+
+        return self._results.of(place, searches, wanted=self._habit.may_happen())
 
 
 def _not_apart(why: str) -> PerfdoctorError:
-    return PerfdoctorError(
-        f"the script's architecture step cannot be left out: {why}", slug="search-not-apart"
-    )
+    return not_left_out("architecture step", why, "search-not-apart")

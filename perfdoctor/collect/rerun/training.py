@@ -120,7 +120,10 @@ class ScriptTraining(Rerun):
             self.habits.drawing, FIGURES, self._around_figures, "figures", whole=True
         )
         self.reporting = Reporting(
-            self.habits.logging, LINES, lambda: self._around() | self.drawing.places(), "log lines"
+            self.habits.logging,
+            LINES,
+            lambda: self._around_figures() | self.drawing.places(),
+            "log lines",
         )
         self._marks: list[tuple[int, int]] = []
         self._scales = False  # gradients, as 16-bit floats with few bits of exponent need it

@@ -15,11 +15,13 @@ from types import FrameType, FunctionType
 from typing import Any
 
 from perfdoctor.collect.rerun.functions import (
+    LastResults,
     Place,
     called_by,
     callers,
     functions_at,
     is_library,
+    not_left_out,
     place_of,
 )
 from perfdoctor.collect.rerun.habits import Habit
@@ -54,11 +56,11 @@ class Validating:
         self._seen: deque[list[Chain]] = deque(maxlen=_NOTED)  # of each who called its parts
         self._frames: list[list[FrameType]] = []  # the same of the present one, innermost first
         self._functions: list[FunctionType] = []
-        self._results: dict[tuple[Place, int], Any] = {}
+        self._results = LastResults()
         self._calls: Counter[Place] = Counter()
         self._called_at: int | None = None
         self._shortens = self._elsewhere = self._cut = False
-        self._depth = 0
+        self._depth, self._every = 0, 1
         self._stack: ExitStack | None = None  # of what was changed, while something is
 
     # -- in the script's thread ----------------------------------------------------------------
@@ -108,14 +110,16 @@ class Validating:
 
     def _sometimes(self, function: FunctionType, *args: Any, **kwargs: Any) -> Any:
         wanted, key = self._habit.may_happen(), self._call_of(place_of(function.__code__))
-        if wanted or key not in self._results:
+
+        def validates() -> Any:
             self._habit.happens()
             self._depth += 1
             try:
-                self._results[key] = function(*args, **kwargs)
+                return function(*args, **kwargs)
             finally:
                 self._depth -= 1
-        return self._results[key]
+
+        return self._results.of(key, validates, wanted=wanted)
 
     def _call_of(self, place: Place) -> tuple[Place, int]:
         """Which call of the function this is within one step: for the validation set, the test set,
@@ -143,12 +147,14 @@ class Validating:
         with ExitStack() as stack:
             stack.enter_context(self._habit.one_in(every))
             self._stack = stack
+            self._every = every
             self._begin(stack)
             try:
                 self._look()
                 yield
             finally:
                 self._stack, self._functions, self._shortens = None, [], False
+                self._every = 1
 
     def check(self) -> None:
         """After some steps.
@@ -160,6 +166,8 @@ class Validating:
         if self._elsewhere:
             self._elsewhere = False
             raise _not_apart("not all of it is in the functions that were seen to make it")
+        if self._every > 1 and not self._seen:  # a stretch of steps that has one
+            raise _not_apart("none was seen in as many steps as it was observed to come in")
 
     def _look(self) -> None:
         if self._shortens and self._habit.rarer and not self._has_loader():
@@ -197,6 +205,4 @@ def _outermost(chain: Chain, around: set[Place]) -> Place | None:
 
 
 def _not_apart(why: str) -> PerfdoctorError:
-    return PerfdoctorError(
-        f"the script's validation cannot be left out: {why}", slug="validation-not-apart"
-    )
+    return not_left_out("validation", why, "validation-not-apart")

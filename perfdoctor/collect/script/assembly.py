@@ -105,6 +105,7 @@ def stages_of(observer: Observer) -> list[str]:
     """The stage of each label."""
     names = list(observer.recorder.names)
     names[r.AFTER_FORWARD] = OTHER
+    names[r.WITHOUT_GRADIENTS] = names[r.FORWARD] if observer.acts else VALIDATION
     if observer.acts:
         names[r.VALIDATION] = OTHER  # what the lines there do tells what it is
     for label, role in label_roles(observer.loaders.values()).items():

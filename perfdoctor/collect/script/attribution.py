@@ -12,15 +12,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
-from perfdoctor.collect.script import batch_source, work
+from perfdoctor.collect.script import batch_source, recorder, work
 from perfdoctor.collect.script.batch_source import BatchSource, BatchStatement
 from perfdoctor.collect.script.libraries import FRAMEWORKS, OWN, STDLIB, USER, Libraries
 from perfdoctor.collect.script.loop_finder import LoopFacts
 from perfdoctor.collect.script.made_anew import made_anew
-from perfdoctor.collect.script.source import calls_at
+from perfdoctor.collect.script.source import asked_at_once, calls_at
 from perfdoctor.collect.script.stacks import Frame, Sampled
 from perfdoctor.collect.script.work import Work
-from perfdoctor.stages import DATA_LOADING, LOSS, OPTIMIZER, OTHER
+from perfdoctor.stages import DATA_LOADING, FORWARD, LOSS, OPTIMIZER, OTHER
 
 #: The label of the time after a forward, of which it is not known yet what follows.
 AFTER_FORWARD = "after_forward"
@@ -43,6 +43,10 @@ _WRAPPERS = frozenset(["contextlib", "functools", "torch.utils._contextlib"])
 _HEAVY = re.compile(r"\blinalg\.(?!\w*norm)|\b(?:eigh?|svd|cholesky|pinv|inverse|qr|cdist)$")
 #: How torch calls modules; ours looks like the first of them.
 _CALLS_MODULE = frozenset(["_wrapped_call_impl", "_call_impl"])
+#: What waits for a result that was asked for before, perhaps long before.
+_AWAITS = re.compile(r"\b(?:Future\.result|\w*Result\.get)$")
+#: How environments are moved on.
+_OF_ENVIRONMENTS = frozenset(["step", "reset"])
 #: 97.5 % quantile of the normal distribution, for intervals of 95 %.
 _Z = 1.959964
 
@@ -136,6 +140,8 @@ class Attribution:
         self._libraries = libraries or Libraries()
         self._batches = BatchSource(loops)
         self._names = names
+        # Where the model acts for its data, what it computes without gradients is not validation.
+        self._acting = tuple(names[recorder.VALIDATION : recorder.VALIDATION + 1]) == (OTHER,)
         self._process = process
         self._samples = [replace(s, stack=self._script_only(s.stack)) for s in samples]
         self._seconds = sum(s.seconds for s in self._samples)
@@ -189,10 +195,19 @@ class Attribution:
             return Work(label, "as measured")
         maker = self._batches.maker(stack) if label == OTHER else None
         if maker is not None:
-            return Work(DATA_LOADING, f"makes the batch for {maker.name}, line {maker.line}")
+            loads = Work(DATA_LOADING, f"makes the batch for {maker.name}, line {maker.line}")
+            return self._acts(stack[: stack.index(maker)]) or loads
         named = (self._by_name(stack), self._by_purpose(stack))
         known = [w for w in (*near, *far, *named) if w is not None]
         return known[0] if known else self._by_position(stack, label)
+
+    def _acts(self, inside: _Stack) -> Work | None:
+        """What is no loading of what makes the batch, where the model acts for its data: the model
+        is asked, or the environment moved on, in turns with the training."""
+        names = {frame.name for frame in inside} if self._acting else set()
+        if names & _CALLS_MODULE:
+            return Work(FORWARD, "calls a model without gradients")
+        return Work(OTHER, "moves an environment on") if names & _OF_ENVIRONMENTS else None
 
     def _updates(self, stack: _Stack) -> bool:
         """Whether it is what surrounds an update, and not a closure or a hook that runs in it."""
@@ -412,7 +427,11 @@ def _merged(lines: Iterable[Line]) -> list[Line]:
 
 
 def _with_call(line: Line) -> Line:
-    """Where no frame tells: the call in the source, if it is the only one or the one known."""
+    """Where no frame tells: the call in the source, if it is the only one or the one known; and
+    what a pool is asked for, where the same statement waits for it."""
+    if line.callee is not None and _AWAITS.search(line.callee):
+        asked = asked_at_once(line.file, line.line)
+        return line if asked is None else replace(line, callee=asked)
     if line.callee is not None or line.library is not None:
         return line
     calls = calls_at(line.file, line.line)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from types import CodeType
 
+from perfdoctor.collect.script.given_calls import Given, given_calls
 from perfdoctor.collect.script.loop_finder import LoopFacts, LoopFinder, Spot
 from perfdoctor.collect.script.slicing import Slice, batch_making, handed, parameters
 from perfdoctor.collect.script.source import compiled_loops, function_of, levels, loops_at
@@ -31,6 +33,8 @@ BEFORE, AT_FORWARD, LOSS, UPDATE, AFTER_STEP, OUTSIDE = (
 _ITERATES = frozenset(["__next__", "__iter__", "__getitem__"])
 #: How many callers of the loop's function are looked at for what they hand to it.
 _MOST_CALLERS = 4
+#: Frames between a call and what torch wraps, `@torch.no_grad()` for one.
+_DECORATES = frozenset(["decorate_context", "wrapper"])
 
 #: A function: file, first line.
 _Function = tuple[str, int]
@@ -59,6 +63,10 @@ class BatchSource:
         self._by_function: dict[_Function, list[BatchStatement]] = {}
         for one in self.statements:
             self._by_function.setdefault((one.file, one.first_line), []).append(one)
+        self._given: dict[_Function, list[Given]] = {}
+        for facts in loops:
+            for code, given in _given_in(facts):
+                self._given.setdefault(_function(code), []).append(given)
 
     def loop_depth(self, stack: Sequence[Frame]) -> int | None:
         """Index of the training loop's frame in a stack, innermost first."""
@@ -71,6 +79,8 @@ class BatchSource:
         for i, frame in enumerate(stack):
             if any(s.line <= frame.line <= s.end_line for s in self._statements(frame)):
                 return frame
+            if self._is_given(frame, stack[:i]):
+                return frame  # `update(*buffer.sample(64))`
             if i == depth and i and self.position(stack) == AT_FORWARD and _iterates(stack[i - 1]):
                 return frame  # `model(next(batches))`
         return None
@@ -86,6 +96,13 @@ class BatchSource:
         if not first <= frame.line <= last:
             return OUTSIDE
         return _position(facts, frame.line)
+
+    def _is_given(self, frame: Frame, inside: Sequence[Frame]) -> bool:
+        """Whether the frame calls what makes its batch, within the statement that uses it."""
+        given = self._given.get(_place(frame), [])
+        names = {n for one in given if one.line <= frame.line <= one.end_line for n in one.names}
+        called = (one.name for one in reversed(inside) if one.name not in _DECORATES)
+        return bool(names) and next(called, None) in names
 
     def _statements(self, frame: Frame) -> list[BatchStatement]:
         return self._by_function.get(_place(frame), [])
@@ -168,6 +185,17 @@ def _handed_in(facts: LoopFacts, function: ast.AST, names: set[str]) -> Iterator
         found = batch_making(caller, spot.line, each_step=False, needed=given)
         yield from _as_statements(spot.code, found)
         function, names = caller, found.needed & parameters(caller)
+
+
+def _given_in(facts: LoopFacts) -> Iterator[tuple[CodeType, Given]]:
+    """What is given in the statements on the way from the loop to the model."""
+    way = [Spot(facts.code, facts.forward_line), *facts.inner]
+    for spot, following in zip_longest(way, way[1:]):
+        function = function_of(spot.code)
+        if function is not None:
+            leads = None if following is None else following.code.co_name
+            given = given_calls(function, spot.line, leads)
+            yield from () if given is None else [(spot.code, given)]
 
 
 def _by_order(facts: LoopFacts) -> Iterator[BatchStatement]:

@@ -19,6 +19,7 @@ from perfdoctor.collect.script.repeating import repeated_in_workers
 from perfdoctor.collect.script.rereading import same_each_time
 from perfdoctor.collect.script.same_lines import Functions, marked
 from perfdoctor.collect.script.stacks import Sampled
+from perfdoctor.collect.script.whole_draws import whole_draw
 from perfdoctor.collect.script.work import VALIDATION
 from perfdoctor.collect.script.worker_totals import LoaderObserved
 from perfdoctor.record import Floats, Hotspot, LoaderRecord
@@ -148,6 +149,7 @@ def worker_hotspots(samples: Sequence[Sampled], labels: int) -> tuple[Hotspot, .
 
 def _hotspot(line: Line, share: float) -> Hotspot:
     loads = line.stage == DATA_LOADING
+    draw = whole_draw(line.file, line.line) if line.stage in (DATA_LOADING, OTHER) else None
     place = (line.file, line.line, line.callee)
     return Hotspot(
         file=line.file,
@@ -162,6 +164,8 @@ def _hotspot(line: Line, share: float) -> Hotspot:
         drawn_each_time=drawn_each_time(*place) if loads else None,
         made_anew=line.made_anew,
         repeated_in_workers=line.process == "worker" and repeated_in_workers(*place[:2]),
+        permutes=None if draw is None else draw.how,
+        permutes_for=None if draw is None else draw.taken,
     )
 
 

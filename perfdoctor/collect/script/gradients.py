@@ -40,13 +40,13 @@ class Searches:
         if not tensors or not self._are_architecture(tensors):
             return False
         if not self._waiting:
-            self._waiting = [(weakref.ref(t), _state_of(t)) for t in tensors]
+            self._waiting = [(weakref.ref(t), state_of(t)) for t in tensors]
         return True
 
     def updated(self) -> bool:
         """Whether they have changed since: an architecture step was made."""
         held = [(reference(), before) for reference, before in self._waiting]
-        changed = any(t is not None and _state_of(t) != before for t, before in held)
+        changed = any(t is not None and state_of(t) != before for t, before in held)
         if changed:
             self.count += 1
             self._waiting = []
@@ -67,7 +67,7 @@ class Searches:
         return self._kinds[key]
 
 
-def _state_of(tensor: Any) -> object:
+def state_of(tensor: Any) -> object:
     """Differs after a change. Through `data` it does not count as a version: on the host the first
     elements tell, on a device nobody asks, since that would wait for it."""
     values = ()

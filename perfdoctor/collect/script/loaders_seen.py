@@ -17,6 +17,8 @@ _OWN_LABEL, _MOST = 12, 64
 _OFTEN = 4
 #: Loaders that give a batch each to every step differ by those left over: one for each iterator.
 _AS_MANY = 0.9
+#: A loader that gives nothing while another is trained with so often anew is done with.
+_DONE = 2
 #: Batches of one iterator, in passes over the data set, from which on it has no end.
 _ENDLESS = 1.5
 
@@ -27,7 +29,9 @@ class LoaderFacts:
 
     `at_step` is how many steps had ended when it last gave a batch, of a training that does not go
     steadily. `first_batch_ns` is the time from `iter(loader)` to the first batch, of each epoch.
-    `settings` are what it was made with, for when it is gone.
+    `settings` are what it was made with, for when it is gone; `trained_with` counts the iterators
+    that gave a batch to gradients. `since` is how many each other loader had of them when this one
+    was last seen to have given a batch, its `given`th.
     """
 
     number: int
@@ -37,6 +41,7 @@ class LoaderFacts:
     dataset: weakref.ref[Any] | int = 0
     settings: dict[str, Any] | None = None
     iterators: int = 0
+    trained_with: int = 0
     batches: int = 0
     training: int = 0
     validation: int = 0
@@ -44,6 +49,8 @@ class LoaderFacts:
     began_ns: int | None = None
     iterator: weakref.ref[Any] | None = None
     first_batch_ns: list[int] = field(default_factory=list)
+    given: int = 0
+    since: dict[int, int] = field(default_factory=dict)
 
     @property
     def role(self) -> str:
@@ -86,24 +93,45 @@ class LoadersSeen:
         or thrown away, within an epoch. Which of those of one step it trains on is not known.
         """
         used = [f for f in self._facts if f.role == "train" or f.gives(step)]
+        used = [f for f in used if not self._is_done(f)]
         most = max((f.batches for f in used), default=0)
         as_many = [f for f in used if f.batches + f.iterators >= _AS_MANY * most]
         return min(as_many, key=lambda f: (f.endless, f.iterators, f.number), default=None)
 
-    def of(self, loader: Any) -> LoaderFacts:
-        """The facts of this loader, or of the one that is gone and whose place it takes."""
+    def first_gradients(self) -> None:
+        """The first ones since iterators began: notes which of the loaders gave a batch since."""
+        for facts in self._facts:
+            if facts.batches != facts.given:
+                facts.given = facts.batches
+                facts.since = {other.number: other.trained_with for other in self._facts}
+
+    def _is_done(self, facts: LoaderFacts) -> bool:
+        """Whether the training goes on without it: with a task's next data, to be tuned finely."""
+        since = facts.since
+        return any(f.trained_with - since.get(f.number, 0) >= _DONE for f in self._facts)
+
+    def of(self, loader: Any, *, learning: bool = True) -> LoaderFacts:
+        """The facts of this loader, or of the one that is gone and whose place it takes.
+
+        `learning`: gradients are recorded, so that it may be trained on.
+        """
         for facts in self._facts:
             if facts.loader() is loader:
                 return facts
-        found = self._predecessor(loader) or self._new(loader)
+        found = self._predecessor(loader, learning=learning) or self._new(loader)
         found.loader, found.dataset = weakref.ref(loader), _reference(loader.dataset)
         return found
 
-    def _predecessor(self, loader: Any) -> LoaderFacts | None:
+    def _predecessor(self, loader: Any, *, learning: bool) -> LoaderFacts | None:
+        """One of the same data; else of data that are gone; else, where both are trained on, of
+        other data: a client's of federated training, a task's."""
         kind, dataset = _kind(loader), loader.dataset
         gone = [f for f in self._facts if f.kind == kind and f.loader() is None]
         same = [f for f in gone if _is(f.dataset, dataset)]
-        return next(iter(same or [f for f in gone if _is(f.dataset, None)]), None)
+        found = same or [f for f in gone if _is(f.dataset, None)]
+        if learning and not found:
+            found = [f for f in gone if f.training and not f.validation]
+        return next(iter(found), None)
 
     def _new(self, loader: Any) -> LoaderFacts:
         if len(self._facts) >= _MOST:

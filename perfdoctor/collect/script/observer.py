@@ -17,12 +17,15 @@ from perfdoctor.collect.script.gradients import Searches
 from perfdoctor.collect.script.kept_graphs import KeptGraphs
 from perfdoctor.collect.script.loaders_seen import LoaderFacts, LoadersSeen
 from perfdoctor.collect.script.loss_part import LossPart
+from perfdoctor.collect.script.one_by_one import OneByOne
 from perfdoctor.collect.script.optimizers import ARCHITECTURE, MAIN, Known, Optimizers
 from perfdoctor.collect.script.padded_batches import PaddedBatches
 from perfdoctor.collect.script.padded_transforms import PaddedTransforms
+from perfdoctor.collect.script.parametrized import Parametrized
 from perfdoctor.collect.script.recorder import Moment, Recorder
 from perfdoctor.collect.script.rollouts import Rollouts
 from perfdoctor.collect.script.thrown_away import ThrownAway
+from perfdoctor.collect.script.unused_part import UnusedPart
 
 #: What an outermost module is to the training.
 TRAINED, FIXED, WITHOUT_PARAMETERS = "trained", "fixed", "without parameters"
@@ -60,6 +63,12 @@ class Modules:
         """The outermost modules that an optimizer trains."""
         held = [(reference(), role) for reference, _, role in list(self._roles.values())]
         return [module for module, role in held if module is not None and role == TRAINED]
+
+    def with_parameters(self) -> list[tuple[Any, bool]]:
+        """The outermost modules that may have gradients, and whether an optimizer trains them."""
+        held = [reference() for reference, _, _ in list(self._roles.values())]
+        found = [(module, self.role(module)) for module in held if module is not None]
+        return [(module, role == TRAINED) for module, role in found if role in (TRAINED, FIXED)]
 
     def _find(self, module: Any) -> str:
         if type(module).__module__.startswith("torchmetrics"):
@@ -101,10 +110,13 @@ class Observer:
         self.recomputes = False
         self.loss_part = LossPart(recorder.clock)
         self.kept_graphs = KeptGraphs()
+        self.one_by_one = OneByOne(recorder)
         self.padded_batches = PaddedBatches()
         self.tables = DenseTables()
         self.transforms = PaddedTransforms()
+        self.parametrized = Parametrized(recorder)
         self.thrown_away = ThrownAway(optimizers, recorder)
+        self.unused_part = UnusedPart(optimizers, self.modules, recorder)
         self._rollouts = Rollouts()
         self._last: LoaderFacts | None = None
         self._begun: list[LoaderFacts] = []  # whose newest iterator nothing was trained with yet
@@ -133,11 +145,11 @@ class Observer:
 
     # -- data ------------------------------------------------------------------------------
 
-    def iterator_begins(self, loader: Any) -> LoaderFacts:
-        """`iter(loader)` was called."""
+    def iterator_begins(self, loader: Any, *, learning: bool = True) -> LoaderFacts:
+        """`iter(loader)` was called; `learning`: where gradients are recorded."""
         self._resolve(r.OTHER)
         self.steady = None
-        facts = self.loaders.of(loader)
+        facts = self.loaders.of(loader, learning=learning)
         self._enter_phase_of(facts)
         self.recorder.enter(facts.label)
         facts.began_ns = self.recorder.clock()
@@ -147,8 +159,8 @@ class Observer:
         """The iterator is there."""
         self.recorder.leave()
         facts.iterators += 1
-        if not any(facts is one for one in self._begun):
-            self._begun.append(facts)
+        begun = {id(facts), *map(id, self._begun)}
+        self._begun = [one for one in self.loaders.values() if id(one) in begun]
 
     def next_begins(self, facts: LoaderFacts) -> None:
         """The training asks for a batch."""
@@ -238,9 +250,10 @@ class Observer:
                 return r.VALIDATION
             return r.OTHER if self._only_passes() else r.FORWARD
         if not grad:
+            whole = self._takes_a_batch(module, samples)
             self._may_make_data(module)
             self._validates()
-            return r.VALIDATION
+            return r.WITHOUT_GRADIENTS if whole else r.VALIDATION
         if role == TRAINED:
             self._trains_or_forgot(module, samples)
         return r.FORWARD
@@ -249,6 +262,7 @@ class Observer:
         """Looks into what an outermost module is called with, with gradients on."""
         if self.modules.role(module) == TRAINED:
             self.padded_batches.note(self.recorder.count, module, args, kwargs)
+            self.parametrized.begins(module)
 
     def _only_passes(self) -> bool:
         """Whether the batch before this one was only passed through the model without gradients, as
@@ -266,6 +280,12 @@ class Observer:
         """A call without gradients, amid the training and in its mode: see `Rollouts`."""
         if self._outside != r.VALIDATION and module.training and self._last is None:
             self._rollouts.began()
+
+    def _takes_a_batch(self, module: Any, samples: Callable[[], int]) -> bool:
+        """The same of a call on as much as a step trains on: what it makes is one of the training's
+        own passes, as the generator's for the critic, where it is no validation."""
+        amid = module.training and self._last is None
+        return bool(amid and self._rollouts.fills_a_batch(samples()))
 
     @property
     def acts(self) -> bool:
@@ -336,14 +356,19 @@ class Observer:
 
     def note_backward(self, args: Any, kwargs: Any) -> None:
         """Looks into a call of `torch.autograd.backward`; `args` are None for one of `grad`."""
+        self.one_by_one.in_this_step()
+        outputs = None
         if args is not None:
             outputs = args[0] if args else kwargs.get("tensors")
+            self.unused_part.looks_into(outputs)
             self.thrown_away.looks_into(outputs)
             if not self.recorder.on_device:
                 self.loss_part.begins(outputs, self.first_after_forward)
             batch = None if self._last is None else self._last.batches
             self.kept_graphs.note(self.recorder.count, batch, args, kwargs)
         self.thrown_away.begins()
+        self.unused_part.begins(outputs)
+        self.parametrized.backward_begins()
 
     def backward_ends(self) -> None:
         """They are there."""
@@ -430,6 +455,7 @@ class Observer:
         if not recorder.count:  # start-up ended when the first step began
             self._outside_is(r.OTHER)
         recorder.end_step()
+        self._rollouts.trained_on(self._forward_samples)
         self.searches.forget()
         self._updated = None
         self._backwards = self._forward_samples = self.counted = self._validated = 0
@@ -476,7 +502,10 @@ class Observer:
     def _may_begin_epoch(self) -> None:
         """The first gradients since iterators began: an epoch, if one of them is the main one's."""
         given = [facts for facts in self._begun if facts.began_ns is None]
+        self.loaders.first_gradients()
         main = self.loaders.main(self.recorder.count)
         if any(facts is main for facts in given):
             self.recorder.epochs += 1
+        if self._last is not None and any(facts is self._last for facts in given):
+            self._last.trained_with += 1
         self._begun = [facts for facts in self._begun if facts.began_ns is not None]

@@ -226,6 +226,7 @@ class Patches:
     # -- data ------------------------------------------------------------------------------
 
     def _loaders(self, note_iterator: NoteIterator) -> None:
+        import torch
         from torch.utils.data import dataloader as module
 
         state, observer = self.state, self.state.observer
@@ -235,7 +236,8 @@ class Patches:
             def iterate(self: Any) -> Any:
                 if state.inside or not state.here():
                     return original(self)
-                facts = guarded(state, observer.iterator_begins, self)
+                begins = partial(observer.iterator_begins, learning=torch.is_grad_enabled())
+                facts = guarded(state, begins, self)
                 if facts is None:
                     return original(self)
                 began, depth = clock(), observer.recorder.depth

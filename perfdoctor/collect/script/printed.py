@@ -80,7 +80,7 @@ class Printed:
         ended = [("".join(pieces), self._steps(), self._passed()) for pieces in self._unfinished]
         for text, step, at_s in (*self._first, *self._last, *ended):
             for line in text.split("\n"):
-                shown = line.rstrip("\r").rpartition("\r")[2]
+                shown = _shown(line)
                 if shown.strip() and not shown.startswith(_OURS):
                     yield PrintedLine(shown, step, at_s)
 
@@ -109,12 +109,16 @@ class Printed:
         if text[:1] == "\r" and text[1:2] != "\n":
             pieces.clear()  # a progress bar draws itself anew
         pieces.append(text)
-        if "\n" in text or len(pieces) > _MOST_PIECES:
-            line = "".join(pieces)
-            pieces.clear()
-            self._keep(line)
+        if "\n" in text or len(pieces) > _MOST_PIECES or sum(map(len, pieces)) > _LONGEST:
+            taken, pieces[:] = pieces[:], []  # at once: another thread may print meanwhile
+            self._keep("".join(taken))
 
     def _keep(self, text: str) -> None:
+        if len(text) > _LONGEST:
+            short = [line for line in map(_shown, text.split("\n")) if len(line) <= _LONGEST]
+            text = "\n".join(short)
+        if not text:
+            return
         if len(text) > KEPT:
             text, self.whole = text[-KEPT:], False
         entry, size = (text, self._steps(), self._passed()), len(text) + _EACH
@@ -127,3 +131,8 @@ class Printed:
         while self._last_size > KEPT + _EACH:
             self._last_size -= len(self._last.popleft()[0]) + _EACH
             self.whole = False
+
+
+def _shown(line: str) -> str:
+    """What stays of it on the terminal."""
+    return line.rstrip("\r").rpartition("\r")[2]

@@ -36,6 +36,9 @@ H2D_COPY = 9
 COMMUNICATION = 10
 CHECKPOINT = 11
 METRICS = 12
+#: A module in training mode without gradients, on a whole batch: validation, or a forward, as the
+#: whole of a run tells (see `Rollouts`).
+WITHOUT_GRADIENTS = 13
 _FIXED = (
     "other",
     "start_up",
@@ -50,6 +53,7 @@ _FIXED = (
     "communication",
     "checkpoint",
     "metrics",
+    "without_gradients",
 )
 #: Among the labels noted: what is not a label.
 _STEP, RELABEL, _SAMPLES, _EPOCHS = -1, -2, -3, -4

@@ -20,13 +20,15 @@ _MAKES_DATA = (
     r"|generat|experience|trajector"
 )
 _VALIDATES = r"valid|eval|test|score|accura|metric|dev_"
+#: A call on this part of a batch is one on a whole batch: a critic is given as many real samples.
+_OF_A_BATCH = 0.5
 
 
 class Rollouts:
     """Counts phases of calls without gradients, in training mode and on no loader's batches."""
 
     def __init__(self) -> None:
-        self._count = self._making = self._validating = 0
+        self._count = self._making = self._validating = self._batch = 0
 
     def began(self) -> None:
         """One began; called by the observer, see `_OURS`."""
@@ -35,6 +37,14 @@ class Rollouts:
             names = " ".join(_names())
             self._validating += bool(re.search(_VALIDATES, names))
             self._making += bool(re.search(_MAKES_DATA, names))
+
+    def trained_on(self, samples: int) -> None:
+        """A step on so many has ended; 0 where a loader made them, or nobody counted."""
+        self._batch = samples
+
+    def fills_a_batch(self, samples: int) -> bool:
+        """Whether a call on so many samples is as large as the training's own."""
+        return 0 < _OF_A_BATCH * self._batch <= samples
 
     def are_told(self, steps: int) -> bool:
         """Whether they make the data of `steps` steps."""

@@ -91,7 +91,7 @@ class SameCalls:
                 return
             self._step, self._events = step, 0
             self._looks += 1
-        if self._events <= _MOST_EVENTS and _alone():
+        if self._events <= _MOST_EVENTS and alone():
             self._active = []
             sys.setprofile(self._profile)
 
@@ -226,7 +226,7 @@ def _changes(name: str) -> bool:
     return name in _CHANGING or draws(name)
 
 
-def _alone() -> bool:
+def alone() -> bool:
     """Whether nobody else listens: a profiler, a tracer, a mode that sees every operation."""
     torch = sys.modules["torch"]
     if sys.getprofile() is not None or torch._C._get_tracing_state() is not None:

@@ -22,11 +22,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from types import FrameType
+from types import CodeType
+from typing import NamedTuple
 
 from perfdoctor.collect.script.cpu_looks import CpuLooks
 from perfdoctor.collect.script.libraries import USER, Libraries
-from perfdoctor.collect.script.stacks import Frame, Sampled, StackTable
+from perfdoctor.collect.script.stacks import Frame, Sampled, Stack, StackTable
 from perfdoctor.collect.script.turns import ShortTurns
 from perfdoctor.collect.script.waits import Waits
 
@@ -55,6 +56,16 @@ _NEWEST = 0.2
 _FORK_PATIENCE_S = 0.1
 
 Tick = tuple[float, Callable[[], object]]
+
+
+class _Seen(NamedTuple):
+    """What is kept of a look; `frame` is what `id` says of it, and no frame."""
+
+    label: int
+    stack: Stack
+    frame: int
+    code: CodeType
+    instruction: int
 
 
 class StackSampler:
@@ -178,24 +189,37 @@ class StackSampler:
         self._running.release()
         if self._cpu_looks is not None:
             self._cpu_looks.stop()
-            self._waits.close()
         if self._turns is not None:
             self._turns.end()
         if thread is not threading.current_thread():
             thread.join(timeout_s)
+        if thread is threading.current_thread() or not thread.is_alive():
+            self._waits.close()  # which a look that goes on may be reading
 
     def once(self) -> None:
         """One look."""
         if os.getpid() != self._pid:
             return
         now_s = self._clock()
+        seen = self._seen()
+        if seen is not None:
+            self._add(seen, now_s)
+
+    def _seen(self) -> _Seen | None:
+        """Where the thread is. No frame is held after this: the clocks let go of the interpreter's
+        lock, and the locals of a function that returns meanwhile would stay, to be freed here."""
         frames = sys._current_frames()
-        frame = frames.get(self._thread_id)
-        if frame is not None:
-            self._add(frame, now_s)
-        if self._turns is not None:
-            self._turns.look(frames, self._thread_id, threading.get_ident())
-        frames.clear()  # it holds this frame too, which would be a cycle
+        try:
+            frame = frames.get(self._thread_id)
+            seen = None
+            if frame is not None:
+                code, at, label = frame.f_code, frame.f_lasti, self._label()
+                seen = _Seen(label, self._stacks.stack_of(frame), id(frame), code, at)
+            if self._turns is not None:
+                self._turns.look(frames, self._thread_id, threading.get_ident())
+            return seen
+        finally:
+            frames.clear()  # it holds this frame too, which would be a cycle
 
     def _try_once(self) -> None:
         """One look; that the interpreter hands out a broken frame now and then is forgiven (3.11
@@ -251,16 +275,15 @@ class StackSampler:
         more = 1 + self._waited_s / seen_s if seen_s else 1.0
         return [*computing, *(replace(one, seconds=one.seconds * more) for one in waiting)]
 
-    def _add(self, frame: FrameType, now_s: float) -> None:
+    def _add(self, seen: _Seen, now_s: float) -> None:
         interval_s = self.interval_s
         since_s = interval_s if self._last_s is None else now_s - self._last_s
         self._last_s = now_s
         self._looks += 1
         since_s = min(since_s, interval_s + _MOST_LATE_S)
-        at, label, stack = frame.f_lasti, self._label(), self._stacks.stack_of(frame)
         if self._cpu_looks is not None and self._cpu_looks.active:
             # Where this thread had to give up the lock, what it saw is past by now.
-            still = self._waits.still() and self._is_at(frame, at)
+            still = self._waits.still() and self._is_at(seen)
             waited_s = self._waits.since_last(since_s, self._cpu_looks)
             self._waited_s += waited_s if waited_s >= _LEAST_WAIT * since_s else 0.0
             # Where it computes the waits that went before were elsewhere: the next look that
@@ -268,11 +291,13 @@ class StackSampler:
             if not still or not self._waited_s:
                 return
             since_s, self._waited_s = self._waited_s, 0.0
-        self._stacks.add(label, stack, since_s)
+        self._stacks.add(seen.label, seen.stack, since_s)
 
-    def _is_at(self, frame: FrameType, instruction: int) -> bool:
+    def _is_at(self, seen: _Seen) -> bool:
         now = sys._current_frames().get(self._thread_id)
-        return now is frame and now.f_lasti == instruction
+        if now is None or id(now) != seen.frame:
+            return False
+        return now.f_code is seen.code and now.f_lasti == seen.instruction
 
     def _pause_s(self) -> float:
         """Jittered, lest looks fall into step with the training."""

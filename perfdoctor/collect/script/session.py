@@ -26,7 +26,7 @@ from perfdoctor.collect.script.recorder import Recorder
 from perfdoctor.collect.script.sampler import StackSampler
 from perfdoctor.collect.script.state import State, guarded
 from perfdoctor.collect.script.worker_records import COLLATING, FETCHING
-from perfdoctor.ending import Ending
+from perfdoctor.ending import IN_PART, Ending
 from perfdoctor.errors import first_line, tell
 
 if TYPE_CHECKING:  # nothing that imports numpy before the script's first line, see `running`
@@ -94,7 +94,7 @@ class Session:
         self._device: Any = None
         self._cpu_from: tuple[int, float] | None = None
         self._cpu_to: float | None = None
-        self._ended = False
+        self._ended = self._in_part = False
         self._moments = 0
         self._environment: Environment | None = None
         self._loaders: dict[int, LoaderObserved] = {}
@@ -170,12 +170,18 @@ class Session:
         import torch
 
         from perfdoctor.collect.script.assembly import Observed, assemble, stages_of
+        from perfdoctor.collect.script.settings_used import steps_per_iterator
         from perfdoctor.record import Source
 
         used = self._settings or self._settings_now()
         used = used | self._ddp.settings() | self.patches.settings()
         used |= self.observer.tables.settings() | self.observer.transforms.settings()
         used |= self.observer.thrown_away.settings() | self.state.settings()
+        used |= steps_per_iterator(self.observer)
+        used |= {IN_PART: True} if self._in_part else {}
+        used |= self.observer.unused_part.settings()
+        used |= self.observer.one_by_one.settings()
+        used |= self.observer.parametrized.settings()
         if self._environment is None:
             from perfdoctor.collect.environment import describe_environment
 
@@ -316,6 +322,7 @@ class Session:
         self.observer.due = 0
 
     def _observed_enough(self) -> None:
+        self._in_part = True
         self._end_observation()
         if self.limits.stop_after:
             from perfdoctor.collect.script.launch import stop_script
@@ -362,6 +369,7 @@ class Session:
 
     def _failed(self, error: Exception) -> None:
         """Steps aside: the training goes on without being watched."""
+        self._in_part = True
         text = f"observing failed and has ended ({type(error).__name__}: {error})"
         self.problems.append(text)
         tell(f"{text}; the training goes on")

@@ -15,14 +15,16 @@ from perfdoctor.collect.script.optimizers import ARCHITECTURE
 _WAITS_OF_OPENMP = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 #: Types of what holds all samples, and how deep subsets of subsets are looked into.
 _ROWS, _MOST_SUBSETS = ("Tensor", "ndarray"), 3
+#: Kinds of numbers in arrays; tensors hold nothing else.
+_NUMBERS = "biufc"
 
 
 def settings_used(observer: Observer) -> dict[str, Any]:
     """What rules and readers want to know; what cannot be told is left out."""
-    found = _process() | _model(observer) | _optimizer(observer)
+    found = _process() | _model(observer) | _optimizer(observer) | observer.unused_part.settings()
     loader = training_loader(observer)
     if loader is not None:
-        found |= _loader(loader) | {"steps_per_iterator": _steps_per_iterator(loader, observer)}
+        found |= _loader(loader)
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -30,6 +32,15 @@ def training_loader(observer: Observer) -> LoaderFacts | None:
     """The loader with the most training batches."""
     used = [f for f in observer.loaders.values() if f.role == "train"]
     return max(used, key=lambda f: f.batches, default=None)
+
+
+def steps_per_iterator(observer: Observer) -> dict[str, float]:
+    """The steps of all the training for each iterator of its loader that was trained with, of
+    several: those of its beginning tell little, and an iterator made for a look tells nothing."""
+    loader = training_loader(observer)
+    if loader is None or loader.trained_with < 2:
+        return {}
+    return {"steps_per_iterator": observer.recorder.count / loader.trained_with}
 
 
 def _process() -> dict[str, Any]:
@@ -71,8 +82,8 @@ def _world_size(torch: Any) -> int | None:
 
 def _model(observer: Observer) -> dict[str, Any]:
     trained = observer.modules.trained()
-    if not trained:
-        return {}
+    if not trained:  # what is optimised is in none, as an image that a model judges
+        return {"gradients_unused": _unused([], observer)}
     largest = max(trained, key=lambda module: sum(p.numel() for p in module.parameters()))
     parameters = list(largest.parameters())
     names = {type(module).__name__ for module in largest.modules()}
@@ -107,11 +118,13 @@ def _model(observer: Observer) -> dict[str, Any]:
 def _unused(parameters: list[Any], observer: Observer) -> float | None:
     """The part, by number, of what gets gradients that no optimizer updates; None without any.
 
-    Gradients of what is updated may have been cleared since.
+    Gradients of what is updated may have been cleared since. Beside the model's, those of other
+    modules count that the backward passes lead to.
     """
     if not len(observer.optimizers):
         return None
-    trained = [p for p in parameters if p.requires_grad]
+    parameters = [*parameters, *observer.unused_part.parameters()]
+    trained = [p for p in {id(p): p for p in parameters}.values() if p.requires_grad]
     updated = [p for p in trained if observer.optimizers.has(p)]
     left_out = [p for p in trained if p.grad is not None and not observer.optimizers.has(p)]
     part, whole = (sum(p.numel() for p in of) for of in (left_out, [*left_out, *updated]))
@@ -197,11 +210,6 @@ def loader_settings(loader: Any) -> dict[str, Any]:
     }
 
 
-def _steps_per_iterator(facts: LoaderFacts, observer: Observer) -> float | None:
-    """Steps for each iterator of a loader that is iterated more than once."""
-    return observer.recorder.count / facts.iterators if facts.iterators > 1 else None
-
-
 def _collate(loader: Any) -> str:
     """What puts samples together: "default" where it is torch's, else its name."""
     from torch.utils.data import default_collate
@@ -213,16 +221,25 @@ def _collate(loader: Any) -> str:
 
 
 def _in_memory(dataset: Any) -> bool | None:
-    """Whether a data set holds tensors or arrays with a row for each sample; None where it is not
-    seen to. Nothing of it is called but its length."""
+    """Whether a data set holds tensors or arrays with a row of numbers for each sample; None where
+    it is not seen to: one number or text each are labels, or paths of files. Nothing of it is
+    called but its length."""
     from torch.utils.data import Subset
 
-    for _ in range(_MOST_SUBSETS):
-        if type(dataset) is Subset:
-            dataset = dataset.dataset
-    size, held = _length(dataset), getattr(dataset, "__dict__", {})
-    rows = (value.shape for value in held.values() if type(value).__name__ in _ROWS)
-    return True if size and any(len(shape) and shape[0] == size for shape in rows) else None
+    try:
+        for _ in range(_MOST_SUBSETS):
+            if type(dataset) is Subset:
+                dataset = dataset.dataset
+        size, held = _length(dataset), getattr(dataset, "__dict__", {})
+        return True if size and any(_has_rows(v, size) for v in list(held.values())) else None
+    except Exception:  # objects of anyone's making
+        return None
+
+
+def _has_rows(value: Any, size: int) -> bool:
+    if type(value).__name__ not in _ROWS or len(value.shape) < 2 or value.shape[0] != size:
+        return False
+    return getattr(value.dtype, "kind", "f") in _NUMBERS
 
 
 def _own_class(sampler: Any) -> str | None:

@@ -20,6 +20,8 @@ _LARGEST_LINES = 50_000
 #: change the script's warning filters. What strings hold does not matter here: only their ends.
 _ESCAPE = re.compile(r"\\(.)")
 _KEPT_ESCAPES = "\\'\"N"
+#: How executors and pools are asked for results: for all at once, and for some to be taken there.
+_ASKS = (re.compile(r"\w\.(?:star)?map$"), re.compile(r"\.(?:submit|\w*map|\w*_async)$"))
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,26 @@ def calls_at(file: str, line: int) -> tuple[str, ...]:
     calls = [node for node in nodes if isinstance(node, ast.Call)]
     on_line = [call for call in calls if call.lineno <= line <= (call.end_lineno or call.lineno)]
     return tuple(name for name in map(_called, on_line) if name)
+
+
+def asked_at_once(file: str, line: int) -> str | None:
+    """What the innermost statement at `line` asks a pool for, as written, and waits for at once:
+    "pool.map" of `list(pool.map(f, xs))`, "pool.submit" of `pool.submit(f, x).result()`.
+
+    Who loops over results is given one while others are made; and a result may be one of before.
+    """
+    module = module_of(file)
+    statement = None if module is None else statement_at(module, line)
+    if statement is None or isinstance(statement, (ast.For, ast.AsyncFor)):
+        return None
+    nodes = [node for part in heads(statement) for node in ast.walk(part)]
+    if any(isinstance(node, ast.YieldFrom) for node in nodes):
+        return None
+    attributes = (node.value for node in nodes if isinstance(node, ast.Attribute))
+    asked_on = {id(value) for value in attributes if isinstance(value, ast.Call)}
+    calls = [(_called(node), id(node)) for node in nodes if isinstance(node, ast.Call)]
+    at_once = (name for name, call in calls if _ASKS[call in asked_on].search(name))
+    return next(at_once, None)
 
 
 def heads(statement: ast.stmt) -> list[ast.AST]:

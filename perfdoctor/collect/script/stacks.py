@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import CodeType, FrameType
 
+from perfdoctor.collect.script.qualified import qualified_name
+
 #: Innermost frames kept of a stack; what lies further out is the launcher and the frameworks.
 DEEPEST = 60
 #: Distinct stacks kept; at 60 frames these are 2 MB.
@@ -27,7 +29,7 @@ Weight = list[float]
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame of a stack. `function` is the qualified name from Python 3.11 on.
+    """One frame of a stack. `function` is the qualified name, see `qualified_name`.
 
     `first_line` is where its function begins; `generator` whether it is one.
     """
@@ -158,7 +160,5 @@ def _line_before(code: CodeType, instruction: int) -> int:
 def _frame(place: tuple[CodeType, int] | None) -> Frame:
     assert place is not None
     code, line = place
-    # co_qualname came with Python 3.11.
-    name = getattr(code, "co_qualname", code.co_name)
     generator = bool(code.co_flags & _GENERATORS)
-    return Frame(code.co_filename, line, name, code.co_firstlineno, generator)
+    return Frame(code.co_filename, line, qualified_name(code), code.co_firstlineno, generator)

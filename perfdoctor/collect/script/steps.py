@@ -128,6 +128,7 @@ def outermost(original: Call, state: State, torch: Any) -> Call:
             observer.autocast = autocast_dtype(torch)
             guarded(state, state.loop.note, sys._getframe(1), FORWARD)
             guarded(state, observer.note_forward, self, args, kwargs)
+            guarded(state, observer.unused_part.called, self, sys._getframe(1))
             guarded(state, state.same_calls.begins, recorder.count)
             if observer.thrown_away.looks:
                 first = next_operation(torch)
@@ -138,6 +139,7 @@ def outermost(original: Call, state: State, torch: Any) -> Call:
         finally:
             state.inside = False
             if state.noting and grad:
+                guarded(state, observer.parametrized.ends)
                 guarded(state, state.same_calls.ends)
                 observer.first_after_forward = next_operation(torch)
                 guarded(state, observer.thrown_away.calls.ends, observer.first_after_forward)
@@ -185,6 +187,8 @@ def differentiating(original: Call, state: State, *, named: bool) -> Call:
             guarded(state, state.loop.note, sys._getframe(1), BACKWARD)
             if recorder.count == _COUNTED_STEP:
                 guarded(state, note_graph, observer, args)
+            if named:
+                guarded(state, observer.one_by_one.begins, args, kwargs, sys._getframe(1))
             guarded(state, observer.note_backward, None if named else args, kwargs)
         state.inside = True
         try:
@@ -192,6 +196,9 @@ def differentiating(original: Call, state: State, *, named: bool) -> Call:
         finally:
             state.inside = inside
             if noting:
+                guarded(state, observer.one_by_one.ends)
+                guarded(state, observer.unused_part.ends)
+                guarded(state, observer.parametrized.backward_ends)
                 guarded(state, observer.thrown_away.ends)
                 guarded(state, observer.loss_part.ends)
             if steady is not None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+import io
 import sys
 import threading
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from perfdoctor.collect.rerun.functions import place_of
 from perfdoctor.collect.rerun.habits import Habit
-from perfdoctor.collect.rerun.reporting import FIGURES, LINES, Reporting
+from perfdoctor.collect.rerun.reporting import _TARGETS, FIGURES, LINES, Reporting
 from perfdoctor.errors import PerfdoctorError
 
 
@@ -38,7 +41,7 @@ class Script:
         self.now, self.module, self.prepared = 0, module, 0
         self.tracker = module.Tracker()
         self.habit = Habit(lambda: self.now)
-        calls = {"a_tracker": ("Tracker.log", "save", "Nothing.of_that_name", "missing")}
+        calls = {"a_tracker": ("Tracker.log", "save", "Nothing.of_that_name", "imwrite")}
         self.reporting = Reporting(self.habit, calls, lambda: set(around), "log lines", **kind)
         self.reporting.install()
 
@@ -131,3 +134,29 @@ def test_what_is_named_is_there():
     for table in (LINES, FIGURES):
         for name in table["torch.utils.tensorboard.writer"]:
             assert callable(getattr(writer.SummaryWriter, name.partition(".")[2]))
+
+
+def test_a_figure_that_is_written_to_memory_is_written(module):
+    module.imwrite = lambda uri, image: module.saved.append(uri)
+    script, memory = Script(module), io.BytesIO()
+    script.now += 1
+    with script.reporting.one_in(0):
+        module.imwrite(memory, "image")
+        module.imwrite(image="image", uri=memory)
+        with pytest.raises(PerfdoctorError, match="log lines"):
+            script.reporting.check()
+        module.imwrite("grid.png", "image")
+        module.imwrite(Path("grid.png"), "image")
+    assert module.saved == [memory, memory]
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [(module, name) for module, names in FIGURES.items() for name in names if name in _TARGETS],
+)
+def test_where_a_figure_is_written_to_is_known(module, name):
+    found = pytest.importorskip(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    position, target = _TARGETS[name]
+    assert list(inspect.signature(found).parameters)[position] == target

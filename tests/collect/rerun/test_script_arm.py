@@ -361,6 +361,21 @@ def test_reports_are_left_out_with_the_function_that_makes_them(tmp_path, scratc
 
 
 @pytest.mark.slow
+def test_a_function_that_reports_and_validates_is_no_report(tmp_path, scratch):
+    both = BESIDE.replace("def evaluate", "def report_score")
+    both = both.replace('    tell("validated")', '    print("validated")\n    tell("validated")')
+    path = script(tmp_path, both.replace("VALIDATION", "score = report_score()"))
+    short = {"epoch_steps": 10}
+    with started(spec_of(path, scratch, cwd=tmp_path)) as arm:
+        arm.add_mode("short", short)
+        arm.chunk(30, "short")
+        arm.add_mode("less", {"log_every_times": 5, **short})
+        before = written(scratch, "validated")
+        arm.chunk(40, "less")
+        assert written(scratch, "validated") - before in (4, 5)
+
+
+@pytest.mark.slow
 def test_a_script_that_cannot_bear_a_change_says_how_it_ended(tmp_path, scratch):
     fails = INLINE.replace("0.5 * count / count", "0.5 if count == 10 else 1 / 0")
     path = script(tmp_path, BESIDE.replace("VALIDATION", fails))

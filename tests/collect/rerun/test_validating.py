@@ -148,3 +148,14 @@ def test_what_goes_on_elsewhere_is_told():
         script.train(3)
         with pytest.raises(PerfdoctorError, match="not all of it"):
             script.validating.check()
+
+
+def test_fewer_of_what_was_never_seen_is_no_trial():
+    script = watched(Script(lambda one: None))
+    with script.validating.one_in(2):
+        script.train(6)
+        with pytest.raises(PerfdoctorError, match="none was seen"):
+            script.validating.check()
+    with script.validating.one_in(0):  # the trial looks for the occasions itself
+        script.validating.check()
+    script.validating.check()

@@ -1,4 +1,6 @@
 import asyncio
+import threading
+from concurrent.futures import _base as futures
 from pathlib import Path
 
 import pytest
@@ -394,3 +396,40 @@ def test_waiting_in_an_event_loop_is_the_line_that_started_it():
     )
     (line,) = hot_lines([seen(*stack)], NAMES, loops)
     assert (line.file, line.line, line.callee) == ("/home/me/nowhere.py", 12, "run")
+
+
+POOLED = """
+    def main():
+        a = torch.stack(list(pool.map(load, ids)))
+        b = pool.submit(load, i).result()
+        c, coming = coming.result(), pool.submit(load, i + 1)
+        d = coming.popleft().result()
+        for e in enumerate(pool.map(load, ids)):
+            f = coming.get("pool.map(load)")
+        yield from pool.map(load, ids)
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "callee"),
+    [
+        ("a =", "pool.map"),
+        ("b =", "pool.submit"),
+        ("c, coming =", "Future.result"),
+        ("d =", "Future.result"),
+        ("for e in", "Future.result"),
+        ("f =", "Future.result"),
+        ("yield from", "Future.result"),
+    ],
+)
+def test_what_a_pool_makes_while_the_line_waits_is_what_it_was_asked_for(text, callee):
+    file = "/home/me/pooled.py"
+    main = script(POOLED, file)["main"].__code__
+    stack = (Frame(threading.__file__, 331, "Condition.wait", 1), *_waiting(at(main, text)))
+    (line,) = hot_lines([seen(*stack)], NAMES)
+    assert (line.line, line.callee) == (line_with(file, text), callee)
+
+
+def _waiting(line):
+    private = Frame(futures.__file__, 317, "_result_or_cancel", 1)
+    return Frame(futures.__file__, 451, "Future.result", 1), private, line

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -177,17 +180,68 @@ def test_waiting_for_a_core_after_a_wait_belongs_to_the_wait(looks: CpuLooks) ->
     clocks.since_last(1.0, looks)
     assert clocks.since_last(1.0, looks) == pytest.approx(0.4 + 0.3)
     assert looks.stretch == pytest.approx(1 + 0.1 / 0.2)
-    assert clocks.since_last(1.0, looks) == pytest.approx(0.76)  # too little to ask for it
+    assert clocks.since_last(1.0, looks) == pytest.approx(0.76 + 0.03)
 
 
-def test_who_gave_a_core_up_is_told_from_who_lost_it(tmp_path: Any) -> None:
-    waits = Waits(0)
-    waits._switches = tmp_path / "status"
-    assert waits._woken() == 0.0
-    waits._switches.write_text("voluntary_ctxt_switches:\t10\nnonvoluntary_ctxt_switches:\t10\n")
+class Proc:
+    """The files of a thread under /proc, as written here."""
+
+    def __init__(self, folder: Path) -> None:
+        self.number = threading.get_native_id()
+        self.tasks, self.of = folder, folder / str(self.number)
+        self.of.mkdir()
+        self.waits(0)
+
+    def state(self, state: str) -> None:
+        (self.of / "stat").write_text(f"{self.number} (py) R) {state} 1 1 0")
+
+    def waits(self, count: int) -> None:
+        counts = f"voluntary_ctxt_switches:\t{count}\nnonvoluntary_ctxt_switches:\t{count // 2}\n"
+        (self.of / "status").write_text(f"Name:\tpy\nPid:\t{self.number}\nThreads:\t3\n{counts}")
+
+
+@pytest.fixture
+def proc(tmp_path: Path) -> Proc:
+    return Proc(tmp_path)
+
+
+def test_who_gave_a_core_up_is_told_from_who_lost_it(proc: Proc) -> None:
+    waits = Waits(0, proc.tasks)
+    proc.waits(10)
     waits._woken()
-    waits._switches.write_text("voluntary_ctxt_switches:\t40\nnonvoluntary_ctxt_switches:\t20\n")
-    assert waits._woken() == pytest.approx(0.75)
+    proc.waits(40)
+    assert waits._woken() == pytest.approx(2 / 3)
+    assert waits._woken() == 0.0
+    waits.close()
+    assert waits._woken() == 0.0
+
+
+def test_what_went_before_the_first_look_is_no_part_of_the_next_one(
+    proc: Proc, looks: CpuLooks
+) -> None:
+    waits = Waits(threading.get_ident(), proc.tasks)
+    waits._queued = Queued(0.0, 0.5, 1.0)  # type: ignore[assignment]
+    proc.waits(1000)
+    waits.since_last(1.0, looks)
+    waits.since_last(1.0, looks)  # no switches: nothing tells where the core was waited for
+    assert waits._after_waits_s == 0.0
+    proc.waits(1002)
+    waits.since_last(1.0, looks)
+    assert waits._after_waits_s == pytest.approx(0.5 * 2 / 3)
+    waits.close()
+
+
+class Queued:
+    """Seconds without a core, as told."""
+
+    def __init__(self, *seconds: float) -> None:
+        self._seconds = list(seconds)
+
+    def read(self) -> tuple[bytes, ...]:
+        return (str(int(self._seconds.pop(0) * 1e9)).encode(),)
+
+    def close(self) -> None:
+        pass
 
 
 def test_looks_that_nobody_answers_are_ended(looks: CpuLooks) -> None:
@@ -201,37 +255,47 @@ def test_looks_that_nobody_answers_are_ended(looks: CpuLooks) -> None:
 
 
 @pytest.mark.parametrize("state", ["S", "D", "R"])
-def test_a_thread_stands_still_unless_it_runs(state: str, tmp_path: Any) -> None:
-    waits = Waits(0)
-    waits._state = tmp_path / "42" / "stat"
-    waits._state.parent.mkdir()
-    waits._state.write_text(f"42 (py) R) {state} 1 1 0")
+def test_a_thread_stands_still_unless_it_runs(state: str, proc: Proc) -> None:
+    proc.state(state)
+    waits = Waits(0, proc.tasks)
     assert waits.still() is (state != "R")
     waits.close()
 
 
-def test_a_file_that_the_script_opens_in_place_of_ours_stays_open(tmp_path: Any) -> None:
-    waits = Waits(0)
+def opened(waits: Waits) -> list[int]:
+    """The files that it holds open, once all were read."""
     waits.still()
-    ours = waits._state_file
-    assert ours is not None
-    other = os.open(tmp_path / "own", os.O_RDWR | os.O_CREAT)
-    os.dup2(other, ours)
+    waits._read()
+    waits._woken()
+    files = [kept._file for kept in (waits._state, waits._queued, waits._switches)]
+    return [file for file in files if file is not None]
+
+
+def test_files_that_the_script_opens_in_place_of_ours_stay_open(tmp_path: Path) -> None:
+    waits = Waits(threading.get_ident())
+    ours = opened(waits)
+    assert ours
+    (tmp_path / "own").write_text("1 2 3")
+    other = os.open(tmp_path / "own", os.O_RDWR)
+    for file in ours:
+        os.dup2(other, file)
     assert waits.still()
+    assert waits._woken() == 0.0
     waits.close()
-    os.fstat(ours)
-    os.close(ours)
-    os.close(other)
+    for file in (*ours, other):
+        os.close(file)
 
 
 def test_afterwards_no_file_is_open() -> None:
-    waits = Waits(0)
-    waits.still()
-    ours = waits._state_file
-    assert ours is not None
+    waits = Waits(threading.get_ident())
+    ours = opened(waits)
+    assert ours
+    assert opened(waits) == ours
     waits.close()
-    with pytest.raises(OSError, match="descriptor"):
-        os.fstat(ours)
+    waits.still()
+    for file in ours:
+        with pytest.raises(OSError, match="descriptor"):
+            os.fstat(file)
 
 
 class Told(Waits):
@@ -302,3 +366,77 @@ def test_short_waits_count_where_a_look_met_one_and_not_where_the_thread_compute
     sampler._thread_id = threads[0]
     sampler.once()  # what is left over is where the others are
     assert waited(sampler) == {"waits_for_a_file": 2.0}
+
+
+class Reading(Told):
+    """While it is asked, the thread goes on."""
+
+    def __init__(self, goes_on: Callable[[], bool]) -> None:
+        super().__init__(goes_on)
+        self.closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Batch:
+    """A local of the training."""
+
+
+def test_what_the_thread_lets_go_of_while_the_clocks_are_read_is_freed_there(
+    looks: CpuLooks,
+) -> None:
+    ready, leave, held = threading.Event(), threading.Event(), list[Any]()
+
+    def trains() -> None:
+        batch = Batch()
+        held.append(weakref.ref(batch))
+        computes(ready, leave)
+
+    def goes_on() -> bool:
+        leave.set()
+        thread.join()
+        held.append(held[0]() is None)
+        return True
+
+    thread = threading.Thread(target=trains)
+    thread.start()
+    assert ready.wait(10)
+    sampler = StackSampler(lambda: 0, thread.ident or 0)
+    sampler._cpu_looks, sampler._waits = looks, Reading(goes_on)
+    assert looks.start()
+    gc.disable()
+    try:
+        sampler.once()
+    finally:
+        gc.enable()
+    assert held[1]
+    assert waited(sampler) == {}
+
+
+def test_files_that_a_look_may_be_reading_stay_open(threads: tuple[int, int]) -> None:
+    reads, leave = threading.Event(), threading.Event()
+
+    def slow() -> None:
+        reads.set()
+        leave.wait(10)
+
+    options: Any = {"interval_s": 0.001, "short_turns": False, "on_tick": [(0.0, slow)]}
+    sampler = StackSampler(lambda: 0, threads[0], **options)
+    waits = sampler._waits = Reading(lambda: True)
+    sampler.start()
+    thread = sampler._thread
+    assert thread is not None
+    assert reads.wait(10)
+    sampler.stop(timeout_s=0.0)
+    assert not waits.closed
+    leave.set()
+    thread.join(10)
+
+
+def test_afterwards_they_are_closed(threads: tuple[int, int]) -> None:
+    sampler = StackSampler(lambda: 0, threads[0], interval_s=0.001, short_turns=False)
+    waits = sampler._waits = Reading(lambda: True)
+    sampler.start()
+    sampler.stop(timeout_s=10)
+    assert waits.closed

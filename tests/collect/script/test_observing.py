@@ -24,7 +24,7 @@ from perfdoctor.collect.script.optimizers import Optimizers
 from perfdoctor.collect.script.patches import Patches
 from perfdoctor.collect.script.recorder import Recorder
 from perfdoctor.collect.script.session import holds
-from perfdoctor.collect.script.settings_used import settings_used
+from perfdoctor.collect.script.settings_used import settings_used, steps_per_iterator
 from perfdoctor.collect.script.state import State
 from perfdoctor.collect.script.step_rows import EPOCH, MOST_LABELS, SAMPLES
 
@@ -241,6 +241,46 @@ def test_a_short_loader_that_starts_again_within_an_epoch_begins_none(
     assert _epochs_begin(seen) == [0, 5, 10, 15]
 
 
+def test_epochs_go_on_once_another_loader_is_done_with(clock: Clock) -> None:
+    with Watched(clock) as seen:
+        model, optimizer, loader = _parts(clock)
+
+        def train(batches: Any) -> None:
+            for x, y in batches:
+                _mse(clock, model(x), y).backward()
+                optimizer.step()
+
+        long = DataLoader(Samples(clock, count=80), batch_size=4)
+        train(long)
+        for _ in range(5):
+            train(loader)  # of its first two, nothing tells yet that they are not within an epoch
+        train(long)
+    assert _epochs_begin(seen) == [0, 24, 26, 28, 30]
+
+
+@pytest.mark.parametrize("others", [1, 3])
+def test_loaders_that_take_turns_begin_epochs_with_the_longest(clock: Clock, others: int) -> None:
+    with Watched(clock) as seen:
+        model, optimizer, _ = _parts(clock)
+        tasks = [DataLoader(Samples(clock, count=16), batch_size=4)]
+        tasks += [DataLoader(Samples(clock, count=8), batch_size=4) for _ in range(others)]
+        for _ in range(4):
+            for task in tasks:
+                for x, y in task:
+                    _mse(clock, model(x), y).backward()
+                    optimizer.step()
+    each = 4 + 2 * others
+    assert _epochs_begin(seen) == [0, each, 2 * each, 3 * each]
+
+
+def test_loaders_that_nothing_is_trained_with_are_not_remembered_without_end(clock: Clock) -> None:
+    with Watched(clock) as seen:
+        kept = [DataLoader(Samples(clock, count=n), batch_size=4) for n in range(1, 200)]
+        for loader in kept:
+            list(loader)
+        assert len(seen.observer._begun) <= len(seen.observer.loaders.values()) < len(kept)
+
+
 def test_a_loader_without_an_end_begins_no_epoch_beside_one_with_an_end(clock: Clock) -> None:
     with Watched(clock) as seen:
         model, optimizer, loader = _parts(clock)
@@ -261,7 +301,21 @@ def test_the_steps_of_each_iterator_are_among_the_settings(clock: Clock) -> None
             for x, y in loader:
                 _mse(clock, model(x), y).backward()
                 optimizer.step()
-    assert settings_used(seen.observer)["steps_per_iterator"] == 2.0
+    assert steps_per_iterator(seen.observer) == {"steps_per_iterator": 2.0}
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_an_iterator_for_a_look_is_none_of_those_that_train(clock: Clock, epochs: int) -> None:
+    with Watched(clock) as seen:
+        model, optimizer, loader = _parts(clock)
+        for _ in range(2):
+            next(iter(loader))
+        for _ in range(epochs):
+            for x, y in loader:
+                _mse(clock, model(x), y).backward()
+                optimizer.step()
+    known = {"steps_per_iterator": 2.0} if epochs > 1 else {}
+    assert steps_per_iterator(seen.observer) == known
 
 
 @pytest.mark.parametrize("habit", ["eval and no_grad", "eval only", "neither"])

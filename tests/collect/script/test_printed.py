@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import sys
+import threading
 
 import pytest
 
@@ -129,10 +131,51 @@ def test_much_text_is_kept_at_its_beginning_and_its_end(seen: Watched) -> None:
     assert not seen.printed.whole
 
 
-@pytest.mark.parametrize("piece", [".", "x" * (3 * KEPT)])
-def test_text_without_lines_is_bounded_too(seen: Watched, piece: str) -> None:
+@pytest.mark.parametrize(("piece", "kept"), [(".", True), ("x" * (3 * KEPT), False)])
+def test_text_without_lines_is_bounded_too(seen: Watched, piece: str, kept: bool) -> None:
     for _ in range(3 * KEPT // len(piece)):
         seen.stream.write(piece)
     seen.print()
-    assert 0 < sum(map(len, seen.texts)) <= 2 * KEPT
+    assert sum(map(len, seen.texts)) <= 2 * KEPT
+    assert bool(seen.texts) is kept
     assert len(seen.out) == 3 * KEPT + 1
+
+
+def test_longer_lines_are_no_log(seen: Watched) -> None:
+    seen.print("weights", "0.5 " * 2000)
+    seen.stream.write("a\n" + "b" * 5000 + "\nc\n")
+    seen.print("acc", 0.5)
+    assert seen.texts == ["a", "c", "acc 0.5"]
+    assert seen.printed.whole
+
+
+def test_a_bar_that_ends_where_it_is_to_be_drawn_again_is_no_long_line(seen: Watched) -> None:
+    for i in range(100):
+        seen.stream.write(f"{i} {'=' * 100}\r")
+    seen.stream.write("acc 0.5\n")
+    assert seen.texts[-1] == "acc 0.5"
+    assert all(len(text) < 110 for text in seen.texts)
+
+
+def test_what_is_not_ended_is_bounded_too(seen: Watched) -> None:
+    for _ in range(100):
+        seen.stream.write("x" * KEPT)
+    assert sum(len(piece) for pieces in seen.printed._unfinished for piece in pieces) <= KEPT
+
+
+def test_of_threads_that_print_at_once_no_line_is_lost(seen: Watched) -> None:
+    def prints(name: str) -> None:
+        for i in range(1000):
+            seen.stream.write(f"{name}{i}\n")
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=prints, args=(name,)) for name in "ab"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert sorted(seen.texts) == sorted(f"{name}{i}" for name in "ab" for i in range(1000))

@@ -40,10 +40,10 @@ class Agent:
         self.optimizer = torch.optim.SGD(self.policy.parameters(), lr=1e-3)
 
     @torch.no_grad()
-    def through(self, times: int = 1) -> torch.Tensor:
-        """Costs 10 for each call of the policy and 3 beside it."""
+    def through(self, times: int = 1, samples: int = 2) -> torch.Tensor:
+        """Costs 10 for each call of the policy, on so many of a batch of five, and 3 beside it."""
         for _ in range(times):
-            self.policy(torch.ones(5, 4))
+            self.policy(torch.ones(samples, 4))
             self.clock.spend(3)
         return torch.ones(5, 4)
 
@@ -64,6 +64,41 @@ def test_who_acts_before_each_step_validates_nothing(clock: Clock) -> None:
     assert "validation" not in seen.totals()
     assert seen.totals()["other"] == 6 * 4 * (10 + 3)
     assert seen.totals()["forward"] == 6 * 10
+
+
+def test_a_whole_batch_that_the_model_makes_for_a_step_is_a_forward(clock: Clock) -> None:
+    """A critic's step: what the generator makes for it depends on its weights."""
+
+    def loop() -> None:
+        generator, critic = Agent(clock), Agent(clock)
+        for _ in range(6):
+            with torch.no_grad():
+                fake = generator.policy(torch.ones(5, 4))
+                clock.spend(3)
+            critic.learn(torch.cat([torch.ones(5, 4), fake[:, None].expand(5, 4)]))
+            generator.learn(torch.ones(5, 4))
+
+    with Watched(clock) as seen:
+        _alone(loop)
+    assert seen.observer.acts
+    # Of the first step nobody knows yet how large its batch is.
+    assert [step["forward"] for step in seen.per_step()] == [20] + 5 * [30]
+    assert [step["other"] for step in seen.per_step()[1:]] == 5 * [3]
+
+
+def test_whole_batches_that_are_rarely_passed_through_stay_validation(clock: Clock) -> None:
+    def loop() -> None:
+        agent = Agent(clock)
+        for i in range(60):
+            if i % 10 == 9:
+                agent.through(samples=5)
+            agent.learn(torch.ones(5, 4))
+
+    with Watched(clock) as seen:
+        _alone(loop)
+    assert not seen.observer.acts
+    assert seen.totals()["validation"] == 6 * 13
+    assert seen.totals()["forward"] == 60 * 10
 
 
 NAMES = [
@@ -114,7 +149,7 @@ def test_a_function_that_evaluates_before_each_step_validates(clock: Clock) -> N
     agent = Agent(clock)
 
     def evaluate() -> torch.Tensor:
-        return agent.through()
+        return agent.through(samples=5)
 
     def loop() -> None:
         for _ in range(6):

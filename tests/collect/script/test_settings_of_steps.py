@@ -246,16 +246,42 @@ class Rows:
         raise AssertionError("nobody asked for a sample")
 
 
-@pytest.mark.parametrize("rows", [torch.ones(6, 2), np.ones(6)])
+@pytest.mark.parametrize("rows", [torch.ones(6, 2), np.ones((6, 1)), np.ones((6, 2), np.uint8)])
 def test_samples_in_memory_are_known_without_asking_for_one(rows: Any) -> None:
     assert loader_settings(DataLoader(Rows(rows)))["dataset_in_memory"] is True
     part = Subset(Subset(Rows(rows), [1, 2, 3]), [0])
     assert loader_settings(DataLoader(part))["dataset_in_memory"] is True
 
 
-@pytest.mark.parametrize("rows", [torch.ones(5, 2), list(range(6)), torch.ones(())])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        torch.ones(5, 2),
+        list(range(6)),
+        torch.ones(()),
+        torch.arange(6),
+        np.array(["a.png"] * 6),
+        np.array([["a.png", "cat"]] * 6),
+        np.array([["a.png", 3]] * 6, dtype=object),
+    ],
+    ids=["fewer", "list", "one", "labels", "paths", "rows of texts", "rows of objects"],
+)
 def test_what_holds_no_row_for_each_sample_is_not_taken_for_them(rows: Any) -> None:
     assert loader_settings(DataLoader(Rows(rows)))["dataset_in_memory"] is None
+
+
+class Odd:
+    """What nobody may ask anything."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+def test_a_data_set_that_fails_where_it_is_looked_into_ends_nothing() -> None:
+    odd = type("Tensor", (Odd,), {})()
+    used = loader_settings(DataLoader(Rows(odd), batch_size=2))
+    assert used["dataset_in_memory"] is None
+    assert (used["batch_size"], used["dataset_size"]) == (2, 6)
 
 
 def test_who_puts_samples_together_is_named() -> None:

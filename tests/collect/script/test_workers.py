@@ -258,7 +258,7 @@ def test_looks_at_a_worker_begin_at_its_loop(tmp_path, monkeypatch):
     looks = _looks_from_inside(str(tmp_path / "1-1.stacks"), (code.co_filename, code.co_name))
     looks.close()
     (seen,) = worker_stacks.read_stacks(tmp_path / "1-1.stacks")
-    assert [frame.name for frame in seen.stack] == ["once"]
+    assert [frame.name for frame in seen.stack] == ["_seen", "once"]
     assert (seen.label, seen.count) == (FETCHING, 1)
 
 
