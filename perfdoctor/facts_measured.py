@@ -8,6 +8,7 @@ MEASURED = frozenset(
         "arithmetic_per_position",
         "autograd_nodes",
         "batch_bytes_of_8_bits",
+        "batches_per_iterator",
         "ddp_log",
         "embedding_fill_s",
         "embedding_part",

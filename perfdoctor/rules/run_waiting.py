@@ -40,9 +40,10 @@ STALLS_CAUSE = "periodic-stalls"
 #: Fewer stalls may be anything.
 _FEWEST_STALLS = 3
 #: A new iterator after fewer steps than this is none of an epoch, if an epoch is ten times as
-#: long: steps that each take several batches make epochs look shorter.
+#: long: by batches, where they were counted, since a step may take several.
 _FEWEST_STEPS, _MUCH_LONGER = 20, 10
 _FEWEST_ITERATORS, _COUNTED = 3, "configuration.steps_per_iterator"
+_BATCHES = "configuration.batches_per_iterator"
 
 _PREFETCH = """\
 import queue
@@ -230,7 +231,8 @@ def remade(facts: Facts) -> bool:
     steps, whole = _steps_each(facts), epoch_steps(facts)
     if steps is None or steps >= _FEWEST_STEPS or _iterators(facts, steps) < _FEWEST_ITERATORS:
         return False
-    return whole is not None and whole >= _MUCH_LONGER * max(1.0, steps)
+    taken = max(1.0, steps, facts.known(_BATCHES) or 0.0)
+    return whole is not None and whole >= _MUCH_LONGER * taken
 
 
 def _steps_each(facts: Facts) -> float | None:

@@ -88,6 +88,8 @@ class Observer:
     `on_validation` is called where the model is called to be validated.
     `steady` is the loader of a training whose next step may be taken to go like the last one, else
     None: then what follows where `patches` says so needs not be looked into.
+    `light` is the same loader while steps are observed as a whole (`light_steps`); `on_irregular`
+    ends that.
     """
 
     def __init__(
@@ -121,6 +123,8 @@ class Observer:
         self._last: LoaderFacts | None = None
         self._begun: list[LoaderFacts] = []  # whose newest iterator nothing was trained with yet
         self.steady: LoaderFacts | None = None
+        self.light: LoaderFacts | None = None
+        self.on_irregular: Callable[[], None] = lambda: None
         self.steady_module = 0
         self._again: dict[int, weakref.ref[Any]] = {}
         self.silent_module: Callable[[], Any] = lambda: None
@@ -148,7 +152,7 @@ class Observer:
     def iterator_begins(self, loader: Any, *, learning: bool = True) -> LoaderFacts:
         """`iter(loader)` was called; `learning`: where gradients are recorded."""
         self._resolve(r.OTHER)
-        self.steady = None
+        self.is_irregular()
         facts = self.loaders.of(loader, learning=learning)
         self._enter_phase_of(facts)
         self.recorder.enter(facts.label)
@@ -164,7 +168,7 @@ class Observer:
 
     def next_begins(self, facts: LoaderFacts) -> None:
         """The training asks for a batch."""
-        self.steady = None
+        self.is_irregular()
         if self.recorder.current == r.OPTIMIZER:  # its step raised, and the script went on
             self.recorder.leave()
         self._resolve(r.OTHER)
@@ -294,7 +298,7 @@ class Observer:
 
     def _validates(self) -> None:
         self.on_validation()
-        self.steady = None
+        self.is_irregular()
         self._again.clear()
         if self._last is not None and not self._last.training:
             self._last.validation += 1
@@ -308,7 +312,7 @@ class Observer:
         role = "train" if self._last is None else self._last.role
         self._untrained_forward = role != "train" or not module.training
         if self._untrained_forward:
-            self.steady = None
+            self.is_irregular()
         else:
             if not self.recorder.on_device:
                 self._again[id(module)] = weakref.ref(module)
@@ -330,7 +334,7 @@ class Observer:
         """`module.eval()` was called outside of everything."""
         if self.modules.role(module) == TRAINED and self.recorder.count:
             self._resolve(r.OTHER)
-            self.steady = None
+            self.is_irregular()
             self._outside_is(r.VALIDATION)
 
     # -- gradients and updates ---------------------------------------------------------------
@@ -339,6 +343,8 @@ class Observer:
         """Gradients are computed; whether to tell when that ends."""
         if self.recorder.current == r.BACKWARD:
             return False
+        if self.light is not None:
+            self.is_irregular()
         self._resolve(r.LOSS)
         self._computes()
         self._backwards += 1
@@ -381,7 +387,7 @@ class Observer:
         like of it were before."""
         if not self.searches.taken(inputs):
             return False
-        self.steady = None
+        self.is_irregular()
         return self.searches.count > 0
 
     def optimizer_begins(self, closure: bool) -> None:
@@ -476,6 +482,12 @@ class Observer:
         on_host = not self.recorder.on_device  # its marks are made elsewhere
         alone = self._only is not None and not self.searches.count
         return plain and phase and on_host and alone
+
+    def is_irregular(self) -> None:
+        """What comes next may be anything."""
+        self.steady = None
+        if self.light is not None:
+            self.on_irregular()
 
     # -- phases ------------------------------------------------------------------------------
 

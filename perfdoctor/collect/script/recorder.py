@@ -20,6 +20,7 @@ from perfdoctor.collect.script.step_rows import (
     WIDTH,
     StepRows,
 )
+from perfdoctor.collect.script.usual_parts import UsualParts
 from perfdoctor.stages import Clock
 
 OTHER = 0
@@ -55,6 +56,8 @@ _FIXED = (
     "metrics",
     "without_gradients",
 )
+#: What runs in a step that is observed as a whole; only looks count under it (`light_steps`).
+LIGHT = -1
 #: Among the labels noted: what is not a label.
 _STEP, RELABEL, _SAMPLES, _EPOCHS = -1, -2, -3, -4
 #: Notes are added up at the first end of a step after so long: 20 short steps at once.
@@ -85,6 +88,7 @@ class Recorder:
         steps: those that are added up; the last ones may be missing until `settle`.
         after_s: seconds of `other` after the last step, once all has ended.
         device_clock: the device's, once that counts.
+        light: steps are observed as a whole, but for loading.
     """
 
     def __init__(self, clock: Callable[[], int] = time.perf_counter_ns) -> None:
@@ -96,6 +100,8 @@ class Recorder:
         self.steps = StepRows()
         self.after_s = 0.0
         self.device_clock: Clock | None = None
+        self.light = self._stays_light = False
+        self._usual = UsualParts(range(FORWARD, len(_FIXED)))
         self._notes: list[int] = []
         self.note = self._notes.append
         self._spent = [0] * WIDTH
@@ -224,14 +230,41 @@ class Recorder:
 
     def end_step(self) -> int:
         """A step ends here, and what runs from now on is `current`; the number of steps."""
-        now = self.clock()
-        self._notes += (self.current, now, _SAMPLES, self.samples, _EPOCHS, self.epochs, _STEP, 0)
+        now, light = self.clock(), self.light
+        self._notes += (self.current, now, _SAMPLES, self.samples, _EPOCHS, self.epochs)
+        self._notes += (_STEP, light)
+        self.light = self._stays_light
         self.samples = self.epochs = 0
         self.count += 1
         if now >= self._settle_ns or self._lane is not None:
             self.settle()
             self._settle_ns = now + _SETTLE_NS
         return self.count
+
+    @property
+    def has_own_stages(self) -> bool:
+        """Whether the script names stages of its own."""
+        return any(not name.startswith("loader ") for name in self.names[len(_FIXED) :])
+
+    def recent_step_s(self) -> float:
+        """Median seconds of the steps observed stage by stage lately; 0 where there are none."""
+        self.settle()
+        return self._usual.step_ns() * 1e-9
+
+    @property
+    def looked_at(self) -> int:
+        """The label under which a look at this moment counts."""
+        return LIGHT if self.light and self.current == OTHER else self.current
+
+    def lighter(self) -> None:
+        """From the next step on, steps are observed as a whole. To be called as one has ended."""
+        self.settle()
+        self._usual.settle()
+        self.light = self._stays_light = True
+
+    def heavier(self) -> None:
+        """From here on they are observed stage by stage again."""
+        self._stays_light = False
 
     def end(self) -> None:
         """What came after the last step is in `totals` alone."""
@@ -263,6 +296,10 @@ class Recorder:
             elif what == _EPOCHS:
                 spent[EPOCH] += value
             else:
+                if value:
+                    self._usual.divide(spent)
+                elif self._lane is None:
+                    self._usual.note(spent)
                 self._add(spent)
                 spent = [0] * WIDTH
         self._spent, self._at, self._since = spent, at, since

@@ -36,11 +36,15 @@ def training_loader(observer: Observer) -> LoaderFacts | None:
 
 def steps_per_iterator(observer: Observer) -> dict[str, float]:
     """The steps of all the training for each iterator of its loader that was trained with, of
-    several: those of its beginning tell little, and an iterator made for a look tells nothing."""
+    several: those of its beginning tell little, and an iterator made for a look tells nothing. And
+    the batches, of which a step may take several."""
     loader = training_loader(observer)
     if loader is None or loader.trained_with < 2:
         return {}
-    return {"steps_per_iterator": observer.recorder.count / loader.trained_with}
+    return {
+        "steps_per_iterator": observer.recorder.count / loader.trained_with,
+        "batches_per_iterator": loader.batches / loader.trained_with,
+    }
 
 
 def _process() -> dict[str, Any]:

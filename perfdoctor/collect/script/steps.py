@@ -224,7 +224,7 @@ def step_hooks(state: State) -> tuple[Call, Call]:
     get_ident = threading.get_ident
 
     def before(optimizer: Any, args: Any, kwargs: Any) -> None:
-        if not state.active or get_ident() != state.thread:
+        if observer.light is not None or not state.active or get_ident() != state.thread:
             return
         if state.noting:
             guarded(state, state.loop.note, sys._getframe(1), OPTIMIZER)
@@ -242,6 +242,12 @@ def step_hooks(state: State) -> tuple[Call, Call]:
         if not state.active or get_ident() != state.thread:
             if state.active:
                 state.stepped_elsewhere()
+            return
+        light = observer.light
+        if light is not None and observer.is_only(optimizer) and not recorder.current:
+            light.training += 1
+            if recorder.end_step() >= observer.due:
+                guarded(state, observer.is_due)
             return
         steady = observer.steady is not None and recorder.current == r.OPTIMIZER
         if steady and observer.is_only(optimizer) and not observer.in_closure:

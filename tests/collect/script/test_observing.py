@@ -301,7 +301,8 @@ def test_the_steps_of_each_iterator_are_among_the_settings(clock: Clock) -> None
             for x, y in loader:
                 _mse(clock, model(x), y).backward()
                 optimizer.step()
-    assert steps_per_iterator(seen.observer) == {"steps_per_iterator": 2.0}
+    counted = {"steps_per_iterator": 2.0, "batches_per_iterator": 2.0}
+    assert steps_per_iterator(seen.observer) == counted
 
 
 @pytest.mark.parametrize("epochs", [1, 3])
@@ -314,8 +315,20 @@ def test_an_iterator_for_a_look_is_none_of_those_that_train(clock: Clock, epochs
             for x, y in loader:
                 _mse(clock, model(x), y).backward()
                 optimizer.step()
-    known = {"steps_per_iterator": 2.0} if epochs > 1 else {}
-    assert steps_per_iterator(seen.observer) == known
+    known = {2.0} if epochs > 1 else set()
+    found = steps_per_iterator(seen.observer)
+    assert {v for k, v in found.items() if k == "steps_per_iterator"} == known
+
+
+def test_a_step_of_several_batches_uses_an_iterator_up_in_fewer_steps(clock: Clock) -> None:
+    with Watched(clock) as seen:
+        model, optimizer, loader = _parts(clock)
+        for _ in range(3):
+            for x, y in loader:
+                _mse(clock, model(x), y).backward()
+            optimizer.step()
+    counted = {"steps_per_iterator": 1.0, "batches_per_iterator": 2.0}
+    assert steps_per_iterator(seen.observer) == counted
 
 
 @pytest.mark.parametrize("habit", ["eval and no_grad", "eval only", "neither"])
