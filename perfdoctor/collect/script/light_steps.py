@@ -10,6 +10,7 @@ call without gradients, another optimizer.
 
 from __future__ import annotations
 
+import math
 import sys
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
     from perfdoctor.collect.script.observer import Observer
     from perfdoctor.collect.script.patches import Patches
 
-#: Steps that are all observed, and after them the first ones of each so many; both are multiples of
-#: what `Session` calls its looks at.
+#: Steps that are all observed, and after them the first ones of each so many; all are multiples of
+#: what `Session` is called after.
 OBSERVED_FIRST, CYCLE, OBSERVED_OF_CYCLE = 500, 500, 100
+#: Steps that are observed after something else came between, an epoch's end say.
+_AGAIN = 30
 #: Of a longer step what is noted takes less than 1 %.
 SHORT_S = 3.5e-3
 #: Stretches that may end before they have brought anything, and how long that is.
@@ -40,14 +43,14 @@ class LightSteps:
         self._observer = observer
         self._recorder: Recorder = observer.recorder
         self._patches = patches
-        self._began = 0
+        self._began = self._not_before = 0
         self._impatience = 0
         observer.on_irregular = self.end
         self.steps = 0
 
     def after(self, count: int) -> None:
         """After step `count`, one of those that are looked at."""
-        if count < OBSERVED_FIRST:
+        if count < max(OBSERVED_FIRST, self._not_before):
             return
         place = (count - OBSERVED_FIRST) % CYCLE
         if self._recorder.light:
@@ -55,6 +58,10 @@ class LightSteps:
                 self.end()
         elif place >= OBSERVED_OF_CYCLE and self._may_begin():
             self._begin(count)
+
+    def next_look(self, count: int) -> int | float:
+        """After which step `after` is to be called at the latest."""
+        return self._not_before if self._not_before > count else math.inf
 
     def notes(self) -> tuple[str, ...]:
         """What the report says of it."""
@@ -74,6 +81,8 @@ class LightSteps:
             return
         steps = self._recorder.count - self._began
         self.steps += steps
+        self._not_before = self._recorder.count + _AGAIN
+        self._observer.due = min(self._observer.due, self._not_before)
         self._impatience = self._impatience + 1 if steps < _LEAST_STEPS else 0
         self._observer.light = None
         self._recorder.heavier()

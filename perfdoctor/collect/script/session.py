@@ -280,7 +280,7 @@ class Session:
         if self._live_watch is not None:
             self._live_watch.stepped()
             self.recorder.settle()
-        elif count % _LOOKED_EVERY == 0:
+        else:
             self._light.after(count)
         self._ddp.step(count, self.observer.modules.trained)
         if count in _SETTLED_STEPS:
@@ -303,7 +303,7 @@ class Session:
         if watched or count < _NOTED_FIRST or count % _LOOKED_EVERY == 0:
             return count + 1
         due = count + _LOOKED_EVERY - count % _LOOKED_EVERY
-        return due if self.limits.steps is None else min(due, self.limits.steps)
+        return int(min(due, self.limits.steps or due, self._light.next_look(count)))
 
     def _end_observation(self) -> None:
         """From here on nothing is observed; what was is kept. Asked twice it does it once."""

@@ -16,6 +16,7 @@ from typing import Any
 from perfdoctor.collect.script import frames
 from perfdoctor.collect.script import recorder as r
 from perfdoctor.collect.script.loop_finder import BACKWARD, FORWARD, OPTIMIZER
+from perfdoctor.collect.script.many_notes import RELABEL
 from perfdoctor.collect.script.optimizers import ARCHITECTURE
 from perfdoctor.collect.script.state import (
     State,
@@ -106,7 +107,7 @@ def outermost(original: Call, state: State, torch: Any) -> Call:
         elif grad and current == r.AFTER_FORWARD and observer.is_again(self):
             note(r.FORWARD)
             note(clock())
-            note(r.RELABEL)
+            note(RELABEL)
             note(_LOSS_FOLLOWED)
             recorder.current = r.FORWARD
             steady, depth = True, depth - 1
@@ -173,7 +174,7 @@ def differentiating(original: Call, state: State, *, named: bool) -> Call:
         if steady is not None and follows and not observer.in_closure:
             note(r.BACKWARD)
             note(clock())
-            note(r.RELABEL)
+            note(RELABEL)
             note(_LOSS_FOLLOWED)
             recorder.current = r.BACKWARD
             steady.training += 1

@@ -17,8 +17,10 @@ from perfdoctor.collect.script.worker_records import COLLATING, FETCHING, STARTI
 _LONG_NS, _EVERY = 1_000_000, 8
 #: Batches whose samples are all timed; later it is one in `_EVERY`, as 64 of them cost 20 µs.
 _TIMED_FIRST = 16
-#: Without workers: batches that are all observed; later it is one in `_EVERY`, and in the end none.
-_ALL_FIRST, _ENOUGH = 64, 512
+#: Without workers: batches that are all observed; later it is one in `_EVERY`, from so many on one
+#: in `_RARELY`, and in the end none.
+_ALL_FIRST, _MANY, _ENOUGH = 64, 128, 512
+_RARELY = 32
 
 _clock = time.perf_counter_ns
 _cpu_clock = time.thread_time_ns
@@ -130,7 +132,7 @@ class Stopwatch:
         """
         self._tally.sent(self._done_ns, 0)
         if self._tally.batches >= _ALL_FIRST:
-            self.left_out = _EVERY - 1
+            self.left_out = (_EVERY if self._tally.batches < _MANY else _RARELY) - 1
 
     def close(self) -> None:
         """The worker ends."""

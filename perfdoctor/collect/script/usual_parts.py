@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from statistics import median_low
+from typing import TYPE_CHECKING
 
 from perfdoctor.collect.script.step_rows import MOST_LABELS
+
+if TYPE_CHECKING:  # not before the script's first line, see `perfdoctor.running`
+    import numpy as np
+    from numpy.typing import NDArray
 
 #: Steps that tell, and how many of them it takes.
 _KEPT, _FEWEST = 100, 20
@@ -25,7 +30,8 @@ class UsualParts:
     def __init__(self, computing: range) -> None:
         self._computing = slice(computing.start, computing.stop)
         self._rows: deque[list[int]] = deque(maxlen=_KEPT)
-        self._parts: list[tuple[int, int]] = []
+        self._parts: dict[int, int] = {}
+        self._other = 0
         self._slower = _SLOWER
 
     def note(self, row: list[int]) -> None:
@@ -42,18 +48,21 @@ class UsualParts:
         """What follows is divided as the steps noted so far."""
         columns = zip(*self._rows, strict=True)
         parts = [median_low(column) for column in list(columns)[:MOST_LABELS]]
-        self._parts = [(label, part) for label, part in enumerate(parts) if part]
+        self._other = parts[0]
+        self._parts = {label: part for label, part in enumerate(parts) if part and label}
         computing = sorted(sum(row[self._computing]) for row in self._rows)
         slow, usual = computing[-1 - len(computing) // _ONE_IN], median_low(computing)
         self._slower = max(_SLOWER, slow / usual if usual else 0.0)
 
-    def divide(self, row: list[int]) -> None:
-        """Spreads label 0 of a step over the labels of which nothing was noted in it."""
-        missing = [(label, part) for label, part in self._parts if not label or not row[label]]
-        whole, usual = row[0], sum(part for _, part in missing)
-        if not usual or len(missing) < 2:
-            return
-        scale = min(whole, self._slower * usual) / usual
-        for label, part in missing[1:] if not missing[0][0] else missing:
-            row[label] = int(part * scale)
-            row[0] -= row[label]
+    def divided(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Spreads label 0 of each step over the labels of which nothing was noted in it."""
+        import numpy as np
+
+        labels, parts = list(self._parts), np.array(list(self._parts.values()), dtype=np.float64)
+        missing = rows[:, labels] == 0
+        usual = np.maximum(1.0, self._other + missing @ parts)
+        scale = np.minimum(rows[:, 0] / usual, self._slower)
+        spread = (missing * parts * scale[:, None]).astype(np.int64)
+        rows[:, labels] += spread
+        rows[:, 0] -= spread.sum(axis=1)
+        return rows
