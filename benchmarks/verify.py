@@ -34,7 +34,7 @@ from perfdoctor.collect.fitness import Fitness
 from perfdoctor.collect.lock_step import InMode
 from perfdoctor.experiments.turns import Decision, block, chunk_plan
 from perfdoctor.record import Floats
-from perfdoctor.sequential import LOOKS, Claim
+from perfdoctor.sequential import LOOKS, ONE_PROCESS, Claim
 
 HERE = Path(__file__).parent
 RECORD = HERE / "verify_blocks.json"
@@ -122,7 +122,7 @@ def resampled(sessions: list[dict[str, Any]], label: str, trials: int) -> dict[s
         session = sessions[int(rng.integers(len(sessions)))]
         series = np.array(session["blocks"][label])
         start = int(rng.integers(max(1, series.size - LOOKS[-1] + 1)))
-        decision = decided(series[start : start + LOOKS[-1]], Claim())
+        decision = decided(series[start : start + LOOKS[-1]], Claim(common=ONE_PROCESS))
         verified += decision.verdict == "verified"
         refuted += decision.verdict == "refuted"
         pairs += len(decision.differences)
@@ -145,7 +145,10 @@ def live(trials: int) -> None:
             with Arm.start(spec()) as arm:
                 step_s = float(np.median(arm.warm(WARM_STEPS)))
                 arm.warm(5, label)
-                chunks, decision = chunk_plan(step_s, ALLOTTED_S / LOOKS[-1]), Decision(Claim())
+                chunks, decision = (
+                    chunk_plan(step_s, ALLOTTED_S / LOOKS[-1]),
+                    Decision(Claim(common=ONE_PROCESS)),
+                )
                 others = []
                 while not decision.over:
                     others.append(other_share(arm, chunks.steps))

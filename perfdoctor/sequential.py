@@ -21,6 +21,10 @@ LOOKS = (5, 7, 10, 14, 20, 30)
 #: A standard error is taken to be at least this: a handful of pairs may agree by chance, and
 #: clocks, layout of memory and order of processes leave about so much between equal programs.
 LEAST_ERROR = 1e-3
+#: What all blocks of one process have in common, as a standard deviation: eight processes whose
+#: blocks were changed by nothing, sixty each (`benchmarks/verify.py`), differed by 0.2 to 0.3 %
+#: more than the blocks within them tell.
+ONE_PROCESS = 2.5e-3
 #: Confidence of one look that finds a slowdown. `tests/test_sequential.py` simulates the six looks
 #: with normal, heavy-tailed and contaminated noise: together they are wrong in less than 1 %.
 SLOWER = 0.9985
@@ -49,29 +53,37 @@ class Estimate:
     high: float
 
 
-def interval(differences: Floats, level: float = 0.90) -> Estimate | None:
-    """Two-sided interval of the trimmed mean; None for fewer than two pairs."""
+def interval(differences: Floats, level: float = 0.90, *, common: float = 0.0) -> Estimate | None:
+    """Two-sided interval of the trimmed mean; None for fewer than two pairs.
+
+    `common`: standard deviation of what is the same in all of them, see `ONE_PROCESS`.
+    """
     if differences.size < 2:
         return None
-    mean = _TrimmedMean.of(differences)
+    mean = _TrimmedMean.of(differences, common)
     half = mean.reach((1 + level) / 2)
     return Estimate(mean.value, mean.value - half, mean.value + half)
 
 
 def smallest_seen(
-    differences: Floats, pairs: int | None = None, *, different: float = SLOWER
+    differences: Floats,
+    pairs: int | None = None,
+    *,
+    different: float = SLOWER,
+    common: float = 0.0,
 ) -> float:
     """The change that so many pairs of this spread would show, four times out of five.
 
     Infinite for fewer than two differences. The usual sum of the two quantiles of a t test, at
-    the level of the look, `different`.
+    the level of the look, `different`; `common` as in `interval`.
     """
     if differences.size < 2:
         return math.inf
     mean, n = _TrimmedMean.of(differences), pairs or differences.size
     freedom = n - 2 * _cut(n) - 1
     wide = student_t(freedom, different) + student_t(freedom, _POWER)
-    return wide * max(LEAST_ERROR, mean.error * math.sqrt(differences.size / n))
+    error = max(LEAST_ERROR, mean.error * math.sqrt(differences.size / n))
+    return wide * math.hypot(error, common)
 
 
 @dataclass(frozen=True)
@@ -137,6 +149,7 @@ class Claim:
 
     Attributes:
         predicted_low: logarithm of the lower end of the predicted speed-up.
+        common: standard deviation of what all differences have in common, see `ONE_PROCESS`.
     """
 
     predicted_low: float | None = None
@@ -144,12 +157,13 @@ class Claim:
     different: float = DIFFERENT
     equivalent: float = EQUIVALENT
     looks: tuple[int, ...] = LOOKS
+    common: float = 0.0
 
     def look(self, differences: Floats) -> str | None:
         """ "verified", "refuted", or None: not clear, or not the time to look."""
         if differences.size not in self.looks:
             return None
-        mean = _TrimmedMean.of(differences)
+        mean = _TrimmedMean.of(differences, self.common)
         if abs(mean.value) > self.useful / 2 and abs(mean.value) > mean.reach(self.different):
             return "verified" if mean.value > 0 else "refuted"
         if self.predicted_low is None:
@@ -176,13 +190,14 @@ class _TrimmedMean:
     freedom: int
 
     @classmethod
-    def of(cls, differences: Floats) -> _TrimmedMean:
+    def of(cls, differences: Floats, common: float = 0.0) -> _TrimmedMean:
         cut, ordered = _cut(differences.size), np.sort(differences)
         kept = ordered[cut : ordered.size - cut]
         drawn_in = np.clip(ordered, kept[0], kept[-1])
         squares = float(((drawn_in - drawn_in.mean()) ** 2).sum())
         error = math.sqrt(squares / (kept.size * (kept.size - 1)))
-        return cls(float(kept.mean()), max(LEAST_ERROR, error), kept.size - 1)
+        error = math.hypot(max(LEAST_ERROR, error), common)
+        return cls(float(kept.mean()), error, kept.size - 1)
 
     def reach(self, one_sided: float) -> float:
         """How far the true mean may be from this one, to one side."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfdoctor.sequential import LOOKS, Claim, Gate, interval, smallest_seen
+from perfdoctor.sequential import LOOKS, ONE_PROCESS, Claim, Gate, interval, smallest_seen
 
 SERIES = 600
 pairs = st.lists(st.floats(-0.5, 0.5), min_size=2, max_size=40).map(np.array)
@@ -125,6 +125,32 @@ def test_the_interval_where_it_stops_covers_the_truth(change):
         estimate = interval(one[:stop])
         covered += estimate.low <= change <= estimate.high
     assert 0.85 <= covered / SERIES <= 0.95
+
+
+def of_one_process(spread: float) -> np.ndarray:
+    """Blocks of one process have something in common, another in each process."""
+    rng = np.random.default_rng(11)
+    return noise("normal", spread) + rng.normal(0.0, ONE_PROCESS, (SERIES, 1))
+
+
+@pytest.mark.parametrize("change", [0.0, math.log(1.03), math.log(1.05)])
+def test_what_the_blocks_of_a_process_have_in_common_is_in_the_interval(change):
+    held, covered, blind = Claim(common=ONE_PROCESS), 0, 0
+    for one in of_one_process(0.018) + change:
+        stop = next((n for n in LOOKS if held.look(one[:n])), LOOKS[-1])
+        estimate, short = interval(one[:stop], common=held.common), interval(one[:stop])
+        covered += estimate.low <= change <= estimate.high
+        blind += short.low <= change <= short.high
+    assert 0.85 <= covered / SERIES <= 0.96
+    assert blind < covered
+
+
+def test_what_the_blocks_of_a_process_have_in_common_is_no_gain():
+    found = outcomes(Claim(common=ONE_PROCESS), of_one_process(0.018))
+    assert found.get("verified", 0) + found.get("refuted", 0) <= 0.01
+    faster = of_one_process(0.018) + math.log(1.03)
+    assert outcomes(Claim(common=ONE_PROCESS), faster)["verified"] >= 0.95
+    assert smallest_seen(faster[0], common=0.05) > smallest_seen(faster[0])
 
 
 def test_it_only_looks_when_it_is_time_to():

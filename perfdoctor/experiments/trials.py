@@ -22,7 +22,7 @@ from perfdoctor.experiments.plan import Candidate
 from perfdoctor.experiments.turns import ChunkPlan, Decision, by_blocks, chunk_plan
 from perfdoctor.report import CurvePoint, Trial
 from perfdoctor.rules.wording import count
-from perfdoctor.sequential import LOOKS, Claim, smallest_seen
+from perfdoctor.sequential import LOOKS, ONE_PROCESS, Claim, smallest_seen
 
 #: Steps before anything is compared: caches fill, kernels are chosen (benchmarks of the gate's
 #: protocol used as many).
@@ -233,7 +233,7 @@ class Laboratory:
 
     def measure_control(self) -> Trial:
         """Nothing changed, measured like a change: how far equal trainings differ here."""
-        decision = Decision(Claim())
+        decision = Decision(Claim(common=ONE_PROCESS))
         self.arm.add_mode(CONTROL, {})
         self.arm.warm(1, CONTROL)
         allotted = _CONTROL_SHARE * self.budget_s
@@ -284,7 +284,8 @@ class Laboratory:
     def in_process(self, candidate: Candidate, allotted_s: float) -> Trial:
         """Blocks with and without the change, in the process that is there."""
         self.tell(named(candidate))
-        arm, claim = self.arm, Claim(predicted_low=candidate.predicted_low)
+        arm = self.arm
+        claim = Claim(predicted_low=candidate.predicted_low, common=ONE_PROCESS)
         before = arm.facts()  # what was tried until now may have raised the peak
         arm.add_mode(MODE, candidate.changes)
         begun = time.perf_counter()
@@ -463,7 +464,7 @@ def _why_unclear(decision: Decision, laboratory: Laboratory) -> str:
 
 
 def _by_the_pairs(decision: Decision, pairs: int) -> str:
-    seen = smallest_seen(decision.values)
+    seen = smallest_seen(decision.values, common=decision.claim.common)
     if not math.isfinite(seen):
         return "the budget was spent before it could be measured"
     found = decision.speedup()

@@ -89,7 +89,7 @@ class Decision:
 
     def speedup(self) -> tuple[float, float, float] | None:
         """New ÷ old throughput with its 90 % interval; None for fewer than two pairs."""
-        found = interval(self.values)
+        found = interval(self.values, common=self.claim.common)
         if found is None:
             return None
         return math.exp(found.centre), math.exp(found.low), math.exp(found.high)
