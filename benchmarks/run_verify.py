@@ -28,13 +28,17 @@ from cases import Case, load_cases, missing_packages, run_script  # noqa: E402
 
 #: Cause of a case → the settings that mend it, either of them.
 KNOBS = {
+    "arch_step_every_step": ("arch_every",),
     "checkpoint_every_few_steps": ("checkpoint_every_times",),
     "detect_anomaly_left_on": ("anomaly_detection",),
+    "figure_every_few_steps": ("figures_every_times", "log_every_times"),
+    "heavy_log_every_step": ("log_every_times",),
     "io_latency_single_process_loader": ("num_workers", "reads_at_once"),
     "needless_recomputation": ("gradient_checkpointing",),
     "rare_stall_gc_collect": ("collect_each_step",),
     "single_thread_compute": ("threads",),
     "too_few_workers_for_latency": ("num_workers", "reads_at_once"),
+    "validation_every_few_steps": ("validate_every_times",),
     "workers_restarted_each_epoch": ("persistent_workers",),
 }
 NEAR = 0.10

@@ -24,6 +24,8 @@ MEASURED = frozenset(
         "gradients_unused_beside_of_backward",
         "gradients_unused_called_at",
         "gradients_unused_module",
+        "graph_nodes_grown_per_step",
+        "graph_nodes_own",
         "kept_graphs_per_step",
         "longest_of_positions",
         "loss_nodes",

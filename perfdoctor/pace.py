@@ -63,15 +63,9 @@ def record_count(run: Run) -> int:
 
 def step_weights(run: Run) -> Weights:
     """How many training steps each record stands for; 1 where it is not known."""
-    steps = None if run.track is None else run.track.steps
-    if steps is None or steps.size != record_count(run) or not steps.size:
+    if run.track is None or run.track.steps is None:
         return 1.0
-    if (steps == steps[0]).all():
-        return float(steps[0]) if steps[0] > 0 else 1.0
-    if (steps > 0).all():
-        return steps
-    known: Floats = np.where(steps > 0, steps, 1.0)
-    return known
+    return run.track.weights if run.track.steps.size == record_count(run) else 1.0
 
 
 def part_of(weights: Weights, kept: slice | NDArray[np.bool_]) -> Weights:

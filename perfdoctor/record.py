@@ -7,6 +7,7 @@ one array element per training step unless said otherwise. Not measured is `None
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -200,6 +201,15 @@ class Track:
     step: Floats | None = None
     steps: Floats | None = None
     at_s: Floats | None = None
+
+    @cached_property
+    def weights(self) -> Floats | float:
+        """`steps`, 1 where they are not known; one number where it is the same for all."""
+        if self.steps is None or not self.steps.size:
+            return 1.0
+        told = self.steps > 0
+        known = self.steps if told.all() else np.where(told, self.steps, 1.0)
+        return float(known[0]) if (known == known[0]).all() else known
 
 
 @dataclass(frozen=True, kw_only=True)

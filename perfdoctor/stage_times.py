@@ -66,9 +66,8 @@ def waits_overlap(run: Run) -> bool:
     if data is None or run.source.kind != "log" or data.exposed_s.size != run.step_s.size:
         return False
     known = np.isfinite(data.exposed_s) & (run.step_s > 0)
-    if not known.any():
-        return False
-    return bool((data.exposed_s[known] >= run.step_s[known]).mean() >= _OVERLAPPING)
+    as_long = known & (data.exposed_s >= run.step_s)
+    return bool(known.any()) and bool(as_long.sum() / known.sum() >= _OVERLAPPING)
 
 
 def spans_of(run: Run) -> tuple[Span, ...]:

@@ -226,12 +226,22 @@ def warmup_length(values: Floats) -> int:
     batches = values.size // _WARMUP_BATCH
     if batches < 4:
         return 0
-    z = np.median(values[: batches * _WARMUP_BATCH].reshape(batches, _WARMUP_BATCH), axis=1)
+    z = _middles_of_five(values[: batches * _WARMUP_BATCH])
     last = int(batches * _WARMUP_LIMIT)
     cut = int(np.argmin(_marginal_errors(z)[: last + 1]))
     if cut in (0, last) or _alike(float(np.median(z[:cut])), z[cut:]):
         return 0
     return cut * _WARMUP_BATCH
+
+
+def _middles_of_five(values: Floats) -> Floats:
+    """The median of every five; `np.median` of short rows takes ten times as long."""
+    a, b, c, d, e = values.reshape(-1, _WARMUP_BATCH).T
+    low = np.maximum(np.minimum(a, b), np.minimum(c, d))
+    high = np.minimum(np.maximum(a, b), np.maximum(c, d))
+    # two of the five are no more than both of these, and two no less
+    middles: Floats = np.maximum(np.minimum(low, high), np.minimum(np.maximum(low, high), e))
+    return middles
 
 
 def _marginal_errors(z: Floats) -> Floats:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perfdoctor import __version__, schema
+from perfdoctor.beside import beside
 from perfdoctor.economics import economics, epoch_seconds
 from perfdoctor.forecast import forecast
 from perfdoctor.pace import (
@@ -45,6 +46,9 @@ from perfdoctor.trends import PARTS, EpochsOf, InEpochs, find_trend
 from perfdoctor.wall import wall_clock
 from perfdoctor.warmup import logged_warmup
 
+#: Of so many records, sorting the times takes longer than starting a thread for it.
+_MANY_RECORDS = 50_000
+
 __all__ = ["SERIES_POINTS", "summarise"]
 
 
@@ -52,8 +56,13 @@ def summarise(run: Run) -> Report:
     """The report of `run`, without diagnosis and recommendations."""
     warmup = _warmup(run)
     kept = slice(warmup, None)
+    many = record_count(run) >= _MANY_RECORDS
+    times = beside(lambda: (step_stats(run, warmup), stage_stats(run, kept)), long=many)
     stalls = _stalls(run, kept) if _is_log(run) else None
     epoch_s = np.empty(0) if run.epochs is None else epoch_seconds(run.epochs)
+    throughput = _throughput(run, kept, epoch_s, stalls)
+    series = report_series(run, kept, epoch_s)
+    steps, stages = times()
     return Report(
         schema_version=schema.SCHEMA_VERSION,
         tool={"name": "perfdoctor", "version": __version__},
@@ -63,9 +72,9 @@ def summarise(run: Run) -> Report:
         environment=run.environment,
         configuration=run.configuration,
         notes=run.notes,
-        steps=step_stats(run, warmup),
-        stages=stage_stats(run, kept),
-        throughput=_throughput(run, kept, epoch_s, stalls),
+        steps=steps,
+        stages=stages,
+        throughput=throughput,
         epochs=_epochs(run, epoch_s),
         alone={s.name: stat for s in run.alone if (stat := describe(s.exposed_s))},
         loader=_loader(run.loader),
@@ -77,7 +86,7 @@ def summarise(run: Run) -> Report:
         sampling=run.sampling,
         skipped=run.skipped,
         warnings=(*run.warnings, *_doubts(run)),
-        series=report_series(run, kept, epoch_s),
+        series=series,
         stalls=stalls,
         wall=wall_clock(replace(run, spans=spans_of(run))),
         forecast=forecast(run),

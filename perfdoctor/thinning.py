@@ -60,9 +60,14 @@ def _chosen(count: int) -> NDArray[np.int64]:
 
 def _plain(name: str, values: NDArray[Any]) -> Column:
     if name in _EXACT:
-        return tuple(float(v) if math.isfinite(v) else None for v in values.tolist())
-    rounded = _rounded(values.astype(np.float64), 10 if name.endswith("at_s") else 6).tolist()
-    return tuple(v if math.isfinite(v) else None for v in rounded)
+        return _finite(values.astype(np.float64))
+    return _finite(_rounded(values.astype(np.float64), 10 if name.endswith("at_s") else 6))
+
+
+def _finite(values: Floats) -> Column:
+    if np.isfinite(values).all():
+        return tuple(values.tolist())
+    return tuple(v if math.isfinite(v) else None for v in values.tolist())
 
 
 def _rounded(values: Floats, digits: int) -> Floats:

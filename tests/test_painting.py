@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
+import msgspec
 import pytest
-from builders import make_log_report
+from builders import make_log_report, make_report
 
 from perfdoctor import painting
 from perfdoctor.output import write_pictures
 from perfdoctor.painting import painter, pictures
+from perfdoctor.report import Report
 
 
 @pytest.fixture
@@ -22,14 +26,41 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(path)
 
 
-def test_another_process_draws_the_same_pictures(log: str) -> None:
-    report = make_log_report()
+@pytest.mark.parametrize(
+    ("report", "count"), [(make_log_report(), 2), (make_report(), 1)], ids=["log", "bench"]
+)
+def test_another_process_draws_the_same_pictures(log: str, report: Report, count: int) -> None:
     with painter([log]) as draw:
         assert draw is not pictures
-        assert dict(draw(report)) == dict(pictures(report))
+        drawn = dict(draw(report))
+    assert drawn == dict(pictures(report))
+    assert len(drawn) == count
 
 
-@pytest.mark.parametrize("fate", ["raise SystemExit(1)", "import os; os.abort()"])
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere one draws them all")
+def test_two_processes_draw_the_pictures_at_once() -> None:
+    first = painting._in_a_fork(lambda: [("pid", str(os.getpid()).encode())])
+    assert [name for name, pid in first() if int(pid) != os.getpid()] == ["pid"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere one draws them all")
+def test_a_picture_that_fails_beside_the_others_is_no_picture() -> None:
+    def fails() -> list[tuple[str, bytes]]:
+        raise MemoryError
+
+    drawn = painting._in_a_fork(fails)
+    with pytest.raises(msgspec.DecodeError):
+        drawn()
+
+
+@pytest.mark.parametrize(
+    "fate",
+    [
+        "raise SystemExit(1)",
+        "import os; os.abort()",
+        r"import sys; sys.stdout.buffer.write(b'\x91\x92\xa9')",  # it was cut off
+    ],
+)
 def test_what_the_other_process_fails_to_draw_is_drawn_here(
     log: str, fate: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perfdoctor.stats import (
+    _middles_of_five,
     amdahl,
     by_turns,
     describe,
@@ -220,3 +222,8 @@ def test_the_interval_of_a_rate_is_of_95_percent():
 
 def test_a_few_records_have_no_interval_of_their_rate():
     assert ratio_of_sums_interval(np.ones(5), np.ones(5), 20) is None
+
+
+def test_the_middle_of_each_five_is_their_median() -> None:
+    fives = np.array(list(itertools.product(range(5), repeat=5)), dtype=np.float64)
+    assert _middles_of_five(fives.reshape(-1)).tolist() == np.median(fives, axis=1).tolist()

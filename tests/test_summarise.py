@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from builders import make_run
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from logged_runs import make_epochs, make_log, make_track, noisy
 
 from perfdoctor import schema
+from perfdoctor import summarise as summarising
 from perfdoctor.record import LoaderRecord, Memory, Span, StageSeries
 from perfdoctor.summarise import SERIES_POINTS, summarise
 
@@ -356,3 +359,10 @@ def test_validation_for_which_the_wall_clock_has_no_room_is_left_to_the_epochs()
 def test_a_counter_says_how_many_samples_it_rests_on():
     run = make_log(utilisation={"gpu": np.array([90.0, np.nan, 80.0])})
     assert summarise(run).utilisation["gpu"].count == 2
+
+
+def test_many_records_are_told_the_same_in_two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_log(noisy(400, 0.05), batch_size=32, track=make_track(400))
+    alone = replace(summarise(run), created_at="")
+    monkeypatch.setattr(summarising, "_MANY_RECORDS", 1)
+    assert replace(summarise(run), created_at="") == alone

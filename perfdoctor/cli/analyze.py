@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import shlex
 import sys
 from collections.abc import Mapping
@@ -60,7 +61,9 @@ def command(ctx: click.Context, /, **given: Any) -> None:
 
 
 def _run(given: Mapping[str, Any]) -> int:
-    gc.set_threshold(50_000)  # importing makes many objects and no garbage to look for
+    gc.set_threshold(500_000)  # importing makes many objects and no garbage to look for
+    if "numpy" not in sys.modules:  # logs have no matrices, and threads that wait for some spin
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from perfdoctor import settings
     from perfdoctor.output import STDOUT
     from perfdoctor.painting import painter

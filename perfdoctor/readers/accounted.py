@@ -6,7 +6,7 @@ import numpy as np
 
 from perfdoctor.readers.records import Records
 from perfdoctor.readers.row_values import column
-from perfdoctor.readers.steps import Steps, same_stretch
+from perfdoctor.readers.steps import Steps
 from perfdoctor.readers.timing import StepTimes
 from perfdoctor.record import Bools, Floats
 
@@ -50,7 +50,7 @@ def _side_by_side(records: Records, steps: Steps) -> Bools:
     """Rows of one epoch with no other line of a known time between them."""
     timed = np.concatenate([[0], np.cumsum(np.isfinite(records.column("time")))])
     between = np.diff(timed[steps.rows], prepend=0)
-    found: Bools = (between == 1) & same_stretch(steps.stretch) & ~steps.epoch_start
+    found: Bools = (between == 1) & steps.goes_on & ~steps.epoch_start
     return found
 
 

@@ -73,9 +73,10 @@ def _epoch_times(
 ) -> Iterator[Floats]:
     training = records.column("phase") != VALIDATION
     yield _shared(by_epoch(epoch, records, "epoch_s_mean", numbers, training))
-    owned = known(records, "epoch") | known(records, "epoch_s")
-    owned &= ~_remaining(records, epoch) & ~_so_far(records, epoch)
-    yield _settled(by_epoch(epoch, records, "epoch_s", numbers, training & owned), numbers)
+    if "epoch_s" in records:
+        owned = known(records, "epoch") | known(records, "epoch_s")
+        owned &= ~_remaining(records, epoch) & ~_so_far(records, epoch)
+        yield _settled(by_epoch(epoch, records, "epoch_s", numbers, training & owned), numbers)
     named = known(records, "epoch") & about_epochs(records) & (records.column("phase") == TRAIN)
     for role in ("unclear_s", "elapsed_s"):
         told = named & ~_still_growing(records, role, epoch, named)
@@ -108,6 +109,8 @@ def by_epoch(
 ) -> Floats:
     """The last value of each epoch among `rows`."""
     found = np.full(numbers.size, np.nan)
+    if role not in records:
+        return found
     usable = np.flatnonzero(rows & known(records, role) & np.isfinite(epoch))
     if usable.size:
         place = np.searchsorted(numbers, epoch[usable])
@@ -134,6 +137,8 @@ def _still_growing(records: Records, role: str, epoch: Floats, named: Bools) -> 
     """Rows of the last epoch, if it is told of again and again with a time that grows as the clock
     does: how long it takes in the end no line says."""
     found = np.zeros(len(records), dtype=np.bool_)
+    if "time" not in records or role not in records:
+        return found
     time = records.column("time")
     rows = np.flatnonzero(named & known(records, role) & np.isfinite(epoch) & np.isfinite(time))
     own = rows[epoch[rows] == epoch[rows[-1]]] if rows.size else rows

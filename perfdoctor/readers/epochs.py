@@ -54,17 +54,27 @@ def _numbers(epoch: Floats, records: Records, steps: Steps) -> Floats:
     """The epochs' numbers in their order."""
     rows = known(records, "epoch") | known(records, "epoch_s") | known(records, "epoch_s_mean")
     named = epoch[rows]
-    found: Floats = np.unique(named[np.isfinite(named)])
+    found = different(named[np.isfinite(named)])
     if found.size == 0 and steps.steps_per_epoch and steps.epoch_start.sum() > 1:
         found = np.arange(1.0, steps.epoch_start.sum() + 1)
     return found
+
+
+def different(values: Floats) -> Floats:
+    """The different values in their order; without sorting, where they are in order."""
+    changes = np.diff(values)
+    if not (changes >= 0).all():
+        found: Floats = np.unique(values)
+        return found
+    return np.append(values[:1], values[1:][changes > 0])
 
 
 def _ends(
     records: Records, epoch: Floats, numbers: Floats
 ) -> tuple[Floats | None, NDArray[np.int64] | None]:
     """When and on which line each epoch is last mentioned."""
-    rows = np.flatnonzero(np.isfinite(epoch))
+    # the last row of many alike: no other can be the last of an epoch
+    rows = np.flatnonzero(np.isfinite(epoch) & np.append(epoch[1:] != epoch[:-1], True))
     if not rows.size:
         return None, None
     place = np.searchsorted(numbers, epoch[rows])

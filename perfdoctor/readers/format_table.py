@@ -137,7 +137,7 @@ _DOCUMENTS = (
     ),
     Document(
         "hardware_csv", "perfdoctor's own samples of hardware use", "time,gpu,gpu_memory,cpu,ram",
-        f"{_HERE}.hardware:HardwareCsv",
+        f"{_HERE}.hardware:HardwareCsv", ("time",),
     ),
 )  # fmt: skip
 

@@ -7,7 +7,7 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from perfdoctor.readers.records import METRIC, TRAIN, VALIDATION, Records
+from perfdoctor.readers.records import METRIC, TRAIN, VALIDATION, Records, is_constant
 from perfdoctor.record import Bools, Floats
 
 #: Where so many lines of steps name their epoch, the others are of another loop.
@@ -37,10 +37,12 @@ def of_another_loop(records: Records, usable: Bools) -> Bools:
 def with_validation(records: Records) -> Records:
     """Loops of another length that follow in the same epoch when the first has come to its end
     are validation, which is printed in the same form and does not say so; and the lines after."""
+    if "rank" in records or is_constant(records.column("step_total")):
+        return records
     total, epoch, step = (records.column(role) for role in ("step_total", "epoch", "step"))
     train = records.column("phase") == TRAIN
     rows = np.flatnonzero(train & np.isfinite(total) & np.isfinite(epoch) & np.isfinite(step))
-    if rows.size < 2 or "rank" in records:
+    if rows.size < 2:
         return records
     begins, changes = _loops(total[rows], epoch[rows], step[rows])
     if not begins.any():

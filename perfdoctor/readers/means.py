@@ -6,7 +6,7 @@ import numpy as np
 
 from perfdoctor.readers.records import Records
 from perfdoctor.readers.row_values import column, enough, grain_of
-from perfdoctor.readers.steps import Steps, same_stretch
+from perfdoctor.readers.steps import Steps
 from perfdoctor.record import Bools, Floats
 
 #: Of what is looked at, so many must agree.
@@ -58,7 +58,7 @@ def out_of_running_means(values: Floats, steps: Steps) -> Floats | None:
 def out_of_later_means(values: Floats, steps: Steps) -> Floats | None:
     """The same where every hundredth step prints its mean: (n·m − n'·m') ÷ (n − n') hardly differs
     from row to row then, though the means themselves fall on and on."""
-    fresh = steps.epoch_start | ~same_stretch(steps.stretch)
+    fresh = steps.fresh
     rows = np.flatnonzero(~fresh)
     n = steps.step
     if values.size < _FEWEST_EACH * fresh.sum():
@@ -82,7 +82,7 @@ def out_of_later_means(values: Floats, steps: Steps) -> Floats | None:
 def without_first_steps(values: Floats, steps: Steps) -> Floats | None:
     """Means since the epoch began that fall because of a slow first step, and are printed too
     coarsely for their differences: what they are without it, (n·m − m₁) ÷ (n − 1), is level."""
-    fresh = steps.epoch_start | ~same_stretch(steps.stretch)
+    fresh = steps.fresh
     starts = np.flatnonzero(fresh)
     found: Floats = values.copy()
     told = False
@@ -112,7 +112,7 @@ def _level(rest: Floats, means: Floats, first: float) -> bool:
 def taken_out(values: Floats, steps: Steps) -> Floats:
     """Of the steps since the row before, where the steps' own times are means of all so far: the
     parts printed beside them are such means too, unless that would leave less than nothing."""
-    fresh = steps.epoch_start | ~same_stretch(steps.stretch)
+    fresh = steps.fresh
     between = np.where(fresh, np.nan, np.diff(steps.step, prepend=0.0))
     single = np.diff(steps.step * values, prepend=0.0) / between
     known = np.isfinite(single)
@@ -124,9 +124,8 @@ def taken_out(values: Floats, steps: Steps) -> Floats:
 def are_means_by_the_clock(records: Records, steps: Steps, values: Floats) -> bool:
     """Whether printed times are means since the epoch began: they hardly ever rise, are not what
     passes between the lines, and (n·m − n'·m') ÷ (n − n') is."""
-    fresh = steps.epoch_start | ~same_stretch(steps.stretch)
     time, n = column(records, steps, "time"), steps.step
-    if time is None or fresh[1:].any() or values.size < _FEWEST_MEANS or not steps.counted:
+    if time is None or steps.fresh[1:].any() or values.size < _FEWEST_MEANS or not steps.counted:
         return False
     if not (np.isfinite(values).all() and np.isfinite(time).all() and n[-1] > n[0]):
         return False
@@ -146,9 +145,9 @@ def are_means_of_the_run(records: Records, steps: Steps, values: Floats) -> bool
     """Whether printed times are means since the run began, that rise with every pause: times the
     steps so far they are what has passed, and by themselves they are not what passes."""
     time = column(records, steps, "time")
-    n = steps.step - steps.step[0] + 1
     if time is None or not steps.counted or values.size < _FEWEST_MEANS:
         return False
+    n = steps.step - steps.step[0] + 1
     if not (np.isfinite(values).all() and np.isfinite(time).all() and (np.diff(n) > 0).all()):
         return False
     gaps, passed = np.diff(time), time - time[0]
@@ -168,20 +167,19 @@ def windows(means: Floats | None, steps: Steps, single: Floats | None = None) ->
     """Averages over the steps since the row before, out of averages since the epoch began.
 
     n steps of mean m and n' later ones of mean m' leave (n'm' − nm) ÷ (n' − n) for those between.
-    `means` is used up. `single` are the current values beside them: None is given back where these
+    `single` are the current values beside them: None is given back where these
     contradict, or tell every step themselves.
     """
     if means is None or not enough(means):
         return None
     first = 1.0 if steps.step.size and float(np.nanmin(steps.step)) == 0 else 0.0
-    fresh = steps.epoch_start | ~same_stretch(steps.stretch)
+    fresh = steps.fresh
     between = np.diff(steps.step, prepend=0.0)
     between[fresh] = steps.step[fresh] + first
     if single is not None and _need_no_means(means, single, fresh, between):
         return None
     # in place, because a log of ten million lines has arrays of 80 MB
-    total = means
-    total *= steps.step + first
+    total = means * (steps.step + first)
     found = np.diff(total, prepend=0.0)
     found[fresh] = total[fresh]
     total *= -_ROUNDING

@@ -32,8 +32,14 @@ def give_back_memory() -> None:
     Reading makes and frees many arrays of a megabyte; glibc keeps them for later, and a log of
     ten million lines would hold twice the memory that its records need. Elsewhere nothing is done.
     """
+    if sys.platform == "linux" and _resident_bytes() > _MUCH:
+        give_all_back()
+
+
+def give_all_back() -> None:
+    """The same however little it is, where nothing more is to be made: others may need it."""
     library = _c_library()
-    if library is not None and _resident_bytes() > _MUCH:
+    if library is not None:
         library.malloc_trim(0)
 
 

@@ -55,6 +55,8 @@ def _of_one_kind(records: Records) -> dict[str, Floats]:
     the log without a year are of the year of the others; what only has a time of day beside dates
     is left out, or these where they are fewer."""
     columns = dict(records.columns)
+    if "time" not in columns and "clock" not in columns:
+        return columns
     time, clock = records.column("time"), records.column("clock")
     dated, yearless = time >= _YEARLESS_S, time < _YEARLESS_S
     if dated.any() and yearless.any():

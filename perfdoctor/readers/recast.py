@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from perfdoctor.readers.records import LONGEST_S, METRIC, TRAIN, Reading, Records
+from perfdoctor.readers.records import LONGEST_S, METRIC, TRAIN, Reading, Records, is_constant
 
 #: So many lines at least, and so many of their differences.
 _FEWEST, _MOST = 3, 0.9
@@ -35,6 +35,8 @@ def _running_counts(records: Records) -> Records:
     """ "updates: 19, total_updates: 75": a total that grows by what stands beside it counts the
     steps, and the other those of the interval."""
     if "step" not in records or "step_total" not in records:
+        return records
+    if is_constant(records.columns["step_total"]):  # it does not grow
         return records
     step, total = records.column("step"), records.column("step_total")
     rows = np.flatnonzero(np.isfinite(step) & np.isfinite(total))

@@ -56,6 +56,16 @@ class Records:
         found = self.columns.get(role)
         return np.full(len(self), np.nan) if found is None else found
 
+    def at(self, role: str, rows: NDArray[np.int64]) -> Floats:
+        """The column at rows that are in order, not to be written to: where these are all, or all
+        have one value, it is no copy."""
+        found = self.columns.get(role)
+        if found is None:
+            return np.broadcast_to(np.float64(np.nan), rows.shape)
+        if is_constant(found):
+            return np.broadcast_to(found[0], rows.shape)
+        return found if rows.size == found.size else found[rows]
+
     @cached_property
     def whole_epochs(self) -> Floats:
         """The epoch of every row, carried on from the last row that names one; NaN before it.
@@ -75,9 +85,17 @@ class Records:
         return Records(self.line[rows], {role: c[rows] for role, c in self.columns.items()})
 
 
+def is_constant(values: Floats) -> bool:
+    """Whether it was kept as a single value."""
+    return values.size > 1 and values.strides[0] == 0
+
+
 def forward_fill(values: Floats) -> Floats:
     """Every NaN takes the last value before it."""
-    place = np.where(np.isfinite(values), np.arange(values.size), -1)
+    known = np.isfinite(values)
+    if known.all():
+        return values
+    place = np.where(known, np.arange(values.size), -1)
     np.maximum.accumulate(place, out=place)
     filled: Floats = np.where(place >= 0, values[np.maximum(place, 0)], np.nan)
     return filled

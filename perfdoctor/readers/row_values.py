@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from perfdoctor.readers.records import Records
-from perfdoctor.readers.steps import Steps, same_stretch
+from perfdoctor.readers.steps import Steps
 from perfdoctor.record import Floats
 
 #: A column tells something with so many values, or with all it has.
@@ -13,11 +13,11 @@ _FEWEST = 3
 
 
 def column(records: Records, steps: Steps, role: str) -> Floats | None:
-    """A column at the rows of steps, None where it is empty there."""
+    """A column at the rows of steps, None where it is empty there; not to be written to."""
     if role not in records:
         return None
-    values = records.columns[role][steps.rows]
-    if not np.isfinite(values).any():
+    values = records.at(role, steps.rows)
+    if not (np.isfinite(values[:1]).any() or np.isfinite(values).any()):
         return None
     if role in ("unclear_s", "elapsed_s") and _is_index(records.columns[role]):
         return None
@@ -52,7 +52,7 @@ def grain_of(values: Floats) -> float:
 def differences(values: Floats, steps: Steps) -> Floats:
     """To the row before; NaN across restarts, and where a sum began anew."""
     found = np.diff(values, prepend=np.nan)
-    found[~same_stretch(steps.stretch)] = np.nan
+    found[~steps.goes_on] = np.nan
     found[found < 0] = np.nan
     return found
 

@@ -15,7 +15,7 @@ from perfdoctor.readers.loops import (
 )
 from perfdoctor.readers.moments import with_time
 from perfdoctor.readers.recast import recast
-from perfdoctor.readers.records import METRIC, TRAIN, Reading, Records
+from perfdoctor.readers.records import METRIC, TRAIN, Reading, Records, is_constant
 from perfdoctor.readers.steps import Indices, Steps, ordered
 from perfdoctor.record import Bools, Floats
 
@@ -93,12 +93,13 @@ def joined(records: Records) -> Records:
     columns = dict(records.columns)
     moved = np.zeros(len(records), dtype=np.bool_)
     timely = timed(records)[stepped].mean() > 0.5
+    train = records.column("phase") == TRAIN
     for role in columns:
         if role in STEP_TIMES and timely:
             continue
         if role not in (*STEP_TIMES, "data_loading_s", "batch_size", "elapsed_s"):
             continue
-        rows = np.flatnonzero(known(records, role) & (records.column("phase") == TRAIN))
+        rows = np.flatnonzero(known(records, role) & train)
         alone = not known(records, "step")[rows].any() and not known(records, "epoch")[rows].any()
         if not alone or rows.size < 0.7 * stepped.size or rows.size > 1.5 * stepped.size + 1:
             continue
@@ -230,9 +231,9 @@ def _one_rank(records: Records, rows: Indices) -> tuple[Indices, int]:
 def _telling(records: Records, rows: Indices) -> Indices:
     """Of several rows in a row that count the same step, the first that tells of its time, if the
     first of all tells nothing."""
-    step, epoch = records.column("step")[rows], records.column("epoch")[rows]
     if rows.size < 2 or "bar_elapsed_s" in records:
         return rows
+    step, epoch = records.at("step", rows), records.at("epoch", rows)
     same = (step[1:] == step[:-1]) & ~(np.abs(np.diff(epoch)) > 0)
     if not same.any():
         return rows
@@ -248,15 +249,13 @@ def _once(records: Records, rows: Indices) -> Indices:
         return rows
     same = np.ones(rows.size - 1, dtype=np.bool_)
     for role, column in records.columns.items():
-        if role in ("time", "clock", "rank"):
+        if role in ("time", "clock", "rank") or is_constant(column):
             continue
-        values = column[rows]
-        if values.size and values.strides[0] == 0:
-            continue
+        values = records.at(role, rows)
         a, b = values[:-1], values[1:]
         same &= (a == b) | (np.isnan(a) & np.isnan(b))
         if not same.any():
             return rows
-    stepped = np.isfinite(records.column("step")[rows[1:]])
+    stepped = np.isfinite(records.at("step", rows)[1:])
     found: Indices = rows[np.append(True, ~(same & stepped))]
     return found

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perfdoctor.readers.loops import goes_on
-from perfdoctor.readers.records import Records
+from perfdoctor.readers.records import Records, is_constant
 from perfdoctor.record import Bools, Floats
 
 Indices = NDArray[np.int64]
@@ -45,10 +46,24 @@ class Steps:
     ranks: int
     counted: bool = True
 
+    @cached_property
+    def goes_on(self) -> Bools:
+        """Whether a row belongs to the stretch of the row before it."""
+        return same_stretch(self.stretch)
+
+    @cached_property
+    def fresh(self) -> Bools:
+        """Whether it is the first of its stretch or epoch."""
+        found: Bools = self.epoch_start | ~self.goes_on
+        return found
+
 
 def same_stretch(stretch: NDArray[np.int64]) -> Bools:
     """Whether a row belongs to the stretch of the row before it."""
     found = np.zeros(stretch.size, dtype=np.bool_)
+    if stretch.size > 1 and stretch.strides[0] == 0:
+        found[1:] = True
+        return found
     found[1:] = np.diff(stretch) == 0
     return found
 
@@ -56,7 +71,7 @@ def same_stretch(stretch: NDArray[np.int64]) -> Bools:
 def ordered(records: Records, rows: Indices, epoch: Floats, ranks: int) -> Steps:
     """Those of `rows` that are steps of their own, in order. `epoch`: of each of `rows`, NaN where
     it is not known; `ranks`: how many processes printed."""
-    step = records.column("step")[rows]
+    step = records.at("step", rows)
     counted = bool(np.isfinite(step).any())
     if not counted:
         step = np.arange(1.0, rows.size + 1)
@@ -69,10 +84,10 @@ def ordered(records: Records, rows: Indices, epoch: Floats, ranks: int) -> Steps
     covers[~same_stretch(stretch)] = np.nan
     covers[covers <= 0] = np.nan
     if per_epoch is not None and _lengths_differ(records, rows):
-        covers = _over_own_epochs(covers, starts, records.column("step_total")[rows], step)
+        covers = _over_own_epochs(covers, starts, records.at("step_total", rows), step)
         position = position[:1] + np.cumsum(np.nan_to_num(covers)) if position.size else position
     if "step_first" in records:
-        named = step - records.column("step_first")[rows] + 1
+        named = step - records.at("step_first", rows) + 1
         covers = np.where(named >= 1, named, covers)
     return Steps(
         rows=rows,
@@ -90,7 +105,9 @@ def ordered(records: Records, rows: Indices, epoch: Floats, ranks: int) -> Steps
 
 def _lengths_differ(records: Records, rows: Indices) -> bool:
     """Whether epochs have different numbers of steps: a run resumed on more devices, say."""
-    total = records.column("step_total")[rows]
+    total = records.at("step_total", rows)
+    if is_constant(total):
+        return False
     known = total[np.isfinite(total)]
     return bool(known.size) and float(known.min()) != float(known.max())
 
@@ -111,12 +128,13 @@ def _mended(step: Floats, epoch: Floats) -> Floats:
     if step.size < _FEWEST:
         return step
     apart = np.diff(step)
-    if not (apart > 0).any():
+    falls = np.flatnonzero(apart[:-1] < 0)
+    if not falls.size or not (apart > 0).any():
         return step
     usual = float(np.median(apart[apart > 0]))
-    fits = np.abs(step[2:] - step[:-2] - 2 * usual) < 0.5 * usual
-    same_epoch = np.nan_to_num(epoch[2:]) == np.nan_to_num(epoch[:-2])
-    broken = np.flatnonzero((apart[:-1] < 0) & fits & same_epoch)
+    fits = np.abs(step[falls + 2] - step[falls] - 2 * usual) < 0.5 * usual
+    same_epoch = np.nan_to_num(epoch[falls + 2]) == np.nan_to_num(epoch[falls])
+    broken = falls[fits & same_epoch]
     if not broken.size or broken.size > max(1, _MOST_BROKEN * step.size):
         return step
     found: Floats = step.copy()
@@ -132,6 +150,8 @@ def _without_echoes(rows: Indices, epoch: Floats, step: Floats) -> tuple[Indices
     if rows.size < 2:
         return rows, epoch, step
     key = np.nan_to_num(epoch) * 1e9 + step
+    if (np.diff(key) > 0).all():
+        return rows, epoch, step
     highest = np.maximum.accumulate(key)
     behind = key < highest
     repeats = np.append(False, key[1:] == key[:-1])
@@ -170,18 +190,20 @@ def _steps_per_epoch(records: Records, rows: Indices, epoch: Floats, step: Float
         if single and finite.size and "bar_elapsed_s" in records:
             return int(np.median(finite))
         return None
-    total = records.column("step_total")[rows] if "step_total" in records else np.empty(0)
-    finite = total[np.isfinite(total)]
-    if finite.size and float(np.median(finite)) >= float(np.median(step[drops])) * 0.5:
-        return max(1, int(np.median(finite)))
+    total = records.at("step_total", rows) if "step_total" in records else np.empty(0)
+    finite = total[:1] if is_constant(total) else total[np.isfinite(total)]
     tops = step[drops]
-    gap = float(np.median(np.diff(step)[np.diff(step) > 0])) if (np.diff(step) > 0).any() else 1.0
+    if finite.size and (whole := float(np.median(finite))) >= float(np.median(tops)) * 0.5:
+        return max(1, int(whole))
+    apart = np.diff(step)
+    gap = float(np.median(apart[apart > 0])) if (apart > 0).any() else 1.0
     return max(1, int(np.max(tops) + (gap if float(step.min()) == 0 else 0)))
 
 
 def _resets_at(epoch: Floats, step: Floats) -> Bools:
     """Where the counter goes back, or stands still while the epoch goes on."""
-    found: Bools = (np.diff(step) < 0) | ((np.diff(step) == 0) & (np.diff(epoch) > 0))
+    apart = np.diff(step)
+    found: Bools = (apart < 0) | ((apart == 0) & (np.diff(epoch) > 0))
     return found
 
 

@@ -29,6 +29,8 @@ class JsonLines:
 
     def score(self, head: Head) -> Score:
         """By lines that are objects with the format's keys."""
+        if "{" not in head.text and "{" not in head.tail:
+            return Score(0.0)
         objects = [line for line in head.lines[:2000] if line.lstrip().startswith('{"')]
         keyed = [o for o in objects if all(f'"{key}"' in o for key in self.keys)]
         if not keyed or len(keyed) < 0.02 * len(objects):

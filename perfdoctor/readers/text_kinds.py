@@ -26,18 +26,19 @@ _SAMPLE = 200_000
 def dialect_of(head: Head) -> Dialect:
     """How the file writes its numbers: decimal commas, days before months."""
     sample = _ESCAPES.sub("", head.text[:_SAMPLE] + head.tail)
-    commas = len(
-        re.findall(
-            r"(?<![0-9.,])[0-9]{1,6},(?:[0-9]{1,2}|[0-9]{4,9})(?![0-9,])(?!\s?[0-9]{1,3},)(?=\s|$|[a-z);%])",
-            sample,
-        )
-    )
-    commas += len(_ZERO_COMMA.findall(sample))
-    points = len(re.findall(r"(?<![0-9.])[0-9]{1,9}\.[0-9]{1,9}(?![0-9.])", sample))
-    dates = [(int(a), int(b)) for a, b in _DATES.findall(sample)]
-    return Dialect(decimal_comma=commas >= 3 and points == 0, day_first=_day_first(dates))
+    # most samples have no point or no comma, or no time of day: one look for it is soon done
+    points = _POINT.search(sample) is not None
+    commas = 0 if points else len(_COMMA.findall(sample)) + len(_ZERO_COMMA.findall(sample))
+    dates = _DATES.findall(sample) if _MINUTES.search(sample) else []
+    day_first = _day_first([(int(a), int(b)) for a, b in dates])
+    return Dialect(decimal_comma=commas >= 3, day_first=day_first)
 
 
+_POINT = re.compile(r"(?<![0-9.])[0-9]{1,9}\.[0-9]{1,9}(?![0-9.])")
+_COMMA = re.compile(
+    r"(?<![0-9.,])[0-9]{1,6},(?:[0-9]{1,2}|[0-9]{4,9})(?![0-9,])(?!\s?[0-9]{1,3},)(?=\s|$|[a-z);%])"
+)
+_MINUTES = re.compile(r":[0-9]{2}")
 _ZERO_COMMA = re.compile(r"(?<![0-9.,])0,[0-9]{3}(?![0-9,])")  # "0,250" counts no thousands
 _DATES = re.compile(
     r"(?<![\w./])([0-9]{1,2})[-/.]([0-9]{1,2})(?:[-/.][0-9]{2,4})?[ T_,]{1,2}[0-9]{1,2}:[0-9]{2}"
@@ -95,8 +96,7 @@ class TextFormat:
 
     def score(self, head: Head) -> Score:
         """By how many of its lines the head holds."""
-        search = self.form.pattern.search
-        found = sum(search(line) is not None for line in _plain_sample(head))
+        found = len(list(filter(None, map(self.form.pattern.search, _plain_sample(head)))))
         if not found:
             return Score(0.0)
         value = self.form.weight * (found + 1) / (found + 1.5)

@@ -28,6 +28,7 @@ _FACTS = {
     "configuration.autograd_nodes": "how many operations a step has",
     "configuration.loss_nodes": "how many operations the loss has",
     "configuration.misaligned_share": "the shapes of the weights",
+    "configuration.graph_nodes_grown_per_step": "whether graphs reach back into earlier steps",
     "configuration.kept_graphs_per_step": "whether graphs are kept for backward",
     "configuration.gradients_unused": "which gradients the optimizer uses",
     "configuration.tokens_of_positions": "how much of a batch is padding",

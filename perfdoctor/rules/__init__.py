@@ -316,6 +316,14 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "perfdoctor.rules.parametrized:ParametrizationRecomputed",
         "A parametrized weight is computed again each time that the forward pass reads it.",
     ),
+    "PD240": (
+        "perfdoctor.rules.double_precision:DoublePrecision",
+        "The model computes in float64 where float32 would do.",
+    ),
+    "PD241": (
+        "perfdoctor.rules.graph_reaches_back:GraphReachesBack",
+        "Each backward pass goes through the graphs of earlier steps again.",
+    ),
     "PD301": (
         "perfdoctor.rules.memory:MemoryNearLimit",
         "Training uses nearly all memory of the device.",

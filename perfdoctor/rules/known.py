@@ -58,6 +58,7 @@ NOT_EVALUATED: tuple[tuple[str, str], ...] = (
 #: What guides to slow trainings advise, and the rules that say so on evidence.
 ADVICE: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("Mixed precision (AMP), bfloat16 or float16", ("PD202",), "measured on this device"),
+    ("float32 and not NumPy's float64", ("PD240",), ""),
     ("TF32 for matrix products", ("PD203",), ""),
     ("More workers, as many as cores allow", ("PD101", "PD102", "PD103"), "pipeline model"),
     ("A larger `prefetch_factor`", ("PD105",), "pipeline model"),
@@ -69,6 +70,7 @@ ADVICE: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("Pad to the longest of a batch, group samples of like length", ("PD235",), "what is padding"),
     ("Freeze what is not trained, as layers or a teacher", ("PD233",), "that part timed"),
     ("Detach a generator's output in the discriminator's step", ("PD236",), "that part timed"),
+    ("Detach a state that is carried from step to step", ("PD241",), "how the graph grows"),
     ("Raw and cached dataset side by side", ("PD119",), "`bench --dataset A,B` compares them"),
     ("Move data from slow disks to fast ones", ("PD108", "PD116", "PD122"), ""),
     ("`torch.compile`, its modes, and when it pays back", ("PD208", "PD216", "PD229"), ""),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -32,7 +33,7 @@ from perfdoctor.stages import DATA_LOADING
 #: No gain above a hundredfold is worth saying.
 _MOST_GAIN = 100.0
 _VALIDATION = "validation"
-#: Lines that only take a batch from a loader: what is slow lies behind them.
+#: What lines call that only take a batch from a loader: what is slow lies behind them.
 _TAKES = r"DataLoader|__next__|_next_data|default_collate|\bnext\b"
 #: What lies in a DataLoader worker's hands and is none of the user's code.
 _COLLATES = r"collate|pad_sequence|pack_sequence|\bstack\b"
@@ -84,7 +85,7 @@ def loading_lines(facts: Facts) -> list[HotLine]:
         found = hot_lines(facts, process=WORKER)
     else:
         found = hot_lines(facts, DATA_LOADING, process=MAIN)
-    return [line for line in found if not line.calls(_TAKES)]
+    return [line for line in found if not re.search(_TAKES, line.library)]
 
 
 def repeated_lines(facts: Facts) -> list[HotLine]:

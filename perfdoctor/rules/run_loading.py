@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from perfdoctor.report import Evidence, Finding
+from perfdoctor.rules.archives import unpacked_samples, unpacking
 from perfdoctor.rules.collate_advice import collate_advice
 from perfdoctor.rules.drawn_samples import drawn_samples
 from perfdoctor.rules.facts import Facts
@@ -109,6 +110,12 @@ class SlowSample:
             gone = kept_samples(facts, same, others, samples_of_batch(facts))
             if gone.likely >= facts.threshold("line_share"):
                 return read_once(facts, same, gone)
+        unpacked = unpacking(fixed)
+        if unpacked:
+            others = [line for line in (*fixed, *drawn) if line not in unpacked]
+            gone = kept_samples(facts, unpacked, others, samples_of_batch(facts))
+            if gone.likely >= facts.threshold("line_share"):
+                return unpacked_samples(facts, unpacked, gone, wait_of(facts).usual)
         anew = [line for line in fixed if line.anew and line.anew == fixed[0].anew]
         if anew:
             others = [line for line in (*fixed, *drawn) if line not in anew]

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from perfdoctor.pipeline_model import best_workers
 from perfdoctor.report import Evidence, Finding, Prediction
+from perfdoctor.rules.archives import unpacked_batches, unpacking
 from perfdoctor.rules.facts import Facts, Missing
 from perfdoctor.rules.loader_advice import LOADER_CAUSE, WAIT_SHARE
 from perfdoctor.rules.loader_facts import loader_model, whole_cores
@@ -111,6 +112,8 @@ class BatchesMadeInLoop:
         seen, lines = hot_lines(facts, DATA_LOADING), loading_lines(facts)
         if are_made_ahead(seen):
             return too_slow(facts, seen, share)
+        if (unpacked := unpacking(lines)) and sum(one.share for one in unpacked) >= limit / 2:
+            return unpacked_batches(unpacked)
         line = lines[0] if lines else None
         hint = "" if line is None else f" Begin with {line.place}."
         return Finding(

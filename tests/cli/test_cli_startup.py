@@ -56,6 +56,19 @@ def test_a_process_of_a_script_has_no_threads_before_its_sandbox(module):
     assert done.stdout == "[] 1\n", done.stderr
 
 
+def test_a_log_is_read_without_threads_that_wait_for_matrices(tmp_path):
+    (tmp_path / "train.log").write_text("step 1 took 0.5 s\nstep 2 took 0.5 s\n")
+    program = (
+        "import os; from perfdoctor.cli import run; "
+        "run(['analyze', 'train.log', '--no-plots', '--quiet']); "
+        "print(len(os.listdir('/proc/self/task')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.stdout == "1\n", done.stderr
+
+
 def test_the_choices_on_the_command_line_are_those_of_the_code():
     from perfdoctor.cli import workload_options as given
     from perfdoctor.collect import options

@@ -335,6 +335,27 @@ def prepares_long() -> Report:
     )
 
 
+def carried_state() -> Report:
+    """A state that is carried on through each epoch: the backward pass grows from 6 to 60 ms."""
+    hot = line("train.py:44", "train", "Tensor.backward", "backward", 0.5)
+    backward = np.linspace(0.006, 0.06, 50)[np.arange(STEPS) % 50] * _noisy(1.0, 9)
+    nodes = {"graph_nodes_own": 60, "graph_nodes_grown_per_step": 12.0, "kept_graphs_per_step": 1}
+    return script(parts_s={**PARTS_S, "backward": backward}, hotspots=(hot,), **nodes)
+
+
+def carried_state_of_the_run() -> Report:
+    """The same where the state never begins anew, so that the whole run slows down."""
+    backward = np.linspace(0.006, 0.12, STEPS) * _noisy(1.0, 9)
+    nodes = {"graph_nodes_own": 60, "graph_nodes_grown_per_step": 12.0, "kept_graphs_per_step": 1}
+    return script(parts_s={**PARTS_S, "backward": backward}, slope=2e5, **nodes)
+
+
+def rising_and_falling() -> Report:
+    """A backward pass that gets longer in the first half of each epoch, and shorter again."""
+    place = np.arange(STEPS) % 50
+    return script(parts_s={**PARTS_S, "backward": 0.006 + 0.002 * np.minimum(place, 50 - place)})
+
+
 RUNS: dict[str, Callable[[], Report]] = {
     make.__name__: make
     for make in (
@@ -364,5 +385,8 @@ RUNS: dict[str, Callable[[], Report]] = {
         stalls_between_stages,
         growing_hooks,
         prepares_long,
+        carried_state,
+        carried_state_of_the_run,
+        rising_and_falling,
     )
 }

@@ -49,6 +49,9 @@ VERDICTS = {
     "stalls_between_stages": ("overhead-bound", "other", "PD214"),
     "growing_hooks": ("degrading", "forward", "PD701"),
     "prepares_long": ("overhead-bound", "start_up", "PD509"),
+    "carried_state": ("compute-bound", "backward", "PD241"),
+    "rising_and_falling": ("healthy", "none", "PD901"),
+    "carried_state_of_the_run": ("degrading", "backward", "PD241"),
 }
 
 

@@ -198,9 +198,16 @@ def test_a_few_seconds_that_get_slower_are_no_trend() -> None:
 
 def test_confidence_is_how_often_the_same_group_leads() -> None:
     waits = np.where(np.arange(200) < 120, 0.08, 0.0)
-    series = {"step_s": (waits + 0.05).tolist(), "data_loading_s": waits.tolist()}
+    series = {"step_s": [0.13] * 200, "data_loading_s": waits.tolist()}
     seen = judge({"data_loading": 0.49, "forward": 0.51}, series=series)
     assert seen.confidence == pytest.approx((6 + 1) / (10 + 2))
+
+
+def test_short_steps_say_as_little_as_the_time_they_take() -> None:
+    waits = np.where(np.arange(200) < 100, 0.9, 0.0)
+    series = {"step_s": (waits + 0.1).tolist(), "data_loading_s": waits.tolist()}
+    seen = judge({"data_loading": 0.8, "forward": 0.2}, series=series)
+    assert seen.confidence == pytest.approx((9 + 1) / (10 + 2)), "one tenth holds half the steps"
 
 
 def test_without_series_confidence_is_even() -> None:

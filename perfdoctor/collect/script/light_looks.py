@@ -40,11 +40,13 @@ def _learn(known: dict[_Stack, _Labels], one: Sampled) -> None:
 
 
 def _label(stack: _Stack, known: dict[_Stack, _Labels], owners: Libraries) -> int:
-    """That of most looks at the innermost place that is known, down to the user's own line."""
+    """That of most looks at the innermost place that is known, down to the user's own line. What is
+    called there is of the stage that it calls, and not of what else the line does."""
     for inner, frame in enumerate(stack):
         seconds = known.get(stack[inner:])
         if seconds is not None:
-            return max(seconds, key=lambda label: seconds[label])
+            called = {label: s for label, s in seconds.items() if label != OTHER} if inner else {}
+            return max(called or seconds, key=lambda label: seconds[label])
         if owners.of(frame.file) == USER:
             break
     return OTHER

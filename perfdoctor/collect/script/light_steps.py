@@ -5,17 +5,21 @@ What observing costs does not depend on how long a step takes: about 35 µs, 1 %
 shorter step it is more, and a training of such steps has so many of them that a part tells as much.
 In the stretches between, the wrappers that every step goes through are taken out of torch. Anything
 that is not a step like the ones before puts them back at once: a new iterator, `model.eval()`, a
-call without gradients, another optimizer.
+call without gradients, another optimizer. So do steps that take much longer than the ones before,
+or much shorter.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import sys
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from perfdoctor.collect.script.recorder import Recorder
+from perfdoctor.collect.script.taken_out import within_module
 
 if TYPE_CHECKING:
     from perfdoctor.collect.script.observer import Observer
@@ -32,8 +36,7 @@ SHORT_S = 3.5e-3
 _PATIENCE, _LEAST_STEPS = 3, 20
 #: A smaller part of the steps is not worth a word.
 _TOLD = 0.05
-_CONTEXTS = "/torch/utils/_contextlib.py"
-_MODULE = "/torch/nn/modules/module.py"
+_CONTEXTS = "_contextlib.py"
 
 
 class LightSteps:
@@ -45,7 +48,8 @@ class LightSteps:
         self._patches = patches
         self._began = self._not_before = 0
         self._impatience = 0
-        observer.on_irregular = self.end
+        self._torch = ""
+        observer.on_irregular = self._recorder.on_unlike = self.end
         self.steps = 0
 
     def after(self, count: int) -> None:
@@ -97,29 +101,25 @@ class LightSteps:
         if not self._patches.lighten(self._without_gradients):
             return
         self._began = count
+        self._torch = str(Path(sys.modules["torch"].__file__ or "").parent) + os.sep
         self._recorder.lighter()
         self._observer.light = self._observer.steady
 
     def _without_gradients(self, caller: FrameType) -> None:
         """`caller` enters `torch.no_grad()`: the script, to call its model perhaps."""
-        if not _is_torch_s(caller) and not _within_module(caller):
+        if not _is_torch_s(caller, self._torch) and not within_module(caller):
             self.end()
 
 
-def _is_torch_s(frame: FrameType) -> bool:
-    """Whether torch itself, or a function of its that is decorated, asks for it."""
-    if frame.f_code.co_filename.endswith(_CONTEXTS):
+def _is_torch_s(frame: FrameType, folder: str) -> bool:
+    """Whether torch itself, in this folder, or a function of its that is decorated, asks for it."""
+    path = frame.f_code.co_filename
+    if not path.startswith(folder):
+        return False
+    if path.endswith(_CONTEXTS):
         owner = getattr(frame.f_locals.get("func"), "__module__", None) or ""
         return owner.partition(".")[0] == "torch"
-    return "/torch/" in frame.f_code.co_filename
-
-
-def _within_module(frame: FrameType | None) -> bool:
-    while frame is not None:
-        if frame.f_code.co_filename.endswith(_MODULE):
-            return True
-        frame = frame.f_back
-    return False
+    return True
 
 
 def _is_special() -> bool:

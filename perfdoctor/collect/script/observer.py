@@ -14,6 +14,7 @@ from typing import Any
 from perfdoctor.collect.script import recorder as r
 from perfdoctor.collect.script.dense_tables import DenseTables
 from perfdoctor.collect.script.gradients import Searches
+from perfdoctor.collect.script.graph_reach import GraphReach
 from perfdoctor.collect.script.kept_graphs import KeptGraphs
 from perfdoctor.collect.script.loaders_seen import LoaderFacts, LoadersSeen
 from perfdoctor.collect.script.loss_part import LossPart
@@ -112,6 +113,7 @@ class Observer:
         self.recomputes = False
         self.loss_part = LossPart(recorder.clock)
         self.kept_graphs = KeptGraphs()
+        self.graph_reach = GraphReach()
         self.one_by_one = OneByOne(recorder)
         self.padded_batches = PaddedBatches()
         self.tables = DenseTables()
@@ -372,6 +374,7 @@ class Observer:
                 self.loss_part.begins(outputs, self.first_after_forward)
             batch = None if self._last is None else self._last.batches
             self.kept_graphs.note(self.recorder.count, batch, args, kwargs)
+            self.graph_reach.note(self.recorder.count, self.recorder.epochs > 0, outputs)
         self.thrown_away.begins()
         self.unused_part.begins(outputs)
         self.parametrized.backward_begins()
@@ -405,7 +408,10 @@ class Observer:
     def optimizer_ends(self, optimizer: Any) -> str:
         """It is done: with it a step of the training, if it is the main one. Its kind."""
         self._resolve(r.OTHER)
-        self.recorder.leave()
+        if self.light is None:
+            self.recorder.leave()
+        else:  # another one than that of the steps before: that it began was not noted
+            self.is_irregular()
         self._closure_depth = None
         kind = self.optimizers.stepped(optimizer, fresh=self._fresh)
         self._fresh = False

@@ -38,7 +38,13 @@ from perfdoctor.collect.script.steps import (
     step_hooks,
     updating,
 )
-from perfdoctor.collect.script.taken_out import MISSING, Replaced, TakenOut, put
+from perfdoctor.collect.script.taken_out import (
+    MISSING,
+    Replaced,
+    TakenOut,
+    put,
+    within_module,
+)
 from perfdoctor.collect.script.untraced import leave_untraced
 
 _OURS = (__file__, steps.__file__, copies.__file__)
@@ -109,12 +115,21 @@ class Patches:
 
         `without_gradients` is told what enters `torch.no_grad()` meanwhile.
         """
+        state = self.state
+
+        def entered(frame: FrameType) -> None:
+            if state.here():
+                guarded(state, without_gradients, frame)
+
         often = [one for one in self._replaced if one[1] in _OFTEN]
-        return self._taken_out.take(often, partial(guarded, self.state, without_gradients))
+        return self._taken_out.take(often, entered)
 
     def restore(self) -> None:
-        """Puts back what `lighten` took out."""
-        self._taken_out.put_back()
+        """Puts back what `lighten` took out. Where that is not to be had, what the steps are made
+        of can be seen no more."""
+        lost = self._taken_out.put_back()
+        if lost:
+            self.state.failed(RuntimeError(f"{' and '.join(lost)}: replaced by something else"))
 
     def settings(self) -> dict[str, Any]:
         """What was noted of copies and saves, as configuration."""
@@ -168,7 +183,10 @@ class Patches:
 
         def make_eval(original: Callable[..., Any]) -> Callable[..., Any]:
             def eval(self: Any) -> Any:
-                if not state.inside and state.here():
+                inside = state.inside
+                if observer.light is not None:  # which nothing else would tell
+                    inside = within_module(sys._getframe(1))
+                if not inside and state.here():
                     guarded(state, observer.model_evaluates, self)
                 return original(self)
 
@@ -218,6 +236,8 @@ class Patches:
                         self,
                         self.param_groups[-1]["params"],
                     )
+                    if state.here():
+                        guarded(state, observer.is_irregular)
                 return result
 
             return add_param_group

@@ -67,6 +67,8 @@ _FIXED = (
 )
 #: What runs in a step that is observed as a whole; only looks count under it (`light_steps`).
 LIGHT = -1
+#: What nothing is noted of in such a step.
+_UNNOTED = (FORWARD, AFTER_FORWARD, LOSS, BACKWARD, OPTIMIZER, METRICS)
 #: Notes are added up at the first end of a step after so long: 20 short steps at once.
 _SETTLE_NS = 5_000_000
 #: The same of steps observed as a whole. They are added up by numpy, which takes as long for a few
@@ -98,7 +100,8 @@ class Recorder:
         steps: those that are added up; the last ones may be missing until `settle`.
         after_s: seconds of `other` after the last step, once all has ended.
         device_clock: the device's, once that counts.
-        light: steps are observed as a whole, but for loading.
+        light: steps are observed as a whole, but for loading. on_unlike: is called where they take
+            much longer, or shorter, than those that they are divided like.
     """
 
     def __init__(self, clock: Callable[[], int] = time.perf_counter_ns) -> None:
@@ -111,7 +114,8 @@ class Recorder:
         self.after_s = 0.0
         self.device_clock: Clock | None = None
         self.light = self._stays_light = False
-        self._usual = UsualParts(range(FORWARD, len(_FIXED)))
+        self.on_unlike: Callable[[], None] = lambda: None
+        self._usual = UsualParts(_UNNOTED)
         self._notes: list[int] = []
         self.note = self._notes.append
         self._beyond = [0] * WIDTH  # after the last step
@@ -272,8 +276,10 @@ class Recorder:
         self.light = self._stays_light = True
 
     def heavier(self) -> None:
-        """From here on they are observed stage by stage again."""
+        """From here on they are observed stage by stage again, and these tell what the next ones
+        are made of: something may have changed."""
         self.settle()
+        self._usual.forget()
         self._stays_light = False
 
     def end(self) -> None:
@@ -294,6 +300,8 @@ class Recorder:
         del self._notes[: len(notes)]
         if self.light and RELABEL not in notes[::2]:  # every step that ends in them is light
             self.steps.add_all(self._usual.divided(added_up(notes, self._running)))
+            if not self._usual.fits:
+                self.on_unlike()
             return
         running = self._running
         spent, at, since = running.spent, running.at, running.since

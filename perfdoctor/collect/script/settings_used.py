@@ -51,11 +51,13 @@ def _process() -> dict[str, Any]:
     import torch
 
     cuda = torch.cuda.is_initialized()
+    default = str(torch.get_default_dtype()).removeprefix("torch.")
     return {
         "threads": torch.get_num_threads(),
         "anomaly_detection": torch.is_anomaly_enabled(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "cudnn_benchmark": torch.backends.cudnn.benchmark if cuda else None,
+        "default_dtype": None if default == "float32" else default,
         "matmul_precision": torch.get_float32_matmul_precision(),
         "autograd_profiler": torch.autograd.profiler._is_profiler_enabled or None,
         "launch_blocking": os.environ.get("CUDA_LAUNCH_BLOCKING") == "1" if cuda else None,
@@ -104,6 +106,7 @@ def _model(observer: Observer) -> dict[str, Any]:
         "loss_nodes": observer.loss_nodes,
         "loss_of_backward": observer.loss_part.median,
         "kept_graphs_per_step": observer.kept_graphs.per_step,
+        **observer.graph_reach.settings(),
         **observer.padded_batches.settings(),
         "gradients_unused": _unused(parameters, observer),
         "compile": "default" if _compiled(trained) else "off",

@@ -273,7 +273,8 @@ def updating(original: Call, state: State) -> Call:
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         current = recorder.current
-        if not state.active or current in _UPDATING or get_ident() != state.thread:
+        elsewhere = not state.active or get_ident() != state.thread
+        if elsewhere or current in _UPDATING or observer.light is not None:
             return original(*args, **kwargs)
         steady, depth, inside = observer.steady is not None, len(stack), state.inside
         if steady:

@@ -326,7 +326,7 @@ def test_a_failure_of_its_own_ends_the_watch_and_is_told_once(tmp_path):
 def test_without_workers_enough_batches_are_enough(tmp_path):
     class Numbers(torch.utils.data.Dataset):
         def __len__(self):
-            return 6000
+            return 8000
 
         def __getitem__(self, index):
             return torch.tensor(float(index))
@@ -338,7 +338,7 @@ def test_without_workers_enough_batches_are_enough(tmp_path):
         iterator = iter(loader)
         watch.note_iterator(iterator, 0, 0.0)
         batches = list(iterator)
-        assert [float(batch) for batch in batches] == [float(i) for i in range(6000)]
+        assert [float(batch) for batch in batches] == [float(i) for i in range(8000)]
     assert type(iterator._dataset_fetcher).__name__ == "_MapDatasetFetcher"
     assert iterator._dataset_fetcher.collate_fn is torch.utils.data.default_collate
     seen = watch.collect()[0]

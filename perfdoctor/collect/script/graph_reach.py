@@ -1,0 +1,101 @@
+"""How far the graphs of the steps reach back into those of earlier steps.
+
+A state that is carried from step to step without being detached ties each step's graph to all
+those before it. Autograd numbers its operations, so what a loss leads to and is no newer than the
+loss of the step before belongs to earlier steps. Counted in a few of the first steps.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from dataclasses import dataclass
+from typing import Any
+
+#: The steps whose operations are counted: all are looked into (`Session`), and they lie apart, so
+#: that what begins anew after a few steps, or grows no further, is told apart.
+_STEPS = frozenset({1, 2, 3, 4, 6, 9, 13, 18, 23, 28})
+#: Operations of one graph, about 20 ms; one that has more is not counted, nor any after it.
+_MOST_NODES = 20_000
+#: Of the graphs of several losses or batches in a step, so many: each hangs on the step before.
+_MOST_CALLS = 2
+#: From one counted step to the next of its epoch, so often: fewer may be chance.
+_FEWEST_TURNS = 4
+
+
+@dataclass
+class _Counted:
+    """Operations that a step's losses lead to: the most of them all."""
+
+    epoch: int
+    own: int = 0
+    earlier: int = 0
+
+
+class GraphReach:
+    """Counts the operations of earlier steps in the graphs of the first steps."""
+
+    def __init__(self) -> None:
+        self._counted: dict[int, _Counted] = {}
+        self._step, self._calls = -1, 0
+        self._began = [0]  # steps with which epochs begin
+        self._newest = self._before = -1  # operations of this step's losses, and the one before's
+        self._ended = False
+
+    def note(self, step: int, begins: bool, outputs: Any) -> None:
+        """A backward pass from these tensors, in a step that is looked into; `begins`: an epoch
+        begins with it."""
+        tensors = outputs if isinstance(outputs, list | tuple) else (outputs,)
+        roots = {t.grad_fn for t in tensors if getattr(t, "grad_fn", None) is not None}
+        if self._ended or not roots:
+            return
+        if step != self._step:
+            self._before = self._newest if step == self._step + 1 else -1
+            self._step, self._calls, self._newest = step, 0, -1
+        if begins and self._began[-1] != step:
+            self._began.append(step)
+        self._newest = max(self._newest, *(int(root._sequence_nr()) for root in roots))
+        self._calls += 1
+        if step in _STEPS and self._before >= 0 and self._calls <= _MOST_CALLS:
+            self._count(step, roots)
+        self._ended = self._ended or step >= max(_STEPS) + 1
+
+    def _count(self, step: int, roots: set[Any]) -> None:
+        found = _ages(roots)
+        if found is None:
+            self._ended = True
+            return
+        earlier = sum(number <= self._before for number in found)
+        counted = self._counted.setdefault(step, _Counted(len(self._began)))
+        counted.earlier = max(counted.earlier, earlier)
+        counted.own = max(counted.own, len(found) - earlier)
+
+    def settings(self) -> dict[str, Any]:
+        """As configuration: operations of a step's own graph, and by how many of earlier steps it
+        grows with each step; 0 where it does not grow each time. Nothing of too few steps."""
+        turns = [
+            (after.earlier - before.earlier) / (step - last)
+            for (last, before), (step, after) in itertools.pairwise(sorted(self._counted.items()))
+            if after.epoch == before.epoch
+        ]
+        if len(turns) < _FEWEST_TURNS:
+            return {}
+        own = statistics.median(counted.own for counted in self._counted.values())
+        grows = min(turns) > 0
+        return {
+            "graph_nodes_own": round(own),
+            "graph_nodes_grown_per_step": float(statistics.median(turns)) if grows else 0.0,
+        }
+
+
+def _ages(roots: set[Any]) -> list[int] | None:
+    """The numbers of the operations that these lead to; None where they are too many."""
+    seen, waiting = set(roots), list(roots)
+    while waiting:
+        for node, _ in waiting.pop().next_functions:
+            if node is not None and node not in seen:
+                seen.add(node)
+                waiting.append(node)
+        if len(seen) > _MOST_NODES:
+            return None
+    return [int(n._sequence_nr()) for n in seen if type(n).__name__ != "AccumulateGrad"]
