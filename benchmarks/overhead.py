@@ -3,8 +3,7 @@
     python benchmarks/overhead.py [--pairs 40]
 
 One process, one thread, a plain loop. Blocks with and without the tool take turns (off, on, on,
-off, ...), so that a busy moment of the machine hits both. A block of short steps is long enough for
-what perfdoctor does differently from its 500th step on. Each figure is the median over pairs of
+off, ...), so that a busy moment of the machine hits both. Each figure is the median over pairs of
 the difference per step, with its 95 % interval; the first steps of a block, in which tools set
 themselves up, do not count. "nothing" is the loop against itself: the noise.
 
@@ -32,10 +31,8 @@ from perfdoctor.collect.script.session import Limits, Session
 from perfdoctor.ending import Ending
 from perfdoctor.stats import quantile_interval
 
-#: Width and layers of a model, and steps of a block that are timed.
-SIZES = ((32, 3, 3000), (256, 17, 400))
-#: After so many that are not.
-SETTLING = 100
+#: Steps of a block that are timed, after so many that are not.
+STEPS, SETTLING = 400, 100
 BATCH = 64
 
 Around = Callable[[str], AbstractContextManager[Any]]
@@ -45,13 +42,12 @@ Tool = Callable[["Loop"], AbstractContextManager[Around]]
 class Loop:
     """A training loop whose step takes about `layers` × a fraction of a millisecond."""
 
-    def __init__(self, width: int, layers: int, steps: int = 400) -> None:
+    def __init__(self, width: int, layers: int) -> None:
         parts = [nn.Linear(width, width) if i % 2 == 0 else nn.ReLU() for i in range(layers)]
         self.model = nn.Sequential(*parts, nn.Linear(width, 8))
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-3)
         self.loss = nn.CrossEntropyLoss()
-        self.steps = steps
-        count = BATCH * (steps + SETTLING)
+        count = BATCH * (STEPS + SETTLING)
         data = TensorDataset(torch.randn(count, width), torch.randint(0, 8, (count,)))
         self.loader = DataLoader(data, batch_size=BATCH)
 
@@ -62,9 +58,9 @@ class Loop:
             for _ in range(SETTLING):
                 self._step(batches, around)
             start = time.perf_counter()
-            for _ in range(self.steps):
+            for _ in range(STEPS):
                 self._step(batches, around)
-            return (time.perf_counter() - start) / self.steps
+            return (time.perf_counter() - start) / STEPS
 
     def _step(self, batches: Iterator[Any], around: Around) -> None:
         with around("[_TrainingEpochLoop].train_dataloader_next"):
@@ -152,8 +148,8 @@ def main() -> int:
     torch.set_num_threads(1)
     print("| step without | tool | added per step | 95 % interval | of the step |")
     print("|---|---|---|---|---|")
-    for size in SIZES:
-        loop = Loop(*size)
+    for width, layers in ((32, 3), (256, 17)):
+        loop = Loop(width, layers)
         loop.block(nothing)
         for name, tool in TOOLS.items():
             try:

@@ -89,8 +89,6 @@ class Observer:
     `on_validation` is called where the model is called to be validated.
     `steady` is the loader of a training whose next step may be taken to go like the last one, else
     None: then what follows where `patches` says so needs not be looked into.
-    `light` is the same loader while steps are observed as a whole (`light_steps`); `on_irregular`
-    ends that.
     """
 
     def __init__(
@@ -125,8 +123,6 @@ class Observer:
         self._last: LoaderFacts | None = None
         self._begun: list[LoaderFacts] = []  # whose newest iterator nothing was trained with yet
         self.steady: LoaderFacts | None = None
-        self.light: LoaderFacts | None = None
-        self.on_irregular: Callable[[], None] = lambda: None
         self.steady_module = 0
         self._again: dict[int, weakref.ref[Any]] = {}
         self.silent_module: Callable[[], Any] = lambda: None
@@ -154,7 +150,7 @@ class Observer:
     def iterator_begins(self, loader: Any, *, learning: bool = True) -> LoaderFacts:
         """`iter(loader)` was called; `learning`: where gradients are recorded."""
         self._resolve(r.OTHER)
-        self.is_irregular()
+        self.steady = None
         facts = self.loaders.of(loader, learning=learning)
         self._enter_phase_of(facts)
         self.recorder.enter(facts.label)
@@ -170,7 +166,7 @@ class Observer:
 
     def next_begins(self, facts: LoaderFacts) -> None:
         """The training asks for a batch."""
-        self.is_irregular()
+        self.steady = None
         if self.recorder.current == r.OPTIMIZER:  # its step raised, and the script went on
             self.recorder.leave()
         self._resolve(r.OTHER)
@@ -300,7 +296,7 @@ class Observer:
 
     def _validates(self) -> None:
         self.on_validation()
-        self.is_irregular()
+        self.steady = None
         self._again.clear()
         if self._last is not None and not self._last.training:
             self._last.validation += 1
@@ -314,7 +310,7 @@ class Observer:
         role = "train" if self._last is None else self._last.role
         self._untrained_forward = role != "train" or not module.training
         if self._untrained_forward:
-            self.is_irregular()
+            self.steady = None
         else:
             if not self.recorder.on_device:
                 self._again[id(module)] = weakref.ref(module)
@@ -336,7 +332,7 @@ class Observer:
         """`module.eval()` was called outside of everything."""
         if self.modules.role(module) == TRAINED and self.recorder.count:
             self._resolve(r.OTHER)
-            self.is_irregular()
+            self.steady = None
             self._outside_is(r.VALIDATION)
 
     # -- gradients and updates ---------------------------------------------------------------
@@ -345,8 +341,6 @@ class Observer:
         """Gradients are computed; whether to tell when that ends."""
         if self.recorder.current == r.BACKWARD:
             return False
-        if self.light is not None:
-            self.is_irregular()
         self._resolve(r.LOSS)
         self._computes()
         self._backwards += 1
@@ -390,7 +384,7 @@ class Observer:
         like of it were before."""
         if not self.searches.taken(inputs):
             return False
-        self.is_irregular()
+        self.steady = None
         return self.searches.count > 0
 
     def optimizer_begins(self, closure: bool) -> None:
@@ -408,10 +402,7 @@ class Observer:
     def optimizer_ends(self, optimizer: Any) -> str:
         """It is done: with it a step of the training, if it is the main one. Its kind."""
         self._resolve(r.OTHER)
-        if self.light is None:
-            self.recorder.leave()
-        else:  # another one than that of the steps before: that it began was not noted
-            self.is_irregular()
+        self.recorder.leave()
         self._closure_depth = None
         kind = self.optimizers.stepped(optimizer, fresh=self._fresh)
         self._fresh = False
@@ -488,12 +479,6 @@ class Observer:
         on_host = not self.recorder.on_device  # its marks are made elsewhere
         alone = self._only is not None and not self.searches.count
         return plain and phase and on_host and alone
-
-    def is_irregular(self) -> None:
-        """What comes next may be anything."""
-        self.steady = None
-        if self.light is not None:
-            self.on_irregular()
 
     # -- phases ------------------------------------------------------------------------------
 

@@ -14,7 +14,6 @@ import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from types import FrameType
 from typing import Any
 
 from perfdoctor import stages
@@ -38,15 +37,9 @@ from perfdoctor.collect.script.steps import (
     step_hooks,
     updating,
 )
-from perfdoctor.collect.script.taken_out import (
-    MISSING,
-    Replaced,
-    TakenOut,
-    put,
-    within_module,
-)
 from perfdoctor.collect.script.untraced import leave_untraced
 
+_MISSING = object()
 _OURS = (__file__, steps.__file__, copies.__file__)
 NoteIterator = Callable[[Any, int, float], None]
 
@@ -60,7 +53,6 @@ class UserStages:
     def enter(self, stage: str) -> None:
         """`stage` begins."""
         observer = self._state.observer
-        guarded(self._state, observer.is_irregular)  # what is called in it is to be told from it
         guarded(self._state, observer.block_begins, observer.recorder.label(stage))
 
     def leave(self) -> None:
@@ -77,9 +69,8 @@ class Patches:
 
     def __init__(self, state: State) -> None:
         self.state = state
-        self._replaced: list[Replaced] = []
+        self._replaced: list[tuple[Any, str, Any, Any]] = []
         self._hooks: list[Any] = []
-        self._taken_out = TakenOut()
         self.copies = Copies()
         self.saved = SavedTensors()
 
@@ -109,28 +100,6 @@ class Patches:
         for name, goes in _COPYING:
             self.replace(torch.Tensor, name, partial(copying, state=state, goes=goes, seen=seen))
 
-    def lighten(self, without_gradients: Callable[[FrameType], None]) -> bool:
-        """Takes out, until `restore`, what every step goes through but its loading and its end;
-        False, and nothing is done, where others have put something in its place.
-
-        `without_gradients` is told what enters `torch.no_grad()` meanwhile.
-        """
-        state = self.state
-
-        def entered(frame: FrameType) -> None:
-            if state.here():
-                guarded(state, without_gradients, frame)
-
-        often = [one for one in self._replaced if one[1] in _OFTEN]
-        return self._taken_out.take(often, entered)
-
-    def restore(self) -> None:
-        """Puts back what `lighten` took out. Where that is not to be had, what the steps are made
-        of can be seen no more."""
-        lost = self._taken_out.put_back()
-        if lost:
-            self.state.failed(RuntimeError(f"{' and '.join(lost)}: replaced by something else"))
-
     def settings(self) -> dict[str, Any]:
         """What was noted of copies and saves, as configuration."""
         return self.copies.settings() | self.saved.settings()
@@ -138,12 +107,14 @@ class Patches:
     def remove(self) -> None:
         """From here on the training runs as if nothing had been there."""
         self.state.active = False
-        self._taken_out.put_back()
         stages.activate(None)
         for owner, name, ours, before in reversed(self._replaced):
             if vars(owner).get(name) is not ours:
                 continue  # someone replaced ours: theirs stays, and ours does nothing
-            put(owner, name, before)
+            if before is _MISSING:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, before)
         self._replaced.clear()
         for hook in self._hooks:
             hook.remove()
@@ -169,7 +140,7 @@ class Patches:
             self._put(home, name, ours)
 
     def _put(self, owner: Any, name: str, ours: Any) -> None:
-        before = vars(owner).get(name, MISSING)
+        before = vars(owner).get(name, _MISSING)
         setattr(owner, name, ours)
         self._replaced.append((owner, name, ours, before))
 
@@ -183,10 +154,7 @@ class Patches:
 
         def make_eval(original: Callable[..., Any]) -> Callable[..., Any]:
             def eval(self: Any) -> Any:
-                inside = state.inside
-                if observer.light is not None:  # which nothing else would tell
-                    inside = within_module(sys._getframe(1))
-                if not inside and state.here():
+                if not state.inside and state.here():
                     guarded(state, observer.model_evaluates, self)
                 return original(self)
 
@@ -236,8 +204,6 @@ class Patches:
                         self,
                         self.param_groups[-1]["params"],
                     )
-                    if state.here():
-                        guarded(state, observer.is_irregular)
                 return result
 
             return add_param_group
@@ -359,8 +325,6 @@ class Patches:
         return wrapper
 
 
-#: What a step of a plain training goes through, several times or in each of its modules.
-_OFTEN = frozenset({"__call__", "backward", "zero_grad", "clip_grad_norm_"})
 _CHECKPOINT = "torch.utils.checkpoint"
 _COPYING = (("to", goes_to), ("cuda", goes_to_cuda), ("copy_", is_copied_over))
 #: What waits for other processes.

@@ -13,23 +13,13 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from perfdoctor.collect.script.device_lane import DeviceLane
-from perfdoctor.collect.script.many_notes import (
-    EPOCHS_NOTED,
-    RELABEL,
-    SAMPLES_NOTED,
-    STEP,
-    Running,
-    added_up,
-)
 from perfdoctor.collect.script.step_rows import (
     EPOCH,
     MOST_LABELS,
     SAMPLES,
     WIDTH,
     StepRows,
-    as_rows,
 )
-from perfdoctor.collect.script.usual_parts import UsualParts
 from perfdoctor.stages import Clock
 
 OTHER = 0
@@ -65,15 +55,10 @@ _FIXED = (
     "metrics",
     "without_gradients",
 )
-#: What runs in a step that is observed as a whole; only looks count under it (`light_steps`).
-LIGHT = -1
-#: What nothing is noted of in such a step.
-_UNNOTED = (FORWARD, AFTER_FORWARD, LOSS, BACKWARD, OPTIMIZER, METRICS)
+#: Among the labels noted: what is not a label.
+_STEP, RELABEL, _SAMPLES, _EPOCHS = -1, -2, -3, -4
 #: Notes are added up at the first end of a step after so long: 20 short steps at once.
 _SETTLE_NS = 5_000_000
-#: The same of steps observed as a whole. They are added up by numpy, which takes as long for a few
-#: as for many: 0.2 ms for 200.
-_SETTLE_LIGHT_NS = 100_000_000
 #: Notes that may wait, for what has no steps.
 _MOST_NOTED = 4096
 
@@ -100,8 +85,6 @@ class Recorder:
         steps: those that are added up; the last ones may be missing until `settle`.
         after_s: seconds of `other` after the last step, once all has ended.
         device_clock: the device's, once that counts.
-        light: steps are observed as a whole, but for loading. on_unlike: is called where they take
-            much longer, or shorter, than those that they are divided like.
     """
 
     def __init__(self, clock: Callable[[], int] = time.perf_counter_ns) -> None:
@@ -113,15 +96,14 @@ class Recorder:
         self.steps = StepRows()
         self.after_s = 0.0
         self.device_clock: Clock | None = None
-        self.light = self._stays_light = False
-        self.on_unlike: Callable[[], None] = lambda: None
-        self._usual = UsualParts(_UNNOTED)
         self._notes: list[int] = []
         self.note = self._notes.append
+        self._spent = [0] * WIDTH
         self._beyond = [0] * WIDTH  # after the last step
+        self._at = START_UP  # what ran when the lists begin
         self._lane: DeviceLane | None = None
-        self._settle_ns = self.began = clock()
-        self._running = Running([0] * WIDTH, START_UP, self.began)
+        self._since = self.began = clock()
+        self._settle_ns = self.began
 
     def label(self, name: str) -> int:
         """The label of that name, added if it is new; `other` where there are too many."""
@@ -210,20 +192,19 @@ class Recorder:
         self.note(self.current)
         self.note(self.clock())
         self.settle()
-        return self._running.spent
+        return self._spent
 
     def unfinished(self) -> list[int]:
         """What is not in `totals` yet, until now; for another thread: it changes nothing."""
-        running = self._running
-        row, label, since = list(running.spent), running.at, running.since
+        row, label, since = list(self._spent), self._at, self._since
         notes = self._notes[:]
         for what, value in zip(notes[::2], notes[1::2], strict=False):
             if what >= 0:
                 row[label] += value - since
                 label, since = what, value
-            elif what == SAMPLES_NOTED:
+            elif what == _SAMPLES:
                 row[SAMPLES] += value
-            elif what == EPOCHS_NOTED:
+            elif what == _EPOCHS:
                 row[EPOCH] += value
         row[label] += max(0, self.clock() - since)
         row[SAMPLES] += self.samples
@@ -243,44 +224,14 @@ class Recorder:
 
     def end_step(self) -> int:
         """A step ends here, and what runs from now on is `current`; the number of steps."""
-        now, light = self.clock(), self.light
-        self._notes += (self.current, now, SAMPLES_NOTED, self.samples, EPOCHS_NOTED, self.epochs)
-        self._notes += (STEP, light)
+        now = self.clock()
+        self._notes += (self.current, now, _SAMPLES, self.samples, _EPOCHS, self.epochs, _STEP, 0)
         self.samples = self.epochs = 0
         self.count += 1
         if now >= self._settle_ns or self._lane is not None:
             self.settle()
-            self._settle_ns = now + (_SETTLE_LIGHT_NS if light else _SETTLE_NS)
-        self.light = self._stays_light
+            self._settle_ns = now + _SETTLE_NS
         return self.count
-
-    @property
-    def has_own_stages(self) -> bool:
-        """Whether the script names stages of its own."""
-        return any(not name.startswith("loader ") for name in self.names[len(_FIXED) :])
-
-    def recent_step_s(self) -> float:
-        """Median seconds of the steps observed stage by stage lately; 0 where there are none."""
-        self.settle()
-        return self._usual.step_ns() * 1e-9
-
-    @property
-    def looked_at(self) -> int:
-        """The label under which a look at this moment counts."""
-        return LIGHT if self.light and self.current == OTHER else self.current
-
-    def lighter(self) -> None:
-        """From the next step on, steps are observed as a whole. To be called as one has ended."""
-        self.settle()
-        self._usual.settle()
-        self.light = self._stays_light = True
-
-    def heavier(self) -> None:
-        """From here on they are observed stage by stage again, and these tell what the next ones
-        are made of: something may have changed."""
-        self.settle()
-        self._usual.forget()
-        self._stays_light = False
 
     def end(self) -> None:
         """What came after the last step is in `totals` alone."""
@@ -292,19 +243,13 @@ class Recorder:
         spent[EPOCH] += self.epochs
         self.samples = self.epochs = 0
         self._beyond = [a + b for a, b in zip(self._beyond, spent, strict=True)]
-        self._running.spent = [0] * WIDTH
+        self._spent = [0] * WIDTH
 
     def settle(self) -> None:
         """Adds up what is noted."""
         notes = self._notes[:]
         del self._notes[: len(notes)]
-        if self.light and RELABEL not in notes[::2]:  # every step that ends in them is light
-            self.steps.add_all(self._usual.divided(added_up(notes, self._running)))
-            if not self._usual.fits:
-                self.on_unlike()
-            return
-        running = self._running
-        spent, at, since = running.spent, running.at, running.since
+        spent, at, since = self._spent, self._at, self._since
         for what, value in zip(notes[::2], notes[1::2], strict=True):
             if what >= 0:
                 spent[at] += value - since
@@ -313,24 +258,21 @@ class Recorder:
                 old, new = value >> 8, value & 0xFF
                 spent[new] += spent[old]
                 spent[old] = 0
-            elif what == SAMPLES_NOTED:
+            elif what == _SAMPLES:
                 spent[SAMPLES] += value
-            elif what == EPOCHS_NOTED:
+            elif what == _EPOCHS:
                 spent[EPOCH] += value
             else:
-                self._add(spent, light=bool(value))
+                self._add(spent)
                 spent = [0] * WIDTH
-        running.spent, running.at, running.since = spent, at, since
+        self._spent, self._at, self._since = spent, at, since
 
-    def _add(self, row: list[int], *, light: bool) -> None:
-        if self._lane is not None:
-            self._lane.end_step(row)
-            self._add_resolved(self._lane)
-        elif light:
-            self.steps.add_all(self._usual.divided(as_rows(row)))
-        else:
-            self._usual.note(row)
+    def _add(self, row: list[int]) -> None:
+        if self._lane is None:
             self.steps.add(row)
+            return
+        self._lane.end_step(row)
+        self._add_resolved(self._lane)
 
     def _add_resolved(self, lane: DeviceLane) -> None:
         for row in lane.resolved():

@@ -15,7 +15,6 @@ from perfdoctor.collect.script import same_calls
 from perfdoctor.collect.script.ddp import DdpWatch
 from perfdoctor.collect.script.imports import after_import
 from perfdoctor.collect.script.launch import look_for_signals
-from perfdoctor.collect.script.light_steps import LightSteps
 from perfdoctor.collect.script.live import PERIOD_S as LIVE_PERIOD_S
 from perfdoctor.collect.script.live import Live, LiveWatch
 from perfdoctor.collect.script.machine import PERIOD_S, MachineWatch
@@ -88,7 +87,6 @@ class Session:
         )
         self.state = State(self.observer, on_failure=self._failed)
         self.patches = Patches(self.state)
-        self._light = LightSteps(self.observer, self.patches)
         self._watch: WorkerWatch | None = None
         self._settings: dict[str, Any] = {}
         self._ddp = DdpWatch()
@@ -102,7 +100,7 @@ class Session:
         self._loaders: dict[int, LoaderObserved] = {}
         self._machine = MachineWatch(lambda: self.recorder.count, self.observer.worker_pids)
         self._sampler = StackSampler(
-            lambda: self.recorder.looked_at,
+            lambda: self.recorder.current,
             self.state.thread,
             interval_s=_LOOK_S,
             on_tick=[(PERIOD_S, self._machine.tick)],
@@ -142,11 +140,10 @@ class Session:
     def _run(self, ending: Ending) -> Run:
         from perfdoctor.collect.script.assembly import seconds_by_stage, stages_of
         from perfdoctor.collect.script.evidence import explained
-        from perfdoctor.collect.script.light_looks import labelled
 
         stage_of = stages_of(self.observer)
         seen = explained(
-            labelled(self._sampler.snapshot()),
+            self._sampler.snapshot(),
             stage_of,
             self.state.loop.loops(),
             seconds_by_stage(self.recorder, stage_of),
@@ -205,7 +202,6 @@ class Session:
                 memory=self._machine.memory(),
                 utilisation=self._machine.utilisation(),
                 started_at=self.started_at,
-                notes=self._light.notes(),
                 warnings=tuple(self.problems),
             ),
         )
@@ -280,8 +276,6 @@ class Session:
         if self._live_watch is not None:
             self._live_watch.stepped()
             self.recorder.settle()
-        else:
-            self._light.after(count)
         self._ddp.step(count, self.observer.modules.trained)
         if count in _SETTLED_STEPS:
             self._settings = self._settings_now()
@@ -303,7 +297,7 @@ class Session:
         if watched or count < _NOTED_FIRST or count % _LOOKED_EVERY == 0:
             return count + 1
         due = count + _LOOKED_EVERY - count % _LOOKED_EVERY
-        return int(min(due, self.limits.steps or due, self._light.next_look(count)))
+        return due if self.limits.steps is None else min(due, self.limits.steps)
 
     def _end_observation(self) -> None:
         """From here on nothing is observed; what was is kept. Asked twice it does it once."""

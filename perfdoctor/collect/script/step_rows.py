@@ -62,23 +62,6 @@ class StepRows:
         if len(self._sums) >= self._most * WIDTH:
             self._thin()
 
-    def add_all(self, rows: NDArray[np.int64]) -> None:
-        """Several steps."""
-        while len(rows):
-            room = self._most - len(self._sums) // WIDTH
-            part = rows[: room if self.stride == 1 else self.stride - self._waiting]
-            rows = rows[len(part) :]
-            if self.stride == 1:
-                self.steps += len(part)
-                self._sums.frombytes(part.tobytes())
-                if len(part) == room:
-                    self._thin()
-            else:  # all but the last one only count in the sum
-                self._pending = (part[:-1].sum(axis=0) + self._pending).tolist()
-                self.steps += len(part) - 1
-                self._waiting += len(part) - 1
-                self.add(part[-1].tolist())
-
     def rows(self) -> Rows:
         """A copy of what is kept; steps since the last kept row are left out.
 
@@ -104,10 +87,3 @@ def _table(values: array[int]) -> NDArray[np.int64]:
     import numpy as np
 
     return np.frombuffer(values, dtype=np.int64).reshape(-1, WIDTH)
-
-
-def as_rows(row: list[int]) -> NDArray[np.int64]:
-    """A step alone."""
-    import numpy as np
-
-    return np.array([row], dtype=np.int64)

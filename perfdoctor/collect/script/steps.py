@@ -16,7 +16,6 @@ from typing import Any
 from perfdoctor.collect.script import frames
 from perfdoctor.collect.script import recorder as r
 from perfdoctor.collect.script.loop_finder import BACKWARD, FORWARD, OPTIMIZER
-from perfdoctor.collect.script.many_notes import RELABEL
 from perfdoctor.collect.script.optimizers import ARCHITECTURE
 from perfdoctor.collect.script.state import (
     State,
@@ -107,7 +106,7 @@ def outermost(original: Call, state: State, torch: Any) -> Call:
         elif grad and current == r.AFTER_FORWARD and observer.is_again(self):
             note(r.FORWARD)
             note(clock())
-            note(RELABEL)
+            note(r.RELABEL)
             note(_LOSS_FOLLOWED)
             recorder.current = r.FORWARD
             steady, depth = True, depth - 1
@@ -174,7 +173,7 @@ def differentiating(original: Call, state: State, *, named: bool) -> Call:
         if steady is not None and follows and not observer.in_closure:
             note(r.BACKWARD)
             note(clock())
-            note(RELABEL)
+            note(r.RELABEL)
             note(_LOSS_FOLLOWED)
             recorder.current = r.BACKWARD
             steady.training += 1
@@ -225,7 +224,7 @@ def step_hooks(state: State) -> tuple[Call, Call]:
     get_ident = threading.get_ident
 
     def before(optimizer: Any, args: Any, kwargs: Any) -> None:
-        if observer.light is not None or not state.active or get_ident() != state.thread:
+        if not state.active or get_ident() != state.thread:
             return
         if state.noting:
             guarded(state, state.loop.note, sys._getframe(1), OPTIMIZER)
@@ -243,12 +242,6 @@ def step_hooks(state: State) -> tuple[Call, Call]:
         if not state.active or get_ident() != state.thread:
             if state.active:
                 state.stepped_elsewhere()
-            return
-        light = observer.light
-        if light is not None and observer.is_only(optimizer) and not recorder.current:
-            light.training += 1
-            if recorder.end_step() >= observer.due:
-                guarded(state, observer.is_due)
             return
         steady = observer.steady is not None and recorder.current == r.OPTIMIZER
         if steady and observer.is_only(optimizer) and not observer.in_closure:
@@ -273,8 +266,7 @@ def updating(original: Call, state: State) -> Call:
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         current = recorder.current
-        elsewhere = not state.active or get_ident() != state.thread
-        if elsewhere or current in _UPDATING or observer.light is not None:
+        if not state.active or current in _UPDATING or get_ident() != state.thread:
             return original(*args, **kwargs)
         steady, depth, inside = observer.steady is not None, len(stack), state.inside
         if steady:

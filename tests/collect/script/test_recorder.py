@@ -178,20 +178,3 @@ def test_rows_can_grow_while_a_copy_is_looked_at() -> None:
     kept = rows.rows()
     rows.add(_row(2))  # raises BufferError if `kept` looked into what grows
     assert len(kept.sums) == 1
-
-
-@given(st.lists(st.integers(0, 9), max_size=12), st.sampled_from([4, 8]))
-def test_steps_added_at_once_are_those_added_one_by_one(sizes: list[int], most: int) -> None:
-    at_once, singly = StepRows(most), StepRows(most)
-    numbers = iter(range(1, 1000))
-    for size in sizes:
-        rows = np.array([[next(numbers)] * WIDTH for _ in range(size)], dtype=np.int64)
-        at_once.add_all(rows.reshape(-1, WIDTH))
-        for row in rows.tolist():
-            singly.add(row)
-    assert at_once.steps == singly.steps
-    assert at_once.sums() == singly.sums()
-    a, b = at_once.rows(), singly.rows()
-    assert a.stride == b.stride
-    assert np.array_equal(a.single, b.single)
-    assert np.array_equal(a.sums, b.sums)
