@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup lint types imports test test-slow bench accept docs all
+.PHONY: setup lint types imports test test-slow fuzz bench accept docs all
 
 setup:
 	$(PYTHON) -m venv .venv
@@ -23,6 +23,9 @@ test:
 
 test-slow:
 	$(BIN)/python -m pytest -m slow
+
+fuzz:  # the property tests with new examples
+	$(BIN)/python -m pytest -n 2 -m 'hypothesis and not slow' --hypothesis-profile new
 
 accept:  # rewrites the golden files; look at the diff afterwards
 	$(BIN)/python -m pytest -m 'not slow' --accept tests/render

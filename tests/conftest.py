@@ -7,6 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Property tests draw the same examples each time, so that a run of all tests says the same twice;
+# `make fuzz` draws new ones.
+settings.register_profile("same", derandomize=True)
+settings.register_profile("new", derandomize=False)
+settings.load_profile("same")
 
 _HERE = str(Path(__file__).parent)
 if _HERE not in sys.path:  # so that builders.py is found under every pytest import mode

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -23,6 +24,9 @@ _OWN = "configuration.graph_nodes_own"
 #: An epoch is cut into so many parts, each with the median over all epochs: what else slows steps
 #: down does so in all of them alike.
 _TENTHS = 10
+#: Where the epochs are not known: a fall of the backward pass is seen between so many steps before
+#: it and as many after it, and so many stretches from fall to fall are epochs.
+_NEIGHBOURS, _FEWEST_TEETH = 5, 2
 _OF_TRAINING, _OF_PAIRS = "share of training", "share of pairs"
 
 
@@ -115,16 +119,51 @@ def _lengths(facts: Facts) -> Floats:
     column, step = stage_columns(facts).get(BACKWARD, np.empty(0)), _numbers(facts)
     if not column.size == step.size >= _TENTHS:
         raise Missing("series.backward_s")
-    steps = float(step[-1])
-    epoch = facts.known("epochs.steps_per_epoch") or steps
-    if epoch < _TENTHS or lasting_fall(facts, DEGRADED) is not None:
-        epoch = steps
-    tenth = ((step - 1) % epoch * _TENTHS // epoch).astype(int)
     timed = column > 0
-    parts = [column[timed & (tenth == part)] for part in range(_TENTHS)]
+    column, step = column[timed], step[timed]
+    tenth = np.floor(_into_epoch(facts, column, step) * _TENTHS)
+    parts = [column[tenth == part] for part in range(_TENTHS)]
     if min(part.size for part in parts) == 0:
         raise Missing("series.backward_s")
     return np.array([np.median(part) for part in parts])
+
+
+def _into_epoch(facts: Facts, column: Floats, step: Floats) -> Floats:
+    """How far into its epoch each step is, from 0 to 1: the epochs that are known, or those that
+    the backward passes show; else how far into the run."""
+    whole = (step - 1) / step[-1] if step.size else step
+    if lasting_fall(facts, DEGRADED) is not None:
+        return whole
+    epoch = facts.known("epochs.steps_per_epoch")
+    if epoch is None:
+        return _since_anew(column, step, whole)
+    return (step - 1) % epoch / epoch if epoch >= _TENTHS else whole
+
+
+def _since_anew(column: Floats, step: Floats, otherwise: Floats) -> Floats:
+    """How far each step is from the last at which the state was begun anew to the next, where
+    enough are seen; of a script's own generator no epochs are known."""
+    starts = _falls(column)
+    long = np.diff(step[starts])
+    if long.size < _FEWEST_TEETH or np.median(long) < _TENTHS:
+        return otherwise
+    into = np.full(step.size, np.nan)
+    for first, last in itertools.pairwise(starts):
+        into[first:last] = (step[first:last] - step[first]) / (step[last] - step[first])
+    return into
+
+
+def _falls(column: Floats) -> list[int]:
+    """The places at which it falls by more than half of all it varies by, into the lowest quarter,
+    each by the medians of five neighbours, which two slow steps do not move."""
+    if column.size < 2 * _NEIGHBOURS:
+        return []
+    near = np.median(np.lib.stride_tricks.sliding_window_view(column, _NEIGHBOURS), axis=1)
+    fall, after = near[:-_NEIGHBOURS] - near[_NEIGHBOURS:], near[_NEIGHBOURS:]
+    low, high = np.percentile(near, [5, 95])
+    deep = np.flatnonzero((fall > (high - low) / 2) & (after < low + (high - low) / 4))
+    runs = np.split(deep, np.flatnonzero(np.diff(deep) > 1) + 1) if deep.size else []
+    return [int(run[np.argmax(fall[run])]) + _NEIGHBOURS for run in runs]
 
 
 def _numbers(facts: Facts) -> Floats:

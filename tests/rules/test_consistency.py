@@ -54,7 +54,8 @@ def check(facts: Facts) -> None:
     faults = {f.finding.cause for f in found if not f.finding.optional}
     for cause, keys in MEMORY.items():
         for key in keys if cause in faults else ():
-            now = max(0, configuration.get(key) or 0)  # some scripts say -1 for "choose"
+            now = configuration.get(key) or 0
+            now = max(0, now) if isinstance(now, int | float) else 0  # some say -1, or "auto"
             assert all(f.finding.change.get(key, 0) <= now for f in found), (cause, key)
 
 

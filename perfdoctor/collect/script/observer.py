@@ -18,6 +18,13 @@ from perfdoctor.collect.script.graph_reach import GraphReach
 from perfdoctor.collect.script.kept_graphs import KeptGraphs
 from perfdoctor.collect.script.loaders_seen import LoaderFacts, LoadersSeen
 from perfdoctor.collect.script.loss_part import LossPart
+from perfdoctor.collect.script.module_roles import (
+    FIXED,
+    METRIC,
+    TRAINED,
+    WITHOUT_PARAMETERS,
+    Modules,
+)
 from perfdoctor.collect.script.one_by_one import OneByOne
 from perfdoctor.collect.script.optimizers import ARCHITECTURE, MAIN, Known, Optimizers
 from perfdoctor.collect.script.padded_batches import PaddedBatches
@@ -28,58 +35,10 @@ from perfdoctor.collect.script.rollouts import Rollouts
 from perfdoctor.collect.script.thrown_away import ThrownAway
 from perfdoctor.collect.script.unused_part import UnusedPart
 
-#: What an outermost module is to the training.
-TRAINED, FIXED, WITHOUT_PARAMETERS = "trained", "fixed", "without parameters"
-METRIC = "metric"
 _INSIDE = frozenset({r.FORWARD, r.LOSS, r.BACKWARD, r.CHECKPOINT, r.H2D_COPY, r.METRICS})
-
 _COMPUTING = (r.FORWARD, r.AFTER_FORWARD, r.LOSS, r.BACKWARD, r.OPTIMIZER)
 #: Epochs whose first wait is remembered.
 _MOST_FIRST = 4096
-
-
-class Modules:
-    """What each outermost module is to the training, remembered while the optimizers stay."""
-
-    def __init__(self, optimizers: Optimizers) -> None:
-        self._optimizers = optimizers
-        self._roles: dict[int, tuple[weakref.ref[Any], int, str]] = {}
-
-    def role(self, module: Any) -> str:
-        """TRAINED, FIXED, WITHOUT_PARAMETERS or METRIC."""
-        version = self._optimizers.version
-        found = self._roles.get(id(module))
-        if found is not None and found[0]() is module and found[1] == version:
-            return found[2]
-        role = self._find(module)
-        key = id(module)
-        self._roles[key] = (
-            weakref.ref(module, lambda _: self._roles.pop(key, None)),
-            version,
-            role,
-        )
-        return role
-
-    def trained(self) -> list[Any]:
-        """The outermost modules that an optimizer trains."""
-        held = [(reference(), role) for reference, _, role in list(self._roles.values())]
-        return [module for module, role in held if module is not None and role == TRAINED]
-
-    def with_parameters(self) -> list[tuple[Any, bool]]:
-        """The outermost modules that may have gradients, and whether an optimizer trains them."""
-        held = [reference() for reference, _, _ in list(self._roles.values())]
-        found = [(module, self.role(module)) for module in held if module is not None]
-        return [(module, role == TRAINED) for module, role in found if role in (TRAINED, FIXED)]
-
-    def _find(self, module: Any) -> str:
-        if type(module).__module__.startswith("torchmetrics"):
-            return METRIC
-        parameters = list(module.parameters())
-        if not parameters:
-            return WITHOUT_PARAMETERS
-        if not len(self._optimizers):  # hand-written updates, or an optimizer yet to come
-            return TRAINED if any(p.requires_grad for p in parameters) else FIXED
-        return TRAINED if self._optimizers.optimises_any(parameters) else FIXED
 
 
 class Observer:
