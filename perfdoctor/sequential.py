@@ -144,8 +144,10 @@ class Claim:
     """Whether a change brings something; a difference is log(new throughput ÷ old throughput).
 
     Verified: faster, and by more than half of what is `useful`. Refuted: slower; or, where a gain
-    was predicted, shown to bring less than is useful (or than half of the least that was
-    predicted). Without a prediction nothing was claimed that "no difference" could refute.
+    was predicted, shown to bring less than is useful. After the last pair, where none was found, it
+    is enough that it is less than half of the least that was predicted: not before, as a smaller
+    gain than predicted is one all the same. Without a prediction nothing was claimed that "no
+    difference" could refute.
 
     Attributes:
         predicted_low: logarithm of the lower end of the predicted speed-up.
@@ -168,7 +170,9 @@ class Claim:
             return "verified" if mean.value > 0 else "refuted"
         if self.predicted_low is None:
             return None
-        least = max(self.useful, self.predicted_low / 2)
+        least = self.useful
+        if differences.size >= self.most:
+            least = max(least, self.predicted_low / 2)
         return "refuted" if mean.value + mean.reach(self.equivalent) < least else None
 
     @property

@@ -108,6 +108,15 @@ def test_a_gain_that_was_predicted_and_does_not_come_is_refuted():
     assert found["refuted"] >= 0.95
 
 
+@pytest.mark.parametrize("predicted", [1.1, 1.15, 1.3])
+def test_a_gain_that_is_smaller_than_was_predicted_is_one_all_the_same(predicted):
+    claim = Claim(predicted_low=math.log(predicted), common=ONE_PROCESS)
+    three, five = (noise("normal", 0.018) + math.log(gain) for gain in (1.03, 1.05))
+    assert outcomes(claim, three)["verified"] >= 0.93
+    assert outcomes(claim, three).get("refuted", 0) <= 0.05
+    assert outcomes(claim, five)["verified"] >= 0.98
+
+
 def test_what_is_slower_than_before_is_refuted_without_a_prediction():
     found = outcomes(Claim(), noise("normal", 0.022) - math.log(1.1))
     assert found["refuted"] >= 0.99

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from perfdoctor.report import Recommendation
@@ -18,6 +18,7 @@ PROFILE_KEYS = (
     "compile",
     "channels_last",
 )
+_NOTICE = "  # changes the training"
 
 
 def patch(verified: Sequence[Recommendation]) -> str:
@@ -26,7 +27,7 @@ def patch(verified: Sequence[Recommendation]) -> str:
     for one in verified:
         trial = one.verified
         gain = f" ({trial.speedup:.2f}x verified)" if trial and trial.speedup else ""
-        notice = "  # changes the training" if one.safety == "semantics" else ""
+        notice = _NOTICE if one.safety == "semantics" else ""
         parts.append(f"# {one.rule} {one.name}{gain}{notice}\n{one.snippet.strip()}\n")
     return "\n".join(parts)
 
@@ -39,9 +40,16 @@ def environment(changes: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def profile(changes: Mapping[str, Any]) -> str:
-    """`pyproject.toml` lines for `perfdoctor bench --profile verified`; empty without options."""
-    lines = [f"{key} = {_toml(changes[key])}" for key in PROFILE_KEYS if key in changes]
+def profile(changes: Mapping[str, Any], changing: Container[str] = ()) -> str:
+    """`pyproject.toml` lines for `perfdoctor bench --profile verified`; empty without options.
+
+    `changing`: settings that change what the training does, which their lines say.
+    """
+    lines = [
+        f"{key} = {_toml(changes[key])}{_NOTICE if key in changing else ''}"
+        for key in PROFILE_KEYS
+        if key in changes
+    ]
     return "\n".join(["[tool.perfdoctor.profiles.verified]", *lines, ""]) if lines else ""
 
 

@@ -12,6 +12,9 @@ _NO_CONVOLUTIONS = "the model has no 2-d convolutions"
 _TF32_CAPABILITY = (8, 0)  # Ampere (CUDA C++ Programming Guide, compute capabilities)
 #: A script's loop cannot be given one; without it small gradients become zero.
 _NO_SCALER = "fp16 needs a GradScaler; the script has none, and would be another training"
+#: Parameters, batches and what the script makes of them; casting some leaves errors of types.
+_WIDE_IN_CODE = "a change of your code: where its numbers are made in 64 bits"
+_COMPILED_BY_CODE = "a change of your code: the script itself compiles the model"
 _NOT_COMPILED = (None, False, "off")
 #: Modes of torch.compile; a CPU has no graphs of launches, which two of them are about.
 _MODES_OF_GPUS = ("default", "reduce-overhead", "max-autotune")
@@ -26,10 +29,12 @@ class Precision(Experiment):
     safety = "numerics"
 
     def why_not(self, situation: Situation) -> str | None:
-        """Not what is in use; fp16 and TF32 only on a GPU."""
+        """Not what is in use; fp16 and TF32 only on a GPU, float32 not where code says float64."""
         wanted = self.changes(situation)["precision"]
         if wanted == situation.configuration.get("precision"):
             return f"it computes in {wanted} already"
+        if wanted == "fp32" and situation.is_script:
+            return _WIDE_IN_CODE
         if wanted == "fp16" and situation.is_script and "scaler" not in situation.traits:
             return _NO_SCALER
         return NO_GPU if wanted in ("fp16", "tf32") and not situation.on_cuda else None
@@ -72,8 +77,8 @@ class Compile(Experiment):
         now, wanted = situation.configuration.get("compile"), self.changes(situation)["compile"]
         if now in _NOT_COMPILED:
             return "it is not compiled" if wanted == "off" else None
-        if wanted == "off" and not situation.is_script:
-            return None
+        if wanted == "off":
+            return _COMPILED_BY_CODE if situation.is_script else None
         return f"it is compiled already ({now})"
 
     def changes(self, situation: Situation) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -314,7 +314,7 @@ def _try_together(laboratory: Laboratory, work: Plan, found: _Findings, adjust: 
         and one.experiment.safety != "semantics"
         and events.occasions(laboratory, one.changes) is None
     ]
-    changes = merged(chosen)
+    changes = merged(one.changes for one in chosen)
     if len(chosen) < 2:
         return
     label = " + ".join(one.label for one in chosen)
@@ -328,13 +328,15 @@ def _try_together(laboratory: Laboratory, work: Plan, found: _Findings, adjust: 
     found.together = adjust(laboratory.attempt(everything, laboratory.left_s))
 
 
-def merged(chosen: Sequence[Candidate]) -> dict[str, Any]:
-    """All their changes; of two values for one setting the more promising one's."""
-    changes: dict[str, Any] = {}
-    for one in chosen:
-        for key, value in one.changes.items():
-            changes.setdefault(key, value)
-    return changes
+def merged(changes: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """All of them; of two values for one setting the first, but of several mappings all keys."""
+    found: dict[str, Any] = {}
+    for change in changes:
+        for key, value in change.items():
+            known = found.setdefault(key, value)
+            if isinstance(known, Mapping) and isinstance(value, Mapping):
+                found[key] = {**value, **known}
+    return found
 
 
 def _keep_begun(laboratory: Laboratory, work: Plan, found: _Findings, adjust: Adjust) -> None:
@@ -361,10 +363,7 @@ def _reported(report: Report, work: Plan, found: _Findings, budget_s: float) -> 
     tried = tuple(_with_trials(one, found.trials) for one in report.recommendations)
     ranked = numbered(_as_verified(one) for one in tried)
     good = [one for one in ranked if one.verified and one.verified.outcome == "verified"]
-    changes: dict[str, Any] = {}
-    for one in good:
-        for key, value in (one.verified.change if one.verified else {}).items():
-            changes.setdefault(key, value)
+    changes = merged(one.verified.change for one in good if one.verified)
     ceilings = {
         one.label: found.trials[one.label]
         for one in work.candidates
@@ -381,7 +380,7 @@ def _reported(report: Report, work: Plan, found: _Findings, budget_s: float) -> 
         ceilings=ceilings,
         patch=applying.patch(good),
         environment=applying.environment(changes),
-        profile=applying.profile(changes),
+        profile=applying.profile(changes, _changing(good)),
         interrupted=found.interrupted,
         **scores([*tried, *(choice for one in tried for choice in one.choices)]),
     )
@@ -393,6 +392,12 @@ def _reported(report: Report, work: Plan, found: _Findings, budget_s: float) -> 
         verification=verification,
         warnings=warnings,
     )
+
+
+def _changing(verified: Sequence[Recommendation]) -> set[str]:
+    """The settings among theirs that change what the training does."""
+    semantics = [one.verified for one in verified if one.verified and one.safety == "semantics"]
+    return {key for trial in semantics for key in trial.change}
 
 
 def _with_trials(one: Recommendation, trials: Mapping[str, Trial]) -> Recommendation:

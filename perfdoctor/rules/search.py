@@ -45,11 +45,13 @@ class ArchitectureStepTooFrequent:
     The share of the training that is the architecture step; in a log that tells only the times of
     epochs, its share of the wall clock.
     - `share` = 0.1 (source: our own choice, half of the 20 % from which xprof and TraceML call a
-      stage high: what is left after the change should be no bottleneck)
+      stage high)
+    - `left` = 0.2 (source: from there on they call it high; each update that is left out changes
+      the search, so no more are than that takes)
 
     ## What to change
     An architecture step every k training steps, with the smallest of 2, 5, 10, 20 and 50 times
-    the present interval that brings the share down to the threshold.
+    the present interval that leaves it no more than that share.
 
     ## How the gain is predicted
     Exactly: the same step, less often. Only the share itself is uncertain; from a log by a quarter.
@@ -66,7 +68,7 @@ class ArchitectureStepTooFrequent:
     needs: ClassVar[tuple[str, ...]] = ("stages",)
     verify_with: ClassVar[str | None] = "arch-every"
     cause: ClassVar[str] = _CAUSE
-    thresholds: ClassVar[Mapping[str, float]] = {"share": 0.10}
+    thresholds: ClassVar[Mapping[str, float]] = {"share": 0.10, "left": 0.20}
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if there is an architecture step and it takes too large a share."""
@@ -78,7 +80,7 @@ class ArchitectureStepTooFrequent:
         if share <= wanted:
             return None
         every = _arch_every(facts)
-        factor = factor_for(share, wanted, _FACTORS, _count(facts))
+        factor = factor_for(share, facts.threshold("left"), _FACTORS, _count(facts))
         new = every * factor
         return Finding(
             stage=ARCH_STEP,
@@ -206,7 +208,7 @@ def _of_the_run(facts: Facts, wanted: float) -> Finding | None:
     if share is None or share <= wanted:
         return None
     spent_s = wall_parts(facts)[ARCH_STEP].seconds
-    factor = factor_for(share, wanted, _FACTORS)
+    factor = factor_for(share, facts.threshold("left"), _FACTORS)
     every = whole_number(facts, _EVERY)
     new = None if every is None else every * factor
     often = f"{factor} times as rarely" if new is None else f"every {new} training steps"

@@ -131,13 +131,22 @@ def test_how_often_it_saves_is_known_from_the_observed_run(script):
     assert trial.outcome == "not_testable" and "10,000 steps" in trial.reason
 
 
-def reasons(configuration, **extra):
+def reasons(configuration, *, wanted=None, **extra):
     extra = {"changes": ["precision"], **extra}
     situation = situation_of(make_report(configuration=configuration), extra)
+    wanted = wanted or {"precision": "fp16"}
     return {
-        name: load(name).why_not(replace(situation, wanted={"precision": "fp16"}))
-        for name in ("precision", "arch-every", "arch-order")
+        name: load(name).why_not(replace(situation, wanted=wanted))
+        for name in ("precision", "compile", "arch-every", "arch-order")
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"), [("precision", {"precision": "fp32"}), ("compile", {"compile": "off"})]
+)
+def test_what_only_the_code_of_a_script_can_change_is_not_announced(name, wanted):
+    used = {"precision": "fp64", "compile": "default"}
+    assert "a change of your code" in reasons(used, wanted=wanted)[name]
 
 
 def test_fp16_is_tried_only_where_gradients_are_scaled():

@@ -15,7 +15,7 @@ from perfdoctor.collect.options import no_progress
 from perfdoctor.errors import PerfdoctorError
 from perfdoctor.experiments import EXPERIMENTS
 from perfdoctor.experiments.plan import load, plan, situation_of
-from perfdoctor.experiments.verify import verify
+from perfdoctor.experiments.verify import merged, verify
 from perfdoctor.report import Prediction, Together
 from perfdoctor.schema import from_json, to_json
 from perfdoctor.settings import tomllib
@@ -185,6 +185,20 @@ def test_the_verified_configuration_can_be_used_again(world, tmp_path, monkeypat
     loaded = settings.load(tmp_path)
     given = {"precision": None, "batch_size": (8,)}
     assert loaded.with_profile(given, "verified") == {"precision": ("bf16",), "batch_size": (8,)}
+
+
+def test_what_changes_the_training_says_so_in_the_profile(world):
+    world.gains |= {"precision": 1.5, "batch_size": 1.3}
+    found = tried(BF16, LARGER).verification
+    (line,) = [one for one in found.profile.splitlines() if one.startswith("batch_size")]
+    assert line == "batch_size = 64  # changes the training"
+    assert 'precision = "bf16"\n' in found.profile
+
+
+def test_several_environments_are_one():
+    first, second = {"A": "1", "B": "1"}, {"B": "2", "C": "2"}
+    changes = merged([{"environment": first, "threads": 2}, {"environment": second, "threads": 4}])
+    assert changes == {"environment": {"A": "1", "B": "1", "C": "2"}, "threads": 2}
 
 
 def test_a_faster_change_whose_losses_diverge_is_refuted(world):

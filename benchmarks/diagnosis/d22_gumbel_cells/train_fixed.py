@@ -49,9 +49,9 @@ def signals(n, seed):
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--steps", type=int, default=110)
-    p.add_argument("--samples", type=int, default=2, help="draws for one architecture gradient")
+    p.add_argument("--samples", type=int, default=5, help="draws for one architecture gradient")
     p.add_argument("--batch", type=int, default=32)
-    p.add_argument("--arch-every", type=int, default=5)
+    p.add_argument("--arch-every", type=int, default=20)
     args = p.parse_args()
     torch.manual_seed(19)
     train = DataLoader(signals(1600, 0), args.batch, shuffle=True)

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-STEPS, BATCH, DRAWS, RATE, EVERY = 160, 32, 4, 0.05, 8
+STEPS, BATCH, DRAWS, RATE, EVERY = 160, 32, 4, 0.05, 20
 
 
 class Mixed(nn.Module):
