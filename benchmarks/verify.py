@@ -77,7 +77,7 @@ def recorded(seed: int, blocks: int) -> dict[str, Any]:
     with Arm.start(spec()) as arm:
         step_s = float(np.median(arm.warm(WARM_STEPS)))
         chunks = chunk_plan(step_s, ALLOTTED_S / LOOKS[-1])
-        fitness = Fitness(lambda: [arm.pid])
+        fitness = Fitness()
         fitness.begin()
         series: dict[str, list[float]] = {label: [] for label in CHANGES}
         others = []

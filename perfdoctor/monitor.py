@@ -210,7 +210,7 @@ class TrainingMonitor:
             utilisation=self._machine.utilisation(),
             started_at=self._started_at,
         )
-        return assemble(recorder, names, seen)
+        return replace(assemble(recorder, names, seen), counters=self._machine.counters())
 
 
 def _this_thread() -> int:

@@ -131,7 +131,8 @@ def _tried(
             process=guarded_worker.__name__,
             environment={guarded_worker.SCRATCH: str(scratch)},
         )
-        return verify(report, spec, request.budget_s, progress, request.tell)
+        guarded = guarded_worker.is_allowed(scratch)
+        return verify(report, spec, request.budget_s, progress, request.tell, guarded=guarded)
 
 
 def _row(varied: dict[str, Any], outcome: Outcome) -> Row:

@@ -79,6 +79,11 @@ class LoaderModel:
         steps_per_epoch: the pipeline is empty again after so many steps; None: never.
         start_s: making the workers, paid once an epoch unless they persist; None: not measured.
         create_s: what the training's own process spends on each of them, one after the other.
+        end_s: waiting for them to end, paid as often; None: not measured.
+        fresh_s: what a start as a new interpreter takes where starts were not measured; None: the
+            workers are forked.
+        steps_in_all: of the whole run, in which workers that persist are started once; None: not
+            known, so many that it does not count.
         prefetch_factor, ranks: as when the times were measured.
         sample_spread: see `pipeline_series.rebatched`.
         growth: the step's time ∝ batch size to this power: likely, least, most.
@@ -95,6 +100,9 @@ class LoaderModel:
     steps_per_epoch: int | None = None
     start_s: float | None = None
     create_s: float | None = None
+    end_s: float | None = None
+    fresh_s: float | None = None
+    steps_in_all: int | None = None
     prefetch_factor: int = DEFAULT_PREFETCH
     ranks: int = 1
     sample_spread: float = 0.0

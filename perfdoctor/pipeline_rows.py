@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -54,7 +54,8 @@ class Rows:
         done_s, stretch = np.zeros_like(self._used_s), np.ones((2, len(self._rows)))
         for index, course, stretched in self._courses():
             done_s[index], stretch[:, index] = course, stretched
-        step_s = [self._over_epoch(row, done) for row, done in zip(self._rows, done_s, strict=True)]
+        rows = zip(self._rows, done_s, strict=True)
+        step_s = [self._over_epoch(row, done) + self._once_s(row) for row, done in rows]
         found = np.array(step_s).reshape(-1, len(self._settings))
         slowest: Floats = found * self._slowest(stretch)
         return slowest
@@ -76,13 +77,15 @@ class Rows:
     def _ranks(self, setting: Setting) -> int:
         return self._model.ranks if setting.ranks is None else setting.ranks
 
+    def _cores(self, setting: Setting) -> float:
+        """Of one rank."""
+        cores = self._model.cores if setting.cores is None else setting.cores
+        return cores / self._ranks(setting)
+
     def _asked(self) -> Demand:
         """Of the cores, by one rank, which has its part of them."""
         work, count = self._model.work, len(self._rows)
-        cores = [
-            (self._model.cores if s.cores is None else s.cores) / self._ranks(s)
-            for s in (row.setting for row in self._rows)
-        ]
+        cores = [self._cores(row.setting) for row in self._rows]
         return Demand(
             worker_share=np.full(count, work.worker_share),
             threads=np.full(count, work.threads),
@@ -152,27 +155,56 @@ class Rows:
         """Mean step of an epoch; without epochs, after the queue has filled."""
         epoch, ahead = self._epoch(row.setting), row.setting.ahead
         if epoch is not None and epoch <= self._steps:
-            return (float(done_s[epoch - 1]) + self._start_s(row)) / epoch
+            return (float(done_s[epoch - 1]) + self._each_epoch_s(row)) / epoch
         # while the queue fills, and when no more is asked for, it goes as in no other step
         first, last = (ahead, self._steps - ahead) if ahead else (1, self._steps)
         settled_s = float(done_s[last - 1] - done_s[first - 1]) / max(1, last - first)
         if epoch is None or not ahead:
             return settled_s if ahead else float(done_s[-1]) / self._steps
         total_s = float(done_s[last - 1]) + (epoch - last) * settled_s
-        return (total_s + self._start_s(row)) / epoch
+        return (total_s + self._each_epoch_s(row)) / epoch
+
+    def _each_epoch_s(self, row: _Row) -> float:
+        """Starting and ending the workers of an epoch."""
+        return 0.0 if row.setting.persistent else self._start_s(row) + self._end_s(row)
+
+    def _once_s(self, row: _Row) -> float:
+        """One step's part in starting and ending workers that last for the whole run, beyond those
+        that were there when it was measured: their start is no part of a usual step."""
+        steps, setting = self._model.steps_in_all, row.setting
+        lasting = setting.persistent or self._epoch(setting) is None
+        if steps is None or not lasting:
+            return 0.0
+        as_before = replace(row, setting=replace(setting, workers=self._model.workers))
+        spent_s, before_s = (self._start_s(one) + self._end_s(one) for one in (row, as_before))
+        return max(0.0, spent_s - before_s) * setting.batch / steps
 
     def _start_s(self, row: _Row) -> float:
-        """Starting and ending the workers of an epoch."""
+        """Starting workers."""
         workers, before = row.setting.workers, self._model.workers
-        if workers == 0 or row.setting.persistent:
+        if workers == 0:
             return 0.0
         start_s, each_s = self._model.start_s, self._model.create_s
         each_s = _START_EACH_S * row.allow.start if each_s is None else each_s
-        end_s = (_END_S + _END_EACH_S * workers) * row.allow.start
         if start_s is None or before == 0:
-            return _START_S * row.allow.start + each_s * workers + end_s
+            return (_START_S + self._fresh_s(row)) * row.allow.start + each_s * workers
         # made one after the other; what each does first, they do beside each other
-        return max(0.0, start_s + each_s * (workers - before)) + end_s
+        return max(0.0, start_s + each_s * (workers - before))
+
+    def _fresh_s(self, row: _Row) -> float:
+        """What new interpreters do before their first batch: beside each other, on the cores."""
+        beside = max(1.0, row.setting.workers / self._cores(row.setting))
+        return (self._model.fresh_s or 0.0) * beside
+
+    def _end_s(self, row: _Row) -> float:
+        """Waiting for workers to end."""
+        workers, before = row.setting.workers, self._model.workers
+        if workers == 0:
+            return 0.0
+        each_s, end_s = _END_EACH_S * row.allow.start, self._model.end_s
+        if end_s is None or before == 0:
+            return _END_S * row.allow.start + each_s * workers
+        return max(0.0, end_s + each_s * (workers - before))
 
     # -- ranks -------------------------------------------------------------------------------
 

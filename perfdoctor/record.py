@@ -106,6 +106,7 @@ class LoaderRecord:
         iterators: how many were made.
         create_s: of `start_s`, what `iter(loader)` takes: creating the workers one by one.
         batch_bytes: size of a batch's tensors.
+        end_s: waiting for the workers of an iterator to end, once per iterator that had some.
     """
 
     batch_s: Floats
@@ -122,6 +123,7 @@ class LoaderRecord:
     iterators: int | None = None
     create_s: Floats | None = None
     batch_bytes: int | None = None
+    end_s: Floats | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -335,7 +337,8 @@ class Run:
         hotspots: lines of code and their shares, where the script was observed. ending: how that
             script ended.
         counters: totals of events over what was measured, units in their names: pauses for garbage
-            (`gc_pause_s`), graphs compiled anew (`recompiles`), and what a trace counts.
+            (`gc_pause_s`), graphs compiled anew (`recompiles`), the import of torch
+            (`import_torch_s`), and what a trace counts.
     """
 
     name: str

@@ -245,6 +245,7 @@ def _loader(record: LoaderRecord | None) -> Loader | None:
         iterators=record.iterators,
         create=None if record.create_s is None else describe(record.create_s),
         batch_bytes=record.batch_bytes,
+        end=None if record.end_s is None else describe(record.end_s),
     )
 
 

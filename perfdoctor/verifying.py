@@ -6,11 +6,14 @@ is observed as by `run` and has the terminal, then those of the trials.
 
 from __future__ import annotations
 
+import errno
 import os
+import secrets
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -18,13 +21,16 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from perfdoctor.collect import belongings
 from perfdoctor.collect.channel import Channel
-from perfdoctor.collect.sandbox import MOUNTS, REDIRECTED, enter, scratch_folder
+from perfdoctor.collect.sandbox import MOUNTS, REDIRECTED, enter, remove, scratch_folder
+from perfdoctor.collect.sandbox.room import little_room, too_little_room
 from perfdoctor.collect.script.launch import Script, execute
 from perfdoctor.collect.script.session import Limits, Session
 from perfdoctor.collect.script.signals import DEADLY
 from perfdoctor.errors import PerfdoctorError
 from perfdoctor.interrupts import undisturbed
+from perfdoctor.stages import DATA_LOADING
 
 if TYPE_CHECKING:
     from perfdoctor.collect.options import Progress
@@ -40,6 +46,7 @@ _START = (
     "import sys; sys.path.insert(0, sys.argv[1]); from perfdoctor.verifying import main; "
     "sys.path.remove(sys.argv[1]); sys.path.append(sys.argv[1]); main(*map(int, sys.argv[2:4]))"
 )
+_LOOK_S = 0.5
 #: What a script did before and after its steps.
 _AROUND = ("start_up", "shut_down")
 #: A stage of fewer steps than one in ten is missing from most stretches of a trial.
@@ -73,11 +80,20 @@ def verify_script(
     """
     tell(first_line(request))
     with scratch_folder() as scratch:
+        if (why := little_room(scratch)) is not None:
+            tell(f"verify: {why}")
+        begun = time.monotonic()
         report, code, way = _observed(request, scratch, tell)
+        why = too_little_room(scratch, time.monotonic() - begun, request.budget_s)
+        for left in scratch.iterdir():  # nobody needs what the observed process wrote any more
+            remove(left)
         if report is None:
             return None, code
         if report.ending is not None and report.ending.how in _NO_TRIALS:
             tell(_not_tried(report.ending, way))
+            return report, code
+        if why is not None:
+            tell(f"verify: {why}")
             return report, code
         return _tried(report, request, scratch, progress, tell), code
 
@@ -95,6 +111,8 @@ def first_line(request: VerifyScript) -> str:
 
 def _not_tried(ending: Ending, way: str | None) -> str:
     line = f"verify: nothing is tried, since the script ended early ({ending.how})"
+    if os.strerror(errno.ENOSPC) in ending.detail:
+        return f"{line}: the place for what it writes is full; let TMPDIR name one with more room"
     if way != REDIRECTED or ending.how != "exception":
         return line
     return (
@@ -149,14 +167,26 @@ def share_tried(report: Report, change: Mapping[str, Any]) -> float:
     if report.wall is None:
         return 1.0
     from perfdoctor.experiments.plan import RARER
+    from perfdoctor.experiments.starts import LOADING
 
     shares = {part.name: part.share for part in report.wall.parts}
     around = sum(shares.pop(name, 0.0) for name in _AROUND)
     about = {RARER[name] for name in change if name in RARER}  # their stretches are long enough
     rare = {n for n, s in report.stages.items() if s.between or s.calls_per_step < _RARE}
     tried = 1.0 - around - sum(shares.get(name, 0.0) for name in rare - about)
+    tried -= 0.0 if LOADING & set(change) else _starts_share(report)
     whole = 1.0 if _ran_to_its_end(report) else 1.0 - around
     return max(0.0, tried / whole) if whole > 0 else 1.0
+
+
+def _starts_share(report: Report) -> float:
+    """Of the run, what is waited where epochs begin: only changes of the loader are tried there."""
+    epochs, steps, wall = report.epochs, report.steps, report.wall
+    if epochs is None or epochs.start is None or steps is None or wall is None:
+        return 0.0
+    longer_s = max(0.0, epochs.start.p50_s - steps.time.p50_s)
+    loading = sum(part.share for part in wall.parts if part.name == DATA_LOADING)
+    return min(loading, epochs.count * longer_s / wall.total_s)
 
 
 def of_whole_run(trial: Trial, inside: float) -> Trial:
@@ -188,10 +218,12 @@ def _observed(
     """The report of a process that has the terminal to itself, its exit code, and its sandbox."""
     ours_in, theirs_out = os.pipe()
     theirs_in, ours_out = os.pipe()
+    mark = secrets.token_hex(8)
     with _signals_are_the_scripts() as hears:
         process = subprocess.Popen(
             [sys.executable, "-c", _START, _ROOT, str(theirs_in), str(theirs_out)],
             pass_fds=(theirs_in, theirs_out),
+            env={**os.environ, belongings.MARK: mark},
         )
         hears.append(process)
         for fd in (theirs_in, theirs_out):
@@ -199,21 +231,33 @@ def _observed(
         channel = Channel(ours_in, ours_out)
         try:
             channel.send(_description(request, scratch))
-            answer, way = channel.receive(), None
+            answer, way = _answer(channel, process), None
             if answer is not None and "way" in answer:
                 way = answer["way"]
                 tell(_KEPT[way])
                 with suppress(OSError):  # it has ended
                     channel.send({})  # the script begins, and has the terminal
-                answer = channel.receive()
+                answer = _answer(channel, process)
             code = process.wait()
         finally:
             if process.poll() is None:
                 process.kill()
                 process.wait()
+            belongings.end_all(process.pid, mark)  # what the script has left running
             channel.close()
         report = _reported(answer)  # within: Ctrl-C once more must not lose it
     return report, 128 - code if code < 0 else code, way
+
+
+def _answer(channel: Channel, process: subprocess.Popen[bytes]) -> dict[str, Any] | None:
+    """What the process sends next; None where it has ended without a word.
+
+    What it has started, loader workers say, may live on and hold its end of the channel.
+    """
+    while not channel.ready(_LOOK_S):
+        if process.poll() is not None and not channel.ready(0):
+            return None
+    return channel.receive()
 
 
 @contextmanager

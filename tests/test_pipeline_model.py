@@ -221,6 +221,47 @@ def test_more_workers_start_later_by_what_creating_each_of_them_takes() -> None:
     assert (five - two) * 20 == pytest.approx(0.3 + ended_s)
 
 
+def test_ends_of_workers_count_as_they_were_measured() -> None:
+    short = model(workers=2, steps_per_epoch=20, start_s=1.0, create_s=0.0, end_s=0.5, cores=16.0)
+    kept, two = (predict(short, 2, persistent=p).estimate_s for p in (True, False))
+    assert (two - kept) * 20 == pytest.approx(1.0 + 0.5)
+    four = predict(short, 4, persistent=False).estimate_s
+    assert (four - two) * 20 == pytest.approx(2 * 0.006)
+
+
+def test_workers_that_last_are_paid_once_in_a_run_of_known_length() -> None:
+    forked_s = 0.015 + 2 * 0.012 + 0.010 + 2 * 0.006
+    for steps in (None, 1000):
+        endless, run = (model(steps_per_epoch=steps, steps_in_all=n) for n in (None, 100))
+        more_s = predict(run, 2).estimate_s - predict(endless, 2).estimate_s
+        assert more_s * 100 == pytest.approx(forked_s)
+        assert predict(run, 0) == predict(endless, 0)
+
+
+def test_in_a_known_run_only_workers_beyond_those_of_before_are_paid() -> None:
+    endless, run = (
+        model(workers=2, start_s=9.0, create_s=0.5, end_s=1.0, cores=16.0, steps_in_all=n)
+        for n in (None, 100)
+    )
+    more_s = [predict(run, n).estimate_s - predict(endless, n).estimate_s for n in (1, 2, 4)]
+    assert more_s == pytest.approx([0.0, 0.0, 2 * (0.5 + 0.006) / 100])
+
+
+def test_new_interpreters_start_beside_each_other_on_the_cores() -> None:
+    forked, fresh = (model(steps_per_epoch=20, fresh_s=s) for s in (None, 2.0))
+
+    def longer_s(workers: int, end: str) -> float:
+        two = (predict(one, workers, persistent=False) for one in (forked, fresh))
+        less_s, more_s = (float(getattr(one, end)) for one in two)
+        return (more_s - less_s) * 20
+
+    assert longer_s(1, "estimate_s") == pytest.approx(2.0)
+    assert longer_s(4, "estimate_s") == pytest.approx(2.0)  # on four cores
+    assert longer_s(8, "estimate_s") == pytest.approx(4.0)
+    assert longer_s(4, "optimistic_s") == pytest.approx(1.0)
+    assert longer_s(4, "pessimistic_s") == pytest.approx(6.0)
+
+
 def test_an_epoch_begins_with_an_empty_queue() -> None:
     short = model(workers=2, steps_per_epoch=10)
     assert predict(short, 2).estimate_s == pytest.approx(0.050 + 0.080 / 10)

@@ -96,6 +96,15 @@ def test_loader_capacity_is_what_it_gives_alone():
     assert loader.batch.p50_s == pytest.approx(0.1)
 
 
+def test_the_end_of_workers_is_described_where_it_was_seen():
+    times = dict.fromkeys(("batch_s", "collate_s", "cpu_s", "first_batch_s"), np.full(9, 0.1))
+    unseen = LoaderRecord(**times)
+    assert summarise(make_run(loader=unseen)).loader.end is None
+    seen = LoaderRecord(**times, end_s=np.array([0.1, 0.2, 0.6]))
+    end = summarise(make_run(loader=seen)).loader.end
+    assert (end.count, end.p50_s, end.max_s) == (3, 0.2, 0.6)
+
+
 def test_memory_is_shown_as_a_share_only_where_both_are_known():
     known = summarise(make_run(memory=Memory(total_bytes=100, training_peak_bytes=85)))
     assert known.memory.peak_share == pytest.approx(0.85)

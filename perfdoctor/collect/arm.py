@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 import os
+import secrets
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,10 +23,13 @@ from typing import IO, Any
 
 import numpy as np
 
+from perfdoctor.collect import belongings
 from perfdoctor.collect.channel import Channel
+from perfdoctor.collect.out_of_memory import OUT_OF_MEMORY
+from perfdoctor.collect.sandbox.scratch import PLACE, remove
 from perfdoctor.collect.waiting_threads import CHOICES, waiting
 from perfdoctor.errors import PerfdoctorError, UserCodeError
-from perfdoctor.interrupts import hurried
+from perfdoctor.interrupts import hurried, undisturbed
 from perfdoctor.record import Bools, Floats
 
 #: What the arm trains where it is not told: a `Workload`, stepped by perfdoctor's own loop.
@@ -41,6 +45,8 @@ _CLOSE_S, _LOOK_S = 5.0, 0.2
 _SHOWN_LINES = 12
 #: The slug of what happens to a training that has ended when it is too late to begin it again.
 NO_TIME = "no-time-left"
+#: Requests that make steps.
+_STEPS = ("warm", "chunk")
 #: How faulthandler begins.
 _STACK = "(most recent call first):"
 
@@ -62,7 +68,10 @@ class ArmSpec:
         log: what the process prints goes there; None: kept for errors, then forgotten.
         training: "module:Class" of what trains in the process.
         process: the module whose `main` is the process.
-        patience_s: how long one answer may take; None: for ever.
+        patience_s: how long one answer may take; None: for ever. patient_until_s: until then (by
+            `time.monotonic`) it may take longer.
+        waiting: called about twice a second while an answer is waited for; the only field that is
+            no JSON.
     """
 
     workload: Mapping[str, Any]
@@ -75,6 +84,8 @@ class ArmSpec:
     training: str = BENCH_TRAINING
     process: str = "perfdoctor.collect.arm_worker"
     patience_s: float | None = None
+    patient_until_s: float = 0.0
+    waiting: Callable[[], None] | None = None
 
     def start(self) -> Arm:
         """A process of it, see `Arm.start`."""
@@ -90,6 +101,10 @@ class ArmSpec:
         """The variables of this process, with those that are added and without those removed."""
         found: dict[str, str | None] = {**os.environ, **self.environment}
         return {name: value for name, value in found.items() if value is not None}
+
+    def scratch_place(self) -> str | None:
+        """Where each process gets a folder of its own for what is written; None: it needs none."""
+        return self.environment.get(PLACE)
 
     def changed(self, changes: Mapping[str, Any]) -> ArmSpec:
         """The same arm with options, or variables under "environment", changed."""
@@ -111,6 +126,8 @@ class Chunk:
             partly on batches that it had prepared during the pause; None where they did not.
         occasions: change → where among the steps something came that it makes rarer, and whether it
             was done there.
+        own_starts: where a script began an epoch itself, and for how many of that step's seconds
+            its loader did: 0 where it only went on.
     """
 
     step_s: Floats
@@ -122,6 +139,7 @@ class Chunk:
     run_queue_s: float | None = None
     steady_s: float | None = None
     occasions: Mapping[str, Sequence[tuple[int, bool]]] = field(default_factory=dict)
+    own_starts: Sequence[tuple[int, float]] = ()
 
     @classmethod
     def from_message(cls, message: Mapping[str, Any]) -> Chunk:
@@ -137,6 +155,7 @@ class Chunk:
             run_queue_s=message.get("run_queue_s"),
             steady_s=message.get("steady_s"),
             occasions=message.get("occasions", {}),
+            own_starts=message.get("own_starts", ()),
         )
 
 
@@ -170,14 +189,22 @@ class Arm:
     Attributes:
         begins_until_s: when (by `time.perf_counter`) it is too late to begin a training again that
             has ended.
+        trying: the mode whose steps were asked for last; None: other steps, or something else.
     """
 
     begins_until_s = math.inf
+    trying: str | None = None
 
     def __init__(self, spec: ArmSpec) -> None:
         self.spec = spec
+        self._mark = secrets.token_hex(8)
+        place = spec.scratch_place()
+        self._scratch = None if place is None else Path(tempfile.mkdtemp(dir=place))
         self._output = _open_log(spec.log)
-        process, channel, life = _spawn(spec, self._output)
+        added = {belongings.MARK: self._mark}
+        if self._scratch is not None:
+            added[PLACE] = str(self._scratch)
+        process, channel, life = _spawn(spec, self._output, added)
         self._process, self._channel = process, channel
         self._life: int | None = life
         self._busy = False  # it is about to answer, and listens to nothing
@@ -278,6 +305,7 @@ class Arm:
         Raises:
             PerfdoctorError: the process has ended.
         """
+        self.trying = arguments.get("mode") if what in _STEPS else None
         try:
             self._channel.send({"do": what, **arguments})
         except OSError:
@@ -291,10 +319,13 @@ class Arm:
             PerfdoctorError: what the process answered with, or that it has ended, or hangs.
         """
         patience_s = math.inf if self.spec.patience_s is None else self.spec.patience_s
-        give_up = time.monotonic() + patience_s
+        begun = time.monotonic()
+        give_up = max(begun + patience_s, self.spec.patient_until_s)
         while not self._channel.ready(_ASK_S):
             if time.monotonic() > give_up:
-                raise self._hangs(patience_s)
+                raise self._hangs(give_up - begun)
+            if self.spec.waiting is not None:
+                self.spec.waiting()
             if self._process.poll() is not None and not self._channel.ready(0):
                 raise self._ended()  # its loader workers may hold the pipe's other end
         answer = self._channel.receive()
@@ -307,22 +338,28 @@ class Arm:
         return result
 
     def close(self) -> None:
-        """Ends the process and all it has started. May be called again."""
+        """Ends the process and all it has started, and removes what they wrote into its scratch
+        folder. May be called again."""
         if self._life is None:
             return
+        known = belongings.started_by(self.pid, self._mark)
         try:
             if self._process.poll() is None and not self._busy:
                 with suppress(OSError):
                     self._channel.send({"do": "close"})
                 self._wait_for_end()
         finally:  # a second Ctrl-C must not leave it behind
-            with suppress(OSError):  # it leads a group, to which its loader workers belong
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._channel.close()
-            os.close(self._life)
-            self._life = None
-            self._output.close()
+            with undisturbed():
+                self._process.kill()
+                self._process.wait()
+                belongings.end_all(self.pid, self._mark, known)
+                belongings.take_note_of(self.pid)
+                self._channel.close()
+                os.close(self._life)
+                self._life = None
+                self._output.close()
+                if self._scratch is not None:
+                    remove(self._scratch)
 
     def _wait_for_end(self) -> None:
         """Some seconds; not any more once Ctrl-C is pressed twice."""
@@ -332,12 +369,15 @@ class Arm:
                 self._process.wait(_LOOK_S)
                 return
 
-    def _hangs(self, patience_s: float) -> PerfdoctorError:
+    def _hangs(self, waited_s: float) -> PerfdoctorError:
         with suppress(OSError):
             self._process.send_signal(signal.SIGABRT)  # it tells where it is, see `arm_worker`
-        with suppress(subprocess.TimeoutExpired):
+        try:
             self._process.wait(_CLOSE_S)
-        message = f"a trial's process gave no answer for {patience_s:g} s and was ended"
+        except subprocess.TimeoutExpired:
+            self._process.kill()  # no later request is to wait for it again
+            self._process.wait()
+        message = f"a trial's process gave no answer for {waited_s:.3g} s and was ended"
         return UserCodeError(message, slug="arm-hangs", details=_last_lines(self._output))
 
     def _ended(self) -> PerfdoctorError:
@@ -345,16 +385,24 @@ class Arm:
             self._process.wait(_CLOSE_S)
         code = self._process.poll()
         how = f"by signal {-code}" if code is not None and code < 0 else f"with code {code}"
-        hint = "; it may have run out of memory" if code == -signal.SIGKILL else ""
+        killed = code == -signal.SIGKILL  # as the system does where memory is full
+        hint = "; it may have run out of memory" if killed else ""
+        slug = OUT_OF_MEMORY if killed and self.trying is not None else "arm-ended"
         last = _last_lines(self._output)
         message = f"a trial's process ended {how}{hint}"
         if last:
-            return UserCodeError(message, slug="arm-ended", details=last)
-        return PerfdoctorError(message, slug="arm-ended")
+            return UserCodeError(message, slug=slug, details=last)
+        return PerfdoctorError(message, slug=slug)
 
 
-def _spawn(spec: ArmSpec, output: IO[bytes]) -> tuple[subprocess.Popen[bytes], Channel, int]:
-    """The process, the channel to it, and the pipe whose end tells it that we are gone."""
+def _spawn(
+    spec: ArmSpec, output: IO[bytes], added: Mapping[str, str]
+) -> tuple[subprocess.Popen[bytes], Channel, int]:
+    """The process, the channel to it, and the pipe whose end tells it that we are gone.
+
+    Args:
+        added: variables for it.
+    """
     if os.name != "posix":
         raise PerfdoctorError(
             "trials need a POSIX system: their processes are joined by inherited pipes",
@@ -368,7 +416,7 @@ def _spawn(spec: ArmSpec, output: IO[bytes]) -> tuple[subprocess.Popen[bytes], C
         process = subprocess.Popen(
             [spec.python, "-c", _START, _ROOT, spec.process, *map(str, theirs)],
             cwd=spec.cwd,
-            env=spec.variables(),
+            env={**spec.variables(), **added},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -23,7 +23,8 @@ class ArmLoop(TrainingLoop):
     """A `TrainingLoop` whose parts a mode can exchange while it stands still.
 
     Attributes:
-        losses, gradient_norms: of its first `record` steps.
+        losses, gradient_norms: of its first `record` steps; no norms of those that a gradient
+            scaler leaves out while it looks for its scale.
         replayed: batches to train on for ever in place of the loader's; None: the loader's.
         non_blocking: whether copies to the device are asynchronous; None: where batches are
             pinned.
@@ -51,18 +52,22 @@ class ArmLoop(TrainingLoop):
 
     def _update_weights(self, batch: Any) -> None:
         recorded = len(self.losses) < self._record
-        if recorded and not self._wants_closure:
-            self._note_gradients()
+        scale = self._scale() if recorded else 1.0
+        norm = self._norm(scale) if recorded and not self._wants_closure else None
         super()._update_weights(batch)
         if recorded and self.last_loss is not None:
             self.losses.append(float(self.last_loss))
+        if norm is not None and self._scale() >= scale:  # or the scaler has left the step out
+            self.gradient_norms.append(norm)
 
-    def _note_gradients(self) -> None:
-        scale = 1.0 if self.scaler is None else float(self.scaler.get_scale())
+    def _scale(self) -> float:
+        return 1.0 if self.scaler is None else float(self.scaler.get_scale())
+
+    def _norm(self, scale: float) -> float | None:
+        """Of the gradients, which are scaled; None where there are none."""
         gradients = [p.grad for p in self.weights if p.grad is not None and not p.grad.is_sparse]
-        squares = [gradient.detach().float().square().sum() for gradient in gradients]
-        if squares:
-            self.gradient_norms.append(float(torch.stack(squares).sum().sqrt()) / scale)
+        squares = [(gradient.detach().float() / scale).square().sum() for gradient in gradients]
+        return float(torch.stack(squares).sum().sqrt()) if squares else None
 
     def on_device(self, data: Any) -> Any:
         """As the loop's, but copying as `non_blocking` says."""

@@ -22,6 +22,7 @@ from perfdoctor.collect.first_batches import SAME, relation
 from perfdoctor.collect.loader import BatchInfo, make_loader
 from perfdoctor.collect.modes import Mode, checkpointing
 from perfdoctor.collect.options import BenchOptions
+from perfdoctor.collect.out_of_memory import no_room, ran_out
 from perfdoctor.collect.run_queue import run_queue_s
 from perfdoctor.errors import PerfdoctorError
 
@@ -163,10 +164,17 @@ class BenchTraining:
         try:
             with self._mode(mode).active():
                 yield
-        except BaseException:
+        except BaseException as error:
             loop.abandon().drop_after(0)
             loop.optimizer.zero_grad(set_to_none=True)
+            if ran_out(error) and self._doubles_state(mode):
+                raise no_room("two optimizers' states") from error
             raise
+
+    def _doubles_state(self, mode: str | None) -> bool:
+        """Whether the mode's optimizer has a state of its own, beside the usual one's."""
+        held = self._modes.get(mode or "")
+        return held is not None and held.holds("optimizer") and bool(self._loop.optimizer.state)
 
     def _mode(self, name: str | None) -> Mode:
         key = name or ""

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import faulthandler
 import os
-import signal
 import sys
 import threading
 from importlib import import_module
 from typing import Any, Protocol
 
+from perfdoctor.collect import belongings
 from perfdoctor.collect.channel import Channel
+from perfdoctor.collect.out_of_memory import OUT_OF_MEMORY, ran_out
 from perfdoctor.errors import PerfdoctorError, UserCodeError, first_line, user_traceback
 
 Answer = dict[str, Any]
@@ -52,6 +53,8 @@ class Trains(Protocol):
 def main(read_fd: int, write_fd: int, life_fd: int) -> None:
     """Answers requests until told to close, or until the process that asks has gone."""
     faulthandler.enable(all_threads=False)  # where a crash of C code, or a hang, was
+    belongings.become_expendable()
+    belongings.take_in_orphans()
     threading.Thread(target=die_with_parent, args=(life_fd,), daemon=True).start()
     channel = Channel(read_fd, write_fd)
     training: Trains | None = None
@@ -115,12 +118,13 @@ def _installed(path: str) -> bool:
 
 def described(error: BaseException) -> dict[str, str]:
     """An error as a message, with the traceback of the user's code where it is theirs."""
+    full = {"slug": OUT_OF_MEMORY} if ran_out(error) else {}
     if isinstance(error, UserCodeError):
-        return {"message": str(error), "slug": error.slug, "details": error.details}
+        return {"message": str(error), "slug": error.slug, "details": error.details} | full
     if isinstance(error, PerfdoctorError):
-        return {"message": str(error), "slug": error.slug, "details": ""}
+        return {"message": str(error), "slug": error.slug, "details": ""} | full
     message = f"the training failed: {first_line(error)}"
-    return {"message": message, "slug": "user-code", "details": user_traceback(error)}
+    return {"message": message, "slug": "user-code", "details": user_traceback(error)} | full
 
 
 def die_with_parent(life_fd: int) -> None:
@@ -130,5 +134,5 @@ def die_with_parent(life_fd: int) -> None:
 
 
 def end_all() -> None:
-    """Ends this process and all it has started: whoever asked has gone, and it leads a group."""
-    os.killpg(os.getpid(), signal.SIGKILL)
+    """Ends this process and all it has started: whoever asked has gone."""
+    belongings.end_with_all()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import default_collate
 
 from perfdoctor.collect import model_probes
 from perfdoctor.collect.batches import tensors
@@ -71,6 +73,8 @@ def configuration(loop: TrainingLoop) -> dict[str, Any]:
         "optimizer_foreach": defaults.get("foreach"),
         "optimizer_fused": defaults.get("fused"),
         "loader_kind": "iterable" if is_iterable(loop.workload.dataset) else "map",
+        "collate": _collate(arguments),
+        "dataset": type(loop.workload.dataset).__name__,
         "dataset_size": _length(loop.workload.dataset),
     }
     if loop.device.type == "cuda":
@@ -81,6 +85,15 @@ def configuration(loop: TrainingLoop) -> dict[str, Any]:
     if loop.arch is not None:
         found |= {"arch_every": loop.workload.arch_every, "arch_order": loop.workload.arch_order}
     return found
+
+
+def _collate(arguments: Mapping[str, Any]) -> str:
+    """What puts samples together: "default" where it is torch's, else its name."""
+    function = arguments.get("collate_fn")
+    if function in (None, default_collate):
+        single = arguments.get("batch_size", 1) is None
+        return "default_convert" if single and function is None else "default"
+    return str(getattr(function, "__name__", type(function).__name__))
 
 
 def _fat_share(loop: TrainingLoop) -> float | None:

@@ -92,7 +92,7 @@ class Measurement:
             self.sampling = sample(self.loop, budget_s, progress)
         self.pauses.stop()
         self.counters = self.pauses.counters() | torch_counters(self.loop.device)
-        self.counters |= disk_counters(self.hardware.utilisation())
+        self.counters |= disk_counters(self.hardware.utilisation()) | self.hardware.counters()
         self.note_cpu(time.process_time() - cpu)
         self.training_peak_bytes = memory.peak_bytes(self.loop.device)
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from perfdoctor.collect.batches import tensors
+from perfdoctor.collect.out_of_memory import OUT_OF_MEMORY, said
 from perfdoctor.errors import PerfdoctorError, UserCodeError, first_line
 
-_CPU_OUT_OF_MEMORY = re.compile(r"can't allocate memory|not enough memory|Cannot allocate memory")
 _WORKER_DIED = re.compile(r"DataLoader worker \(pid")
 _SHAPE_WORDS = re.compile(
     r"mat1 and mat2 shapes|size of tensor|shape|channels|dimension|expected input", re.IGNORECASE
@@ -22,14 +22,16 @@ class OutOfMemoryError(PerfdoctorError):
     """The batch does not fit; the caller looks for the largest that does."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"out of memory: {reason}", slug="out-of-memory")
+        super().__init__(f"out of memory: {reason}", slug=OUT_OF_MEMORY)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a device or the host ran out of memory."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    return isinstance(error, RuntimeError) and bool(_CPU_OUT_OF_MEMORY.search(str(error)))
+    if not isinstance(error, RuntimeError) or worker_died(error):
+        return False
+    return said(str(error))
 
 
 class in_user_code:  # noqa: N801 - reads as a statement; a class, since generators cost 1 µs

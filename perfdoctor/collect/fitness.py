@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import psutil
 
 
-@dataclass
 class Fitness:
-    """CPU time since `begin`, that of these processes and their children taken off.
+    """CPU time since `begin`, that of this process and of all below it taken off.
 
-    `pids` tells the processes of the trials as they are now: one that has ended may have been
-    replaced. This one is always counted among them, with those of its own that have ended.
+    What has ended is in the time of whoever waited for it. For what was killed with its parent that
+    is this process, where it takes in orphans (`belongings.py`).
     """
-
-    pids: Callable[[], Iterable[int]]
 
     def begin(self) -> None:
         """Counts from here."""
-        self._start = (time.perf_counter(), _busy_s(), _own_s(self.pids()))
+        self._start = (time.perf_counter(), _busy_s(), _own_s())
 
     def foreign_share(self) -> float | None:
         """Share of all cores that others used; None where too little time has passed to tell."""
@@ -29,7 +25,7 @@ class Fitness:
         elapsed = time.perf_counter() - started
         if elapsed < _SHORT_S:
             return None
-        foreign = (_busy_s() - busy) - (_own_s(self.pids()) - own)
+        foreign = (_busy_s() - busy) - (_own_s() - own)
         return min(1.0, max(0.0, foreign / elapsed / (psutil.cpu_count() or 1)))
 
 
@@ -44,16 +40,9 @@ def _busy_s() -> float:
     return float(sum(now)) - idle - getattr(now, "guest", 0.0) - getattr(now, "guest_nice", 0.0)
 
 
-def _own_s(pids: Iterable[int]) -> float:
-    total = 0.0
-    for pid in (None, *pids):
-        try:
-            process = psutil.Process(pid)
-            members = [process, *process.children(recursive=True)] if pid else [process]
-        except psutil.Error:  # it has ended
-            continue
-        total += sum(_cpu_s(member) for member in members)
-    return total
+def _own_s() -> float:
+    process = psutil.Process()
+    return sum(_cpu_s(member) for member in (process, *process.children(recursive=True)))
 
 
 def _cpu_s(process: psutil.Process) -> float:

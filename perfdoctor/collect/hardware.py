@@ -1,4 +1,4 @@
-"""A thread that samples the machine while a training runs: CPU, memory, disk, GPU."""
+"""A thread that samples the machine while a training runs: CPU, memory, swap, disk, GPU."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -39,8 +40,10 @@ class HardwareSampler:
 
     `columns` holds one list per counter: `cpu` (all cores together, 0–100), `cpu_main`,
     `cpu_workers` and `cpu_foreign` (100 is one core), `cpu_throttled` (of the quota's periods),
-    `disk_read_bytes_per_s`, and for a GPU `gpu`, `gpu_memory` (both 0–100), `gpu_power_w`,
-    `gpu_clock_mhz`. `worker_pids` tells the loader's processes at this moment.
+    `disk_read_bytes_per_s`, `ram` (host memory in use, 0–100), `swap_bytes` (of the whole machine,
+    what was swapped out before included), and for a GPU `gpu`, `gpu_memory` (both 0–100),
+    `gpu_power_w`, `gpu_clock_mhz`, `gpu_temperature_c`. `worker_pids` tells the loader's processes
+    at this moment.
     """
 
     device: torch.device
@@ -57,10 +60,13 @@ class HardwareSampler:
         self._main = psutil.Process()
         self._gpu = _open_gpu(self.device)
         self._count = 0
+        self._swap_before_bytes: int | None = None
 
     def begin(self) -> None:
         """Reads the counters from which the first sample's rates come."""
         self._previous = self._counters()
+        if self._swap_before_bytes is None:
+            self._swap_before_bytes = swapped_bytes()
 
     def __enter__(self) -> HardwareSampler:
         self.begin()
@@ -99,8 +105,7 @@ class HardwareSampler:
         self._sample_cpu(before, now, elapsed)
         disk = (now.disk_bytes - before.disk_bytes) / elapsed
         self._add("disk_read_bytes_per_s", max(0.0, disk))
-        memory = psutil.virtual_memory()
-        self.host_used_share = max(self.host_used_share, 1 - memory.available / memory.total)
+        self._sample_memory()
         if self._count % _PSS_EVERY == 0:
             self.workers_now_bytes = _pss(self._members()[1:])
             self.workers_pss_bytes = max(self.workers_pss_bytes, self.workers_now_bytes)
@@ -108,6 +113,23 @@ class HardwareSampler:
         if self._gpu is not None:
             for name, value in _gpu_sample(self._gpu).items():
                 self._add(name, value)
+
+    def counters(self) -> dict[str, float]:
+        """`swap_grown_bytes`, the most that was swapped out beyond what was at the beginning, and
+        `gpu_clock_max_mhz`, the highest clock of the device; what is not known is left out."""
+        found: dict[str, float] = {}
+        swapped = self.columns.get("swap_bytes")
+        if swapped and self._swap_before_bytes is not None:
+            found["swap_grown_bytes"] = max(0.0, max(swapped) - self._swap_before_bytes)
+        highest = None if self._gpu is None else _highest_clock_mhz(self._gpu)
+        return found if highest is None else found | {"gpu_clock_max_mhz": highest}
+
+    def _sample_memory(self) -> None:
+        memory = psutil.virtual_memory()
+        used = 1 - memory.available / memory.total
+        self.host_used_share = max(self.host_used_share, used)
+        self._add("ram", 100 * used)
+        self._add("swap_bytes", swapped_bytes())
 
     def _sample_cpu(self, before: _Previous, now: _Previous, elapsed: float) -> None:
         used = {pid: cpu - before.own_cpu_s.get(pid, cpu) for pid, cpu in now.own_cpu_s.items()}
@@ -171,6 +193,20 @@ def _disk_bytes(members: Sequence[psutil.Process]) -> int:
     return total
 
 
+def swapped_bytes(meminfo: Path = Path("/proc/meminfo")) -> int:
+    """Swap of this machine that is in use.
+
+    On Linux from one file: psutil reads another one besides, and warns on stderr, which is the
+    script's, where a container has none.
+    """
+    try:
+        lines = meminfo.read_text().splitlines()
+        found = {name: int(rest.split()[0]) for name, _, rest in (x.partition(":") for x in lines)}
+        return 1024 * (found["SwapTotal"] - found["SwapFree"])
+    except (OSError, ValueError, IndexError, KeyError):  # another system
+        return int(psutil.swap_memory().used)
+
+
 def _pss(workers: Sequence[psutil.Process]) -> int:
     total = 0
     for child in workers:
@@ -203,6 +239,9 @@ def _gpu_sample(handle: Any) -> dict[str, float]:
         "gpu_memory": lambda: _memory_percent(pynvml.nvmlDeviceGetMemoryInfo(handle)),
         "gpu_power_w": lambda: pynvml.nvmlDeviceGetPowerUsage(handle) / 1000,
         "gpu_clock_mhz": lambda: pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM),
+        "gpu_temperature_c": lambda: pynvml.nvmlDeviceGetTemperature(
+            handle, pynvml.NVML_TEMPERATURE_GPU
+        ),
     }
     found = {}
     for name, read in readers.items():
@@ -211,6 +250,16 @@ def _gpu_sample(handle: Any) -> dict[str, float]:
         except pynvml.NVMLError:  # this counter is not supported on this GPU
             continue
     return found
+
+
+def _highest_clock_mhz(handle: Any) -> float | None:
+    """The highest that the device's processors can have; None where NVML does not tell."""
+    import pynvml
+
+    try:
+        return float(pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_SM)) or None
+    except pynvml.NVMLError:
+        return None
 
 
 def _memory_percent(info: Any) -> float:

@@ -99,12 +99,12 @@ def p25_step_s(chunk: Chunk) -> float:
     return float(np.quantile(chunk.step_s, 0.25))
 
 
-def seconds_per_sample(chunk: Chunk, *, whole_epochs: bool = False) -> float:
+def seconds_per_sample(chunk: Chunk) -> float:
     """Mean time of a sample, of all that belongs to a step; steady, where the queue lent some.
 
-    Steps that begin an epoch count only where the chunk is `whole_epochs`: in a shorter one they
-    come too rarely to have their share.
+    Steps that begin an epoch do not count, where there are others: they come too rarely to have
+    their share (`experiments/starts.py` gives it to them).
     """
-    kept = np.ones_like(chunk.starts) if whole_epochs or chunk.starts.all() else ~chunk.starts
+    kept = np.ones_like(chunk.starts) if chunk.starts.all() else ~chunk.starts
     step_s = float(chunk.step_s[kept].mean())
     return max(step_s, chunk.steady_s or 0.0) / max(1.0, float(chunk.samples[kept].mean()))

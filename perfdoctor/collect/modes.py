@@ -26,6 +26,7 @@ from perfdoctor.collect.loader import is_iterable, make_loader
 from perfdoctor.collect.options import BenchOptions
 from perfdoctor.collect.precision import gradient_scaler
 from perfdoctor.collect.setup import loader_arguments
+from perfdoctor.collect.short_epochs import START_EVERY, shorten
 from perfdoctor.errors import PerfdoctorError
 
 Context = AbstractContextManager[Any]
@@ -74,6 +75,10 @@ class Mode:
     def hold(self, name: str, value: Any) -> None:
         """The loop's attribute `name` in this mode."""
         self._held[name] = value
+
+    def holds(self, name: str) -> bool:
+        """Whether it has a value of its own for this attribute."""
+        return name in self._held
 
     def within(self, context: Callable[[], Context]) -> None:
         """A context of this mode's steps."""
@@ -178,6 +183,12 @@ def _reads_at_once(mode: Mode, loop: ArmLoop, value: int) -> None:
     mode.load_from(ConcurrentReads(loop.workload.dataset, value), mode.options)
 
 
+def _short_epochs(mode: Mode, loop: ArmLoop, value: int) -> None:
+    if "loader" not in mode._held:
+        mode.load_from(loop.workload.dataset, mode.options)
+    shorten(mode._held["loader"], value)
+
+
 def _free_loading(mode: Mode, loop: ArmLoop, value: bool) -> None:
     if value:
         mode.hold("replayed", loop.replay(REPLAYED_BATCHES))
@@ -218,6 +229,7 @@ CHANGES: dict[str, Callable[[Mode, ArmLoop, Any], None]] = {
     "cache_samples": _cached,
     "free_loading": _free_loading,
     "reads_at_once": _reads_at_once,
+    START_EVERY: _short_epochs,  # of the loader that the others have made
     "non_blocking": _non_blocking,
     "gradient_checkpointing": _checkpointing,
 }

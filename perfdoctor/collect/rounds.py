@@ -198,6 +198,8 @@ def _seal(measurement: Measurement, rounds: int) -> None:
     steps = measurement.loop.abandon()
     steps.drop_after(sum(block < rounds for block in steps.blocks))
     measurement.note_cpu(measurement.cpu_s)
+    assert measurement.hardware is not None
+    measurement.counters |= measurement.hardware.counters()
     complete = "budget" if measurement.loop.options.iterations is None else "iterations"
     measurement.sampling = Sampling(
         stop=complete if rounds == ROUNDS else "interrupted",

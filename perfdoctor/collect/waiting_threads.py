@@ -48,7 +48,7 @@ def waiting(options: Mapping[str, Any]) -> dict[str, str]:
 
 def others_busy_cores() -> float:
     """How many cores other programs keep busy now; takes half a second."""
-    fitness = Fitness(list)
+    fitness = Fitness()
     fitness.begin()
     time.sleep(_WATCHED_S)
     return (fitness.foreign_share() or 0.0) * (psutil.cpu_count() or 1)

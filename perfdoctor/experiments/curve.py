@@ -10,6 +10,7 @@ import numpy as np
 
 from perfdoctor.errors import PerfdoctorError
 from perfdoctor.experiments.plan import Candidate
+from perfdoctor.experiments.room import would_fill
 from perfdoctor.report import CurvePoint
 from perfdoctor.rules.wording import count
 from perfdoctor.sequential import USEFUL
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 _MOST_POINTS = 5
 #: Visits of each size in turns, of so many steps, after so many that warm it up.
 _VISITS, _STEPS, _WARM_STEPS = 5, 2, 2
-#: A size is not tried if the peak of the one before, doubled, were more than this of the memory.
-_SAFE_SHARE = 0.8
 #: Of what is left of the budget, what the visits of one size may take.
 _SHARE = 0.1
 
@@ -37,7 +36,7 @@ def measured(laboratory: Laboratory, candidate: Candidate) -> tuple[CurvePoint, 
             arm.add_mode(_mode(size), {"batch_size": size})
             arm.warm(_WARM_STEPS, _mode(size))
         except PerfdoctorError as error:
-            if error.slug == "arm-ended":
+            if error.slug == "arm-ended" or not arm.alive:
                 raise
             why = str(error)
             break
@@ -58,7 +57,7 @@ def _why_not(laboratory: Laboratory, size: int, peaks: dict[int, int | None]) ->
     samples = laboratory.facts.configuration.get("dataset_size")
     if samples is not None and size > samples:
         return f"not tried: the dataset has {count(samples, 'sample')}"
-    if _would_fill(laboratory, list(peaks.values())[-1] if peaks else None):
+    if would_fill(laboratory.facts, list(peaks.values())[-1] if peaks else None, 2):
         return "not tried: memory might not do"
     if len(peaks) >= _MOST_POINTS:
         return f"not tried: no more than {_MOST_POINTS} sizes are"
@@ -77,11 +76,6 @@ def _ended(last: CurvePoint, rates: list[float]) -> CurvePoint:
     if len(rates) < 2 or math.log(rates[-1] / rates[-2]) > USEFUL:
         return last
     return replace(last, error=f"{last.error}; the last doubling brought no more that was measured")
-
-
-def _would_fill(laboratory: Laboratory, peak_before: int | None) -> bool:
-    total = laboratory.facts.total_bytes
-    return bool(peak_before and total and 2 * peak_before > _SAFE_SHARE * total)
 
 
 def _rates(laboratory: Laboratory, sizes: list[int]) -> dict[int, float]:

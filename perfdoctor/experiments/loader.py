@@ -6,9 +6,15 @@ from typing import Any
 
 from perfdoctor.experiments import Experiment, Situation, Switch
 
+_NO_LOADER = "the training uses no DataLoader"
 #: Reads at a time where no number was advised. [own]
 _THREADS = 8
 _ITERABLE = "an iterable dataset gives every sample once per worker unless it divides them itself"
+
+
+def without_loader(situation: Situation) -> bool:
+    """Whether it is a script in which no DataLoader was seen."""
+    return situation.is_script and situation.configuration.get("num_workers") is None
 
 
 class Workers(Experiment):
@@ -80,10 +86,14 @@ class PinMemory(Experiment):
 
 
 class ConcurrentReads(Experiment):
-    """The samples of a batch are read by several threads at once."""
+    """The samples of a batch are read by several threads at once.
+
+    Which of them draws its random numbers first is chance.
+    """
 
     name = "concurrent-reads"
     keys = ("reads_at_once",)
+    safety = "random"
 
     def why_not(self, situation: Situation) -> str | None:
         """Only samples that are read by index can be read in any order."""
@@ -105,6 +115,8 @@ class CachedDataset(Experiment):
 
     def why_not(self, situation: Situation) -> str | None:
         """Only what is read by index can be replayed by index."""
+        if without_loader(situation):
+            return _NO_LOADER
         iterable = situation.configuration.get("loader_kind") == "iterable"
         return "an iterable dataset cannot be replayed by index" if iterable else None
 
@@ -120,6 +132,10 @@ class FreeLoading(Experiment):
     keys = ("free_loading",)
     safety = "semantics"
     ceiling = True
+
+    def why_not(self, situation: Situation) -> str | None:
+        """Only what a DataLoader gives can be replayed in its place."""
+        return _NO_LOADER if without_loader(situation) else None
 
     def changes(self, situation: Situation) -> dict[str, Any]:
         """`free_loading`."""

@@ -31,6 +31,8 @@ RARER = {
 _PARTS = ("figures_every_times",)
 #: Changes that say after how many steps it comes, and not how many times as rarely.
 _IN_STEPS = ("arch_every",)
+#: Traits that a model may have, and that experiments need.
+_MODELS = ("conv", "search", "checkpointing", "scaler")
 #: What every new process can be given.
 _OF_PROCESS = frozenset({"environment"})
 
@@ -54,6 +56,12 @@ class Candidate:
     title: str = ""
     others: tuple[Mapping[str, Any], ...] = ()
     instead_of: str | None = None
+
+    @property
+    def joins(self) -> bool:
+        """Whether it is tried once more together with others, where it helps."""
+        one = self.experiment
+        return not one.restart and not one.ceiling and one.safety != "semantics"
 
     @property
     def predicted_low(self) -> float | None:
@@ -95,6 +103,21 @@ def situation_of(report: Report, extra: Mapping[str, Any]) -> Situation:
         loading_share=share,
         supported=frozenset(extra["changes"]) if "changes" in extra else None,
     )
+
+
+def expected_situation(report: Report) -> Situation:
+    """The same before any process of it was begun: what only that can tell, allows most."""
+    from perfdoctor.collect.rerun.modes import SUPPORTED
+
+    advised = [change for one in report.recommendations for change in one.change.items()]
+    traits = {*_MODELS, *(name for name, value in advised if value is False)}  # these are on
+    extra = {"traits": traits, "cores": report.environment.cores_usable}
+    return situation_of(report, {**extra, "changes": SUPPORTED} if is_script(report) else extra)
+
+
+def is_script(report: Report) -> bool:
+    """Whether it is of an observed script, and not of a workload."""
+    return report.source.kind == "run"
 
 
 def periods_of(report: Report) -> dict[str, int]:

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from perfdoctor.collect import belongings
 from perfdoctor.collect.arm import NO_TIME, Arm, ArmFacts, ArmSpec
 from perfdoctor.collect.fitness import Fitness, Waiting
 from perfdoctor.collect.lock_step import InMode, Steps, Watched
 from perfdoctor.collect.options import Progress
+from perfdoctor.collect.out_of_memory import NO_ROOM, OUT_OF_MEMORY
 from perfdoctor.errors import PerfdoctorError
-from perfdoctor.experiments import curve, events, restarts
+from perfdoctor.experiments import curve, events, restarts, room, starts
 from perfdoctor.experiments.parity import DIVERGES, Parity, of_batches, parity
 from perfdoctor.experiments.plan import Candidate
 from perfdoctor.experiments.turns import ChunkPlan, Decision, by_blocks, chunk_plan
@@ -46,7 +48,7 @@ _FULL_SHARE = 0.95
 
 #: Steps of the shortest block: four chunks of one, and one before each that is not counted.
 _BLOCK_STEPS = 8
-_LEAST_S = 3.0
+LEAST_S = 3.0
 
 #: Of the time of a trial, what all of its blocks are to take: steps get slower on a busy machine,
 #: and a block that would not fit into the budget is not begun. [own]
@@ -55,13 +57,15 @@ _FILLED = 0.9
 #: A change is not taken to make steps longer than this before it was measured. [own]
 _MOST_SLOWER = 2.0
 
+#: An answer may take so long, and longer while there is time left: compiling does. [own]
+_PATIENCE_S = 60.0
+
 CONTROL, MODE = "control", "trial"
 _MOST_TIMES = 20
 #: Why losses of the first steps tell nothing, by where a training lists its changes of that kind.
 _NOT_COMPARABLE = {"redrawn": "other batches", "later": "the first steps cannot be changed"}
 _LOSSES_TOO_LATE = "not comparable: no time was left for a process that makes the first steps"
-#: Settings on which the start of an epoch depends.
-_STARTS = ("num_workers", "persistent_workers")
+_LOSSES_TOO_LARGE = "not compared: memory would not do for a second training beside this one"
 #: Changes with which the same batches come another way, and those with which others come.
 _SAME_BATCHES = {
     "num_workers",
@@ -87,28 +91,46 @@ class Laboratory:
         gone: a change has killed the process, and there was no time for another one.
         periods: change → steps between two of what it makes rarer, as the report has them.
         costs: change → seconds that one of these takes, as the report has it.
-        waiting: for a core, in the trial that is made; waited: in all of them.
+        start_s: what the training waits for the first batch of an epoch, as the report has it.
+        waiting: for a core, in the trial that is made; waited: in all of them. others: what other
+            programs use, from the beginning of that trial on.
     """
 
     spec: ArmSpec
     budget_s: float
     progress: Progress
     started_s: float = field(default_factory=lambda: time.perf_counter())
+    _label: str = ""
+    _fitness: Fitness = field(default_factory=Fitness)
     control: Trial | None = None
     interrupted: Trial | None = None
     gone: bool = False
     periods: Mapping[str, int] = field(default_factory=dict)
     costs: Mapping[str, float] = field(default_factory=dict)
+    start_s: float = 0.0
     waiting: Waiting = field(default_factory=Waiting)
     waited: Waiting = field(default_factory=Waiting)
+    others: Fitness = field(default_factory=Fitness)
 
     def __enter__(self) -> Laboratory:
-        self.progress("verify: setting up", 0.0, self.budget_s)
-        self._begin()
+        self.tell("setting up")
+        until_s = time.monotonic() + self.left_s
+        self.spec = replace(
+            self.spec, patience_s=_PATIENCE_S, patient_until_s=until_s, waiting=self._tick
+        )
+        belongings.take_in_orphans()
+        self.others.begin()
+        self._fitness.begin()
+        try:
+            self._begin()
+        except BaseException:
+            belongings.take_in_orphans(wanted=False)
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         self.arm.close()
+        belongings.take_in_orphans(wanted=False)
 
     def _begin(self) -> None:
         begun = time.perf_counter()
@@ -124,8 +146,6 @@ class Laboratory:
             raise
         self.setup_s = time.perf_counter() - begun
         self.arm.begins_until_s = self.started_s + self.budget_s - self.setup_s
-        self._fitness = Fitness(lambda: [self.arm.pid])
-        self._fitness.begin()
 
     # -- time ------------------------------------------------------------------------------
 
@@ -146,7 +166,7 @@ class Laboratory:
 
     def _least_s(self, chunk: int) -> float:
         steps = _MODE_STEPS + PARITY_STEPS + LOOKS[0] * max(_BLOCK_STEPS, 4 * (chunk + 1))
-        return max(_LEAST_S, steps * self.step_s)
+        return max(LEAST_S, steps * self.step_s)
 
     def stretch(self, candidate: Candidate) -> int:
         """Steps of its shortest chunk: more than one where it makes something rarer."""
@@ -171,6 +191,9 @@ class Laboratory:
         how = events.occasions(self, candidate.changes)
         if how is not None:
             return events.needs_s(self, how)
+        epochs = None if candidate.experiment.restart else starts.plan_for(self, candidate.changes)
+        if epochs is not None:
+            return self.least_s + starts.needs_s(epochs)
         alone = candidate.experiment.restart or not self._compares(candidate)
         return self._least_s(self.stretch(candidate)) + (0.0 if alone else self._losses_s)
 
@@ -202,17 +225,18 @@ class Laboratory:
 
     def tell(self, label: str) -> None:
         """Shows what is being tried, on a bar that counts the budget down."""
-        self.progress(f"verify: {label}", min(self.budget_s, self.spent_s), self.budget_s)
+        self._label = label
+        self._tick()
 
-    @property
-    def guarded(self) -> bool:
-        """Whether the training can change no file of the user's."""
-        return bool(self.facts.extra.get("guarded"))
+    def _tick(self) -> None:
+        """The bar goes on while an answer is waited for."""
+        spent_s = min(self.budget_s, self.spent_s)
+        self.progress(f"verify: {self._label}", spent_s, self.budget_s)
 
     # -- machine ---------------------------------------------------------------------------
 
     def foreign_share(self) -> float | None:
-        """What other programs have used of all cores since the start of this process."""
+        """What other programs have used of all cores since the trials began."""
         return self._fitness.foreign_share()
 
     def watched(self, steps: Steps) -> Steps:
@@ -245,15 +269,17 @@ class Laboratory:
     def attempt(self, candidate: Candidate, allotted_s: float) -> Trial:
         """One trial, whatever becomes of it."""
         begun, self.waiting = time.perf_counter(), Waiting()
+        self.others.begin()
         try:
             if candidate.experiment.restart:
-                trial = restarts.attempt(self, candidate, allotted_s)
+                why = room.not_for_pair(self.facts)
+                trial = why or restarts.attempt(self, candidate, allotted_s)
             elif events.occasions(self, candidate.changes) is not None:
                 trial = events.attempt(self, candidate, allotted_s)
             else:
                 trial = self.in_process(candidate, allotted_s)
         except PerfdoctorError as error:
-            trial = _failed(error)
+            trial = self._failed(candidate, error)
             self._recover(error)
         except KeyboardInterrupt:
             if self.interrupted is not None:
@@ -261,16 +287,23 @@ class Laboratory:
             raise
         return _of(candidate, trial, begun)
 
+    def _failed(self, candidate: Candidate, error: PerfdoctorError) -> Trial:
+        if error.slug == NO_TIME:
+            return Trial(outcome="inconclusive", reason=str(error))
+        alone = not candidate.experiment.restart
+        return room.failed(error, own=alone and self.arm.trying == MODE)
+
     def _recover(self, error: PerfdoctorError) -> None:
         if error.slug == NO_TIME:
             self.gone = True
-        elif error.slug == "arm-ended" or not self._forgets():
+        elif error.slug == "arm-ended" or not self.arm.alive or not self._forgets():
             self._replace()
 
     def _forgets(self) -> bool:
         """Whether the process can be used without the mode of the trial that failed."""
         try:
-            self.arm.forget(MODE)
+            for mode in (MODE, starts.USUAL):
+                self.arm.forget(mode)
         except PerfdoctorError:
             return False
         return True
@@ -285,19 +318,32 @@ class Laboratory:
         """Blocks with and without the change, in the process that is there."""
         self.tell(named(candidate))
         arm = self.arm
+        if (why := room.not_for_batch(self.facts, candidate.changes)) is not None:
+            return why
+        if starts.unknown(self, candidate.changes):
+            return Trial(outcome="not_testable", reason=starts.UNKNOWN)
+        epochs, changes = starts.plan_for(self, candidate.changes), candidate.changes
         claim = Claim(predicted_low=candidate.predicted_low, common=ONE_PROCESS)
         before = arm.facts()  # what was tried until now may have raised the peak
-        arm.add_mode(MODE, candidate.changes)
+        arm.add_mode(MODE, changes if epochs is None else epochs.changes(changes))
         begun = time.perf_counter()
         warm = arm.warm(_MODE_STEPS, MODE)
+        if epochs is None:
+            epochs = starts.plan_for(self, changes, starts.first_s(warm))
+            if epochs is not None:  # how long it takes to begin an epoch is seen only now
+                arm.forget(MODE)
+                arm.add_mode(MODE, epochs.changes(changes))
+                warm = arm.warm(_MODE_STEPS, MODE)
         after = arm.facts(MODE)
         same = None if candidate.experiment.ceiling else self._parity(candidate)
         decision = Decision(claim)
         try:
+            if epochs is not None:
+                epochs = starts.ready(epochs, self, MODE, warm)
             spent = time.perf_counter() - begun
             allotted_s = max(1.0, allotted_s - spent)
             slower, label = float(np.median(warm[-2:])) / self.step_s, named(candidate)
-            self._blocks(label, MODE, decision, allotted_s, least=LOOKS[0], slower=slower)
+            self._blocks(label, MODE, decision, allotted_s, LOOKS[0], slower, epochs)
             points = self._curve(candidate)
         except KeyboardInterrupt:
             self.interrupted = cut_short(decision, same, self)
@@ -308,8 +354,11 @@ class Laboratory:
             peak_bytes_after=after.peak_bytes,
             curve=points,
         )
+        lacking = None if epochs is None else starts.too_few(epochs, self, decision)
+        if lacking is not None and self.unfit() is None:
+            trial = replace(trial, reason=lacking)
         if not self.gone:
-            self.arm.forget(MODE)
+            self._forgets()
         return self._payback(trial, warm, candidate)
 
     def _curve(self, candidate: Candidate) -> tuple[CurvePoint, ...]:
@@ -329,18 +378,24 @@ class Laboratory:
         mode: str,
         decision: Decision,
         allotted_s: float,
-        most: int = LOOKS[-1],
         least: int = 0,
         slower: float = 1.0,
+        epochs: starts.EpochPlan | None = None,
+        most: int = LOOKS[-1],
     ) -> None:
         """Time is allotted for `least` blocks in any case, as far as there is any left.
 
-        `slower`: how much longer steps of the mode seem to take.
+        `slower`: how much longer steps of the mode seem to take. `epochs`: what is compared in the
+        place of single steps.
         """
-        chunks = self.chunks(mode, _FILLED * min(allotted_s, self.left_s) / most)
-        old, new = self.watched(InMode(self.arm)), self.watched(InMode(self.arm, mode))
+        usual = None if epochs is None else starts.USUAL
+        old, new = self.watched(InMode(self.arm, usual)), self.watched(InMode(self.arm, mode))
         both = 1 + min(_MOST_SLOWER, max(1.0, slower))  # after two steps that is not sure
-        block_s = 2 * chunks.rounds * (chunks.steps + 1) * both * self.step_s
+        if epochs is None:
+            chunks = self.chunks(mode, _FILLED * min(allotted_s, self.left_s) / most)
+            block_s = 2 * chunks.rounds * (chunks.steps + 1) * both * self.step_s
+        else:
+            chunks, block_s = epochs, epochs.pair_s * both / 2
         deadline = time.perf_counter() + min(max(allotted_s, least * block_s), self.left_s)
         try:
             by_blocks(
@@ -353,17 +408,12 @@ class Laboratory:
             self.gone = True  # what was measured until then is kept
 
     def chunks(self, mode: str, block_s: float) -> ChunkPlan:
-        """Chunks that suit both sides; whole epochs where the start of one is what changes."""
+        """Chunks that suit both sides."""
         mine, other = self.facts, self.arm.facts(mode)
         turns = [int(facts.extra.get("turn", 1)) for facts in (mine, other)]
         turn = math.lcm(*turns, *_occasions(self._periods(other), other.configuration))
         queue = max(int(mine.extra.get("queue", 0)), int(other.extra.get("queue", 0)))
-        epoch = mine.extra.get("steps_per_epoch")
-        loaders = [[f.configuration.get(key) for key in _STARTS] for f in (mine, other)]
-        matters = loaders[0] != loaders[1] and other.extra.get("steps_per_epoch") == epoch
-        return chunk_plan(
-            self.step_s, block_s, turn=turn, queue=queue, epoch=epoch if matters else None
-        )
+        return chunk_plan(self.step_s, block_s, turn=turn, queue=queue)
 
     def _parity(self, candidate: Candidate) -> Parity:
         safety, changes = candidate.experiment.safety, candidate.changes
@@ -372,7 +422,10 @@ class Laboratory:
             return of_batches(Parity(why), batches)
         if self.left_s < self._losses_s:  # what came before took longer than was expected
             return of_batches(Parity(_LOSSES_TOO_LATE), batches)
-        losses, norms = self.arm.first_losses(PARITY_STEPS, MODE)
+        found = self._first_losses()
+        if found is None:
+            return of_batches(Parity(_LOSSES_TOO_LARGE), batches)
+        losses, norms = found
         same = parity(self.facts.losses, losses, norms, safety=safety, change=changes)
         if same.label != DIVERGES:
             return of_batches(same, batches)
@@ -381,6 +434,17 @@ class Laboratory:
         if not self._repeatable:
             return Parity("not comparable: they differ from run to run")
         return same
+
+    def _first_losses(self) -> Any:
+        """Those with the change, and the norms; None where there is no memory for them."""
+        if not room.for_second(self.facts):
+            return None
+        try:
+            return self.arm.first_losses(PARITY_STEPS, MODE)
+        except PerfdoctorError as error:
+            if error.slug not in (NO_ROOM, OUT_OF_MEMORY) or not self.arm.alive:
+                raise
+            return None
 
     def _batches(self, candidate: Candidate) -> str | None:
         """How the first batches with the change compare, where it is one of how they come."""
@@ -437,7 +501,7 @@ def _while_others_worked(laboratory: Laboratory) -> str | None:
 
 def _others(laboratory: Laboratory) -> str | None:
     """What other programs have taken from the training; None: nothing worth a word."""
-    foreign, waited = laboratory.foreign_share() or 0.0, laboratory.waiting.share or 0.0
+    foreign, waited = laboratory.others.foreign_share() or 0.0, laboratory.waiting.share or 0.0
     waits = waited > _WAITED_SHARE and foreign > _FOREIGN_SHARE
     if foreign <= UNFIT_SHARE and not waits:
         return None
@@ -453,7 +517,7 @@ def _why_unclear(decision: Decision, laboratory: Laboratory) -> str:
     pairs = len(decision.differences)
     busy, waited = _others(laboratory), laboratory.waiting.share or 0.0
     if busy is not None:
-        return f"the machine is unfit: {busy}; unclear after {count(pairs, 'pair')}"
+        return f"the machine is unfit: {busy}; {_not_enough(pairs)}"
     why = _by_the_pairs(decision, pairs)
     if waited <= _WAITED_SHARE:
         return why
@@ -479,6 +543,12 @@ def _by_the_pairs(decision: Decision, pairs: int) -> str:
     )
 
 
+def _not_enough(pairs: int) -> str:
+    if pairs < 2:
+        return "the budget was spent before it could be measured"
+    return f"unclear after {count(pairs, 'pair')}"
+
+
 def _told(
     decision: Decision, outcome: str, same: Parity | None, reason: str | None = None
 ) -> Trial:
@@ -502,14 +572,6 @@ def _of(candidate: Candidate, trial: Trial, begun: float) -> Trial:
         change=dict(candidate.changes),
         seconds=time.perf_counter() - begun,
     )
-
-
-def _failed(error: PerfdoctorError) -> Trial:
-    if error.slug == NO_TIME:
-        return Trial(outcome="inconclusive", reason=str(error))
-    if error.slug == "out-of-memory":
-        return Trial(outcome="refuted", reason=f"it does not fit in memory: {error}")
-    return Trial(outcome="not_testable", reason=f"the change failed here: {error}")
 
 
 def named(candidate: Candidate) -> str:

@@ -20,8 +20,6 @@ from perfdoctor.sequential import Claim, interval
 CHUNK_S = 0.012
 #: Chunks of each side in a pair of processes (see the measured spread in `Pair.difference`).
 PAIR_CHUNKS = 20
-#: An epoch of at most so many chunks can be a chunk itself, where its start matters.
-_EPOCH_CHUNKS = 20
 #: By this share of the blocks made so far the time may be overdrawn for one look more.
 _OVERDRAWN = 0.25
 
@@ -31,37 +29,31 @@ class ChunkPlan:
     """How one difference is made.
 
     Attributes:
-        steps: that are timed in a chunk. rounds: of four chunks, ABBA or BAAB, in a block.
-        whole_epochs: each chunk is a number of epochs.
+        steps: that are timed in a chunk. rounds: in a block. turns: of both sides in a round: two
+            are ABBA or BAAB, one is AB or BA.
     """
 
     steps: int
     rounds: int = 1
-    whole_epochs: bool = False
+    turns: int = 2
 
     def seconds_per_sample(self, chunk: Chunk) -> float:
         """The figure that is compared."""
-        return seconds_per_sample(chunk, whole_epochs=self.whole_epochs)
+        return seconds_per_sample(chunk)
 
 
-def chunk_plan(
-    step_s: float, block_s: float, *, turn: int = 1, queue: int = 0, epoch: int | None = None
-) -> ChunkPlan:
+def chunk_plan(step_s: float, block_s: float, *, turn: int = 1, queue: int = 0) -> ChunkPlan:
     """Short chunks, and as many as fit into a block's time.
 
     Args:
         turn: steps after which workers and architecture steps repeat.
         queue: batches that are prepared ahead; so many steps of a chunk are not timed, so it
             pays to time as many.
-        epoch: steps of one, where its start is what matters; None where it is not.
     """
     wanted = max(1, math.ceil(CHUNK_S / max(1e-7, step_s)), queue)
     steps = turn * math.ceil(wanted / turn)
-    whole = epoch is not None and epoch <= _EPOCH_CHUNKS * steps
-    if epoch is not None and whole:
-        steps = epoch * math.ceil(steps / epoch)  # turns begin anew with each epoch
     round_s = 4 * (steps + queue + 1) * step_s
-    return ChunkPlan(steps, max(1, int(block_s / round_s)), whole)
+    return ChunkPlan(steps, max(1, int(block_s / round_s)))
 
 
 @dataclass
@@ -96,9 +88,12 @@ class Decision:
 
 
 def abba(old: Steps, new: Steps, chunks: ChunkPlan, *, swapped: bool) -> float:
-    """log(new ÷ old throughput) from ABBA or BAAB: an even drift cancels within it."""
+    """log(new ÷ old throughput) from ABBA or BAAB: an even drift cancels within it.
+
+    From AB or BA where that is the plan: it cancels between two of them.
+    """
     times: tuple[list[float], list[float]] = ([], [])
-    for order in orders(2, swapped=swapped):
+    for order in orders(chunks.turns, swapped=swapped):
         for side in order:
             chunk = (old, new)[side].chunk(chunks.steps)
             times[side].append(math.log(chunks.seconds_per_sample(chunk)))

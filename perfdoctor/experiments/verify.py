@@ -14,26 +14,28 @@ import numpy as np
 from perfdoctor.collect.arm import ArmSpec
 from perfdoctor.collect.options import Progress
 from perfdoctor.errors import PerfdoctorError
-from perfdoctor.experiments import EXPERIMENTS, Experiment, Situation, applying, events
+from perfdoctor.experiments import EXPERIMENTS, Experiment, Situation, applying, events, starts
+from perfdoctor.experiments.announce import announcement, correction, opening
+from perfdoctor.experiments.no_time import SPENT, not_begun, not_started
 from perfdoctor.experiments.plan import (
     Candidate,
     Plan,
     costs_of,
+    expected_situation,
+    is_script,
     load,
     periods_of,
     plan,
     situation_of,
 )
-from perfdoctor.experiments.trials import Laboratory, memory_full, named
+from perfdoctor.experiments.trials import LEAST_S, Laboratory, memory_full
 from perfdoctor.interrupts import kept
 from perfdoctor.report import Choice, Recommendation, Report, Together, Trial, Verification
 from perfdoctor.rules.ranking import numbered
-from perfdoctor.rules.wording import count, duration
 from perfdoctor.sequential import USEFUL
 
 Tell = Callable[[str], None]
 Adjust = Callable[[Trial], Trial]
-_SPENT = "the budget was spent before its turn"
 #: Outcomes after which another choice is tried.
 _FAILED = ("refuted", "not_testable")
 #: A mode of torch.compile that tries more kernels compiles for as many times as long. [own]
@@ -82,6 +84,8 @@ def verify(
     progress: Progress,
     tell: Tell,
     adjust: Adjust = lambda trial: trial,
+    *,
+    guarded: bool = True,
 ) -> Report:
     """The report with every recommendation tried, as far as the budget allows.
 
@@ -91,20 +95,32 @@ def verify(
     Args:
         tell: shows a line before anything is tried.
         adjust: from what was measured to the whole training.
+        guarded: whether the processes can change no file of the user's.
     """
-    found = _Findings()
-    work = Plan()
+    expected = in_order(plan(report, expected_situation(report)), lambda one, number: False)
+    found, work = _Findings(), Plan()
+    tell(announcement(expected, budget_s))
+    found.trials |= expected.not_testable | not_started(report, expected, budget_s, LEAST_S)
+    if _all_told(report, expected, found):
+        return _reported(report, work, found, budget_s)
+    tell(opening(budget_s, guarded=guarded))
     laboratory = Laboratory(
-        spec, budget_s, progress, periods=periods_of(report), costs=costs_of(report)
+        spec,
+        budget_s,
+        progress,
+        periods=periods_of(report),
+        costs=costs_of(report),
+        start_s=starts.start_s_of(report),
     )
     try:
         with laboratory, _fitness_noted(laboratory, found):
             work = plan(report, situation_of(report, laboratory.facts.extra))
             work = in_order(work, laboratory.is_long)
-            found.trials |= work.not_testable
-            for line in announcement(work, budget_s, guarded=laboratory.guarded):
-                tell(line)
-            if _anything(work) and laboratory.left_s > laboratory.least_s:
+            found.trials = dict(work.not_testable)
+            other = correction(work, expected)
+            if other is not None:
+                tell(other)
+            if (work.candidates or work.choices) and laboratory.left_s > laboratory.least_s:
                 found.control = laboratory.measure_control()
             for attempts in (_try_all, _try_choices, _try_others, _try_together):
                 attempts(laboratory, work, found, adjust)
@@ -118,6 +134,13 @@ def verify(
         found.spent_s = laboratory.spent_s
         found.waited = laboratory.waited.share
         return _reported(report, work, found, budget_s)
+
+
+def _all_told(report: Report, expected: Plan, found: _Findings) -> bool:
+    """Whether no process needs to be begun. What a workload allows only that tells."""
+    known = is_script(report) or not found.trials
+    tried = (*expected.candidates, *expected.choices)
+    return known and all(one.label in found.trials for one in tried)
 
 
 @contextmanager
@@ -139,32 +162,6 @@ def in_order(work: Plan, is_long: Callable[[Candidate, int], bool]) -> Plan:
     return replace(work, candidates=tuple(sorted(known, key=late)))
 
 
-def announcement(work: Plan, budget_s: float, *, guarded: bool) -> list[str]:
-    """What will be done, before it is. `guarded`: files of the user's cannot be changed."""
-    if not _anything(work):
-        return ["verify: none of the advice can be tried here"]
-    names = [named(one) for one in (work.candidates or work.choices)]
-    files = "no file of yours is changed"
-    if not guarded:
-        files = "there is no sandbox here, so what your code writes is written"
-    return [
-        f"verify: trying {count(len(names), 'change')} for up to {budget_s:.0f} s, in this order: "
-        + "; ".join(names)
-        + _where_it_fails(work),
-        "verify: the training runs in processes of its own, with and without each change in "
-        f"turns; {files}; Ctrl-C keeps what is known",
-    ]
-
-
-def _anything(work: Plan) -> bool:
-    return bool(work.candidates or work.choices)
-
-
-def _where_it_fails(work: Plan) -> str:
-    names = [named(one) for one in work.choices if work.candidates]
-    return f"; in the place of what fails: {', '.join(names)}" if names else ""
-
-
 def _try_all(laboratory: Laboratory, work: Plan, found: _Findings, adjust: Adjust) -> None:
     waiting = work.candidates
     for position, candidate in enumerate(waiting):
@@ -179,7 +176,7 @@ def _tried(
 ) -> Trial:
     """One trial, where there is time for it; `count`: how many there are in all."""
     if laboratory.left_s < laboratory.needs_s(candidate):
-        trial = _no_time(candidate, laboratory, count)
+        trial = not_begun(candidate, laboratory, count)
     else:
         trial = adjust(laboratory.attempt(candidate, allotted_s))
     return _judged(candidate, trial, laboratory)
@@ -243,33 +240,6 @@ def _apart(first: Trial, other: Trial) -> bool:
     return other.low is not None and first.high is not None and other.low > first.high
 
 
-def _no_time(candidate: Candidate, laboratory: Laboratory, count: int) -> Trial:
-    rarely = _too_rare(candidate, laboratory, count)
-    if rarely is not None:
-        return Trial(outcome="not_testable", reason=rarely, experiment=candidate.experiment.name)
-    reason = _SPENT
-    least_s = laboratory.needs_s(candidate)
-    if laboratory.gone:
-        reason = "the process had ended, and no time was left for another one"
-    elif laboratory.budget_s - laboratory.setup_s < (count + 1) * least_s:
-        needed = math.ceil(2 * (count + 1) * least_s)
-        slow = f"steps of {laboratory.step_s:.2g} s are too slow"
-        if events.occasions(laboratory, candidate.changes) is not None:
-            slow = f"what it makes rarer, of which the fewest take {duration(least_s)}, is too slow"
-        elif least_s > 2 * laboratory.least_s:
-            slow = f"a new process, which takes {laboratory.setup_s:.0f} s, is too slow"
-        reason = f"{slow} for what is left of the budget: --budget {needed}s"
-    return Trial(outcome="inconclusive", reason=reason, experiment=candidate.experiment.name)
-
-
-def _too_rare(candidate: Candidate, laboratory: Laboratory, count: int) -> str | None:
-    """Why no trial of something that is made rarer fits into such a budget; None: it may."""
-    stretch, budget_s = laboratory.stretch(candidate), laboratory.budget_for(candidate, count)
-    if stretch == 1 or laboratory.gone or budget_s <= laboratory.budget_s:
-        return None
-    return events.too_rare(stretch, laboratory.needs_s(candidate), budget_s)
-
-
 def _judged(candidate: Candidate, trial: Trial, laboratory: Laboratory) -> Trial:
     """A ceiling verifies nothing by itself; a change that fills the memory is not advised."""
     if trial.outcome == "verified" and memory_full(trial, laboratory.facts.total_bytes):
@@ -309,9 +279,7 @@ def _try_together(laboratory: Laboratory, work: Plan, found: _Findings, adjust: 
         replace(one, changes=found.trials[one.label].change)
         for one in tried
         if found.trials[one.label].outcome == "verified"
-        and not one.experiment.restart
-        and not one.experiment.ceiling
-        and one.experiment.safety != "semantics"
+        and one.joins
         and events.occasions(laboratory, one.changes) is None
     ]
     changes = merged(one.changes for one in chosen)
@@ -322,7 +290,7 @@ def _try_together(laboratory: Laboratory, work: Plan, found: _Findings, adjust: 
     experiment = _TogetherReordered() if reordered else _Together()
     everything = Candidate(label=label, experiment=experiment, changes=changes)
     if laboratory.left_s < laboratory.needs_s(everything):
-        found.together = Trial(outcome="inconclusive", reason=_SPENT, change=changes)
+        found.together = Trial(outcome="inconclusive", reason=SPENT, change=changes)
         return
     found.product = math.prod(found.trials[one.label].speedup or 1.0 for one in chosen)
     found.together = adjust(laboratory.attempt(everything, laboratory.left_s))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from rich.console import Group, RenderableType
@@ -31,6 +32,8 @@ from perfdoctor.report import (
 )
 
 _INDENT = 4
+#: Errors of predictions below this factor are said in percent.
+_SAID_AS_SHARE = 1.5
 _STYLES = {"verified": "bold green", "refuted": "red", "inconclusive": "yellow"}
 
 
@@ -160,10 +163,16 @@ def _facts(verification: Verification) -> Iterator[Fact]:
         yield "together", f"all of them bring {gain}, not {product}× as their gains multiplied"
     if verification.scored and verification.error is not None:
         inside = f"{verification.within_interval} of {verification.scored}"
-        error = share(verification.error)
-        yield "models", f"predictions were off by {error} (median); {inside} within their interval"
+        off = _off_by(verification.error)
+        yield "models", f"predictions were off by {off} (median); {inside} within their interval"
     ended = ", interrupted" if verification.interrupted else ""
     yield "time", f"{seconds(verification.spent_s)} of {seconds(verification.budget_s)}{ended}"
+
+
+def _off_by(error: float) -> str:
+    """Of the speed-up that was measured, from the logarithm of both."""
+    times = math.exp(error)
+    return share(times - 1) if times < _SAID_AS_SHARE else f"a factor of {times:.2g}"
 
 
 def _machine(verification: Verification) -> str | None:

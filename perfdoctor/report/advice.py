@@ -49,6 +49,9 @@ class Finding:
         confidence: 0–1, that the finding is real and the change helps.
         effort: flag, lines or redesign. safety: exact, numerics or semantics.
         optional: not a fault; room for more on a healthy run.
+        behind: what else is found of its cause comes first, whatever it gains.
+        danger: none, ahead (it may end the training one day: a fault however fast that is) or here
+            (memory runs out now: goes before any gain).
     """
 
     stage: str
@@ -63,6 +66,8 @@ class Finding:
     effort: str = "flag"
     safety: str = "exact"
     optional: bool = False
+    behind: bool = False
+    danger: str = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +90,8 @@ class Choice:
 class Recommendation:
     """A finding, ranked, with the rule it came from and the other choices for its cause.
 
-    `unpredicted`: why there is no prediction, where there is none.
+    `unpredicted`: why there is no prediction, where there is none. `danger`: the nearest of all
+    findings of its cause.
     """
 
     rank: int
@@ -105,6 +111,7 @@ class Recommendation:
     verified: Trial | None = None
     choices: tuple[Choice, ...] = ()
     unpredicted: str | None = None
+    danger: str = "none"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -199,8 +199,8 @@ class Loader:
     """The DataLoader by itself. `batch` is one worker's time for one batch.
 
     `sample` is the dataset's time for one sample, `start` the start of the workers for each of
-    `iterators`, `create` what of it creating them one by one takes, `idle_share` the part of the
-    workers' time in which the queue is full.
+    `iterators`, `create` what of it creating them one by one takes, `end` waiting for them to end,
+    `idle_share` the part of the workers' time in which the queue is full.
     """
 
     batch: Stat
@@ -215,6 +215,7 @@ class Loader:
     iterators: int | None = None
     create: Stat | None = None
     batch_bytes: int | None = None
+    end: Stat | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -86,7 +86,7 @@ BUILTIN: dict[str, tuple[str, str]] = {
     ),
     "PD107": (
         "perfdoctor.rules.run_loading:SlowSample",
-        "One line of the dataset takes most of the time for making batches.",
+        "Making samples takes most of the time for batches, mostly in one line of the dataset.",
     ),
     "PD108": (
         "perfdoctor.rules.run_storage:LoadingWaitsForStorage",

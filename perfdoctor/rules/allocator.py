@@ -70,6 +70,7 @@ class AllocatorRetries:
             evidence=(beside(facts, "retries", retries, "", "retries"),),
             cause=self.cause,
             confidence=0.7,
+            danger="here",
         )
 
 
@@ -130,6 +131,7 @@ class FragmentedMemory:
             ),
             cause=self.cause,
             confidence=0.5,
+            danger="ahead",
         )
 
 

@@ -9,7 +9,7 @@ from perfdoctor.report import Evidence, Finding, Prediction
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.logs import compiled
 from perfdoctor.rules.measured import MEASURED, beside, computing_share
-from perfdoctor.rules.observed import RUNS, faster
+from perfdoctor.rules.observed import RUNS, faster, part_of_training
 from perfdoctor.rules.run_gains import up_to
 from perfdoctor.rules.wording import count, duration, grouped, percent
 from perfdoctor.stages import FORWARD
@@ -32,8 +32,10 @@ class GraphBreaks:
     condition on a tensor's value or a library of its own in `forward` breaks the graph.
 
     ## Evidence and threshold
-    Breaks counted, and the share of computing.
-    - `breaks` = 1 (source: `torch.compile(fullgraph=True)` allows none)
+    Breaks for each graph that was made, which compiling again does not change, and the share of
+    computing.
+    - `per_graph` = 0.5 (source: one break makes two graphs of a function; where fewer are broken
+      most functions are whole)
     - `share` = 0.3 (source: our own choice; below, computing is not what the training spends its
       time on)
 
@@ -42,7 +44,8 @@ class GraphBreaks:
     tensors (`torch.where`).
 
     ## How the gain is predicted
-    A range over forward and backward: from nothing to 1.5 times as fast.
+    A range over forward and backward: from nothing to 1.5 times as fast. As it may be nothing, it
+    is an option, and no fault.
 
     ## When not to
     A break between large operations costs some microseconds.
@@ -53,16 +56,18 @@ class GraphBreaks:
     needs: ClassVar[tuple[str, ...]] = ("configuration.compile", "stages")
     verify_with: ClassVar[str | None] = None
     cause: ClassVar[str] = "graph-breaks"
-    thresholds: ClassVar[Mapping[str, float]] = {"breaks": 1.0, "share": 0.3}
+    thresholds: ClassVar[Mapping[str, float]] = {"per_graph": 0.5, "share": 0.3}
     sources: ClassVar[tuple[str, ...]] = MEASURED
 
     def evaluate(self, facts: Facts) -> Finding | None:
-        """Fires if graphs were broken in a training that computes."""
+        """Fires as an option if most graphs were broken in a training that computes."""
         if not compiled(facts):
             return None
         breaks, share = facts.number("counters.graph_breaks"), computing_share(facts)
-        if breaks < facts.threshold("breaks") or share < facts.threshold("share"):
+        per_graph = breaks / max(1.0, facts.number("counters.graphs_compiled"))
+        if per_graph < facts.threshold("per_graph") or share < facts.threshold("share"):
             return None
+        predicted = faster(share, *_WHOLE)
         return Finding(
             stage=FORWARD,
             title=f"torch.compile broke the graph {grouped(breaks)} "
@@ -72,14 +77,16 @@ class GraphBreaks:
             change={"graph_breaks": 0},
             snippet="model = torch.compile(model, fullgraph=True)  # names the first break",
             evidence=(
-                beside(facts, "graph breaks", breaks, "", "breaks"),
+                Evidence(metric="graph breaks", value=breaks, unit=""),
+                beside(facts, "breaks ÷ graphs", per_graph, "×", "per_graph"),
                 beside(facts, "forward, loss and backward", share, "share", "share"),
             ),
             cause=self.cause,
-            predicted=faster(share, *_WHOLE),
+            predicted=predicted,
             confidence=0.5,
             effort="lines",
             safety="numerics",
+            optional=predicted.low <= 1.0,
         )
 
 
@@ -96,7 +103,7 @@ class Recompilations:
     gives up, and runs it as it is (`torch._dynamo.config.recompile_limit`).
 
     ## Evidence and threshold
-    Graphs made again, and the time for compiling them beside the whole run.
+    Graphs made again, and the time for compiling them beside the training.
     - `recompiles` = 2 (source: one is usual, when the compiler learns that a size changes)
     - `share` = 0.05 (source: our own choice, the share from which PyTorch's TensorBoard plug-in
       warns of waiting for data)
@@ -121,25 +128,24 @@ class Recompilations:
     sources: ClassVar[tuple[str, ...]] = RUNS
 
     def evaluate(self, facts: Facts) -> Finding | None:
-        """Fires if compiling again takes a visible part of the run."""
+        """Fires if compiling again takes a visible part of the training."""
         if not compiled(facts):
             return None
         again, again_s = (facts.number(f"counters.{n}") for n in ("recompiles", "recompile_s"))
-        whole_s = facts.number("wall.total_s")
-        share = min(1.0, again_s / whole_s) if whole_s > 0 else 0.0
+        share = part_of_training(facts, again_s)
         if again < facts.threshold("recompiles") or share < facts.threshold("share"):
             return None
         return Finding(
             stage=FORWARD,
             title=f"The model was compiled anew {grouped(again)} times: {percent(share)} of the "
-            "run",
+            "training",
             advice="Find the reasons with TORCH_LOGS=recompiles; mark sizes that change as "
             "dynamic, or pad batches to a few lengths.",
             change={"dynamic_shapes": True},
             snippet="torch._dynamo.mark_dynamic(batch, 1)  # the dimension that changes",
             evidence=(
                 beside(facts, "compiled again", again, "", "recompiles"),
-                beside(facts, "compiling again", share, "share of run", "share"),
+                beside(facts, "compiling again", share, "share of training", "share"),
             ),
             cause=self.cause,
             predicted=up_to(share),

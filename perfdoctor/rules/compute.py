@@ -10,6 +10,7 @@ from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.gains import from_probe, probe, probe_evidence
 from perfdoctor.rules.loader_facts import free_cores, whole_cores
 from perfdoctor.rules.observed import is_run
+from perfdoctor.rules.run_gpu_options import larger_batch_untried
 from perfdoctor.rules.run_threads import more_threads
 from perfdoctor.rules.wording import count, loader_snippet, on_cuda, percent, size
 
@@ -90,7 +91,8 @@ class SmallBatch:
     """The batch is so small that the fixed cost of a step weighs.
 
     ## What it does
-    Looks for a training whose step takes less than twice as long with twice the batch.
+    Looks for a training whose step takes less than twice as long with twice the batch. In an
+    observed script on a GPU: for very little arithmetic a second, with room for twice the batch.
 
     ## Why it is slow
     Every step pays for launching operations and for the optimizer, whatever the batch. A larger
@@ -106,6 +108,13 @@ class SmallBatch:
     - `memory_share` = 0.8 (source: the share from which this program warns of little memory,
       PD301)
 
+    In an observed script, as an option: what a step multiplies, counted once, by the time of
+    computing; and twice the memory that it takes.
+    - `flops_per_s` = 1e+12 (source: a twentieth of the 19.5 TFLOP/s that NVIDIA states for an A100
+      in float32)
+    - `share` = 0.3 (source: our own choice; below, computing is not what the training spends its
+      time on)
+
     ## What to change
     `batch_size`, doubled, or four times as large where that gains `probe_low` more. The learning
     rate has to follow: as many times as large for SGD, with a few epochs of warm-up (Goyal et al.,
@@ -114,7 +123,8 @@ class SmallBatch:
     ## How the gain is predicted
     Amdahl's law over the exposed shares of forward, loss, backward and optimizer, with the
     interval of the probe, and no faster than the workers make batches. Samples per second are
-    counted, not how many samples the training needs.
+    counted, not how many samples the training needs. Without a probe it is not: how a step's time
+    grows with its batch was not measured.
 
     ## When not to
     It changes the training: fewer updates for an epoch, another optimal learning rate, sometimes
@@ -130,10 +140,14 @@ class SmallBatch:
         "probe_low": 1.05,
         "fault_speedup": 1.25,
         "memory_share": 0.80,
+        "flops_per_s": 1e12,
+        "share": 0.3,
     }
 
     def evaluate(self, facts: Facts) -> Finding | None:
-        """Fires if a batch twice the size gained and fits."""
+        """Fires if a batch twice the size gained and fits; as an option in an observed script."""
+        if is_run(facts) and not facts.has("probes.batch_x2") and on_cuda(facts):
+            return larger_batch_untried(facts, self.cause)
         now, times = int(facts.number(_BATCH_SIZE)), _times(facts)
         measured = probe(facts, f"batch_x{times}")
         if measured.low <= facts.threshold("probe_low") or _beyond_dataset(facts, times * now):

@@ -18,12 +18,12 @@ from perfdoctor.rules.wording import on_cuda
 GPU_ONLY = frozenset(
     {
         "pin_memory", "non_blocking", "cudnn_benchmark", "allocator", "launch_blocking",
-        "batch_dtype", "sync_each_step",
+        "batch_dtype", "sync_each_step", "copy_stream", "h2d_pinned",
     }
 )  # fmt: skip
 #: Arithmetic from wide to narrow; advice only ever goes forward.
 _PRECISIONS = {"fp32": 0, "tf32": 1, "bf16": 2, "fp16": 2}
-#: Causes of faults whose cure is less memory: of the device, and of the host.
+#: Causes whose cure is less memory: of the device, and of the host.
 _DEVICE_FULL, _HOST_FULL = "memory-limit", "host-memory"
 #: What takes more memory when it is raised, or set to this value.
 _RAISED_ON_DEVICE = frozenset({"batch_size"})
@@ -36,7 +36,8 @@ def consistent(facts: Facts, found: Iterable[Found]) -> list[Found]:
     """The findings whose advice can be followed here, none of which undoes another.
 
     Of two with different causes that set one setting to different values the one that is ranked
-    lower goes. What takes more memory goes where running out of it is a fault that was found.
+    lower goes. What takes more memory goes where running out of it is a fault that was found;
+    where that is an option, the better of both stands alone.
     """
     possible = [one for one in found if not _idle(facts, one.finding)]
     possible = _within_memory(facts, possible)
@@ -81,13 +82,24 @@ def _backward(facts: Facts, change: Mapping[str, Any]) -> bool:
 
 def _within_memory(facts: Facts, found: Sequence[Found]) -> list[Found]:
     """Without what would need more of a memory that is full, which is a fault by itself."""
-    full = {one.finding.cause for one in found if not one.finding.optional}
-    kept = list(found)
-    if _DEVICE_FULL in full:
-        kept = [f for f in kept if not _spends(facts, f, _RAISED_ON_DEVICE, _SET_ON_DEVICE)]
-    if _HOST_FULL in full:
-        kept = [f for f in kept if not _spends(facts, f, _RAISED_ON_HOST, _SET_ON_HOST)]
-    return kept
+    device = _better(facts, found, _DEVICE_FULL, _RAISED_ON_DEVICE, _SET_ON_DEVICE)
+    return _better(facts, device, _HOST_FULL, _RAISED_ON_HOST, _SET_ON_HOST)
+
+
+def _better(
+    facts: Facts,
+    found: Sequence[Found],
+    full: str,
+    raised: Iterable[str],
+    values: Mapping[str, object],
+) -> list[Found]:
+    """Without what takes more of this memory, where it is full. Nearly full is an option: it gives
+    way to a fault whose cure takes more, and options that take more give way to it."""
+    warnings = [one for one in found if one.finding.cause == full]
+    spending = [one for one in found if _spends(facts, one, raised, values)]
+    only_nearly = all(one.finding.optional for one in warnings)
+    gone = warnings if only_nearly and not all(s.finding.optional for s in spending) else spending
+    return [one for one in found if not warnings or one not in gone]
 
 
 def _spends(

@@ -3,25 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar
 
-from perfdoctor.report import Evidence, Finding
+from perfdoctor.report import Evidence, Finding, Prediction
 from perfdoctor.rules.facts import Facts
+from perfdoctor.rules.logs import ram_is_full
 from perfdoctor.rules.measured import TRACED, beside, is_trace
-from perfdoctor.rules.observed import stage_share, without
-from perfdoctor.rules.run_gains import up_to_of_steps
+from perfdoctor.rules.observed import beside_steps, is_run, stage_share, without
+from perfdoctor.rules.run_gains import up_to, up_to_of_steps
 from perfdoctor.rules.wording import grouped, on_cuda, percent, size
 from perfdoctor.stages import H2D_COPY
 
 _PIN = "configuration.pin_memory"
+#: Whether most bytes that an observed script copies are in pinned memory.
+H2D_PINNED = "configuration.h2d_pinned"
 _CAUSE = "pageable-memory"
+#: Hiding one part of a step behind the other can halve it and no more.
+_MOST = 2.0
+_FIRST = "Put batches into pinned memory, with which copying is faster besides. Copy "
+_STREAM = (
+    "copying = torch.cuda.Stream()\n\n"
+    "def ahead(loader):\n"
+    "    upcoming = None\n"
+    "    for batch in loader:\n"
+    "        with torch.cuda.stream(copying):\n"
+    "            moved = [t.to('cuda', non_blocking=True) for t in batch]\n"
+    "        if upcoming is not None:\n"
+    "            yield upcoming\n"
+    "        torch.cuda.current_stream().wait_stream(copying)\n"
+    "        upcoming = moved\n"
+    "    yield upcoming"
+)
 
 
 class ExposedHostCopies:
     """Copying batches to the GPU takes a visible part of each step, though from pinned memory.
 
     ## What it does
-    Looks for a share of copying that the step waits for, where memory is pinned already.
+    Looks for a share of copying that the step waits for, where memory is pinned already. In an
+    observed script that copies from pageable memory it is another choice beside PD201.
 
     ## Why it is slow
     A copy in the same stream as the computation takes turns with it. The copying unit of the GPU
@@ -36,7 +57,9 @@ class ExposedHostCopies:
     let Lightning, Accelerate or DALI do so.
 
     ## How the gain is predicted
-    Amdahl's law over the exposed copies: half of them, nine tenths, or all are hidden.
+    Amdahl's law over the copies that the rest of the steps is long enough to hide: half of them,
+    nine tenths, or all are hidden. From pageable memory only a bound is known, since pinned copies
+    are faster as well: no more than if nothing were copied.
 
     ## When not to
     Two batches are then on the GPU at a time.
@@ -51,35 +74,41 @@ class ExposedHostCopies:
     sources: ClassVar[tuple[str, ...]] = TRACED
 
     def evaluate(self, facts: Facts) -> Finding | None:
-        """Fires on a GPU whose copies are exposed although they are pinned."""
+        """Fires on a GPU whose copies are exposed although they are pinned; beside PD201 in an
+        observed script."""
         share = stage_share(facts, H2D_COPY)
         if not on_cuda(facts) or share < facts.threshold("share"):
             return None
-        if not _is_pinned(facts):
+        pinned = is_pinned(facts)
+        if not pinned and (not is_run(facts) or ram_is_full(facts)):
             return None  # PD201 comes first
+        waits = pinned and _waits(facts)
+        first = "Copy with non_blocking=True, and " if waits else "Copy " if pinned else _FIRST
         return Finding(
             stage=H2D_COPY,
             title=f"Copying batches to the GPU takes {percent(share)} of each step",
-            advice="Copy with non_blocking=True, and the next batch in a stream of its own while "
-            "this one is computed.",
-            change={"non_blocking": True},
-            snippet="copying = torch.cuda.Stream()\n\n"
-            "def ahead(loader):\n"
-            "    upcoming = None\n"
-            "    for batch in loader:\n"
-            "        with torch.cuda.stream(copying):\n"
-            "            moved = [t.to('cuda', non_blocking=True) for t in batch]\n"
-            "        if upcoming is not None:\n"
-            "            yield upcoming\n"
-            "        torch.cuda.current_stream().wait_stream(copying)\n"
-            "        upcoming = moved\n"
-            "    yield upcoming",
+            advice=f"{first}the next batch in a stream of its own while this one is computed.",
+            change={"non_blocking": True} if waits else {"copy_stream": True},
+            snippet=_STREAM,
             evidence=(beside(facts, "copy to device", share, "share of step", "share"),),
-            cause=self.cause,
-            predicted=without(share, 0.5, 0.9, 1.0),
-            confidence=0.6,
+            cause=self.cause if pinned else _CAUSE,
+            predicted=_hidden(facts, share) if pinned else up_to(share),
+            confidence=0.6 if pinned else 0.4,
             effort="lines",
         )
+
+
+def _waits(facts: Facts) -> bool:
+    """Whether the host waits for pinned copies, as far as known; that of a benchmark never does."""
+    path = "configuration.non_blocking"
+    return is_run(facts) and not (facts.has(path) and facts.flag(path))
+
+
+def _hidden(facts: Facts, share: float) -> Prediction:
+    """Copies hidden behind the rest of the steps, as far as that is long enough."""
+    rest = max(0.0, 1 - share - beside_steps(facts))
+    guess = without(min(share, rest), 0.5, 0.9, 1.0)
+    return replace(guess, high=min(guess.high, _MOST))
 
 
 class SlowHostCopies:
@@ -131,7 +160,7 @@ class SlowHostCopies:
             "possible here",
             advice="Pin the memory, copy few large tensors instead of many small ones, and bind "
             "the process to the processor that the GPU is connected to.",
-            change={} if _is_pinned(facts) else {"pin_memory": True},
+            change={} if is_pinned(facts) else {"pin_memory": True},
             snippet="numactl --cpunodebind=0 --membind=0 python train.py",
             evidence=(
                 beside(facts, "of the peak", part, "share", "of_peak"),
@@ -276,5 +305,8 @@ def pageable_in_trace(facts: Facts) -> tuple[float, float] | None:
     return pageable / max(1.0, facts.known("counters.trace_steps") or 1.0), share
 
 
-def _is_pinned(facts: Facts) -> bool:
+def is_pinned(facts: Facts) -> bool:
+    """Whether what is copied is in pinned memory; of an observed script, what really is copied."""
+    if is_run(facts) and not (facts.has(_PIN) and not facts.has(H2D_PINNED)):
+        return facts.flag(H2D_PINNED)
     return facts.has(_PIN) and facts.get(_PIN) is True

@@ -81,8 +81,11 @@ def diagnose(report: Report, settings: Settings, rules: Sequence[Rule] | None = 
 
 
 def _headroom(found: Found) -> Found:
-    """What a healthy training could still gain is an option; a danger to it stays a fault."""
-    if found.finding.predicted is None:
+    """What a healthy training could still gain is an option, also where nobody knows how much.
+
+    A danger to it stays a fault, and so does what spoils its measurement.
+    """
+    if found.finding.danger != "none" or found.rule.code.startswith(_UNTRUSTED):
         return found
     return replace(found, finding=replace(found.finding, optional=True))
 

@@ -16,6 +16,8 @@ from perfdoctor.stats import amdahl, relative_half_width
 
 #: The name of the model that loaders are predicted with.
 PIPELINE = "pipeline model"
+#: And where it only knows the most that can be gained.
+PIPELINE_BOUND = "pipeline-upper-bound"
 #: Room left above what the loader was seen to deliver, for the upper end of an interval.
 _CAPACITY_ERROR = 1.1
 #: Where a median has no interval of its own, and the most that one may add to a prediction.

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import ClassVar
 
+import numpy as np
+
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.enough import RECORDS
-from perfdoctor.rules.facts import Facts
+from perfdoctor.rules.facts import Facts, Missing
 from perfdoctor.rules.logs import whole_number
 from perfdoctor.rules.measured import beside
 from perfdoctor.rules.observed import RUNS, HotLine, at, hot_lines, line_evidence, without
 from perfdoctor.rules.run_gains import up_to
+from perfdoctor.rules.whole_run import epochs_in_all
 from perfdoctor.rules.wording import grouped, on_cuda, percent
 from perfdoctor.stages import ARCH_STEP, OPTIMIZER
 
@@ -24,6 +28,7 @@ _ALREADY_AT_ONCE = r"^clip_grad|^_?clip_grads|^(?:Optimizer|Module)\.zero_grad$"
 #: Of the time for clipping and clearing, the part that goes away when it is done for all tensors
 #: at once (our own choice).
 _AT_ONCE = (0.0, 0.5, 0.9)
+_EPOCHS, _NUMBERS = "configuration.epochs", "series.epoch"
 #: Epochs that a search begins without touching the architecture: "3 to 15" in projects' own guides
 #: to slow searches, a tenth of the usual 50 of DARTS (arXiv:1806.09055).
 _WARM_UP = 0.1
@@ -102,15 +107,16 @@ class SearchWithoutWarmUp:
     """The architecture is searched from the first epoch on.
 
     ## What it does
-    Looks for a differentiable search that updates the architecture in its first epochs, too, and
-    for what those updates take.
+    Looks for a differentiable search that updates the architecture in its first epoch, too, by
+    the times of its steps, and for what those updates take.
 
     ## Why it is slow
     In the first epochs the weights say nothing yet about which operation is better, and each
     update of the architecture costs more than a training step.
 
     ## Evidence and threshold
-    The share of the training that is the architecture step, and a number of epochs.
+    The share of the training that is the architecture step, and a number of epochs: as configured,
+    or of a run that was observed to its own end.
     - `share` = 0.1 (source: our own choice, half of the 20 % from which xprof and TraceML call a
       stage high)
     - `epochs` = 10 (source: our own choice; a tenth of fewer is no epoch)
@@ -136,11 +142,10 @@ class SearchWithoutWarmUp:
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires as an option if there is an architecture step and it takes a large share."""
         share = facts.known(f"stages.{ARCH_STEP}.share")
-        if share is None or share < facts.threshold("share") or _warms_up(facts):
+        if share is None or share < facts.threshold("share"):
             return None
-        facts.get("configuration.epochs")
-        epochs = whole_number(facts, "configuration.epochs")
-        if epochs is None or epochs < facts.threshold("epochs"):
+        epochs = _epochs_in_all(facts)
+        if epochs is None or epochs < facts.threshold("epochs") or _warms_up(facts, epochs):
             return None
         first = max(1, round(_WARM_UP * epochs))
         return Finding(
@@ -164,6 +169,31 @@ class SearchWithoutWarmUp:
         )
 
 
-def _warms_up(facts: Facts) -> bool:
-    names = ("arch_warmup_epochs", "warmup_epochs", "arch_warmup")
-    return any((facts.known(f"configuration.{name}") or 0) > 0 for name in names)
+def _epochs_in_all(facts: Facts) -> int | None:
+    """As configured, or as many as a whole run had; None where the setting is no number.
+
+    Raises `Missing` where neither is known.
+    """
+    seen = epochs_in_all(facts)
+    if facts.has(_EPOCHS) or math.isinf(seen):
+        facts.get(_EPOCHS)
+        return whole_number(facts, _EPOCHS)
+    return int(seen)
+
+
+def _warms_up(facts: Facts, epochs: int) -> bool:
+    """Whether no step of the first epoch updates the architecture, for longer than ever after.
+
+    Raises `Missing` where the steps do not tell, or those of the first epoch are not among them.
+    """
+    numbers = [n for n in facts.get(_NUMBERS) if n is not None] if facts.has(_NUMBERS) else []
+    if numbers and min(numbers) > 1:
+        late = f"the first epoch that is known of is number {min(numbers):.0f}"
+        raise Missing(_NUMBERS, f"{late}, so how the search began is not")
+    search = np.nan_to_num(facts.series(f"{ARCH_STEP}_s"))
+    places = np.flatnonzero(search > 0)
+    if not places.size:
+        return False
+    first_epoch = search.size / (facts.known("epochs.count") or epochs)
+    longest = np.diff(places).max(initial=0)
+    return bool(places[0] >= max(first_epoch, longest))

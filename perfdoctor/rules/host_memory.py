@@ -13,6 +13,7 @@ from perfdoctor.stages import DATA_LOADING
 
 _CAUSE = "host-memory"
 _SWAP = "utilisation.swap_bytes"
+_GROWN = "counters.swap_grown_bytes"
 _GIB = 2**30
 
 
@@ -50,7 +51,7 @@ class HostMemoryNearlyFull:
     verify_with: ClassVar[str | None] = None
     cause: ClassVar[str] = _CAUSE
     thresholds: ClassVar[Mapping[str, float]] = {"warn_share": FULL_RAM, "high_share": 0.90}
-    sources: ClassVar[tuple[str, ...]] = WHOLE_RUNS
+    sources: ClassVar[tuple[str, ...]] = (*WHOLE_RUNS, "bench")
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires above the warning share; it is a fault above the high one."""
@@ -74,6 +75,7 @@ class HostMemoryNearlyFull:
             confidence=0.6 if high else 0.4,
             effort="lines",
             optional=not high,
+            danger="here" if high else "none",
         )
 
 
@@ -81,15 +83,19 @@ class Swapping:
     """The host swaps memory out while the training runs.
 
     ## What it does
-    Looks for swap space that fills during the run, or that is in use while the memory is full.
+    Looks for swap space that fills while the training runs; in a log also for swap that is in use
+    while the memory is full.
 
     ## Why it is slow
     Memory that was swapped out has to be read back from a disk, a thousand times as slowly, in
     the middle of a step or of a batch.
 
     ## Evidence and threshold
-    The swap in use (95th percentile), and how much more that is than its median. Swap that was
-    full before and stays so says nothing: systems swap out what nobody uses.
+    In a training that was measured or observed: how much more was swapped out at most than when
+    it began, as much as `used_gib`, or `grown_gib` where the memory is full (PD303's 80 %). In a
+    log, which may begin at any time: the swap in use (95th percentile), and how much more that is
+    than its median. Swap that was full before and stays so says nothing: systems swap out what
+    nobody uses.
     - `used_gib` = 1 (source: our own choice; less holds only what idle programs left)
     - `grown_gib` = 0.25 (source: our own choice, a quarter of that)
 
@@ -110,11 +116,14 @@ class Swapping:
     verify_with: ClassVar[str | None] = None
     cause: ClassVar[str] = _CAUSE
     thresholds: ClassVar[Mapping[str, float]] = {"used_gib": 1.0, "grown_gib": 0.25}
-    sources: ClassVar[tuple[str, ...]] = WHOLE_RUNS
+    sources: ClassVar[tuple[str, ...]] = (*WHOLE_RUNS, "bench")
     rests_on: ClassVar[tuple[str, ...]] = (_SWAP,)
 
     def evaluate(self, facts: Facts) -> Finding | None:
-        """Fires if much is swapped out and it grew, or the memory is full."""
+        """Fires if it grew during the training; of a log if much is swapped out and it grew, or
+        the memory is full."""
+        if not facts.from_log and facts.has(_GROWN):
+            return _filled(facts)
         used, share = facts.number(f"{_SWAP}.p95"), ram_share(facts)
         grown = used - (facts.known(f"{_SWAP}.p50") or 0.0)
         if used < facts.threshold("used_gib") * _GIB:
@@ -139,7 +148,33 @@ class Swapping:
             cause=self.cause,
             confidence=0.7,
             effort="lines",
+            danger="here",
         )
+
+
+def _filled(facts: Facts) -> Finding | None:
+    """PD304 of a training that was seen from its beginning on."""
+    grown, share = facts.number(_GROWN), ram_share(facts)
+    full = share is not None and share > FULL_RAM
+    least = facts.threshold("grown_gib" if full else "used_gib") * _GIB
+    if grown < least:
+        return None
+    return Finding(
+        stage=DATA_LOADING,
+        title=f"The host swaps: {size(grown)} were swapped out during the training",
+        advice=_less_memory(facts),
+        change={},
+        snippet=_MAPPED,
+        evidence=(
+            Evidence(
+                metric="swapped out since it began", value=grown, unit="bytes", threshold=least
+            ),
+        ),
+        cause=_CAUSE,
+        confidence=0.7,
+        effort="lines",
+        danger="here",
+    )
 
 
 _MAPPED = 'features = numpy.load("features.npy", mmap_mode="r")  # shared by all workers'

@@ -9,6 +9,8 @@ from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.gains import from_probe, probe, probe_evidence
 from perfdoctor.rules.measured import MEASURED, beside, computing_share
+from perfdoctor.rules.observed import RUNS, is_run
+from perfdoctor.rules.run_gpu_options import channels_last_untried
 from perfdoctor.rules.wording import on_cuda, percent
 
 _HALF = ("bf16", "fp16")
@@ -18,7 +20,8 @@ class ChannelsLastOff:
     """Convolutions run faster here with channels last, and the model has them first.
 
     ## What it does
-    Runs forward and backward of a captured batch through a copy of the model in both layouts.
+    Runs forward and backward of a captured batch through a copy of the model in both layouts. In
+    an observed script: looks for convolutions in 16 bits on a GPU, with channels first.
 
     ## Why it is slow
     The fast kernels for convolutions, of cuDNN with 16 bits and of oneDNN, want the channels of a
@@ -29,12 +32,21 @@ class ChannelsLastOff:
     - `probe_low` = 1.05 (source: above what the 2.1 % by which the median of identical blocks
       varied on a loaded two-core machine can feign; the probe's lower end must pass it)
 
+    In an observed script, as an option: the layout, the share of computing, and what a step
+    multiplies, counted once.
+    - `share` = 0.3 (source: our own choice; below, computing is not what the training spends its
+      time on)
+    - `mostly` = 0.5 (source: our own choice; convolutions are most of what is multiplied)
+    - `flops_per_s` = 3e+12 (source: a twentieth of the 65 TFLOP/s that NVIDIA states for a T4 in
+      16 bits: with less, convolutions take next to none of the time)
+
     ## What to change
     `model.to(memory_format=torch.channels_last)`, and the inputs likewise.
 
     ## How the gain is predicted
     Amdahl's law over the exposed shares of forward, loss and backward, with the interval of the
-    probe, and no faster than the workers make batches.
+    probe, and no faster than the workers make batches. Without a probe it is not: the time of the
+    convolutions themselves was not measured.
 
     ## When not to
     Where code of its own calls `.view()` on images: those need `.reshape()`.
@@ -42,14 +54,22 @@ class ChannelsLastOff:
 
     code: ClassVar[str] = "PD222"
     name: ClassVar[str] = "channels-last-off"
-    needs: ClassVar[tuple[str, ...]] = ("configuration.channels_last",)
+    needs: ClassVar[tuple[str, ...]] = ()
     verify_with: ClassVar[str | None] = "channels-last"
     cause: ClassVar[str] = "memory-layout"
-    thresholds: ClassVar[Mapping[str, float]] = {"probe_low": 1.05}
-    sources: ClassVar[tuple[str, ...]] = ("bench",)
+    thresholds: ClassVar[Mapping[str, float]] = {
+        "probe_low": 1.05,
+        "share": 0.3,
+        "mostly": 0.5,
+        "flops_per_s": 3e12,
+    }
+    sources: ClassVar[tuple[str, ...]] = (*RUNS, "bench")
 
     def evaluate(self, facts: Facts) -> Finding | None:
-        """Fires if the other layout was measured to be faster."""
+        """Fires if the other layout was measured to be faster; as an option in an observed script
+        in 16 bits."""
+        if is_run(facts):
+            return channels_last_untried(facts, self.cause) if on_cuda(facts) else None
         if facts.get("configuration.channels_last") is True or _without_images(facts):
             return None
         measured = probe(facts, "channels_last")

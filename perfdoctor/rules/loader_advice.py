@@ -47,10 +47,11 @@ def _stalled_share(model: LoaderModel) -> float:
 
 def remarks(facts: Facts, model: LoaderModel) -> str:
     """What the number of workers alone does not tell."""
-    return _remark_on_stalls(model) or _remark_on_waiting(facts, model)
+    return remark_on_stalls(model) or _remark_on_waiting(facts, model)
 
 
-def _remark_on_stalls(model: LoaderModel) -> str:
+def remark_on_stalls(model: LoaderModel) -> str:
+    """Where a few slow batches take most of the time; nothing where they do not."""
     share = _stalled_share(model)
     if share < _MOSTLY:
         return ""

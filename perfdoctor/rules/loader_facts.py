@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from perfdoctor.record import Floats
 from perfdoctor.report import Report
 from perfdoctor.rules.facts import Facts, Missing
 from perfdoctor.rules.observed import is_run
+from perfdoctor.rules.whole_run import is_whole
 from perfdoctor.schema import to_dict
 from perfdoctor.whatif import Job
 
@@ -36,6 +38,12 @@ _FEWEST_CORES = 0.5
 _TAKEN_PERCENT = 90.0
 #: Below this share of processor time making a batch is waiting; then cores are not what it lacks.
 _WAITING = 0.25
+#: From this part of their time on the cores are what is waited for (gpuprof and loadtune call
+#: workers bound by the processor from 80 %).
+_BUSY = 0.8
+#: Ways of starting a worker as a new interpreter, and the seconds that takes where no import of
+#: torch was timed: with torch and its friends (PyTorch issue 153594).
+FRESH_STARTS, _FRESH_S = ("spawn", "forkserver"), 3.3
 
 
 def loader_model(facts: Facts) -> LoaderModel:
@@ -72,6 +80,9 @@ def _loader_model(facts: Facts) -> LoaderModel:
         steps_per_epoch=_steps_per_epoch(facts),
         start_s=_worker_start_s(facts, float(np.median(batch_s))) if workers else None,
         create_s=_create_s(facts, workers),
+        end_s=facts.known("loader.end.p50_s") if workers else None,
+        fresh_s=_fresh_s(facts),
+        steps_in_all=_steps_in_all(facts),
         prefetch_factor=prefetch_factor(facts),
         ranks=max(1, int(facts.known("ranks") or 1)) if is_run(facts) else 1,
         sample_spread=_sample_spread(facts, batch_s),
@@ -89,7 +100,7 @@ def measured_job(report: Report, where: str) -> Job:
     try:
         if facts.from_log:
             raise Missing("loader")
-        model = loader_model(facts)
+        model = replace(loader_model(facts), steps_in_all=None)  # what is asked is how it goes on
         return Job(
             name=report.name,
             model=model,
@@ -159,11 +170,25 @@ def cores_taken(facts: Facts) -> bool:
 def waits_for_storage(facts: Facts, computing: float) -> bool:
     """Whether a batch waits for a disk or a network if this part of its time is `computing`.
 
-    By as much as others left of the cores: waiting for a core is no waiting for a disk.
+    Waiting for a core is no waiting for a disk: by as much as others left of the cores, and never
+    where training and workers fill these.
     """
+    if _cores_filled(facts):
+        return False
     cores = facts.known("environment.cores_usable")
     left = min(1.0, free_cores(facts) / cores) if cores else 1.0
     return computing <= _WAITING * left
+
+
+def _cores_filled(facts: Facts) -> bool:
+    """Whether training and workers kept their cores busy; False where that is not known."""
+    used = ("steps.cpu_s", "steps.time.mean_s", "loader.batch_cpu_s", "environment.cores_usable")
+    if not facts.known(_WORKERS) or not all(map(facts.has, used)):
+        return False
+    step_s, wait = facts.number("steps.time.mean_s"), facts.known("stages.data_loading.share")
+    computing_s = _compute_cpu_s(facts, step_s * (1 - (wait or 0.0)))
+    busy_s = computing_s + facts.number("loader.batch_cpu_s")
+    return busy_s >= _BUSY * step_s * free_cores(facts)
 
 
 def _usable(facts: Facts) -> float:
@@ -222,16 +247,35 @@ def _steps_per_epoch(facts: Facts) -> int | None:
 
 
 def _worker_start_s(facts: Facts, batch_s: float) -> float | None:
-    """None where workers persist, or their start was not seen: then it is not known."""
-    if persistent(facts) or not facts.has("epochs.start.p50_s"):
-        return None
-    return max(0.0, facts.number("epochs.start.p50_s") - batch_s)
+    """None where their start was not seen: then it is not known.
+
+    Where workers persist, few epochs begin with it.
+    """
+    if persistent(facts):
+        return facts.known("loader.start.p50_s")
+    seen_s = facts.known("epochs.start.p50_s")
+    return None if seen_s is None else max(0.0, seen_s - batch_s)
 
 
 def _create_s(facts: Facts, workers: int) -> float | None:
     """For each worker."""
     seen_s = facts.known("loader.create.p50_s")
     return None if seen_s is None or not workers else seen_s / workers
+
+
+def _fresh_s(facts: Facts) -> float | None:
+    """A worker that is a new interpreter imports torch at least; None of forked ones."""
+    path = "configuration.start_method"
+    if not facts.has(path) or facts.get(path) not in FRESH_STARTS:
+        return None
+    import_s = facts.known("counters.import_torch_s")
+    return _FRESH_S if import_s is None else import_s
+
+
+def _steps_in_all(facts: Facts) -> int | None:
+    """Of a script that was observed from its start to its end."""
+    count = facts.known("steps.count") if is_whole(facts) else None
+    return int(count + (facts.known("steps.warmup_discarded") or 0)) if count else None
 
 
 def _sample_spread(facts: Facts, batch_s: Floats) -> float:

@@ -56,8 +56,11 @@ class SynchronousDataLoading:
     threads loses at its barriers when it does. The lower end takes that loss twice, and a batch
     as 20 % longer in a worker; the upper end takes no loss. Where a few batches take most of the
     time, each worker may have to pay for them again (a shard that each must open), so the lower
-    end is no gain at all. From a log there is only a bound: no more than if nothing were waited
-    for. A log that prints `num_workers=0` and no time for loading gets this as an option.
+    end is no gain at all. A script that was observed to its end pays once for the start and the end
+    of its workers; where they start as new interpreters (`spawn`), each imports torch, which takes
+    as long as it took the script, half of that to three times as much. From a log there is only a
+    bound: no more than if nothing were waited for. A log that prints `num_workers=0` and no time
+    for loading gets this as an option.
 
     ## When not to
     With a single usable core and a loader that computes rather than reads, workers gain nothing.

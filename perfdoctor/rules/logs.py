@@ -19,7 +19,8 @@ TRAIN = "train"
 START_UP = "start_up"
 UNEXPLAINED = "unexplained"
 #: From this use of the host's memory on nothing is advised that needs more of it (the guides of
-#: several projects ask to stay below 80 %).
+#: several projects ask to stay below 80 %), but for what was seen to hold the training up: see
+#: `consistency`.
 FULL_RAM = 0.80
 #: And from this use of the device's memory on nothing that needs more of that: PD301's threshold.
 FULL_DEVICE = 0.80

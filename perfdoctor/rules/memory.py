@@ -82,6 +82,7 @@ class MemoryNearLimit:
             effort="lines",
             safety="numerics",
             optional=not high,
+            danger="here" if high else "none",
         )
 
 

@@ -133,4 +133,5 @@ class WorkersMemoryGrows:
             cause=self.cause,
             confidence=0.6,
             effort="lines",
+            danger="ahead",
         )

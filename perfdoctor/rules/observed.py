@@ -108,6 +108,15 @@ def training_part(facts: Facts) -> float:
     return float(min(1.0, max(0.0, 1.0 - outside)))
 
 
+def part_of_training(facts: Facts, spent_s: float) -> float:
+    """These seconds of an observed run as a part of its training, start-up and end not counted.
+
+    Raises `Missing` where the wall clock is not known.
+    """
+    training_s = facts.number("wall.total_s") * training_part(facts)
+    return min(1.0, spent_s / training_s) if training_s > 0 else 0.0
+
+
 def _hot_line(facts: Facts, path: str) -> HotLine | None:
     share, line = facts.known(f"{path}.share"), facts.known(f"{path}.line")
     samples = facts.known(f"{path}.samples")

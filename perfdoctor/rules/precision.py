@@ -8,15 +8,15 @@ from typing import ClassVar
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.gains import ProbeFacts, from_probe, probe, probe_evidence
-from perfdoctor.rules.logs import BENCH, TRY_IT
+from perfdoctor.rules.logs import TRY_IT
 from perfdoctor.rules.observed import is_run
+from perfdoctor.rules.run_gpu_options import only_a_trial, tf32_untried
 from perfdoctor.rules.wording import on_cuda, percent
 from perfdoctor.stages import FORWARD
 
 _PRECISION = "configuration.precision"
 _CAPABILITY = "environment.gpu.0.capability"
 _CAUSE = "float32-arithmetic"
-_TRY = f"What it gains only a trial tells; `{BENCH}` measures it."
 _BF16 = """with torch.autocast("{kind}", dtype=torch.bfloat16):
     loss = loss_fn(model(inputs), target)
 loss.backward()
@@ -100,7 +100,8 @@ class Tf32Off:
     """Matrix products run in full float32 on a GPU that has TF32.
 
     ## What it does
-    Looks for float32 training on a GPU whose matrix units were measured to be faster in TF32.
+    Looks for float32 training on a GPU whose matrix units were measured to be faster in TF32. In
+    an observed script: for full float32 on a GPU that has TF32, where products take time.
 
     ## Why it is slow
     PyTorch leaves TF32 off for matrix products, so the matrix units of the GPU stay idle.
@@ -110,12 +111,21 @@ class Tf32Off:
     - `probe_low` = 1.05 (source: above what the 2.1 % by which the median of identical blocks
       varied on a loaded two-core machine can feign; the probe's lower end must pass it)
 
+    In an observed script, as an option: the setting, the share of computing, and what a step
+    multiplies, counted once. Convolutions do not count: cuDNN has TF32 on by itself.
+    - `share` = 0.3 (source: our own choice; below, computing is not what the training spends its
+      time on)
+    - `mostly` = 0.5 (source: our own choice; products are most of what is multiplied)
+    - `flops_per_s` = 1e+12 (source: a twentieth of the 19.5 TFLOP/s that NVIDIA states for an A100
+      in float32: with less, products take next to none of the time)
+
     ## What to change
     One line at the start of the script: `torch.set_float32_matmul_precision("high")`.
 
     ## How the gain is predicted
     Amdahl's law over the exposed shares of forward, loss and backward, with the interval of the
-    probe, and no faster than the workers make batches.
+    probe, and no faster than the workers make batches. Without a probe it is not: the time of the
+    products themselves was not measured.
 
     ## When not to
     TF32 keeps 10 bits of the mantissa in products: not for solvers and other code that needs
@@ -127,12 +137,19 @@ class Tf32Off:
     needs: ClassVar[tuple[str, ...]] = (_PRECISION, "environment.device")
     verify_with: ClassVar[str | None] = "tf32"
     cause: ClassVar[str] = _CAUSE
-    thresholds: ClassVar[Mapping[str, float]] = {"probe_low": 1.05}
+    thresholds: ClassVar[Mapping[str, float]] = {
+        "probe_low": 1.05,
+        "share": 0.3,
+        "mostly": 0.5,
+        "flops_per_s": 1e12,
+    }
 
     def evaluate(self, facts: Facts) -> Finding | None:
-        """Fires on a GPU in float32 if the probe gained."""
+        """Fires on a GPU in float32 if the probe gained; as an option in an observed script."""
         if not on_cuda(facts) or facts.text(_PRECISION) != "fp32":
             return None
+        if is_run(facts) and not facts.has("probes.tf32"):
+            return tf32_untried(facts, self.cause)
         measured = probe(facts, "tf32")
         if measured.low <= facts.threshold("probe_low"):
             return None
@@ -160,7 +177,7 @@ def _untried(facts: Facts) -> Finding:
         title=f"{'The log says' if facts.from_log else 'The model computes in'} "
         f"{facts.text(_PRECISION)}: 16-bit arithmetic was not used",
         advice="Try torch.autocast, and compare the loss curves. "
-        + (TRY_IT if facts.from_log else _TRY),
+        + (TRY_IT if facts.from_log else only_a_trial(facts)),
         change={"precision": precision},
         snippet=snippet.format(kind="cuda"),
         evidence=(),

@@ -12,6 +12,8 @@ from perfdoctor.rules import Rule
 #: The median of identical blocks varied by 2.1 % on a loaded two-core machine, so a smaller gain
 #: cannot be told from noise.
 MIN_SPEEDUP = 1.03
+#: How near a danger is.
+_NEAR = {"none": 0, "ahead": 1, "here": 2}
 #: Advice that may bring nothing goes behind advice that surely helps.
 _UNSURE = 0.5
 
@@ -35,13 +37,14 @@ def worthwhile(found: Iterable[Found], min_speedup: float = MIN_SPEEDUP) -> list
 def recommend(found: Iterable[Found]) -> tuple[Recommendation, ...]:
     """One recommendation for each cause, best first, never two that contradict each other."""
     by_cause: dict[str, list[Found]] = {}
-    for one in sorted(found, key=lambda f: (_order(f.finding)[1:], f.rule.code)):
+    for one in sorted(found, key=lambda f: (f.finding.behind, _order(f.finding)[2:], f.rule.code)):
         by_cause.setdefault(one.finding.cause, []).append(one)
     return numbered(consistent([_merged(group) for group in by_cause.values()]))
 
 
 def numbered(recommendations: Iterable[Recommendation]) -> tuple[Recommendation, ...]:
-    """Sorted by gain × confidence, best first; a verified gain goes before a predicted one."""
+    """Sorted by gain × confidence, best first; a verified gain goes before a predicted one, and a
+    danger that is here before any."""
     ordered = sorted(recommendations, key=lambda r: (_order(r), r.rule))
     return tuple(replace(r, rank=rank) for rank, r in enumerate(ordered, start=1))
 
@@ -71,20 +74,28 @@ def _weighed(found: Found) -> Found:
     return replace(found, finding=replace(finding, confidence=finding.confidence * _UNSURE))
 
 
-def _order(advice: Finding | Recommendation) -> tuple[bool, bool, float, float]:
-    """Smallest first: faults before options, predicted before unpredicted, then by gain."""
+def _order(advice: Finding | Recommendation) -> tuple[bool, bool, bool, bool, float, float]:
+    """Smallest first: what was refuted last, faults before options, what ends the training before
+    what slows it down, predicted before unpredicted, then by gain."""
     gain = _log_gain(advice)
     return (
+        _refuted(advice),
         advice.optional,
+        advice.danger != "here",
         gain is None,
         -(gain or 0.0) * advice.confidence,
         -advice.confidence,
     )
 
 
+def _refuted(advice: Finding | Recommendation) -> bool:
+    verified = advice.verified if isinstance(advice, Recommendation) else None
+    return verified is not None and verified.outcome == "refuted"
+
+
 def _log_gain(advice: Finding | Recommendation) -> float | None:
     verified = advice.verified if isinstance(advice, Recommendation) else None
-    if verified is not None and verified.outcome == "refuted":
+    if _refuted(advice):
         return 0.0
     if verified is not None and verified.outcome == "verified" and verified.speedup:
         return math.log(verified.speedup)
@@ -110,6 +121,7 @@ def _merged(group: Sequence[Found]) -> Recommendation:
         safety=finding.safety,
         confidence=finding.confidence,
         optional=all(one.finding.optional for one in group),
+        danger=max((one.finding.danger for one in group), key=lambda d: _NEAR.get(d, 0)),
         predicted=finding.predicted,
         choices=tuple(_choice(other) for other in others),
     )

@@ -1,4 +1,4 @@
-"""What the rules know of how an observed script makes its batches."""
+"""What the rules know of how an observed script, or a benchmark, makes its batches."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ from perfdoctor.rules.observed import (
     WORKER,
     HotLine,
     hot_lines,
-    is_run,
 )
 from perfdoctor.rules.waits import Wait, waiting
+from perfdoctor.rules.wording import percent, seconds
 from perfdoctor.stages import DATA_LOADING
 
 #: No gain above a hundredfold is worth saying.
-_MOST_GAIN = 100.0
+MOST_GAIN = 100.0
+#: From here on what a sample does is computing; below, both kinds of its time are named.
+_MOSTLY = 0.5
 _VALIDATION = "validation"
 #: What lines call that only take a batch from a loader: what is slow lies behind them.
 _TAKES = r"DataLoader|__next__|_next_data|default_collate|\bnext\b"
@@ -57,9 +59,9 @@ def wait_of(facts: Facts) -> Wait:
 
 
 def io_bound(facts: Facts) -> bool:
-    """Whether the usual batch of an observed script is mostly waiting, for a disk or a network."""
+    """Whether the usual batch is mostly waiting, for a disk or a network."""
     cpu_s, batch_s = facts.known("loader.batch_cpu_s"), facts.known("loader.batch.p50_s")
-    if not is_run(facts) or cpu_s is None or not batch_s:
+    if cpu_s is None or not batch_s:
         return False
     return waits_for_storage(facts, cpu_s / batch_s)
 
@@ -117,6 +119,24 @@ def samples_of_batch(facts: Facts) -> float:
     return 1.0 if not batch_s or collate_s is None else max(0.0, 1 - collate_s / batch_s)
 
 
+def sample_words(facts: Facts) -> str:
+    """Such as "Making a sample takes 10 ms, 98 % of it waiting": how long on average, and what the
+    usual one does, where all of collating is computing.
+
+    Of the whole batch where it is not known how many samples that has.
+    """
+    batch_s, collate_s = (facts.known(f"loader.{n}.p50_s") or 0.0 for n in ("batch", "collate"))
+    made_s, cpu_s = max(1e-9, batch_s - collate_s), facts.number("loader.batch_cpu_s")
+    computing = min(1.0, max(0.0, cpu_s - collate_s) / made_s)
+    mean_s = facts.number("loader.batch.mean_s") * samples_of_batch(facts)
+    size = facts.known("configuration.batch_size")
+    what = f"sample takes {seconds(mean_s / size)}" if size else f"batch takes {seconds(mean_s)}"
+    if io_bound(facts):
+        return f"Making a {what}, {percent(1 - computing)} of it waiting"
+    rest = "" if computing > _MOSTLY else ", the rest waiting"
+    return f"Making a {what}, {percent(computing)} of it computing{rest}"
+
+
 def cheaper_batches(facts: Facts, low: float, likely: float, high: float) -> Prediction:
     """The training's gain where these parts of the time for making a batch go away.
 
@@ -129,9 +149,9 @@ def cheaper_batches(facts: Facts, low: float, likely: float, high: float) -> Pre
     found = from_settings(facts, model, parts, less_work=True)
     least, speedup, most = found[0].low, found[1].speedup, found[2].high
     return Prediction(
-        speedup=min(_MOST_GAIN, speedup),
-        low=min(_MOST_GAIN, least, speedup),
-        high=min(_MOST_GAIN, max(most, speedup)),
+        speedup=min(MOST_GAIN, speedup),
+        low=min(MOST_GAIN, least, speedup),
+        high=min(MOST_GAIN, max(most, speedup)),
         model=PIPELINE,
     )
 
@@ -148,7 +168,7 @@ def also_in_validation(
     share = sum(line.share for line in found)
 
     def less(speedup: float, part: float) -> float:
-        return 1 / max(1 / _MOST_GAIN, 1 / speedup - part * share)
+        return 1 / max(1 / MOST_GAIN, 1 / speedup - part * share)
 
     return replace(
         predicted,

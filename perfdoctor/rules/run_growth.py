@@ -103,6 +103,7 @@ class MemoryGrows:
             cause=self.cause,
             confidence=0.6,
             effort="lines",
+            danger="ahead",
         )
 
 

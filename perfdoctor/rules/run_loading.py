@@ -1,4 +1,4 @@
-"""PD107, PD109: why a batch takes long to make, from an observed script."""
+"""PD107, PD109: why a batch takes long to make, from an observed script or a benchmark."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import ClassVar
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.archives import unpacked_samples, unpacking
 from perfdoctor.rules.collate_advice import collate_advice
+from perfdoctor.rules.costly_samples import costly_samples
 from perfdoctor.rules.drawn_samples import drawn_samples
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.loader_advice import LOADER_CAUSE, WAIT_SHARE, WORKERS, loader_evidence
 from perfdoctor.rules.made_once import made_once
+from perfdoctor.rules.measured import MEASURED
 from perfdoctor.rules.mended import VECTORISED, Gone, after_one_pass, is_random, kept_samples
-from perfdoctor.rules.observed import RUNS, HotLine, line_evidence
+from perfdoctor.rules.observed import HotLine, is_run, line_evidence
 from perfdoctor.rules.read_once import read_once, sample_evidence
 from perfdoctor.rules.run_batches import (
     also_in_validation,
@@ -26,7 +28,7 @@ from perfdoctor.rules.run_batches import (
     samples_of_batch,
     wait_of,
 )
-from perfdoctor.rules.wording import count, percent
+from perfdoctor.rules.wording import count, percent, seconds
 from perfdoctor.stages import DATA_LOADING
 
 _TENSOR_DATASET = "TensorDataset"
@@ -43,11 +45,14 @@ _STREAMED = (
 
 
 class SlowSample:
-    """One line of the dataset takes most of the time for making batches.
+    """Making samples takes most of the time for batches, mostly in one line of the dataset.
 
     ## What it does
     Looks, in an observed script that waits for data, for the lines that its samples spend their
-    time in; and for a `TensorDataset` read sample by sample.
+    time in; and for a `TensorDataset` read sample by sample. Of a benchmark, which sees no lines,
+    it tells what a sample takes and whether that is waiting or computing, behind all other advice
+    on the loader: where more workers, threads or a cache do not help, a sample has to become
+    cheaper.
 
     ## Why it is slow
     What `__getitem__` does is done again for every sample in every epoch: parsing, decoding, a
@@ -61,6 +66,9 @@ class SlowSample:
     - `exposed_share` = 0.1 (source: MLPerf Storage passes a system whose accelerator is busy for
       90 % of the time; PyTorch's TensorBoard plug-in already warns from 5 %)
     - `line_share` = 0.3 (source: our own choice; mending a smaller part brings less than workers)
+
+    In a benchmark: a wait of 20 % of the step, which xprof and TraceML call high, and samples that
+    take at least as much of a batch as collating does (else PD109 speaks).
 
     ## What to change
     Do it once: in `__init__`, for all samples at a time, or in a script whose result is kept as an
@@ -79,7 +87,8 @@ class SlowSample:
     functions of arrays that take all rows at once, that is only the lower end. Of lines that read
     the same for every sample all goes, in the first epoch too. Of random augmentation nothing at
     least, half of its time likely (our own choice: how much smaller the image may be is not known),
-    all of it at most.
+    all of it at most. Of a benchmark there is only a bound: the model of the pipeline where samples
+    take no time at all; the advice says what half of their time would bring.
 
     ## When not to
     Random augmentation cannot be kept. The results of all samples must fit into memory or on a
@@ -92,10 +101,18 @@ class SlowSample:
     verify_with: ClassVar[str | None] = "cached-dataset"
     cause: ClassVar[str] = LOADER_CAUSE
     thresholds: ClassVar[Mapping[str, float]] = {"exposed_share": 0.10, "line_share": 0.30}
-    sources: ClassVar[tuple[str, ...]] = RUNS
+    sources: ClassVar[tuple[str, ...]] = MEASURED
 
     def evaluate(self, facts: Facts) -> Finding | None:
-        """Fires if the loop waits for batches and one line makes them slow."""
+        """Fires if the loop waits for batches and one line makes them slow, or in a benchmark
+        samples do."""
+        if is_run(facts):
+            return self._of_lines(facts)
+        if _indexed_by_one(facts) and wait_of(facts).usual >= facts.threshold("exposed_share"):
+            return _tensors(facts)
+        return costly_samples(facts)
+
+    def _of_lines(self, facts: Facts) -> Finding | None:
         if wait_of(facts).usual < facts.threshold("exposed_share") or io_bound(facts):
             return None
         if _indexed_by_one(facts):
@@ -166,7 +183,7 @@ class SlowCollate:
     verify_with: ClassVar[str | None] = "free-loading"
     cause: ClassVar[str] = LOADER_CAUSE
     thresholds: ClassVar[Mapping[str, float]] = {"exposed_share": 0.10, "collate_share": 0.20}
-    sources: ClassVar[tuple[str, ...]] = (*RUNS, "bench")
+    sources: ClassVar[tuple[str, ...]] = MEASURED
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if the loop waits for batches and collating is a large part of them."""
@@ -178,7 +195,7 @@ class SlowCollate:
             return None  # PD107 does without collating
         lines = [line for line in loading_lines(facts) if collating(line)]
         advice, change, snippet = collate_advice(facts)
-        where = f" in {lines[0].words}" if lines else ""
+        where = f" in {lines[0].words}" if lines else f", {seconds(collate_s)}"
         part = min(1.0, part)
         return Finding(
             stage=DATA_LOADING,

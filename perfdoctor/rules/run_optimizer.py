@@ -104,7 +104,7 @@ class OptimizerInPython:
             f"{percent(share)} of the training{at(lines[0] if lines else None)}",
             advice=f"Use torch.optim.{torchs or 'AdamW'}({flag}), which updates all of them "
             "together, or torch._foreach_* operations over lists of all parameters.",
-            change={"optimizer_home": "torch", flag.replace("=True", ""): True},
+            change={"optimizer_home": "torch", f"optimizer_{flag.removesuffix('=True')}": True},
             snippet=f"optimizer = torch.optim.{torchs or 'AdamW'}(model.parameters(), lr=lr, "
             f"{flag})  # and your other arguments",
             evidence=(

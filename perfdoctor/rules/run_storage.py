@@ -1,4 +1,4 @@
-"""PD108: making a batch is waiting for a disk or a network, in an observed script."""
+"""PD108: making a batch is waiting for a disk or a network, and not computing."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.gains import from_loader, from_settings, setting_now
 from perfdoctor.rules.loader_advice import LOADER_CAUSE, WAIT_SHARE, WORKERS, loader_evidence
 from perfdoctor.rules.loader_facts import loader_model, persistent, prefetch_factor, whole_cores
-from perfdoctor.rules.observed import RUNS, line_evidence
+from perfdoctor.rules.measured import MEASURED
+from perfdoctor.rules.observed import is_run, line_evidence
 from perfdoctor.rules.run_batches import (
     io_bound,
+    iterable,
     loading_lines,
     many_workers,
     repeated_lines,
+    sample_words,
     wait_of,
 )
 from perfdoctor.rules.wording import count, loader_snippet, percent
@@ -34,6 +37,13 @@ def __getitems__(self, indices):  # called with a whole batch of indices
     if self.pool is None:  # made in the worker, not before it is started
         self.pool = ThreadPoolExecutor({number})
     return list(self.pool.map(self.__getitem__, indices))"""
+_STREAMED = """\
+from concurrent.futures import ThreadPoolExecutor
+
+def __iter__(self):  # in each of several workers a part of the names
+    with ThreadPoolExecutor({number}) as pool:
+        for first in range(0, len(self.names), {number}):  # so many are read at a time
+            yield from pool.map(self.read, self.names[first : first + {number}])"""
 
 
 class LoadingWaitsForStorage:
@@ -41,7 +51,7 @@ class LoadingWaitsForStorage:
 
     ## What it does
     Looks for batches that take little processor time for how long they take, in an observed
-    script that waits for them.
+    script or a benchmark that waits for them.
 
     ## Why it is slow
     One read after another waits for its answer. Reads that wait at the same time cost no more
@@ -58,7 +68,8 @@ class LoadingWaitsForStorage:
     `num_workers`, to the fewest within 3 % of the best, but no more than usable cores. Where that
     leaves a quarter of the speed unused, since waiting needs no core: read the samples of a batch
     in several threads, or keep them in memory or on a local disk after the first epoch. The advice
-    says what more workers than cores would bring.
+    says what more workers than cores would bring. In a benchmark more workers are the matter of
+    PD101 and PD102, which go first; this rule tells the rest.
 
     ## How the gain is predicted
     A simulation of the DataLoader with the measured times of batches and steps, in which waiting
@@ -77,7 +88,7 @@ class LoadingWaitsForStorage:
     verify_with: ClassVar[str | None] = "workers"
     cause: ClassVar[str] = LOADER_CAUSE
     thresholds: ClassVar[Mapping[str, float]] = {"exposed_share": 0.10, "gain": 1.05}
-    sources: ClassVar[tuple[str, ...]] = RUNS
+    sources: ClassVar[tuple[str, ...]] = MEASURED
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if the loop waits, the loader waits too, and more readers would help."""
@@ -86,16 +97,17 @@ class LoadingWaitsForStorage:
             return None
         if repeated_lines(facts):
             return None  # each worker more would read all of it once more: PD125
-        way = _more_readers(facts, least)
+        way = more_readers(facts, least)
         if way is None:
             return None
         waiting = 1 - facts.number("loader.batch_cpu_s") / facts.number("loader.batch.p50_s")
         lines = loading_lines(facts)
         where = f" in {lines[0].words}" if lines else ""
+        what = f"Making a batch is {percent(waiting)} waiting{where}"
         return Finding(
             stage=DATA_LOADING,
-            title=f"Making a batch is {percent(waiting)} waiting{where}, and training waits with "
-            f"it: {percent(wait.share)} of each step",
+            title=f"{what if is_run(facts) else sample_words(facts)}, and training waits with it: "
+            f"{percent(wait.share)} of each step",
             advice=way.advice,
             change=way.change,
             snippet=way.snippet,
@@ -108,31 +120,37 @@ class LoadingWaitsForStorage:
             predicted=way.predicted,
             confidence=0.85,
             effort="flag" if "num_workers" in way.change else "lines",
+            behind=way.behind,
         )
 
 
 @dataclass(frozen=True)
-class _Way:
-    """How to wait for several batches at a time."""
+class Way:
+    """How to wait for several batches at a time; `behind` what another rule says of workers."""
 
     advice: str
     change: dict[str, Any]
     snippet: str
     predicted: Prediction
+    behind: bool = False
 
 
-def _more_readers(facts: Facts, least: float) -> _Way | None:
-    """More workers if the cores allow enough of them, else more reads in each; None if neither."""
+def more_readers(facts: Facts, least: float) -> Way | None:
+    """More workers if the cores allow enough of them, else more reads in each; None if neither
+    brings `least`, or where another rule says it of workers."""
     now, cores, many = int(facts.number(WORKERS)), whole_cores(facts), many_workers(facts)
     allowed = max(1, min(many, cores))
     threads, by_threads = _reads_at_once(facts)
     by_workers = _with_workers(facts, allowed) if allowed > now else None
-    if by_workers is not None and by_workers.speedup >= max(least, by_threads.speedup / _ENOUGH):
+    helps = by_workers is not None and by_workers.speedup >= least
+    if by_workers is not None and helps and by_workers.speedup >= by_threads.speedup / _ENOUGH:
+        if not is_run(facts):
+            return None  # PD101 and PD102 say so
         change: dict[str, Any] = {"num_workers": allowed}
         if now == 0 and not persistent(facts):
             change["persistent_workers"] = True
         advice = f"Let {count(allowed, 'worker')} wait at the same time (num_workers={allowed})."
-        return _Way(advice, change, loader_snippet(facts, **change), by_workers)
+        return Way(advice, change, loader_snippet(facts, **change), by_workers)
     if by_threads.speedup < least:
         return None
     advice = (
@@ -144,7 +162,9 @@ def _more_readers(facts: Facts, least: float) -> _Way | None:
             f" Waiting needs no core, so more workers than the {count(cores, 'core')} do much the "
             f"same (num_workers={many})."
         )
-    return _Way(advice, {"reads_at_once": threads}, _READS.format(number=threads), by_threads)
+    snippet = (_STREAMED if iterable(facts) else _READS).format(number=threads)
+    behind = helps and not is_run(facts)
+    return Way(advice, {"reads_at_once": threads}, snippet, by_threads, behind)
 
 
 def _with_workers(facts: Facts, workers: int) -> Prediction:

@@ -146,11 +146,12 @@ class IteratorRemade:
 
     ## Why it is slow
     A new iterator draws a new order for the whole data set, starts its workers anew and waits for
-    their first batch; the batches that they made ahead are thrown away.
+    their first batch; the batches that they made ahead are thrown away, and the training waits
+    until the workers have ended.
 
     ## Evidence and threshold
     Fewer than twenty steps for each iterator where an epoch has ten times as many, and what the
-    first batch takes more than another.
+    first batch takes more than another, and the wait for the workers to end.
     - `share` = 0.05 (source: our own choice, the share from which PyTorch's TensorBoard plug-in
       warns of waiting for data)
 
@@ -158,8 +159,8 @@ class IteratorRemade:
     Keep one iterator and make a new one only when it is exhausted.
 
     ## How the gain is predicted
-    The steps without the time that the first batch of an iterator takes more than another, give
-    or take a quarter.
+    The steps without the time that the first batch of an iterator takes more than another and that
+    its workers take to end, give or take a quarter.
 
     ## When not to
     Then each sample comes once an epoch instead of being drawn anew with every iterator.
@@ -181,7 +182,9 @@ class IteratorRemade:
         if not remade(facts):
             return None
         more_s = max(0.0, start_s - _usual_batch_s(facts))
-        share = min(1.0, more_s / steps / facts.number("steps.time.mean_s"))
+        end_s = facts.known("loader.end.p50_s")
+        each_s = (more_s + (end_s or 0.0)) / steps
+        share = min(1.0, each_s / facts.number("steps.time.mean_s"))
         if share < facts.threshold("share"):
             return None
         often = "every step" if steps <= 1 else f"every {grouped(steps)} steps"
@@ -202,6 +205,7 @@ class IteratorRemade:
             evidence=(
                 Evidence(metric="steps for each iterator", value=steps, unit=""),
                 Evidence(metric="its first batch takes longer by", value=more_s, unit="s"),
+                *end_evidence(end_s),
                 Evidence(
                     metric="starting iterators",
                     value=share,
@@ -215,6 +219,13 @@ class IteratorRemade:
             effort="lines",
             safety="semantics",
         )
+
+
+def end_evidence(end_s: float | None) -> tuple[Evidence, ...]:
+    """What waiting for the workers to end takes, where it was seen."""
+    if end_s is None:
+        return ()
+    return (Evidence(metric="end of workers", value=end_s, unit="s"),)
 
 
 def stalls_for_data(facts: Facts, least: float) -> bool:

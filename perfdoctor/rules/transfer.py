@@ -6,15 +6,18 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from perfdoctor.report import Evidence, Finding
-from perfdoctor.rules.copies import pageable_in_trace
+from perfdoctor.rules.copies import is_pinned, pageable_in_trace
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.gains import from_probe, probe, probe_evidence
 from perfdoctor.rules.logs import TRY_IT, ram_is_full
 from perfdoctor.rules.measured import is_trace
+from perfdoctor.rules.observed import is_run, stage_share
 from perfdoctor.rules.run_gains import up_to
 from perfdoctor.rules.wording import loader_snippet, on_cuda, percent
 from perfdoctor.stages import H2D_COPY
 
+_PIN_MEMORY = "configuration.pin_memory"
+_PIN = "Let the DataLoader put batches into pinned memory (pin_memory=True) and copy them with "
 _COPY = (
     "\n...\ninputs = inputs.to(device, non_blocking=True)"
     "\ntarget = target.to(device, non_blocking=True)"
@@ -25,7 +28,8 @@ class PageableHostCopies:
     """Batches are copied to the GPU from pageable memory.
 
     ## What it does
-    Looks for a DataLoader without `pin_memory=True` on a training that copies batches to a GPU.
+    Looks for a DataLoader without `pin_memory=True` on a training that copies batches to a GPU. In
+    an observed script: for what is copied itself, whatever made it.
 
     ## Why it is slow
     The GPU can only read memory that the operating system cannot move. A pageable batch is first
@@ -33,19 +37,22 @@ class PageableHostCopies:
 
     ## Evidence and threshold
     The share of the step in which copying is exposed, and a probe that copies the same batch from
-    pinned memory. In a log: that it says `pin_memory=False`; an option then. In a profiler's
-    trace: copies that it calls pageable.
-    - `share` = 0.03 (source: the gain that can be told from noise; of a trace, where the time of
-      the copies themselves is known)
+    pinned memory. In an observed script: that most bytes come from pageable memory, and the share
+    of the copies on the GPU's clock. In a log: that it says `pin_memory=False`; an option then. In
+    a profiler's trace: copies that it calls pageable.
+    - `share` = 0.03 (source: the gain that can be told from noise; of a script and of a trace,
+      where the time of the copies themselves is known)
     - `probe_low` = 1.05 (source: above what the 2.1 % by which the median of identical blocks
       varied on a loaded two-core machine can feign; the probe's lower end must pass it)
 
     ## What to change
-    `pin_memory=True` in the DataLoader and `non_blocking=True` in the copy.
+    `pin_memory=True` in the DataLoader and `non_blocking=True` in the copy. Where the loader pins
+    already: copy what it gave, since what is computed from that on the CPU is pageable again.
 
     ## How the gain is predicted
     Amdahl's law over the exposed share of copying, with the interval of the probe, and no faster
-    than the workers make batches.
+    than the workers make batches. Of a script or a trace only a bound is known: no more than if
+    nothing were copied.
 
     ## When not to
     Pinned memory cannot be swapped out: not where host memory is short. Pinning happens in a
@@ -63,7 +70,9 @@ class PageableHostCopies:
         """Fires on a GPU if pinned copies were measured to be faster; from a log as an option."""
         if is_trace(facts):
             return _traced(facts)
-        if not on_cuda(facts) or facts.flag("configuration.pin_memory"):
+        if is_run(facts) and not facts.has("probes.h2d_pinned"):
+            return _observed(facts) if on_cuda(facts) else None
+        if not on_cuda(facts) or facts.flag(_PIN_MEMORY):
             return None
         if facts.from_log and not facts.get("probes"):
             return None if ram_is_full(facts) else _untried(facts)
@@ -74,8 +83,7 @@ class PageableHostCopies:
             stage=H2D_COPY,
             title=f"Batches are copied from pageable memory: {percent(measured.share)} of each "
             "step",
-            advice="Let the DataLoader put batches into pinned memory (pin_memory=True) and copy "
-            "them with non_blocking=True.",
+            advice=f"{_PIN}non_blocking=True.",
             change={"pin_memory": True},
             snippet=loader_snippet(facts, pin_memory=True) + _COPY,
             evidence=(
@@ -89,6 +97,59 @@ class PageableHostCopies:
         )
 
 
+def _observed(facts: Facts) -> Finding | None:
+    """What an observed script copies, on the GPU's own clock."""
+    share = stage_share(facts, H2D_COPY)
+    if share < facts.threshold("share") or is_pinned(facts) or ram_is_full(facts):
+        return None
+    pins = facts.has(_PIN_MEMORY) and facts.flag(_PIN_MEMORY)
+    advice, change, snippet = _how(facts, pins)
+    return Finding(
+        stage=H2D_COPY,
+        title=f"Batches are copied from pageable memory{', though the loader pins' * pins}: "
+        f"{percent(share)} of the training",
+        advice=advice,
+        change={change: True},
+        snippet=snippet + _COPY,
+        evidence=(
+            Evidence(
+                metric="copy to device",
+                value=share,
+                unit="share of training",
+                threshold=facts.threshold("share"),
+            ),
+        ),
+        cause=PageableHostCopies.cause,
+        predicted=up_to(share),
+        confidence=0.5,
+        effort="lines",
+    )
+
+
+def _how(facts: Facts, pins: bool) -> tuple[str, str, str]:
+    """Advice, what to set, and code: by what makes the batches that are copied."""
+    if pins:
+        return _AGAIN, "h2d_pinned", "inputs, target = next(batches)  # as the loader gave them"
+    if not facts.has(_PIN_MEMORY):
+        return _OWN, "h2d_pinned", _BUFFER
+    return f"{_PIN}non_blocking=True.", "pin_memory", loader_snippet(facts, pin_memory=True)
+
+
+_AGAIN = (
+    "Copy what the loader gave to the GPU first, with non_blocking=True, and compute there: what "
+    "is made from it on the CPU is pageable again. A batch of a class of your own needs a method "
+    "pin_memory()."
+)
+_OWN = (
+    "Make batches in pinned memory, as a DataLoader with pin_memory=True does, or put each into a "
+    "pinned buffer that is used again, and copy them with non_blocking=True."
+)
+_BUFFER = (
+    "buffer = torch.empty_like(inputs).pin_memory()  # once; then, before each copy:\n"
+    "inputs = buffer.copy_(inputs)"
+)
+
+
 def _traced(facts: Facts) -> Finding | None:
     """What a profiler's trace calls pageable."""
     found = pageable_in_trace(facts)
@@ -99,8 +160,7 @@ def _traced(facts: Facts) -> Finding | None:
         stage=H2D_COPY,
         title=f"{max(1, round(each))} copies a step are from pageable memory: {percent(share)} of "
         "the time",
-        advice="Let the DataLoader put batches into pinned memory (pin_memory=True) and copy "
-        "them with non_blocking=True.",
+        advice=f"{_PIN}non_blocking=True.",
         change={"pin_memory": True},
         snippet=loader_snippet(facts, pin_memory=True) + _COPY,
         evidence=(

@@ -12,20 +12,25 @@ from perfdoctor.rules.wording import on_cuda, percent, size
 from perfdoctor.stages import DATA_LOADING, FORWARD
 
 _CLOCK, _HEAT = "utilisation.gpu_clock_mhz", "utilisation.gpu_temperature_c"
+#: What the device's processors can have at most, by its driver.
+_HIGHEST = "counters.gpu_clock_max_mhz"
 
 
 class DeviceThrottled:
     """The GPU lowered its clock while it was busy: it is too hot, or limited in power.
 
     ## What it does
-    Compares the usual clock of a busy GPU with the highest it was seen at.
+    Compares the usual clock of a busy GPU with the highest it was seen at, and, where its driver
+    tells, with the highest it can have: that shows a GPU that was slowed down throughout.
 
     ## Why it is slow
     A GPU that gets too hot, or that draws more power than it is allowed, lowers its clock. All
     that was measured is then of that clock, and not of the training.
 
     ## Evidence and threshold
-    The mean clock ÷ its 95th percentile while the GPU was busy; the temperature, where it is known.
+    The mean clock ÷ its 95th percentile, and the median ÷ the highest clock, while the GPU was
+    busy; the temperature, where it is known. Below the highest throughout and not hot it is an
+    option: boards of little power never have that clock under load.
     - `clock` = 0.75 (source: NVBench discards measurements below 75 % of the default clock)
     - `busy_percent` = 50 (source: an idle GPU lowers its clock to save power)
     - `hot_c` = 82 (source: gpuprof warns from 82 °C)
@@ -54,16 +59,19 @@ class DeviceThrottled:
                 return None
         except Missing:
             return None
-        part = facts.number(f"{_CLOCK}.mean") / max(1.0, facts.number(f"{_CLOCK}.p95"))
+        varied = facts.number(f"{_CLOCK}.mean") / max(1.0, facts.number(f"{_CLOCK}.p95"))
+        throughout = _of_highest(facts)
+        part = min(varied, throughout)
         busy = facts.number("utilisation.gpu.p50")
         if part >= facts.threshold("clock") or busy < facts.threshold("busy_percent"):
             return None
         heat = facts.known(f"{_HEAT}.p95")
         hot = heat is not None and heat >= facts.threshold("hot_c")
         reason = f", at {heat:.0f} °C" if hot else ""
+        best = "it can have" if throughout < varied else "it reached"
         return Finding(
             stage=FORWARD,
-            title=f"The busy GPU ran at {percent(part)} of the clock that it reached{reason}",
+            title=f"The busy GPU ran at {percent(part)} of the clock that {best}{reason}",
             advice="Look for the reason with nvidia-smi -q -d PERFORMANCE (heat, power limit), "
             "and measure again.",
             change={},
@@ -74,7 +82,14 @@ class DeviceThrottled:
             ),
             cause=self.cause,
             confidence=0.6,
+            optional=varied >= facts.threshold("clock") and not hot,
         )
+
+
+def _of_highest(facts: Facts) -> float:
+    """The median clock ÷ the highest that the device can have; 1 where that is not known."""
+    highest, usual = facts.known(_HIGHEST), facts.known(f"{_CLOCK}.p50")
+    return 1.0 if not highest or usual is None else min(1.0, usual / highest)
 
 
 class ColdCacheMeasured:

@@ -7,16 +7,15 @@ from typing import ClassVar
 
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
-from perfdoctor.rules.loader_facts import persistent, whole_cores
+from perfdoctor.rules.loader_facts import FRESH_STARTS, persistent, whole_cores
 from perfdoctor.rules.measured import MEASURED, beside
-from perfdoctor.rules.observed import RUNS, without
+from perfdoctor.rules.observed import RUNS, part_of_training, without
 from perfdoctor.rules.run_waiting import remade
 from perfdoctor.rules.sharding import SHARDED
 from perfdoctor.rules.wording import count, grouped, percent, seconds
 from perfdoctor.stages import DATA_LOADING
 
 _WORKERS = "configuration.num_workers"
-_SLOW_STARTS = ("spawn", "forkserver")
 _QUOTA = "environment.cgroup.cpu_quota"
 
 
@@ -63,24 +62,24 @@ class SlowWorkerStart:
         if not facts.known(_WORKERS):
             return None
         method = facts.text("configuration.start_method")
-        if method not in _SLOW_STARTS:
+        if method not in FRESH_STARTS:
             return None
         start_s, times = facts.number("loader.start.p50_s"), facts.number("loader.start.count")
         total_s = facts.number("loader.start.total_s")
-        share = min(1.0, total_s / facts.number("wall.total_s"))
+        share = part_of_training(facts, total_s)
         if share < facts.threshold("share"):
             return None
         keep = "" if times < 2 or persistent(facts) or remade(facts) else " and keep them alive"
         return Finding(
             stage=DATA_LOADING,
             title=f"Starting workers by {method} takes {seconds(start_s)}, {grouped(times)} "
-            f"{'time' if times == 1 else 'times'}: {percent(share)} of the run",
+            f"{'time' if times == 1 else 'times'}: {percent(share)} of the training",
             advice=f"On Linux fork the workers{keep}, if the dataset touches no CUDA; else move "
             "imports that only the training needs under `if __name__ == '__main__':`.",
             change={"start_method": "fork"},
             snippet='loader = DataLoader(dataset, ..., multiprocessing_context="fork")',
             evidence=(
-                beside(facts, "starting workers", share, "share of run", "share"),
+                beside(facts, "starting workers", share, "share of training", "share"),
                 Evidence(metric="a start", value=start_s, unit="s"),
             ),
             cause=self.cause,

@@ -154,6 +154,7 @@ def test_losses_and_output_are_the_same_with_what_takes_longer(tmp_path, names):
         ("lbfgs", {"optimizer": "LBFGS", "batch_size": 4}),
         ("generator", {"model": "Net", "device": "cpu"}),
         ("compiled", {"compile": "default"}),
+        ("compiled_step", {"compile": "default"}),
     ],
 )
 def test_the_configuration_is_that_of_the_training(tmp_path, name, says):
@@ -161,6 +162,14 @@ def test_the_configuration_is_that_of_the_training(tmp_path, name, says):
     assert {key: report["configuration"].get(key) for key in says} == says
     rate = report["throughput"]
     assert rate["samples_per_s"] / rate["steps_per_s"] == pytest.approx(4)
+
+
+@slow
+def test_how_long_workers_take_to_start_and_to_end_is_told(tmp_path):
+    report = watched(tmp_path, ["workers"])
+    loader = report["loader"]
+    assert loader["end"]["count"] == loader["start"]["count"] == loader["iterators"]
+    assert report["counters"]["import_torch_s"] > 0
 
 
 # -- however it ends -----------------------------------------------------------------------------

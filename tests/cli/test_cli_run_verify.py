@@ -15,15 +15,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from builders import make_report, make_stages, make_wall
+from builders import make_report, make_stages, make_stat, make_wall
 
 from perfdoctor import verifying
 from perfdoctor.cli import run
+from perfdoctor.collect.channel import Channel
 from perfdoctor.collect.options import no_progress
 from perfdoctor.collect.script.main_module import Script
 from perfdoctor.collect.script.session import Limits
 from perfdoctor.ending import Ending
-from perfdoctor.report import Report, Trial
+from perfdoctor.report import Epochs, Report, Trial
 from perfdoctor.verifying import of_whole_run, share_tried
 
 #: Loading waits, so that a worker more brings what can be foretold; and it writes in many ways.
@@ -172,6 +173,17 @@ def test_trials_are_of_what_is_done_in_most_steps():
     assert share_tried(observed(parts), {"threads": 2}) == pytest.approx(0.9)
 
 
+def test_the_start_of_epochs_is_tried_by_changes_of_the_loader_alone():
+    parts = {"data_loading": 5.0, "forward": 5.0}
+    epochs = Epochs(count=4, steps_per_epoch=10, start=make_stat(1.0))
+    report = replace(observed(parts), epochs=epochs)
+    step_s = report.steps.time.p50_s
+    assert share_tried(report, {"persistent_workers": True}) == 1.0
+    assert share_tried(report, {"threads": 2}) == pytest.approx(1 - 4 * max(0, 1 - step_s) / 10)
+    many = replace(report, epochs=replace(epochs, count=100, start=make_stat(100.0)))
+    assert share_tried(many, {"threads": 2}) == pytest.approx(0.5)
+
+
 def test_of_a_run_that_was_stopped_only_the_training_counts():
     parts = {"start_up": 5.0, "forward": 4.0, "validation": 1.0}
     report = observed(parts, how="stopped", validation=0.01)
@@ -239,6 +251,38 @@ def test_ctrl_c_again_while_the_observed_script_is_summed_up_changes_nothing():
     channel = SimpleNamespace(send=sent.append)
     verifying._send_report(channel, Ended(), Ending("interrupted", "", 130))
     assert sent == [{"report": None}]
+
+
+#: Leaves a child behind that holds what it has inherited, says one thing, and is killed.
+LEAVES_ONE = """
+import os, sys, time
+from multiprocessing.connection import Connection
+out = Connection(int(sys.argv[1]), readable=False)
+out.send_bytes(b'{"way": "mounts"}')
+if os.fork() == 0:
+    time.sleep(60)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_killed_observation_is_not_waited_for_whoever_holds_its_pipe():
+    ours_in, theirs_out = os.pipe()
+    nothing, ours_out = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-c", LEAVES_ONE, str(theirs_out)],
+        pass_fds=(theirs_out,),
+        start_new_session=True,
+    )
+    channel = Channel(ours_in, ours_out)
+    try:
+        assert verifying._answer(channel, process) == {"way": "mounts"}
+        assert verifying._answer(channel, process) is None
+        assert process.returncode == -signal.SIGKILL
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        channel.close()
+        for fd in (theirs_out, nothing):
+            os.close(fd)
 
 
 @pytest.mark.slow

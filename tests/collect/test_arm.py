@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,6 +114,19 @@ def test_a_killed_arm_is_an_error_with_its_last_words():
         assert not arm.alive
 
 
+def test_an_answer_is_waited_for_as_long_as_there_is_time():
+    looked = []
+    with Arm.start(spec(workload={"fails": "hangs"})) as arm:
+        until_s = time.monotonic() + 1.6
+        arm.spec = replace(
+            arm.spec, patience_s=0.1, patient_until_s=until_s, waiting=lambda: looked.append(1)
+        )
+        with pytest.raises(UserCodeError):
+            arm.warm(1)
+        assert time.monotonic() >= until_s and len(looked) >= 2
+        assert not arm.alive
+
+
 def test_an_arm_that_hangs_is_ended_and_tells_where_it_was():
     with Arm.start(spec(workload={"fails": "hangs"})) as arm:
         arm.spec = replace(arm.spec, patience_s=0.5)
@@ -145,6 +159,63 @@ def test_closing_ends_the_arm_and_all_that_it_has_started():
     arm.close()
 
 
+def in_shared_memory(name: str) -> bool:
+    return Path("/dev/shm", name.strip("/")).exists()
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc")
+
+
+@needs_proc
+def test_what_has_left_its_session_and_what_is_in_shared_memory_goes_as_well():
+    with Arm.start(spec(workload={"leaves": True})) as arm:
+        (child,), (name,) = arm.first_losses(1)
+        assert in_shared_memory(name)
+        assert os.getsid(int(child)) == int(child)
+    assert wait_until_gone(int(child))
+    assert not in_shared_memory(name)
+
+
+@needs_proc
+def test_so_it_does_where_the_arm_is_at_work(tmp_path):
+    log = tmp_path / "log"
+    with Arm.start(spec(workload={"fails": "hangs", "leaves": True}, log=log)) as arm:
+        arm.send("warm", steps=1, mode=None)
+        while "left" not in log.read_text().split():
+            time.sleep(0.01)
+    _, child, name = re.search(r"(left) (\d+) (\S+)", log.read_text()).groups()
+    assert wait_until_gone(int(child))
+    assert not in_shared_memory(name)
+
+
+@needs_proc
+def test_what_a_killed_arm_has_left_behind_is_ended_when_it_is_closed():
+    with Arm.start(spec()) as arm:
+        child = int(arm.first_losses(1)[0][0])
+        os.kill(arm.pid, signal.SIGKILL)
+        arm._process.wait()
+        assert psutil.pid_exists(child)
+    assert wait_until_gone(child)
+
+
+@needs_proc
+def test_where_memory_is_full_an_arm_goes_before_other_programs():
+    with Arm.start(spec()) as arm:
+        assert Path(f"/proc/{arm.pid}/oom_score_adj").read_text() == "1000\n"
+        child = int(arm.first_losses(1)[0][0])
+        assert Path(f"/proc/{child}/oom_score_adj").read_text() == "1000\n"
+
+
+def test_an_arm_that_is_killed_in_steps_of_a_mode_has_run_out_of_memory():
+    with Arm.start(spec(workload={"fails": "killed"}, modes={"more": {}})) as arm:
+        with pytest.raises(PerfdoctorError, match="by signal 9") as raised:
+            arm.warm(1, "more")
+        assert (raised.value.slug, arm.trying) == ("out-of-memory", "more")
+        with pytest.raises(PerfdoctorError) as raised:
+            arm.facts("more")
+        assert (raised.value.slug, arm.trying) == ("arm-ended", None)
+
+
 def test_an_arm_that_is_at_work_is_ended_without_asking_it():
     with Arm.start(spec(workload={"fails": "hangs"})) as arm:
         arm.send("warm", steps=1, mode=None)
@@ -158,14 +229,20 @@ def test_an_arm_ends_with_the_process_that_started_it():
     program = textwrap.dedent(f"""
         import os, signal, sys
         from perfdoctor.collect.arm import Arm, ArmSpec
-        arm = Arm.start(ArmSpec(workload={{}}, cwd={str(HERE)!r}, training="counting:Counting"))
-        print(arm.pid, int(arm.first_losses(1)[0][0]), flush=True)
+        given = {{"leaves": True}}
+        arm = Arm.start(ArmSpec(workload=given, cwd={str(HERE)!r}, training="counting:Counting"))
+        (child,), (name,) = arm.first_losses(1)
+        print(arm.pid, int(child), flush=True)
+        print(name, file=sys.stderr, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
     """)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL
     for pid in map(int, done.stdout.split()):
         assert wait_until_gone(pid)
+    give_up = time.monotonic() + 10
+    while in_shared_memory(done.stderr.split()[0]):  # its resource tracker ends after it
+        assert time.monotonic() < give_up
 
 
 def test_a_ctrl_c_of_the_terminal_does_not_reach_an_arm():
@@ -214,8 +291,9 @@ def test_a_guarded_arm_changes_no_file(tmp_path):
         arm.warm(4)
         if not arm.facts().extra["guarded"]:
             pytest.skip("no sandbox on this machine")
+        assert "seen.txt" in {path.name for path in scratch.rglob("*")}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["scratch", "writes.py"]
-    assert "seen.txt" in {path.name for path in scratch.rglob("*")}
+    assert list(scratch.iterdir()) == []  # it is gone with the process
 
 
 def test_without_a_sandbox_an_arm_says_that_it_is_not_guarded(tmp_path):

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 import toys
+from torch.utils.data import default_collate
 
 from perfdoctor.collect import bench, rounds
+from perfdoctor.collect.assembly import configuration
 from perfdoctor.collect.bench import measure
 from perfdoctor.collect.hardware import HardwareSampler
 from perfdoctor.collect.options import BenchOptions, no_progress
@@ -78,6 +80,26 @@ def test_the_configuration_is_the_one_really_used(run):
     assert run.configuration["dataset_size"] == 64
     assert run.configuration["parameters"] > 0  # a baseline of another model is none
     assert run.configuration["prefetch_factor"] is None
+    assert run.configuration["dataset"] == "PartlyUnreadable"
+    assert run.configuration["collate"] == "default"
+
+
+def own(samples):
+    return default_collate(samples)
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({}, "default"),
+        ({"collate_fn": own}, "own"),
+        ({"loader_options": {"batch_size": None}}, "default_convert"),
+    ],
+)
+def test_who_puts_samples_together_is_told(settings, name):
+    workload = toys.workload(**settings)
+    loop = TrainingLoop(lambda: workload, BenchOptions(device="cpu"))
+    assert configuration(loop)["collate"] == name
 
 
 def test_memory_on_the_cpu_is_that_of_the_training_and_its_workers():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pynvml
 import pytest
 import torch
@@ -22,6 +24,8 @@ def test_a_sample_has_the_counters_of_the_host():
     assert {"cpu", "cpu_main", "cpu_workers", "cpu_foreign"} <= set(found)
     assert found["cpu"][0] >= 0
     assert 0 < sampler.host_used_share < 1
+    assert found["ram"][0] == pytest.approx(100 * sampler.host_used_share)
+    assert found["swap_bytes"][0] >= 0
     assert "gpu" not in found
 
 
@@ -67,11 +71,48 @@ def test_gpu_counters_come_from_nvml_and_one_that_is_missing_is_left_out(monkeyp
     monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", lambda handle: Info)
     monkeypatch.setattr(pynvml, "nvmlDeviceGetPowerUsage", unsupported)
     monkeypatch.setattr(pynvml, "nvmlDeviceGetClockInfo", lambda handle, which: 1980)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetTemperature", lambda handle, which: 66)
     assert hardware._gpu_sample(object()) == {
         "gpu": 61.0,
         "gpu_memory": 25.0,
         "gpu_clock_mhz": 1980.0,
+        "gpu_temperature_c": 66.0,
     }
+
+
+def test_the_highest_clock_of_the_device_is_told_where_its_driver_knows(monkeypatch):
+    def unsupported(handle, which):
+        raise pynvml.NVMLError(3)
+
+    monkeypatch.setattr(hardware, "_open_gpu", lambda device: "GPU 1")
+    sampler = HardwareSampler(torch.device("cuda:1"))
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetMaxClockInfo", lambda handle, which: 1410)
+    assert sampler.counters() == {"gpu_clock_max_mhz": 1410.0}
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetMaxClockInfo", unsupported)
+    assert sampler.counters() == {}
+    assert HardwareSampler(CPU).counters() == {}
+
+
+def test_swap_that_fills_meanwhile_is_told_from_what_was_full_before(monkeypatch):
+    full = iter([5 << 30, 5 << 30, 7 << 30, 6 << 30])
+    monkeypatch.setattr(hardware, "swapped_bytes", lambda: next(full))
+    sampler = HardwareSampler(CPU)
+    sampler.begin()
+    for _ in range(3):
+        sampler.sample()
+    sampler.begin()  # the next block of a comparison: the first one's beginning counts
+    assert sampler.columns["swap_bytes"] == [5 << 30, 7 << 30, 6 << 30]
+    assert sampler.counters() == {"swap_grown_bytes": float(2 << 30)}
+
+
+def test_swap_in_use_is_read_from_the_system(tmp_path, monkeypatch):
+    table = tmp_path / "meminfo"
+    table.write_text("MemTotal:  16 kB\nSwapCached: 1 kB\nSwapTotal: 900 kB\nSwapFree: 300 kB\n")
+    assert hardware.swapped_bytes(table) == 600 * 1024
+    monkeypatch.setattr(hardware.psutil, "swap_memory", lambda: SimpleNamespace(used=77))
+    assert hardware.swapped_bytes(tmp_path / "none") == 77
+    table.write_text("MemTotal: 16 kB\n")
+    assert hardware.swapped_bytes(table) == 77
 
 
 def test_cuda_times_are_unknown_until_the_device_has_passed_the_event(monkeypatch):

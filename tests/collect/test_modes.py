@@ -41,7 +41,7 @@ SMALL = {
     "threads": 1, "anomaly_detection": True, "deterministic": True, "cudnn_benchmark": True,
     "gc_frozen": True, "optimizer_fused": True, "optimizer_foreach": True, "arch_every": 3,
     "arch_order": 1, "cache_samples": True, "free_loading": True, "non_blocking": True,
-    "reads_at_once": 2,
+    "reads_at_once": 2, "start_every": 2,
 }  # fmt: skip
 
 

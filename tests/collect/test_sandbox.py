@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
+import tempfile
 import textwrap
 from pathlib import Path
 
@@ -22,9 +24,10 @@ if sandbox.enter(Path(sys.argv[1])) != sandbox.MOUNTS:
 """
 
 
-def sandboxed(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def sandboxed(code: str, folder: Path, before: str = "") -> subprocess.CompletedProcess[str]:
+    enter = ENTER.replace("if sandbox.enter", f"{textwrap.dedent(before)}\nif sandbox.enter")
     with scratch_folder() as scratch:
-        command = [sys.executable, "-c", ENTER + textwrap.dedent(code), str(scratch)]
+        command = [sys.executable, "-c", enter + textwrap.dedent(code), str(scratch)]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
     if "no-sandbox" in done.stderr:
         pytest.skip("this machine does not allow user namespaces")
@@ -95,6 +98,53 @@ def test_what_cannot_be_covered_cannot_be_written(folder):
     done = sandboxed("open('/perfdoctor-was-here', 'w')", folder)
     assert "PermissionError" in done.stderr
     assert not Path("/perfdoctor-was-here").exists()
+
+
+@pytest.mark.parametrize("version", [0, 2])
+def test_so_it_is_without_landlock_or_with_one_that_does_not_know_truncating(version, folder):
+    code = f"""
+    sandbox.landlock._version = lambda: {version}
+    """
+    done = sandboxed("open('/perfdoctor-was-here', 'w')", folder, code)
+    assert re.search("Read-only file system|PermissionError", done.stderr), done.stderr
+    assert not Path("/perfdoctor-was-here").exists()
+    done = sandboxed("open('model.pt', 'w').write('after'); print('fine')", folder, code)
+    assert done.stdout == "fine\n", done.stderr
+
+
+def test_where_the_rest_cannot_be_closed_without_landlock_nothing_is_run(folder):
+    code = """
+    sandbox.landlock._version = lambda: 0
+    call = sandbox.overlay._call
+    def refusing(name, *given):
+        if given[:3:2] == (None, None):
+            raise OSError("mount: Operation not permitted")
+        call(name, *given)
+    sandbox.overlay._call = refusing
+    """
+    done = sandboxed("print('ran')", folder, code)
+    assert done.stdout == ""
+    assert "is not run again: mount: Operation not permitted" in done.stderr
+
+
+SHARED = """
+from multiprocessing import shared_memory
+mine = Path("/dev/shm/NAME")
+print(mine.read_text(), shared_memory.SharedMemory(create=True, size=100).name, flush=True)
+mine.write_text("after")
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_shared_memory_is_covered_and_what_is_left_there_goes_with_the_process(folder):
+    with tempfile.NamedTemporaryFile("w+", dir="/dev/shm") as mine:
+        mine.write("before")
+        mine.flush()
+        done = sandboxed(SHARED.replace("NAME", Path(mine.name).name), folder)
+        before, name = done.stdout.split()
+        assert before == "before"
+        assert Path(mine.name).read_text() == "before"
+    assert not Path("/dev/shm", name).exists()
 
 
 def test_trackers_are_told_to_be_silent(folder):

@@ -22,7 +22,7 @@ ENTER = """
 import errno, os, pathlib, shutil, sys
 from pathlib import Path
 from perfdoctor.collect import sandbox
-def refused(scratch):
+def refused(scratch, **_):
     raise OSError("unshare: Operation not permitted")
 if sys.argv[2] == "simulated":
     sandbox.overlay.cover = refused
@@ -325,7 +325,7 @@ def test_landlock_has_to_know_truncating_where_it_is_alone(version, enough, monk
 def test_without_either_way_nothing_is_run(tmp_path, monkeypatch):
     from perfdoctor.collect import sandbox
 
-    def refused(scratch: Path) -> list[str]:
+    def refused(scratch: Path, **_: bool) -> list[str]:
         raise OSError("unshare: Operation not permitted")
 
     monkeypatch.setattr(sandbox.overlay, "cover", refused)

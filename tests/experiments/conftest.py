@@ -23,5 +23,6 @@ def world(monkeypatch):
     for module in (events, restarts, trials, turns):
         monkeypatch.setattr(module, "time", made.time)
     monkeypatch.setattr(trials.Fitness, "begin", lambda self: None)
+    monkeypatch.setattr(trials.belongings, "take_in_orphans", lambda wanted=True: None)
     monkeypatch.setattr(trials.Fitness, "foreign_share", lambda self: made.foreign)
     return made

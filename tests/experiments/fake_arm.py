@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,9 @@ class FakeTime:
     def perf_counter(self) -> float:
         return self.now_s
 
+    def monotonic(self) -> float:
+        return self.now_s
+
 
 class World:
     """What all fake arms share: the clock, the noise, and what changes really bring.
@@ -36,7 +39,7 @@ class World:
             the first batches of a changed loader compare. samples: of each batch, whatever size is
             set. rare: change → (steps between two of what
             it makes rarer, seconds that one takes, epochs between two where it comes at their ends,
-            else None).
+            else None). start_of_epoch_s: what one takes with such settings.
     """
 
     def __init__(self, noise: float = 0.01, seed: int = 0) -> None:
@@ -67,6 +70,7 @@ class World:
         self.relation: str | None = None
         self.rare: dict[str, tuple[int, float, int | None]] = {}
         self.made = 0
+        self.start_of_epoch_s: Callable[[Mapping[str, Any]], float] | None = None
 
 
 class FakeArm:
@@ -76,7 +80,9 @@ class FakeArm:
 
     def __init__(self, spec: Any) -> None:
         self.spec, self.modes, self.open = spec, dict[str, Mapping[str, Any]](), True
+        self.given = dict[str | None, int]()
         self.pid, self.alive, self.busy = 1, True, False
+        self.trying: str | None = None
         self.world.started.append(self)
         self.world.time.now_s += self.world.start_s
 
@@ -113,6 +119,7 @@ class FakeArm:
     def chunk(self, steps: int, mode: str | None = None) -> Chunk:
         world = self.world
         world.chunks += 1
+        self.trying = mode
         if world.interrupt_after is not None and world.chunks > world.interrupt_after:
             self.busy = True
             raise KeyboardInterrupt
@@ -121,6 +128,7 @@ class FakeArm:
             disturbed *= world.slower
         step_s = np.full(steps, world.step_s / self._gain(mode) * disturbed)
         occasions = self._occasions(steps, self._changes(mode), step_s)
+        starts = self._begin_epochs(steps, mode, step_s)
         world.time.now_s += float(step_s.sum()) * (steps + 1) / steps
         size = world.samples or self._changes(mode).get("batch_size", 32)
         samples = np.full(steps, float(size))
@@ -128,7 +136,7 @@ class FakeArm:
             step_s=step_s,
             stages_s={},
             samples=samples,
-            starts=np.zeros(steps, dtype=np.bool_),
+            starts=starts,
             wall_s=float(step_s.sum()),
             cpu_s=float(step_s.sum()),
             run_queue_s=self._waited_s(float(step_s.sum())),
@@ -153,6 +161,21 @@ class FakeArm:
             ]
             for i, made in found[key]:
                 step_s[i] += cost_s if made else 0.0
+        return found
+
+    def _begin_epochs(self, steps: int, mode: str | None, step_s: Any) -> Any:
+        """Where the loader of this mode begins one, which takes its time."""
+        used = {**self.world.configuration, **self._changes(mode)}
+        every = used.get("start_every") or self.world.extra.get("steps_per_epoch", 500)
+        first = self.given.get(mode, 0)
+        self.given[mode] = first + steps + 1
+        found = np.zeros(steps, dtype=np.bool_)
+        if self.world.start_of_epoch_s is not None:
+            found = (first + np.arange(steps)) % every == 0
+            step_s[found] += self.world.start_of_epoch_s(used)
+            new = {**used, "persistent_workers": False}
+            if not first:  # there are none yet that could have been kept
+                step_s[0] += self.world.start_of_epoch_s(new) - self.world.start_of_epoch_s(used)
         return found
 
     def _waited_s(self, ran_s: float) -> float | None:

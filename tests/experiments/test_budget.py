@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from builders import COMPUTE_BOUND_S, make_recommendation, make_report
+from builders import COMPUTE_BOUND_S, make_recommendation, make_report, make_wall
 from fake_arm import FakeArm, World
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from perfdoctor.errors import PerfdoctorError
 from perfdoctor.experiments.plan import plan, situation_of
 from perfdoctor.experiments.trials import Laboratory
 from perfdoctor.experiments.verify import verify
+from perfdoctor.record import Source
 from perfdoctor.report import Prediction, Report
 
 SPEC = ArmSpec(workload={"script": "train.py"})
@@ -80,9 +82,35 @@ def test_no_process_is_begun_that_would_not_end_in_time(world):
     a_script(world, start_s=25.0)
     report = tried(60.0, count=1)
     (trial,) = [one.verified for one in report.recommendations]
-    assert trial.pairs == 0 and "a new process, which takes 25 s, is too slow" in trial.reason
+    assert trial.pairs == 0 and "a new process of 25 s included" in trial.reason
     assert "--budget" in trial.reason
     assert report.verification.spent_s <= 60.0
+
+
+def observed(count: int, start_up_s: float, **more: object) -> Report:
+    wall = make_wall({"start_up": start_up_s, "forward": 10.0})
+    return replace(advised(count), source=Source(kind="run"), wall=wall, **more)
+
+
+def test_a_script_whose_start_does_not_fit_is_not_begun(world):
+    lines = []
+    report = verify(observed(2, 25.0), SPEC, 20.0, no_progress, lines.append)
+    assert not world.started and report.verification.spent_s == 0
+    for one in report.recommendations:
+        assert one.verified.outcome == "inconclusive"
+        assert "takes 25 s to start" in one.verified.reason and "--budget 6" in one.verified.reason
+    verify(observed(2, 10.0), SPEC, 20.0, no_progress, lines.append)
+    assert len(world.started) == 1
+
+
+def test_a_script_in_which_nothing_can_be_tried_is_not_begun(world):
+    given = {"free_loading": True}, {"cache_samples": True}
+    advice = [make_recommendation(rule="PD110", change=c, predicted=GAIN) for c in given]
+    report = observed(0, 1.0, recommendations=tuple(advice), configuration={"device": "cpu"})
+    report = verify(report, SPEC, 120.0, no_progress, lambda line: None)
+    assert not world.started and not report.verification.ceilings
+    for one in report.recommendations:
+        assert one.verified.reason == "the training uses no DataLoader"
 
 
 def test_a_process_that_died_at_the_end_is_not_begun_again(world):

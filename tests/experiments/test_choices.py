@@ -78,7 +78,7 @@ def test_where_nothing_tries_the_first_its_choice_is_tried(world):
     given = advice(FOREACH, rule="PD999", change={"rewrite": "all of it"})
     (one,) = tried(given, tell=lines.append).recommendations
     assert outcomes(one) == {"PD402": "verified", "PD999": "not_testable"}
-    assert "PD402 optimizer-foreach" in lines[0]
+    assert "PD402 optimizer_foreach=True" in lines[0]
 
 
 def test_a_choice_that_is_not_needed_is_not_tried(world):
@@ -86,7 +86,7 @@ def test_a_choice_that_is_not_needed_is_not_tried(world):
     lines = []
     (one,) = tried(advice(FOREACH), tell=lines.append).recommendations
     assert outcomes(one) == {"PD401": "verified", "PD402": None}
-    assert "in the place of what fails: PD402 optimizer-foreach" in lines[0]
+    assert "in the place of what fails: PD402 optimizer_foreach=True" in lines[0]
 
 
 def test_a_choice_that_is_recommended_by_itself_is_tried_once(world):

@@ -57,6 +57,15 @@ def test_a_steady_drift_of_the_machine_cancels_within_a_round():
     assert turns == ["A", "B", "B", "A"]
 
 
+def test_a_plan_of_one_turn_begins_with_the_other_side_in_every_other_block():
+    turns: list[str] = []
+    old, new = Scripted("A", [1.0] * 2, turns), Scripted("B", [0.5] * 2, turns)
+    for swapped in (False, True):
+        plan = ChunkPlan(2, turns=1)
+        assert block(old, new, plan, swapped=swapped) == pytest.approx(math.log(2))
+    assert "".join(turns) == "ABBA"
+
+
 def test_every_other_round_begins_with_the_other_side():
     turns: list[str] = []
     old, new = Scripted("A", [1.0] * 9, turns), Scripted("B", [0.5] * 9, turns)
@@ -73,7 +82,6 @@ def test_one_disturbed_round_of_a_block_does_not_count():
 def test_seconds_per_sample_leaves_out_what_a_short_chunk_cannot_hold_its_share_of():
     begun = chunk([9.0, 1.0, 1.0], starts=[True, False, False])
     assert seconds_per_sample(begun) == pytest.approx(1 / 8)
-    assert seconds_per_sample(begun, whole_epochs=True) == pytest.approx(11 / 3 / 8)
     assert seconds_per_sample(chunk([9.0], starts=[True])) == pytest.approx(9 / 8)
 
 
@@ -91,12 +99,11 @@ def test_batches_borrowed_from_the_queue_are_paid_back():
     st.floats(0.01, 20.0),
     st.integers(1, 8),
     st.integers(0, 16),
-    st.one_of(st.none(), st.integers(1, 400)),
 )
-def test_chunks_are_whole_turns_and_blocks_keep_to_their_time(step_s, block_s, turn, queue, epoch):
-    plan = chunk_plan(step_s, block_s, turn=turn, queue=queue, epoch=epoch)
+def test_chunks_are_whole_turns_and_blocks_keep_to_their_time(step_s, block_s, turn, queue):
+    plan = chunk_plan(step_s, block_s, turn=turn, queue=queue)
     assert plan.steps >= 1 and plan.steps >= queue
-    assert plan.steps % (epoch if plan.whole_epochs else turn) == 0
+    assert plan.steps % turn == 0
     spent = 4 * plan.rounds * (plan.steps + queue + 1) * step_s
     assert plan.rounds == 1 or spent <= 1.5 * block_s
 

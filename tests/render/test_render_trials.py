@@ -10,6 +10,7 @@ from printing import printed
 
 from perfdoctor.render import png, trials_panel
 from perfdoctor.render.figure import style
+from perfdoctor.render.trials import _off_by
 from perfdoctor.report import CurvePoint, Prediction, Trial, Verification
 
 GAIN = {"speedup": 1.31, "low": 1.27, "high": 1.36, "pairs": 7}
@@ -126,7 +127,7 @@ def test_everything_about_the_whole_is_said():
     assert "all of them bring 3.10×, not 4× as their gains multiplied" in found
     assert "ceiling: loading that costs nothing" in found
     assert "other programs used 62 % of its cores" in found
-    assert "predictions were off by 11 % (median); 3 of 4 within their interval" in found
+    assert "predictions were off by 12 % (median); 3 of 4 within their interval" in found
     assert "60.0 s of 2 min 0 s, interrupted" in found or "1 min 0 s of 2 min 0 s" in found
     assert "export OMP_NUM_THREADS=4" in found
     assert "[tool.perfdoctor.profiles.verified]" in found
@@ -154,3 +155,10 @@ def test_the_picture_has_a_panel_of_trials(curve):
 def test_a_picture_of_trials_that_measured_nothing_is_drawn_too():
     untested = Trial(outcome="not_testable", reason="there is no GPU here")
     assert png.graph_benchmark(tried(untested, control=None)).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"), [(0.0, "0 %"), (0.105, "11 %"), (0.997, "a factor of 2.7")]
+)
+def test_how_far_predictions_were_off_is_no_logarithm(error, words):
+    assert _off_by(error) == words

@@ -117,6 +117,11 @@ def reading_one_core() -> Run:
     return training(batch_s=0.080, parts_s=CPU_PARTS, cores=1, batch_cpu_share=0.02)
 
 
+def reading_workers() -> Run:
+    """Two workers on two cores that wait 10 ms for each of 32 samples; 50 ms of computing."""
+    return training(batch_s=0.320, parts_s=CPU_PARTS, workers=2, cores=2, batch_cpu_share=0.02)
+
+
 def starved_workers() -> Run:
     """One worker that takes 200 ms a batch, 50 ms of computing, eight cores."""
     return training(batch_s=0.200, parts_s=CPU_PARTS, workers=1, cores=8)
@@ -253,6 +258,7 @@ BASES: dict[str, Callable[[], Run]] = {
         input_bound_cpu,
         input_bound_one_core,
         reading_one_core,
+        reading_workers,
         starved_workers,
         saturated_cores,
         uneven_loader,

@@ -51,9 +51,9 @@ def check(facts: Facts) -> None:
         assert not same or not all(same), f"{one.rule} advises what is on"
         if on_a_cpu(facts):
             assert not GPU_ONLY & set(one.change), one.rule
-    faults = {f.finding.cause for f in found if not f.finding.optional}
+    causes = {f.finding.cause for f in found}
     for cause, keys in MEMORY.items():
-        for key in keys if cause in faults else ():
+        for key in keys if cause in causes else ():
             now = configuration.get(key) or 0
             now = max(0, now) if isinstance(now, int | float) else 0  # some say -1, or "auto"
             assert all(f.finding.change.get(key, 0) <= now for f in found), (cause, key)
@@ -145,8 +145,22 @@ def test_full_memory_is_not_to_be_filled_further(cause: str, change: dict[str, A
     spends = of("PD801", change=change, cause="a")
     full = of("PD802", cause=cause, speedup=None)
     assert kept(facts_with(), spends, full) == ["PD802"]
-    headroom = of("PD802", cause=cause, speedup=None, optional=True)
-    assert kept(facts_with(), spends, headroom) == ["PD801", "PD802"]
+
+
+@pytest.mark.parametrize(
+    ("cause", "change"),
+    [("memory-limit", {"batch_size": 64}), ("host-memory", {"num_workers": 8})],
+)
+def test_of_nearly_full_memory_and_what_takes_more_of_it_one_is_advised(
+    cause: str, change: dict[str, Any]
+) -> None:
+    nearly = of("PD802", cause=cause, speedup=None, optional=True)
+    fault = of("PD801", change=change, cause="a")
+    assert kept(facts_with(), fault, nearly) == ["PD801"]
+    option = of("PD801", change=change, cause="a", optional=True)
+    assert kept(facts_with(), option, nearly) == ["PD802"]
+    elsewhere = of("PD801", change={"threads": 2}, cause="a")
+    assert kept(facts_with(), elsewhere, nearly) == ["PD801", "PD802"]
 
 
 def test_less_of_what_fills_memory_is_advised_all_the_same() -> None:

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from bases import CPU_PARTS, input_bound_cpu, probe, training
 
+from perfdoctor.ending import Ending
 from perfdoctor.errors import PerfdoctorError
 from perfdoctor.pipeline_model import LoaderModel
-from perfdoctor.record import Run
+from perfdoctor.record import Run, Source
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.loader_facts import loader_model, measured_job
 from perfdoctor.schema import from_json, to_dict, to_json
@@ -59,6 +60,43 @@ def test_creating_workers_is_known_for_each_of_them() -> None:
 def test_a_start_that_nobody_saw_is_not_zero() -> None:
     assert of(training(batch_s=0.2, parts_s=CPU_PARTS, workers=2)).start_s is None
     assert of(input_bound_cpu()).start_s is None
+
+
+def test_workers_that_persist_were_started_as_was_seen_from_inside() -> None:
+    run = training(batch_s=0.2, parts_s=CPU_PARTS, workers=2)
+    assert of(with_loader(run, start_s=np.array([0.7]))).start_s == pytest.approx(0.7)
+
+
+def test_ends_of_workers_are_known_where_they_were_seen() -> None:
+    run = training(batch_s=0.2, parts_s=CPU_PARTS, workers=2, persistent_workers=False)
+    assert of(run).end_s is None
+    assert of(with_loader(run, end_s=np.full(3, 0.4))).end_s == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_new_interpreter_takes_as_long_as_importing_torch(method: str) -> None:
+    run = training(batch_s=0.2, parts_s=CPU_PARTS, start_method=method)
+    assert of(run).fresh_s == 3.3
+    assert of(replace(run, counters={"import_torch_s": 1.2})).fresh_s == 1.2
+
+
+def test_forked_workers_have_imported_it() -> None:
+    run = replace(input_bound_cpu(), counters={"import_torch_s": 1.2})
+    assert of(run).fresh_s is None
+    forked = replace(run, configuration={**run.configuration, "start_method": "fork"})
+    assert of(forked).fresh_s is None
+
+
+def test_only_a_script_seen_to_its_end_tells_how_many_steps_there_are() -> None:
+    whole = replace(
+        input_bound_cpu(), source=Source(kind="run"), ending=Ending("finished"), warmup=5
+    )
+    steps = whole.step_s.size
+    assert of(whole).steps_in_all == steps
+    assert of(replace(whole, ending=Ending("interrupted"))).steps_in_all is None
+    assert of(input_bound_cpu()).steps_in_all is None
+    job = measured_job(summarise(whole), "report.json")
+    assert job.model.steps_in_all is None  # what would be if it went on
 
 
 def test_how_the_step_grows_with_the_batch_is_measured_by_the_probe() -> None:

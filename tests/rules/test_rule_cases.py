@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from bases import BASES, report
+from gpu_run_bases import GPU_RUNS
 from log_bases import LOGS
 from rank_bases import RANKS
 from run_bases import RUNS
@@ -17,6 +18,7 @@ from run_bases import RUNS
 from perfdoctor.report import Recommendation
 from perfdoctor.rules import BUILTIN, catalogue, engine, ranking
 from perfdoctor.rules.facts import Facts
+from perfdoctor.rules.gains import PIPELINE_BOUND
 from perfdoctor.rules.run_gains import UPPER_BOUND
 from perfdoctor.schema import to_dict
 
@@ -44,7 +46,7 @@ CASES = load_cases()
 
 @cache
 def base_facts(base: str) -> dict[str, Any]:
-    return to_dict(report(base) if base in BASES else (LOGS | RUNS | RANKS)[base]())
+    return to_dict(report(base) if base in BASES else (LOGS | RUNS | RANKS | GPU_RUNS)[base]())
 
 
 def facts_of(case: dict[str, Any]) -> dict[str, Any]:
@@ -111,7 +113,9 @@ def check_advice(case: dict[str, Any], advice: Recommendation) -> None:
         assert advice.predicted.is_bound
         assert low <= advice.predicted.high <= high
     if advice.predicted is not None:
-        assert advice.predicted.is_bound == (advice.predicted.model == UPPER_BOUND)
+        assert advice.predicted.is_bound == (
+            advice.predicted.model in (UPPER_BOUND, PIPELINE_BOUND)
+        )
         assert advice.predicted.low <= advice.predicted.speedup <= advice.predicted.high
         assert (advice.predicted.low <= 1.0) == case.get("may_gain_nothing", False)
 

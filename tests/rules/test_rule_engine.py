@@ -126,9 +126,9 @@ def test_findings_of_one_cause_become_one_recommendation_with_choices() -> None:
 
 def test_a_fault_stays_a_fault_when_it_is_merged_with_an_option() -> None:
     optional = rule("PD801", finding(1.2, optional=True))
-    result = diagnosed(optional, rule("PD802", finding(None)))
-    (only,) = result.recommendations
-    assert (only.rule, only.optional) == ("PD801", False)
+    fault = rule("PD802", finding(None, danger="ahead"))
+    (only,) = diagnosed(optional, fault).recommendations
+    assert (only.rule, only.optional, only.danger) == ("PD801", False, "ahead")
 
 
 def test_gain_times_confidence_decides_then_no_prediction_then_options() -> None:
@@ -140,6 +140,19 @@ def test_gain_times_confidence_decides_then_no_prediction_then_options() -> None
     )
     order = [(r.rank, r.rule) for r in result.recommendations]
     assert order == [(1, "PD804"), (2, "PD803"), (3, "PD802"), (4, "PD801")]
+
+
+def test_what_ends_the_training_goes_before_any_gain() -> None:
+    result = diagnosed(
+        rule("PD801", finding(9.0, cause="a")),
+        rule("PD802", finding(None, cause="b", danger="ahead")),
+        rule("PD803", finding(None, cause="c", danger="here", confidence=0.1)),
+        rule("PD804", finding(None, cause="d", danger="here", optional=True)),
+        rule("PD805", finding(1.2, cause="e", optional=True)),
+    )
+    order = ["PD803", "PD801", "PD802", "PD804", "PD805"]
+    assert [r.rule for r in result.recommendations] == order
+    assert [r.rule for r in ranking.numbered(reversed(result.recommendations))] == order
 
 
 def test_gains_within_noise_are_dropped() -> None:
@@ -172,6 +185,10 @@ def test_a_verified_gain_is_ranked_by_what_was_measured() -> None:
     refuted = replace(bold, verified=Trial(outcome="refuted", speedup=1.0))
     verified = replace(modest, verified=Trial(outcome="verified", speedup=1.4))
     assert [r.rule for r in ranking.numbered([refuted, verified])] == ["PD802", "PD801"]
+    unknown = replace(modest, rule="PD803", predicted=None)
+    option = replace(modest, rule="PD804", optional=True)
+    ranked = ranking.numbered([refuted, option, unknown, verified])
+    assert [r.rule for r in ranked] == ["PD802", "PD803", "PD804", "PD801"]
 
 
 def test_distrust_of_the_measurement_spreads_to_everything_else() -> None:
@@ -207,9 +224,18 @@ def test_a_code_that_is_taken_is_not_overwritten(monkeypatch: pytest.MonkeyPatch
 
 
 def test_what_a_healthy_training_could_gain_is_an_option_and_a_danger_stays_a_fault() -> None:
-    gain = rule("PD801", finding(1.07, cause="a", stage="validation"))
-    danger = rule("PD802", finding(None, cause="b"))
-    result = diagnosed(gain, danger)
+    result = diagnosed(
+        rule("PD801", finding(1.07, cause="a", stage="validation")),
+        rule("PD802", finding(None, cause="b", danger="ahead")),
+        rule("PD803", finding(None, cause="c")),
+        rule("PD951", finding(None, cause="noise")),
+    )
     assert result.diagnosis is not None
     assert result.diagnosis.verdict == "healthy"
-    assert {r.rule: r.optional for r in result.recommendations} == {"PD801": True, "PD802": False}
+    optional = {r.rule: r.optional for r in result.recommendations}
+    assert optional == {"PD801": True, "PD802": False, "PD803": True, "PD951": False}
+
+
+def test_what_nobody_knows_the_gain_of_is_a_fault_where_the_training_is_held_up() -> None:
+    held_up = diagnose(report("input_bound_cpu"), Settings(), [rule("PD801", finding(None))])
+    assert [r.optional for r in held_up.recommendations] == [False]

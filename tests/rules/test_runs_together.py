@@ -138,3 +138,95 @@ def test_a_stage_that_is_most_of_the_step_is_not_blamed_for_a_busy_machine(
     result = diagnose(schema.from_json(json.dumps(facts).encode()), Settings())
     assert result.diagnosis is not None
     assert result.diagnosis.verdict == verdict
+
+
+def _judged(report: Report, **facts: Any) -> Report:
+    """With facts of these sections changed."""
+    raw = schema.to_dict(report)
+    for section, values in facts.items():
+        raw[section] = {**raw[section], **values}
+    return diagnose(schema.from_json(json.dumps(raw).encode()), Settings())
+
+
+def _usage(value: float) -> dict[str, float]:
+    return {"mean": value, "p50": value, "p95": value, "count": 100}
+
+
+def _optional(result: Report) -> dict[str, bool]:
+    return {r.rule: r.optional for r in result.recommendations}
+
+
+def test_a_break_in_a_compiled_script_is_an_option_and_no_verdict() -> None:
+    counters = {"graph_breaks": 1.0, "graphs_compiled": 2.0, "compile_s": 0.1}
+    result = _judged(
+        REPORTS["fine_script"], configuration={"compile": "default"}, counters=counters
+    )
+    assert result.diagnosis is not None
+    assert result.diagnosis.verdict == "healthy"
+    assert _optional(result)["PD227"] is True
+
+
+def test_of_a_healthy_script_only_dangers_and_the_measurement_are_faults() -> None:
+    busy = {"cpu_workers": _usage(300.0), "cpu": _usage(97.0), "cpu_foreign": _usage(200.0)}
+    swap = {**_usage(3 * 2**30), "p50": 2**30}
+    result = _judged(REPORTS["fine_script"], utilisation={**busy, "swap_bytes": swap})
+    assert result.diagnosis is not None
+    assert result.diagnosis.verdict == "healthy"
+    faults = [rule for rule, optional in _optional(result).items() if not optional]
+    assert faults[0] == "PD304"
+    assert set(faults) == {"PD304", "PD901"}
+    assert _optional(result)["PD120"] is True
+
+
+def test_swapping_goes_before_the_fastest_gain() -> None:
+    swap = {**_usage(3 * 2**30), "p50": 2**30}
+    result = _judged(REPORTS["slow_storage"], utilisation={"swap_bytes": swap})
+    assert result.recommendations[0].rule == "PD304"
+    assert result.recommendations[1].predicted is not None
+
+
+@pytest.mark.parametrize(("percent", "rules"), [(85.0, {"PD102"}), (95.0, {"PD303"})])
+def test_more_workers_are_not_advised_beside_fewer(percent: float, rules: set[str]) -> None:
+    from run_bases import script
+
+    starved = script(batch_s=0.2, workers=1, cores=8, persistent_workers=True)
+    result = _judged(starved, utilisation={"ram": _usage(percent)})
+    assert {"PD102", "PD303"} & set(_optional(result)) == rules
+
+
+@pytest.mark.parametrize(
+    ("rule", "end", "left_s", "facts"),
+    [
+        (
+            "PD228",
+            "high",
+            24.0,
+            {
+                "configuration": {"compile": "default"},
+                "counters": {"recompiles": 8.0, "recompile_s": 6.0, "compile_s": 7.0},
+            },
+        ),
+        (
+            "PD113",
+            "speedup",
+            24.6,
+            {
+                "configuration": {"num_workers": 2, "start_method": "spawn"},
+                "loader": {"start": {"p50_s": 6.0, "count": 1, "total_s": 6.0}},
+            },
+        ),
+    ],
+)
+def test_seconds_of_a_whole_run_are_taken_off_it_once(
+    rule: str, end: str, left_s: float, facts: dict[str, Any]
+) -> None:
+    """6 s, or nine tenths of them, of 30 s, 12.6 of which are no training."""
+    raw = schema.to_dict(REPORTS["prepares_long"])
+    stat = raw["stages"]["forward"]
+    for section, values in facts.items():
+        whole = {name: {**stat, **v} if name == "start" else v for name, v in values.items()}
+        raw[section] = {**(raw[section] or {}), **whole}
+    result = diagnose(schema.from_json(json.dumps(raw).encode()), Settings())
+    predicted = next(r.predicted for r in result.recommendations if r.rule == rule)
+    assert predicted is not None
+    assert getattr(predicted, end) == pytest.approx(30 / left_s, rel=0.05)

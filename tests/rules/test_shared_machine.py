@@ -11,10 +11,12 @@ from run_bases import PARTS_S, STEPS, growing, line, script
 
 from perfdoctor import schema
 from perfdoctor.report import Report
+from perfdoctor.rules import engine
 from perfdoctor.rules.engine import diagnose
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.loader_facts import cores_taken, loader_model
 from perfdoctor.rules.run_batches import many_workers
+from perfdoctor.rules.slowdown import EpochTimeGrows
 from perfdoctor.rules.trends import grown_stage, lasting_fall, lost_share
 from perfdoctor.settings import Settings
 
@@ -128,6 +130,5 @@ def test_epochs_that_others_make_longer_are_an_option() -> None:
         facts["throughput"]["trend"] = None
         facts["series"]["epoch_s"] = [30.0 * value for value in slower[:: STEPS // 10]]
         facts["utilisation"]["cpu_foreign"] = {"mean": others, "p50": others, "p95": others}
-        found = diagnose(schema.from_json(json.dumps(facts).encode()), Settings())
-        advice = next(r for r in found.recommendations if r.rule == "PD702")
-        assert advice.optional is optional
+        (found,) = engine.judge([EpochTimeGrows()], Facts(facts), {}).found
+        assert found.finding.optional is optional

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from perfdoctor.collect.arm import NO_TIME, Arm, ArmFacts, ArmSpec
+from perfdoctor.collect.out_of_memory import NO_ROOM, OUT_OF_MEMORY, no_room, said
 from perfdoctor.collect.script.main_module import Script
 from perfdoctor.errors import PerfdoctorError
 
@@ -17,6 +18,7 @@ _WARM_STEPS = 5
 #: Of a script that is too short: as it is, with prolonged epochs, and as it is once more.
 _LIVES = 3
 _PROCESS = "perfdoctor.collect.rerun.process"
+_TWO = "two processes of the script"
 
 
 def spec_of(script: Script, scratch: Path, **fields: Any) -> ScriptSpec:
@@ -43,6 +45,11 @@ class ScriptSpec(ArmSpec):
     def start(self) -> Arm:
         """A process of it, see `Arm.start`."""
         return ScriptArm.start(self)
+
+    def scratch_place(self) -> str | None:
+        """As `ArmSpec.scratch_place`."""
+        place: str | None = self.workload.get("scratch")
+        return place
 
     def variables(self) -> dict[str, str]:
         """Those of the user: what a script does with its threads is part of it."""
@@ -92,6 +99,8 @@ class ScriptArm(Arm):
                 if error.slug != "script-ended" or what == "set_up":
                     raise
                 how, self._over = str(error), True
+                if self.trying is not None and said(how):
+                    raise PerfdoctorError(f"with it {how}", slug=OUT_OF_MEMORY) from None
                 self._prolonged = _next_life(self._prolonged, how)
         if "exception" in how and arguments.get("mode") is not None:
             self._prolonged = before  # it was the mode that the script could not bear
@@ -104,11 +113,22 @@ class ScriptArm(Arm):
     def first_losses(
         self, steps: int, mode: str | None = None
     ) -> tuple[tuple[float | None, ...], tuple[float | None, ...]]:
-        """(losses, gradient norms) of a run in this mode, by a process of its own."""
+        """(losses, gradient norms) of a run in this mode, by a process of its own.
+
+        Raises:
+            PerfdoctorError: with the slug `NO_ROOM`, where memory will not do for both.
+        """
         changes = {} if mode is None else self._added[mode]
-        with Arm.start(self.spec.changed(changes)) as other:
-            other.warm(steps)
-            facts = other.facts()
+        try:
+            with Arm.start(self.spec.changed(changes)) as other:
+                other.warm(steps)
+                facts = other.facts()
+        except PerfdoctorError as error:
+            if not _fills_memory(error) and self.alive:
+                raise
+            raise no_room(_TWO) from error
+        if not self.alive:  # the system has ended this one, where memory would not do for both
+            raise no_room(_TWO)
         return facts.losses[:steps], facts.gradient_norms[:steps]
 
     def add_mode(self, name: str, changes: Mapping[str, Any]) -> None:
@@ -136,6 +156,11 @@ class ScriptArm(Arm):
         super().ask("warm", steps=_WARM_STEPS, mode=None)
         if mode in self._added:
             super().ask("warm", steps=_WARM_STEPS, mode=mode)
+
+
+def _fills_memory(error: PerfdoctorError) -> bool:
+    """Whether it is memory that ended another process: by an error, or killed by the system."""
+    return error.slug in (OUT_OF_MEMORY, NO_ROOM) or said(str(error)) or "by signal 9" in str(error)
 
 
 def _next_life(prolonged: bool | None, how: str) -> bool | None:

@@ -14,7 +14,7 @@ class ScriptEndedError(PerfdoctorError):
     """The script has ended: there are no more steps."""
 
     def __init__(self, how: str) -> None:
-        super().__init__(f"the script ended ({how}) before the trial did", slug="script-ended")
+        super().__init__(f"the script ended ({how})", slug="script-ended")
 
 
 class StepGate:
@@ -22,10 +22,17 @@ class StepGate:
 
     What the asking thread gets done by `call` runs in the script's thread, since much of torch's
     state (threads, autocast) belongs to a thread.
+
+    `settle` waits until a device has done what was asked of it: what the steps have only queued
+    until they are over is still theirs, and nothing of it is left for those that follow.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
-        self._clock = clock
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.perf_counter,
+        settle: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._clock, self._settle = clock, settle
         self._turn = threading.Condition()
         self._granted = 1
         self._held = False
@@ -54,9 +61,17 @@ class StepGate:
             self._step_s.append(now - self._began_s)
         self._granted -= 1
         if self._granted <= 0:
+            self._share_out(now)
             self._wait()
+            self._settle()  # a change of modes may have queued something
         self._began_s = self._clock()
         return count + 1
+
+    def _share_out(self, ended_s: float) -> None:
+        """Each of the steps gets its part of what the device has still to do."""
+        self._settle()
+        more_s = (self._clock() - ended_s) / max(1, len(self._step_s))
+        self._step_s = [step_s + more_s for step_s in self._step_s]
 
     def _wait(self) -> None:
         with self._turn:

@@ -16,6 +16,7 @@ import itertools
 import math
 import os
 import signal
+import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -46,7 +47,8 @@ class Switches:
             latest one of that number. source: where its batches
             come from while a mode is on. usual: where else; None: from its own iterators.
             prolonged: epochs that train on batches of a source do not end. steps: made so far.
-        epochs, samples: begun and given so far, the twins' included.
+        epochs, samples: begun and given so far, the twins' included. own_epochs: begun by the
+            script alone; starting_s: what the twins took to begin theirs.
         epoch_steps: batches after which an epoch of the training ends; None: at its own end.
         is_short: whether a loop over this loader is to see its first batch only.
     """
@@ -65,7 +67,8 @@ class Switches:
         self.epoch_steps: int | None = None
         self.is_short: Callable[[Any], bool] = lambda loader: False
         self.steps = 0
-        self.epochs = self.samples = 0
+        self.epochs = self.samples = self.own_epochs = 0
+        self.starting_s = 0.0
 
     def install(self, torch: Any) -> None:
         """Puts the switches in place. After the observer's own wrappers, which stay inside."""
@@ -89,6 +92,7 @@ class Switches:
         if number == self.training:
             self.loader = loader
             self.epochs += 1
+            self.own_epochs += 1
         return number
 
     def iterate(self, loader: Any) -> Any:
@@ -244,12 +248,16 @@ class Twin:
         Raises:
             PerfdoctorError: there is not a single one.
         """
+        begun, epochs = time.perf_counter(), self._switches.epochs
         for _ in range(2):
             if self._iterator is None:
                 self._switches.epochs += 1
                 self._iterator = self._switches.iterate(self._loader)
             with suppress(StopIteration):
-                return next(self._iterator)
+                batch = next(self._iterator)
+                if self._switches.epochs > epochs:
+                    self._switches.starting_s += time.perf_counter() - begun
+                return batch
             self._iterator = None
         raise PerfdoctorError("the loader gives no batches any more", slug="empty-loader")
 
@@ -278,8 +286,16 @@ class Replay:
 
 
 def worker_pids(iterator: Any) -> list[int]:
-    """The processes behind an iterator of a DataLoader."""
-    return [w.pid for w in getattr(iterator, "_workers", ()) if w.pid]
+    """The processes behind an iterator of a DataLoader that have not ended: the number of one that
+    has may be another program's by now."""
+    return [worker.pid for worker in getattr(iterator, "_workers", ()) if _is_alive(worker)]
+
+
+def _is_alive(worker: Any) -> bool:
+    try:
+        return bool(worker.is_alive())
+    except (AssertionError, ValueError):  # a worker's own copy of the iterator; or it was closed
+        return False
 
 
 def length_of(loader: Any) -> int | None:

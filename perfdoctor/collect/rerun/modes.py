@@ -14,6 +14,7 @@ from perfdoctor.collect.rerun.habits import Habits
 from perfdoctor.collect.rerun.reporting import Reporting
 from perfdoctor.collect.rerun.searching import Searching
 from perfdoctor.collect.rerun.validating import Validating
+from perfdoctor.collect.short_epochs import START_EVERY, shorten
 from perfdoctor.errors import PerfdoctorError
 
 Context = AbstractContextManager[Any]
@@ -83,7 +84,7 @@ class Mode:
 
 
 #: Changes of what batches come from.
-LOADING = (*loaders.SETTINGS, "cache_samples", "free_loading", "reads_at_once")
+LOADING = (*loaders.SETTINGS, "cache_samples", "free_loading", "reads_at_once", START_EVERY)
 
 
 def _source(rerun: Rerun, changes: Mapping[str, Any]) -> loaders.Source:
@@ -94,7 +95,10 @@ def _source(rerun: Rerun, changes: Mapping[str, Any]) -> loaders.Source:
     if changes.get("free_loading"):
         twin = rerun.loaders.twin(loader, {"num_workers": 0})
         return loaders.Replay([twin.next() for _ in range(loaders.REPLAYED_BATCHES)])
-    return rerun.loaders.twin(loader, changes, _dataset(loader.dataset, changes))
+    remade = rerun.loaders.remade(loader, changes, _dataset(loader.dataset, changes))
+    if START_EVERY in changes:
+        shorten(remade, int(changes[START_EVERY]))
+    return loaders.Twin(remade, rerun.loaders)
 
 
 def batches_compared(rerun: Rerun, changes: Mapping[str, Any], count: int) -> str | None:

@@ -7,27 +7,31 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from perfdoctor.collect import belongings
 from perfdoctor.collect.channel import Channel
+from perfdoctor.collect.out_of_memory import OUT_OF_MEMORY, ran_out
 from perfdoctor.collect.sandbox import enter
+from perfdoctor.collect.sandbox.scratch import PLACE
 from perfdoctor.collect.script.launch import Script, execute
 from perfdoctor.errors import PerfdoctorError, first_line
 
 
 def main(read_fd: int, write_fd: int, life_fd: int) -> None:
     """Runs the script that the first request describes; never returns."""
+    belongings.become_expendable()
+    belongings.take_in_orphans()
     channel = Channel(read_fd, write_fd)
     request = channel.receive()
     if request is None:
         os._exit(0)
     workload = request["workload"]
     try:
-        enter(Path(tempfile.mkdtemp(dir=workload["scratch"])))
+        enter(Path(os.environ.pop(PLACE)))
     except PerfdoctorError as error:
         channel.send({"error": {"message": str(error), "slug": error.slug, "details": ""}})
         os._exit(0)
@@ -71,4 +75,5 @@ def _answer(channel: Channel, job: Any) -> None:
     except PerfdoctorError as error:
         channel.send({"error": {"message": str(error), "slug": error.slug, "details": ""}})
     except Exception as error:  # the user's objects may raise anything
-        channel.send({"error": {"message": first_line(error), "slug": "user-code", "details": ""}})
+        slug = OUT_OF_MEMORY if ran_out(error) else "user-code"
+        channel.send({"error": {"message": first_line(error), "slug": slug, "details": ""}})

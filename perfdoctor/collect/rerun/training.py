@@ -12,10 +12,12 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
+from perfdoctor.collect.rerun.device import Device
 from perfdoctor.collect.rerun.functions import Place
 from perfdoctor.collect.rerun.gate import StepGate
 from perfdoctor.collect.rerun.habits import Habit, Habits
 from perfdoctor.collect.rerun.loaders import Switches, length_of
+from perfdoctor.collect.rerun.losses import Losses
 from perfdoctor.collect.rerun.modes import (
     LATER,
     LOADING,
@@ -39,50 +41,9 @@ from perfdoctor.collect.script.state import State
 from perfdoctor.ending import Ending
 from perfdoctor.errors import PerfdoctorError
 
-#: Steps whose losses and gradients are noted, from the first one on.
-FIRST_STEPS = 10
 #: Steps after a mode was switched on or off that are not counted: caches are cold.
 _UNCOUNTED = 1
 _SEED = 0
-
-
-class Losses:
-    """The losses that the first steps go backward from, and the norms of their gradients."""
-
-    def __init__(self) -> None:
-        self.losses: list[float] = []
-        self.gradient_norms: list[float] = []
-        self._pending: float | None = None
-
-    def install(self, torch: Any) -> None:
-        """Notes what `Tensor.backward` is called on."""
-        from torch.optim.optimizer import register_optimizer_step_pre_hook
-
-        backward = torch.Tensor.backward
-
-        def noted(tensor: Any, *args: Any, **kwargs: Any) -> Any:
-            if len(self.losses) < FIRST_STEPS and tensor.numel() == 1:
-                self._pending = (self._pending or 0.0) + float(tensor.detach())
-            return backward(tensor, *args, **kwargs)
-
-        torch.Tensor.backward = noted
-        register_optimizer_step_pre_hook(
-            lambda optimizer, args, kwargs: self._note_gradients(torch, optimizer)
-        )
-
-    def _note_gradients(self, torch: Any, optimizer: Any) -> None:
-        if len(self.gradient_norms) >= FIRST_STEPS:
-            return
-        found = [p.grad for group in optimizer.param_groups for p in group["params"]]
-        squares = [g.detach().float().square().sum() for g in found if _dense(g)]
-        if squares:
-            self.gradient_norms.append(float(torch.stack(squares).sum().sqrt()))
-
-    def step_ends(self) -> None:
-        """What was noted was this step's."""
-        if self._pending is not None and len(self.losses) < FIRST_STEPS:
-            self.losses.append(self._pending)
-        self._pending = None
 
 
 class ScriptTraining(Rerun):
@@ -101,7 +62,7 @@ class ScriptTraining(Rerun):
         self._on: str | None = None
         self._peaks: dict[str | None, int] = {}
         self.compiled = {}
-        self.gate, self._losses = StepGate(), Losses()
+        self.gate, self._losses = StepGate(settle=Device(self.trained).settle), Losses()
         self.recorder = Recorder()
         self.observer = Observer(self.recorder, Optimizers(self._share), on_step=self._step)
         self.loaders = Switches(lambda loader: self.observer.loaders.of(loader).number)
@@ -125,7 +86,7 @@ class ScriptTraining(Rerun):
             lambda: self._around_figures() | self.drawing.places(),
             "log lines",
         )
-        self._marks: list[tuple[int, int]] = []
+        self._marks: list[tuple[int, int, int, float]] = []
         self._scales = False  # gradients, as 16-bit floats with few bits of exponent need it
 
     # -- in the script's thread --------------------------------------------------------------
@@ -180,7 +141,7 @@ class ScriptTraining(Rerun):
     def _step(self, count: int) -> int:
         self._losses.step_ends()
         self.loaders.steps = count
-        self._marks.append((self.loaders.epochs, self.loaders.samples))
+        self._marks.append(self._mark())
         if count == 1:
             self._begin()
         held = self.gate.will_hold
@@ -262,7 +223,7 @@ class ScriptTraining(Rerun):
 
         if self._enter(mode):
             self.gate.run(_UNCOUNTED)
-        self._marks = [(self.loaders.epochs, self.loaders.samples)]
+        self._marks = [self._mark()]
         self.habits.occasions(first := self.recorder.count)
         waited, cpu, start = run_queue_s(), time.process_time(), time.perf_counter()
         step_s = self.gate.run(steps)
@@ -275,12 +236,21 @@ class ScriptTraining(Rerun):
             "stages_s": {},
             "samples": [float(after[1] - before[1]) or 1.0 for before, after in steps_made],
             "starts": [after[0] > before[0] for before, after in steps_made],
+            "own_starts": [
+                (i, after[3] - before[3])
+                for i, (before, after) in enumerate(steps_made)
+                if after[2] > before[2]
+            ],
             "wall_s": time.perf_counter() - start,
             "cpu_s": time.process_time() - cpu,
             "run_queue_s": None if waited is None or queued is None else queued - waited,
             "periods": self._periods(),
             "occasions": self.habits.occasions(first),
         }
+
+    def _mark(self) -> tuple[int, int, int, float]:
+        made = self.loaders
+        return made.epochs, made.samples, made.own_epochs, made.starting_s
 
     def _periods(self) -> dict[str, int]:
         return {} if self.loaders.epoch_steps else self.habits.periods()
@@ -347,6 +317,7 @@ class ScriptTraining(Rerun):
             self._scales |= bool(scaler.is_enabled())
 
         kind.__init__ = noted
+        self._losses.note_scaling(kind)
 
     def first_losses(self, steps: int, mode: str | None) -> dict[str, Any]:
         """A script cannot be made anew within its process."""
@@ -398,10 +369,6 @@ class ScriptTraining(Rerun):
     def _device(self) -> Any:
         used = [p.device for module in self.trained() for p in module.parameters()]
         return used[0] if used else self.torch.device("cpu")
-
-
-def _dense(gradient: Any) -> bool:
-    return gradient is not None and not gradient.is_sparse
 
 
 def _finite(values: list[float]) -> list[float | None]:

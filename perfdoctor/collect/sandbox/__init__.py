@@ -4,8 +4,9 @@
 
 `MOUNTS`: every folder is covered by a copy-on-write mount that only this process and its children
 see: what they write, by whatever means, lands in a scratch folder, and they find it where they
-wrote it. What cannot be covered cannot be written. Needs user namespaces, which most containers
-forbid.
+wrote it. What cannot be covered cannot be written: by Landlock, and where there is none, or one
+that does not know truncating, by being mounted read-only. Shared memory (/dev/shm) is covered too,
+by a layer in memory. Needs user namespaces, which most containers forbid.
 
 `REDIRECTED`: Landlock, which needs no privileges, lets this process and its children write below
 the scratch folder and to devices alone; what they write through Python goes to the scratch folder,
@@ -63,8 +64,8 @@ _CACHES = {
 def enter(scratch: Path) -> str:
     """Protects all files from this process and its later children; returns in which way.
 
-    Only for a process without other threads, which user namespaces and Landlock demand. Shared
-    memory and devices (/dev) stay as they are.
+    Only for a process without other threads, which user namespaces and Landlock demand. Devices
+    (/dev) stay as they are, and without private mounts so does shared memory.
 
     Raises:
         PerfdoctorError: this machine allows neither way.
@@ -74,7 +75,7 @@ def enter(scratch: Path) -> str:
     os.environ.update(SILENT_TRACKERS | {"MLFLOW_TRACKING_URI": f"file:{scratch}/mlruns"})
     uploads.leave_out()
     try:
-        covered = overlay.cover(scratch)
+        covered = overlay.cover(scratch, alone=not landlock.available(alone=True))
         if landlock.available():
             landlock.allow_writing([*covered, *landlock.DEVICES])
     except OSError as error:

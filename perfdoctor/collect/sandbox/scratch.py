@@ -18,6 +18,8 @@ from typing import Any
 
 from perfdoctor.interrupts import heard, undisturbed
 
+#: The variable with which a process is told its folder.
+PLACE = "PERFDOCTOR_SCRATCH"
 _PREFIX = "perfdoctor-scratch-"
 
 

@@ -183,6 +183,7 @@ def loader_record(facts: LoaderFacts, seen: LoaderObserved) -> LoaderRecord | No
         start_s=seen.start_s if seen.workers else None,
         iterators=seen.epochs,
         create_s=seen.create_s if seen.workers and seen.create_s.size else None,
+        end_s=_seconds(facts.ended_ns) if facts.ended_ns else None,
     )
 
 

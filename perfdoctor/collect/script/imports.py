@@ -7,12 +7,16 @@ torch for it changes what it measures.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
+
+#: Seconds that importing took, of the packages that were waited for.
+took_s: dict[str, float] = {}
 
 
 def after_import(name: str, call: Callable[[], None]) -> None:
@@ -38,15 +42,16 @@ class _Waiting(MetaPathFinder):
         sys.meta_path.remove(self)
         spec = find_spec(fullname)
         if spec is not None and spec.loader is not None:
-            spec.loader = _Calling(spec.loader, self._call)
+            spec.loader = _Calling(spec.loader, self._name, self._call)
         return spec
 
 
 class _Calling(Loader):
-    """The package's own loader, and a call afterwards. Leaves no trace in the module."""
+    """The package's own loader, timed, and a call afterwards. Leaves no trace in the module."""
 
-    def __init__(self, inner: Any, call: Callable[[], None]) -> None:
+    def __init__(self, inner: Any, name: str, call: Callable[[], None]) -> None:
         self._inner = inner
+        self._name = name
         self._call = call
 
     def __getattr__(self, name: str) -> Any:
@@ -60,5 +65,7 @@ class _Calling(Loader):
         if module.__spec__ is not None:
             module.__spec__.loader = self._inner
         module.__loader__ = self._inner
+        began_s = time.perf_counter()
         self._inner.exec_module(module)
+        took_s[self._name] = time.perf_counter() - began_s
         self._call()

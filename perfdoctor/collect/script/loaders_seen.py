@@ -28,7 +28,8 @@ class LoaderFacts:
     """One DataLoader as it was used; `training` and `validation` count its batches.
 
     `at_step` is how many steps had ended when it last gave a batch, of a training that does not go
-    steadily. `first_batch_ns` is the time from `iter(loader)` to the first batch, of each epoch.
+    steadily. `first_batch_ns` is the time from `iter(loader)` to the first batch, of each epoch,
+    `ended_ns` the wait for an iterator's workers to end.
     `settings` are what it was made with, for when it is gone; `trained_with` counts the iterators
     that gave a batch to gradients. `since` is how many each other loader had of them when this one
     was last seen to have given a batch, its `given`th.
@@ -49,6 +50,7 @@ class LoaderFacts:
     began_ns: int | None = None
     iterator: weakref.ref[Any] | None = None
     first_batch_ns: list[int] = field(default_factory=list)
+    ended_ns: list[int] = field(default_factory=list)
     given: int = 0
     since: dict[int, int] = field(default_factory=dict)
 

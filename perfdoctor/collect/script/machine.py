@@ -61,6 +61,10 @@ class MachineWatch:
         """Every counter's samples."""
         return {} if self._sampler is None else self._sampler.utilisation()
 
+    def counters(self) -> dict[str, float]:
+        """Totals over what was looked at, see `HardwareSampler.counters`."""
+        return {} if self._sampler is None else self._sampler.counters()
+
     def latest(self) -> dict[str, float]:
         """The newest sample of every counter, and the bytes of this process and the workers."""
         if self._sampler is None or not self.resident:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from perfdoctor.collect.script import recorder as r
+from perfdoctor.collect.script.arithmetic import Arithmetic
 from perfdoctor.collect.script.dense_tables import DenseTables
 from perfdoctor.collect.script.gradients import Searches
 from perfdoctor.collect.script.graph_reach import GraphReach
@@ -73,6 +74,7 @@ class Observer:
         self.graph_reach = GraphReach()
         self.one_by_one = OneByOne(recorder)
         self.padded_batches = PaddedBatches()
+        self.arithmetic = Arithmetic()
         self.tables = DenseTables()
         self.transforms = PaddedTransforms()
         self.parametrized = Parametrized(recorder)
@@ -155,6 +157,21 @@ class Observer:
             self._used_loader = True
             self.counted, self._validated = samples, 0
             self.recorder.samples += samples
+
+    def workers_end(self, facts: LoaderFacts) -> bool:
+        """The workers of an iterator are told to end; whether that could be noted. Where the
+        iterator was thrown away, this comes in the middle of anything."""
+        if self.recorder.half_noted:
+            return False
+        self.recorder.enter(facts.label)
+        return True
+
+    def workers_ended(self, facts: LoaderFacts, took_ns: int, entered: bool | None) -> None:
+        """They have."""
+        if entered:
+            self.recorder.leave()
+        if len(facts.ended_ns) < _MOST_FIRST:
+            facts.ended_ns.append(took_ns)
 
     def worker_pids(self) -> list[int]:
         """The processes that load for the training now."""

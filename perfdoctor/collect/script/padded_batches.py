@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from perfdoctor.collect.script.arithmetic import convolution, output_shape, product, recurrent
+
 #: Steps that are remembered: a median of fewer says nothing, and needs no more.
 _FEWEST, _MOST = 3, 200
 #: A convolution without padding gives somewhat fewer positions.
 _POSITIONS_LEFT = 0.85
-_RECURRENT_GATES = 8
 
 Shape = tuple[int, int]
 
@@ -77,11 +78,11 @@ def arithmetic_per_position(functions: Iterable[Any], shapes: Iterable[Shape]) -
     products: Counter[tuple[int, int]] = Counter()  # rows, work → times
     whole = positional = 0
     for function in functions:
-        rows, work = _product(function)
+        rows, work = product(function)
         products[rows, work] += 1
-        others = 0 if rows else _other_work(function)
+        others = 0 if rows else convolution(function) + recurrent(function)
         whole += others
-        positional += others if others and _has_positions(_shape(function), shapes) else 0
+        positional += others if others and _has_positions(output_shape(function), shapes) else 0
     for (rows, work), times in products.items():
         whole += times * work
         positional += times * work if _for_each(rows, times, shapes) else 0
@@ -93,42 +94,6 @@ def _for_each(rows: int, times: int, shapes: Iterable[Shape]) -> bool:
     return any(
         rows == batch * width or (rows == batch and times >= width - 1) for batch, width in shapes
     )
-
-
-def _product(function: Any) -> tuple[int, int]:
-    """Rows of a matrix product, and its multiplications; 0 of anything else."""
-    sizes = getattr(function, "_saved_mat2_sym_sizes", None)
-    rows = getattr(function, "_saved_mat1_sym_sizes", None)
-    rows = rows or getattr(function, "_saved_self_sym_sizes", None)
-    if not sizes or not rows:
-        return 0, 0
-    return int(rows[0]), int(rows[0]) * int(sizes[0]) * int(sizes[1])
-
-
-def _other_work(function: Any) -> int:
-    """Multiplications of a convolution or of a recurrent layer that is one operation."""
-    name, shape = type(function).__name__, _shape(function)
-    numbers = 1
-    for size in shape:
-        numbers *= size
-    if "Rnn" in name and len(shape) == 3:
-        return numbers * _RECURRENT_GATES * shape[-1]
-    if name.startswith("Convolution"):
-        return numbers * _filter_size(function)
-    return 0
-
-
-def _filter_size(function: Any) -> int:
-    """Weights of a convolution for one output."""
-    leaves = (getattr(node, "variable", None) for node, _ in function.next_functions)
-    filters = [leaf for leaf in leaves if leaf is not None and leaf.dim() > 1]
-    return int(filters[0].numel() // filters[0].shape[0]) if filters else 1
-
-
-def _shape(function: Any) -> tuple[int, ...]:
-    """Of what the operation gave."""
-    outputs = getattr(function, "_input_metadata", None)
-    return tuple(int(size) for size in outputs[0].shape) if outputs else ()
 
 
 def _has_positions(shape: Sequence[int], shapes: Iterable[Shape]) -> bool:

@@ -10,14 +10,13 @@ from __future__ import annotations
 import functools
 import sys
 import threading
-import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from perfdoctor import stages
-from perfdoctor.collect.script import copies, frames, steps
+from perfdoctor.collect.script import copies, frames, iterators, steps
 from perfdoctor.collect.script import recorder as r
 from perfdoctor.collect.script.copies import (
     Copies,
@@ -27,8 +26,8 @@ from perfdoctor.collect.script.copies import (
     is_copied_over,
 )
 from perfdoctor.collect.script.imports import after_import
+from perfdoctor.collect.script.iterators import NoteIterator, ending, iterating
 from perfdoctor.collect.script.saved_tensors import SavedTensors
-from perfdoctor.collect.script.settings_used import loader_settings
 from perfdoctor.collect.script.state import State, guarded
 from perfdoctor.collect.script.steps import (
     advancing,
@@ -40,8 +39,7 @@ from perfdoctor.collect.script.steps import (
 from perfdoctor.collect.script.untraced import leave_untraced
 
 _MISSING = object()
-_OURS = (__file__, steps.__file__, copies.__file__)
-NoteIterator = Callable[[Any, int, float], None]
+_OURS = (__file__, steps.__file__, iterators.__file__, copies.__file__)
 
 
 class UserStages:
@@ -226,41 +224,15 @@ class Patches:
     # -- data ------------------------------------------------------------------------------
 
     def _loaders(self, note_iterator: NoteIterator) -> None:
-        import torch
         from torch.utils.data import dataloader as module
 
-        state, observer = self.state, self.state.observer
-        clock = observer.recorder.clock
-
-        def make_iter(original: Callable[..., Any]) -> Callable[..., Any]:
-            def iterate(self: Any) -> Any:
-                if state.inside or not state.here():
-                    return original(self)
-                begins = partial(observer.iterator_begins, learning=torch.is_grad_enabled())
-                facts = guarded(state, begins, self)
-                if facts is None:
-                    return original(self)
-                began, depth = clock(), observer.recorder.depth
-                try:
-                    iterator = original(self)
-                finally:
-                    observer.recorder.unwind(depth)
-                    guarded(state, observer.iterator_ends, facts)
-                took_s = (clock() - began) * 1e-9
-                if facts.settings is None:  # it may be gone when they are wanted
-                    facts.settings = guarded(state, loader_settings, self)
-                guarded(state, note_iterator, iterator, facts.number, took_s)
-                with suppress(AttributeError, TypeError):
-                    iterator._perfdoctor_facts = facts
-                    facts.iterator = weakref.ref(iterator)
-                return iterator
-
-            return iterate
-
-        self.replace(module.DataLoader, "__iter__", make_iter)
+        state = self.state
         self.replace(
-            module._BaseDataLoaderIter, "__next__", lambda original: advancing(original, state)
+            module.DataLoader, "__iter__", partial(iterating, state=state, note=note_iterator)
         )
+        self.replace(module._BaseDataLoaderIter, "__next__", partial(advancing, state=state))
+        with_workers = getattr(module, "_MultiProcessingDataLoaderIter", None)
+        self.replace(with_workers, "_shutdown_workers", partial(ending, state=state))
 
     # -- the rest ----------------------------------------------------------------------------
 

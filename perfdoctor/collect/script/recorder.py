@@ -150,6 +150,12 @@ class Recorder:
             self.stack[0] = label
 
     @property
+    def half_noted(self) -> bool:
+        """Whether a label is noted and its time not yet: what the interpreter calls right there, as
+        to throw an object away, must note nothing."""
+        return len(self._notes) % 2 == 1
+
+    @property
     def base(self) -> int:
         """The label outside of everything else."""
         return self.stack[0] if self.stack else self.current

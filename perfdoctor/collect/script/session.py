@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from perfdoctor.collect.pauses import CollectionWatch
 from perfdoctor.collect.script import same_calls
 from perfdoctor.collect.script.ddp import DdpWatch
-from perfdoctor.collect.script.imports import after_import
+from perfdoctor.collect.script.imports import after_import, took_s
 from perfdoctor.collect.script.launch import look_for_signals
 from perfdoctor.collect.script.live import PERIOD_S as LIVE_PERIOD_S
 from perfdoctor.collect.script.live import Live, LiveWatch
@@ -213,6 +213,9 @@ class Session:
         found = self._pauses.counters() | torch_counters(device)
         utilisation = self._machine.utilisation()
         found |= disk_counters(utilisation) | processor_counters(utilisation)
+        found |= self._machine.counters()
+        if "torch" in took_s:
+            found["import_torch_s"] = took_s["torch"]
         growth = self._machine.workers_growth()
         return found if growth is None else found | {"workers_bytes_per_step": growth}
 

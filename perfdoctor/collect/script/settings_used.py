@@ -58,7 +58,7 @@ def _process() -> dict[str, Any]:
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "cudnn_benchmark": torch.backends.cudnn.benchmark if cuda else None,
         "default_dtype": None if default == "float32" else default,
-        "matmul_precision": torch.get_float32_matmul_precision(),
+        "matmul_precision": _matmul_precision(torch),
         "autograd_profiler": torch.autograd.profiler._is_profiler_enabled or None,
         "launch_blocking": os.environ.get("CUDA_LAUNCH_BLOCKING") == "1" if cuda else None,
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
@@ -66,6 +66,16 @@ def _process() -> dict[str, Any]:
         "allocator_settings": os.environ.get("PYTORCH_CUDA_ALLOC_CONF"),
         "world_size": _world_size(torch),
     }
+
+
+def _matmul_precision(torch: Any) -> str | None:
+    """That of float32 products, by its older name; torch refuses to tell that one where the script
+    has chosen by the newer."""
+    try:
+        return str(torch.get_float32_matmul_precision())
+    except RuntimeError:
+        chosen = getattr(torch.backends.cuda.matmul, "fp32_precision", None)
+        return {"tf32": "high", "ieee": "highest"}.get(str(chosen))
 
 
 def _openmp_waiting() -> str | None:
@@ -89,7 +99,8 @@ def _world_size(torch: Any) -> int | None:
 def _model(observer: Observer) -> dict[str, Any]:
     trained = observer.modules.trained()
     if not trained:  # what is optimised is in none, as an image that a model judges
-        return {"gradients_unused": _unused([], observer)}
+        compiled = "default" if _compiled([]) else None
+        return {"gradients_unused": _unused([], observer), "compile": compiled}
     largest = max(trained, key=lambda module: sum(p.numel() for p in module.parameters()))
     parameters = list(largest.parameters())
     names = {type(module).__name__ for module in largest.modules()}
@@ -105,6 +116,7 @@ def _model(observer: Observer) -> dict[str, Any]:
         "autograd_nodes": observer.autograd_nodes,
         "loss_nodes": observer.loss_nodes,
         "loss_of_backward": observer.loss_part.median,
+        **observer.arithmetic.settings(),
         "kept_graphs_per_step": observer.kept_graphs.per_step,
         **observer.graph_reach.settings(),
         **observer.padded_batches.settings(),
@@ -154,7 +166,10 @@ def _misaligned(model: Any) -> float | None:
 
 
 def _compiled(modules: list[Any]) -> bool:
-    return any(
+    """Whether a module was compiled, or a plain function: that leaves no trace but the graphs."""
+    from perfdoctor.collect.counters import compiler_counters
+
+    return compiler_counters().get("graphs_compiled", 0.0) > 0 or any(
         type(inner).__name__ == "OptimizedModule" or inner._compiled_call_impl is not None
         for module in modules
         for inner in module.modules()
@@ -206,7 +221,7 @@ def loader_settings(loader: Any) -> dict[str, Any]:
         "pin_memory": bool(loader.pin_memory),
         "persistent_workers": bool(loader.persistent_workers) if workers else None,
         "drop_last": bool(getattr(loader, "drop_last", False)),
-        "start_method": _start_method(loader) if workers else None,
+        "start_method": _start_method(loader, workers),
         "loader_kind": "iterable" if loader._dataset_kind else "map",
         "sampler": _own_class(loader.sampler),
         "batch_sampler": _own_class(loader.batch_sampler),
@@ -255,13 +270,16 @@ def _own_class(sampler: Any) -> str | None:
     return None if sampler is None or kind.__module__.startswith("torch.") else kind.__name__
 
 
-def _start_method(loader: Any) -> str | None:
+def _start_method(loader: Any, workers: int) -> str | None:
+    """How its workers are started; how they would be, where it has none and that takes long."""
+    import multiprocessing
+
     context = loader.multiprocessing_context
     if context is not None:
         return str(context.get_start_method())
-    import multiprocessing
-
-    return multiprocessing.get_start_method(allow_none=True) or "fork"
+    chosen = multiprocessing.get_start_method(allow_none=True)
+    method = chosen or multiprocessing.get_all_start_methods()[0]  # the first is the default
+    return method if workers or method != "fork" else None
 
 
 def _length(dataset: Any) -> int | None:

@@ -83,6 +83,7 @@ def note_graph(observer: Observer, outputs: Any) -> None:
         return
     observer.autograd_nodes = (observer.autograd_nodes or 0) + len(functions)
     observer.transforms.note(functions)
+    observer.arithmetic.add(functions)
     if observer.first_after_forward is not None:
         later = sum(f._sequence_nr() >= observer.first_after_forward for f in functions)
         observer.loss_nodes = (observer.loss_nodes or 0) + later

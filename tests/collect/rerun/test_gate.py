@@ -16,9 +16,10 @@ class Script:
 
     made_here: ClassVar[list[Script]] = []
 
-    def __init__(self, steps: int) -> None:
+    def __init__(self, steps: int, queued: float = 0.0) -> None:
         self.now, self.made = 0.0, 0
-        self.gate = StepGate(lambda: self.now)
+        self.queued, self.later = 0.0, queued
+        self.gate = StepGate(lambda: self.now, self.settle)
         self.thread = threading.Thread(target=self._run, args=(steps,), daemon=True)
         self.thread.start()
         self.made_here.append(self)
@@ -27,8 +28,12 @@ class Script:
         for count in range(1, steps + 1):
             self.now += 1.0
             self.made = count
+            self.queued += self.later
             self.gate.passed(count)
         self.gate.end("finished")
+
+    def settle(self) -> None:
+        self.now, self.queued = self.now + self.queued, 0.0
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +64,24 @@ def test_the_pause_does_not_count():
     script.gate.wait_until_held()
     script.now += 100.0
     assert script.gate.run(2) == [1.0, 1.0]
+
+
+def test_what_a_device_has_still_to_do_belongs_to_the_steps_that_asked_for_it():
+    script = Script(20, queued=0.5)
+    assert script.gate.run(4) == [1.5] * 4
+    script.later = 0.0
+    assert script.gate.run(2) == [1.0, 1.0]
+
+
+def test_what_was_queued_between_the_steps_is_no_part_of_them():
+    script = Script(20)
+
+    def switched():
+        script.queued += 10.0
+
+    script.gate.call(switched)
+    assert script.gate.run(2) == [1.0, 1.0]
+    assert script.now == 13.0
 
 
 def test_what_is_asked_for_runs_in_the_scripts_thread():

@@ -30,6 +30,7 @@ class Processes:
     def _ask(self, arm, what, given):
         self.asked.append(what)
         mode = given.get("mode")
+        arm.trying = mode if what in ("warm", "chunk") else None
         if what == "warm" and mode is not None and mode not in arm.spec.modes:
             raise PerfdoctorError(f"KeyError: {mode}", slug="user-code")
         if what == "chunk":
@@ -65,6 +66,14 @@ def test_a_mode_that_the_script_cannot_bear_takes_nothing_with_it(arm, processes
     assert len(processes.begun) == lives and processes.asked[-1] == "chunk"
     arm.ask("chunk", steps=4, mode=None)
     assert len(processes.begun) == lives + 1
+
+
+def test_a_mode_that_does_not_fit_in_memory_says_so_at_once(arm, processes):
+    processes.ends["trial"] = f"{RAISES}: OutOfMemoryError: CUDA out of memory."
+    assert failed(arm) == "out-of-memory"
+    assert len(processes.begun) == 1 and arm.trying == "trial"
+    processes.ends = {None: processes.ends["trial"]}
+    assert failed(arm, None) == "script-too-short"
 
 
 def test_what_a_mode_does_to_the_script_says_nothing_of_prolonged_epochs(arm, processes):

@@ -169,6 +169,20 @@ def state(pid: int) -> str:
     return found
 
 
+def test_workers_that_have_ended_get_no_signals(switches, monkeypatch):
+    loader = DataLoader(Counting(8), batch_size=4, num_workers=1)
+    iterator = iter(loader)
+    next(iterator)
+    assert len(iterator.pids()) == 1
+    list(iterator)
+    iterator._own._shutdown_workers()
+    assert iterator._own._workers and iterator.pids() == []
+    sent = []
+    monkeypatch.setattr(os, "kill", lambda pid, what: sent.append(pid))
+    switches.still()
+    assert sent == []
+
+
 def test_a_loader_that_is_made_anew_each_epoch_is_the_latest_one(switches):
     for _ in range(2):
         loader = DataLoader(Counting(2))

@@ -7,6 +7,7 @@ import textwrap
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from perfdoctor.collect.arm import NO_TIME
@@ -72,6 +73,7 @@ CHANGES = [
     {"cache_samples": True},
     {"free_loading": True},
     {"reads_at_once": 2},
+    {"num_workers": 1, "start_every": 3},
     {"gradient_checkpointing": False},
 ]
 
@@ -89,6 +91,9 @@ def test_every_change_is_made_and_taken_back(tmp_path, scratch):
         assert len(facts.losses) == len(facts.gradient_norms) == 10
         assert facts.extra["steps_per_epoch"] == 8
         assert arm.chunk(4, str(CHANGES.index({"batch_size": 8}))).samples.tolist() == [8.0] * 4
+        short = arm.chunk(6, str(CHANGES.index({"num_workers": 1, "start_every": 3})))
+        own = [i for i, loading_s in short.own_starts if not loading_s]
+        assert short.starts.sum() - len(own) == 2
         assert arm.chunk(8).starts.sum() in (1, 2)  # of the script and of its loader's twin
     assert [path.name for path in tmp_path.iterdir()] == ["train.py"]
 
@@ -103,6 +108,44 @@ def test_a_change_from_the_start_shows_in_the_losses(tmp_path, scratch):
         plain = arm.facts().losses
         assert arm.first_losses(5, "same")[0] == plain[:5]
         assert arm.first_losses(5, "half")[0] != plain[:5]
+
+
+@pytest.mark.slow
+def test_a_batch_that_does_not_fit_ends_the_script_and_is_told_as_such(tmp_path, scratch):
+    text = TRAIN.replace("loss = nn", "len(x) > 4 and torch.empty(2**60)\n        loss = nn")
+    with started(spec_of(script(tmp_path, text), scratch, cwd=tmp_path)) as arm:
+        arm.add_mode("more", {"batch_size": 8})
+        with pytest.raises(PerfdoctorError, match="can't allocate memory") as caught:
+            arm.warm(1, "more")
+        assert (caught.value.slug, arm.trying) == ("out-of-memory", "more")
+        assert arm.chunk(2).step_s.size == 2  # it is begun again
+        with pytest.raises(PerfdoctorError) as caught:
+            arm.add_mode("full", {"batch_size": 8})
+            arm.first_losses(2, "full")
+        assert caught.value.slug == "no-room"
+
+
+LEAVING = """
+import subprocess, sys
+from multiprocessing import shared_memory
+shared = shared_memory.SharedMemory(create=True, size=100)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"],
+    start_new_session=True, env={})
+print("left", child.pid, shared.name, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_nothing_is_left_of_a_script_in_processes_shared_memory_or_its_folder(tmp_path, scratch):
+    log = tmp_path / "log"
+    spec = spec_of(script(tmp_path, LEAVING + TRAIN), scratch, cwd=tmp_path, log=log)
+    with started(spec) as arm:
+        arm.warm(2)
+        _, child, name = log.read_text().split()
+        assert psutil.pid_exists(int(child)) and list(scratch.iterdir())
+    assert not psutil.pid_exists(int(child)) or psutil.Process(int(child)).status() == "zombie"
+    assert not Path("/dev/shm", name).exists()
+    assert list(scratch.iterdir()) == []
 
 
 CHECKPOINTED = """

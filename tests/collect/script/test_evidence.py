@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 import threading
 import weakref
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -19,13 +20,16 @@ from perfdoctor.collect.script.assembly import (
     divided,
     seconds_by_stage,
 )
-from perfdoctor.collect.script.evidence import Explained, explained
+from perfdoctor.collect.script.evidence import Explained, explained, loader_record
+from perfdoctor.collect.script.loaders_seen import LoaderFacts
 from perfdoctor.collect.script.recorder import Recorder
 from perfdoctor.collect.script.stacks import Frame, Sampled
+from perfdoctor.collect.script.worker_totals import LoaderObserved
 from perfdoctor.ending import Ending
 from perfdoctor.record import Environment, Source
 
 STAGES = list(Recorder().names)
+
 STAGES[r.AFTER_FORWARD] = "other"
 
 SCRIPT = """
@@ -249,3 +253,14 @@ def test_the_end_does_not_change_how_the_time_before_is_divided() -> None:
     assert ended.split["other"] == {"logging": 0.5}
     shares = {s.stage: s.share for s in ended.hotspots}
     assert shares == pytest.approx({"logging": 0.25, "other": 0.25, "shut_down": 0.5})
+
+
+@pytest.mark.parametrize(("ended_ns", "expected"), [([], None), ([2_000_000], [0.002])])
+def test_the_record_of_a_loader_tells_how_long_its_workers_took_to_end(
+    ended_ns: list[int], expected: list[float] | None
+) -> None:
+    values = {f.name: np.ones(3) if f.type == "Floats" else 1 for f in fields(LoaderObserved)}
+    facts = LoaderFacts(0, 0, weakref.ref(LoaderFacts), ended_ns=ended_ns)
+    record = loader_record(facts, LoaderObserved(**values))
+    assert record is not None
+    assert (None if record.end_s is None else list(record.end_s)) == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -231,6 +232,26 @@ def test_samplers_are_named_where_they_are_not_torch_s(clock: Clock) -> None:
     by_length = loader_settings(DataLoader(data, batch_sampler=batches))
     assert (by_length["sampler"], by_length["batch_sampler"]) == (None, "ByLength")
     assert by_length["batch_size"] == 2
+
+
+@pytest.mark.parametrize(
+    ("default", "workers", "expected"),
+    [("fork", 0, None), ("fork", 2, "fork"), ("spawn", 0, "spawn"), ("spawn", 2, "spawn")],
+)
+def test_how_workers_start_is_known_where_there_are_some_or_it_takes_long(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, default: str, workers: int, expected: str | None
+) -> None:
+    loader = DataLoader(Samples(clock), num_workers=workers)
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda allow_none: default)
+    assert loader_settings(loader)["start_method"] == expected
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda allow_none: None)
+    monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: [default, "other"])
+    assert loader_settings(loader)["start_method"] == expected
+
+
+def test_a_loader_s_own_way_of_starting_workers_counts(clock: Clock) -> None:
+    loader = DataLoader(Samples(clock), num_workers=1, multiprocessing_context="forkserver")
+    assert loader_settings(loader)["start_method"] == "forkserver"
 
 
 class Rows:

@@ -1,0 +1,99 @@
+"""How much a step multiplies, read off the shapes in the graph that its backward pass takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+_RECURRENT_GATES = 8
+#: Under autocast weights are cast on their way: so many operations lie before them at most.
+_CASTS = 2
+
+
+@dataclass
+class Arithmetic:
+    """Multiplications of the forward passes of a step: in matrix products, in convolutions, and in
+    recurrent layers that are one operation."""
+
+    products: int = 0
+    convolutions: int = 0
+    recurrent: int = 0
+
+    def add(self, functions: Iterable[Any]) -> None:
+        """The operations that a backward pass goes through."""
+        for function in functions:
+            rows, work = product(function)
+            self.products += work
+            if not rows:
+                self.convolutions += convolution(function)
+                self.recurrent += recurrent(function)
+
+    def settings(self) -> dict[str, int | None]:
+        """As configuration; None where none were seen, as in a graph that a compiler made."""
+        seen = self.products or self.convolutions or self.recurrent
+        return {
+            "multiplied_in_products": self.products if seen else None,
+            "multiplied_in_convolutions": self.convolutions if seen else None,
+            "multiplied_in_recurrent_layers": self.recurrent if seen else None,
+        }
+
+
+def product(function: Any) -> tuple[int, int]:
+    """Rows of a matrix product, and its multiplications; 0 of anything else."""
+    sizes = getattr(function, "_saved_mat2_sym_sizes", None)
+    if not sizes:
+        return 0, 0
+    rows = getattr(function, "_saved_mat1_sym_sizes", None)
+    rows = rows or getattr(function, "_saved_self_sym_sizes", None)
+    if not rows:
+        return 0, 0
+    return int(rows[0]), int(rows[0]) * int(sizes[0]) * int(sizes[1])
+
+
+def convolution(function: Any) -> int:
+    """Multiplications of a convolution; 0 of anything else."""
+    if not type(function).__name__.startswith("Convolution"):
+        return 0
+    return _numbers(output_shape(function)) * _filter_size(function)
+
+
+def recurrent(function: Any) -> int:
+    """Multiplications of a recurrent layer that is one operation, about; 0 of anything else."""
+    shape = output_shape(function) if "Rnn" in type(function).__name__ else ()
+    return _numbers(shape) * _RECURRENT_GATES * shape[-1] if len(shape) == 3 else 0
+
+
+def output_shape(function: Any) -> tuple[int, ...]:
+    """Of what the operation gave."""
+    outputs = getattr(function, "_input_metadata", None)
+    return tuple(int(size) for size in outputs[0].shape) if outputs else ()
+
+
+def _numbers(shape: Iterable[int]) -> int:
+    numbers = 1
+    for size in shape:
+        numbers *= size
+    return numbers
+
+
+def _filter_size(function: Any) -> int:
+    """Weights of a convolution for one output."""
+    leaves = (_leaf(node) for node, _ in function.next_functions)
+    filters = [leaf for leaf in leaves if leaf is not None and leaf.dim() > 1]
+    return int(filters[0].numel() // filters[0].shape[0]) if filters else 1
+
+
+def _leaf(function: Any) -> Any:
+    """The parameter that an operation is about, cast or not; None: it is about a result."""
+    for _ in range(_CASTS + 1):
+        leaf = getattr(function, "variable", None)
+        inner: Any = getattr(function, "next_functions", ())
+        if leaf is not None or len(inner) != 1 or not _casts(function):
+            return leaf
+        function = inner[0][0]
+    return None
+
+
+def _casts(function: Any) -> bool:
+    return "Copy" in type(function).__name__
