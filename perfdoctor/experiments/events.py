@@ -18,6 +18,7 @@ import numpy as np
 from perfdoctor.collect.arm import NO_TIME, Chunk
 from perfdoctor.collect.lock_step import InMode
 from perfdoctor.errors import PerfdoctorError
+from perfdoctor.experiments.outcomes import concluded, cut_short
 from perfdoctor.experiments.parity import SEMANTICS, Parity
 from perfdoctor.experiments.plan import Candidate
 from perfdoctor.experiments.turns import Decision
@@ -122,7 +123,7 @@ def _pair_s(laboratory: Laboratory, how: Occasions) -> float:
 
 def attempt(laboratory: Laboratory, candidate: Candidate, allotted_s: float) -> Trial:
     """Pairs of occasions until it is decided or the time is up."""
-    from perfdoctor.experiments.trials import concluded, cut_short, named
+    from perfdoctor.experiments.trials import named
 
     laboratory.tell(named(candidate))
     how = occasions(laboratory, candidate.changes)

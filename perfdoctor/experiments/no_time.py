@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from perfdoctor.experiments import events
+from perfdoctor.experiments import events, starts
 from perfdoctor.experiments.plan import Candidate, Plan
 from perfdoctor.report import Report, Trial
 from perfdoctor.rules.wording import duration
@@ -45,6 +45,8 @@ def _why(candidate: Candidate, laboratory: Laboratory, count: int) -> str:
 def _shortest(candidate: Candidate, laboratory: Laboratory, least_s: float) -> str:
     if events.occasions(laboratory, candidate.changes) is not None:
         return "a trial with the fewest of what it makes rarer"
+    if starts.plan_for(laboratory, candidate.changes) is not None:
+        return "the shortest trial, of epochs with their starts,"
     if least_s > 2 * laboratory.least_s and laboratory.setup_s > laboratory.least_s:
         return f"the shortest trial, a new process of {duration(laboratory.setup_s)} included,"
     if laboratory.step_s >= 1:

@@ -174,7 +174,7 @@ def epoch_s(chunk: Chunk, plan: EpochPlan) -> float:
     spent = chunk.step_s.copy()
     for i, loading_s in aside.items():
         spent[i] = max(step_s, loading_s)
-    short_s = float(spent.sum()) * plan.short / spent.size
+    short_s = float(spent.sum() * plan.short / spent.size)
     return short_s + (plan.epoch - plan.short) * step_s
 
 

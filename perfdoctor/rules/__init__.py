@@ -396,6 +396,10 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "perfdoctor.rules.one_by_one:GradientsTakenOneByOne",
         "Gradients of one output are taken in several calls that all go through its graph.",
     ),
+    "PD410": (
+        "perfdoctor.rules.search_gradients:WeightGradientsInSearch",
+        "Each step of the architecture also computes gradients of all weights, which are cleared.",
+    ),
     "PD501": (
         "perfdoctor.rules.frequency:ValidationTooFrequent",
         "Validation takes a large part of the run.",

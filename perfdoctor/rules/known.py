@@ -25,10 +25,6 @@ NOT_EVALUATED: tuple[tuple[str, str], ...] = (
         "the order in which modules are called; what it gains is seldom more than noise",
     ),
     (
-        "The architecture step computes gradients of the weights that nobody uses",
-        "which gradients a backward pass makes, and which are read",
-    ),
-    (
         "Communication of DDP overlaps badly with the backward pass: bucket size, static graph",
         "the times that DDP's own logger keeps for each bucket",
     ),
@@ -98,6 +94,7 @@ ADVICE: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("Fused optimizers", ("PD401", "PD404"), ""),
     ("Sparse gradients for large embedding tables", ("PD408",), "rows that a batch touches"),
     ("Gradients of several inputs in one call of `grad`", ("PD409",), "what one would pass"),
+    ("Gradients of the architecture alone in its own step", ("PD410",), "timed"),
     ("Clean gradients and caches (`empty_cache`) now and then, not each step", ("PD215",), ""),
     ("Early stopping", ("PD504",), "time that it would have saved"),
     ("Stop at the target accuracy", ("PD507",), ""),

@@ -63,7 +63,8 @@ class SlowLoss:
 
     ## Evidence and threshold
     The share of the training that is the loss, half of it in lines of the script itself. Of a loss
-    that adds `operations` to the graph of one step, with what the backward pass takes for these.
+    that adds `operations` to the graph of one step, with what the backward pass takes for these;
+    where that is measured, no lines are needed.
     - `share` = 0.2 (source: xprof and TraceML call a stage high from 20 %)
     - `operations` = 300 (source: our own choice, as PD216 has it; a loss of torch's has about ten)
 
@@ -100,14 +101,18 @@ class SlowLoss:
         through = _through(facts, share, looped)
         seen = looped or facts.has(_OF_BACKWARD)
         whole = min(1.0, share + through.likely) if seen else share
-        if whole < facts.threshold("share") or share_in(facts, lines, LOSS) < _MOSTLY:
+        if whole < facts.threshold("share"):
             return None
+        known = looped and facts.has(_OF_BACKWARD)  # what it does and takes, without its lines
+        if not known and share_in(facts, lines, LOSS) < _MOSTLY:
+            return None
+        line = lines[0] if lines else None
         gone = VECTORISED if looped else _rewritten(facts, lines).ends
         ends = [(share + part) * goes for part, goes in zip(through.ends, gone, strict=True)]
         return Finding(
             stage=LOSS,
-            title=_title(share, whole, nodes if looped else None, lines[0]),
-            advice=_advice(lines[0], looped),
+            title=_title(share, whole, nodes if looped else None, line),
+            advice=_advice(line, looped),
             change={"loss": "vectorised"},
             snippet=_PAIRS if looped else _PRODUCTS,
             evidence=(*_evidence(facts, share, nodes, looped), *line_evidence(lines)),
@@ -119,21 +124,21 @@ class SlowLoss:
         )
 
 
-def _advice(line: HotLine, looped: bool) -> str:
-    name = line.function or line.place
+def _advice(line: HotLine | None, looped: bool) -> str:
+    name = "the loss" if line is None else f"`{line.function or line.place}`"
     if looped:
         return (
-            f"If `{name}` goes over samples, pairs or classes in Python, compute them all at once "
+            f"If {name} goes over samples, pairs or classes in Python, compute them all at once "
             "with tensors (broadcasting, masks, torch.cdist)."
         )
     return (
-        f"Look whether `{name}` does more than it must: what stays the same from step to step "
+        f"Look whether {name} does more than it must: what stays the same from step to step "
         "(weights, masks, neighbours of the targets) can be made once for each sample; matrix "
         "products instead of broadcasting all pairs; one operation instead of a Python loop."
     )
 
 
-def _title(share: float, whole: float, nodes: float | None, line: HotLine) -> str:
+def _title(share: float, whole: float, nodes: float | None, line: HotLine | None) -> str:
     more = ""
     if nodes is not None:
         more = f", and the backward pass goes through its {grouped(nodes)} operations again"

@@ -42,8 +42,8 @@ class Counting:
         return {"step_s": [0.5] * steps}
 
     def _hang(self) -> None:
-        if self.workload.get("leaves"):
-            print("left", _left_alone(), _shared(), flush=True)
+        if "leaves" in self.workload:
+            print("left", _left_alone({}), _shared(), flush=True)
         time.sleep(600)
 
     def chunk(self, steps: int, mode: str | None) -> dict[str, Any]:
@@ -73,8 +73,9 @@ class Counting:
         }
 
     def first_losses(self, steps: int, mode: str | None) -> dict[str, Any]:
-        if self.workload.get("leaves"):
-            return {"losses": [float(_left_alone())], "gradient_norms": [_shared()]}
+        if "leaves" in self.workload:
+            child = _left_alone(self.workload["leaves"])
+            return {"losses": [float(child)], "gradient_norms": [_shared()]}
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         return {"losses": [float(child.pid)], "gradient_norms": []}
 
@@ -90,12 +91,12 @@ class Counting:
         pass
 
 
-def _left_alone() -> int:
-    """The PID of a process in a session of its own, without this one's variables; whoever has
-    started it has ended."""
+def _left_alone(environment: dict[str, str] | None) -> int:
+    """The PID of a process in a session of its own, with these variables (None: this one's);
+    whoever has started it has ended."""
     program = (
         "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'import time; "
-        "time.sleep(600)'], start_new_session=True, env={}, stdout=-3, stderr=-3).pid)"
+        f"time.sleep(600)'], start_new_session=True, env={environment}, stdout=-3, stderr=-3).pid)"
     )
     told = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True)
     return int(told.stdout)

@@ -168,7 +168,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no
 
 @needs_proc
 def test_what_has_left_its_session_and_what_is_in_shared_memory_goes_as_well():
-    with Arm.start(spec(workload={"leaves": True})) as arm:
+    with Arm.start(spec(workload={"leaves": {}})) as arm:
         (child,), (name,) = arm.first_losses(1)
         assert in_shared_memory(name)
         assert os.getsid(int(child)) == int(child)
@@ -179,7 +179,7 @@ def test_what_has_left_its_session_and_what_is_in_shared_memory_goes_as_well():
 @needs_proc
 def test_so_it_does_where_the_arm_is_at_work(tmp_path):
     log = tmp_path / "log"
-    with Arm.start(spec(workload={"fails": "hangs", "leaves": True}, log=log)) as arm:
+    with Arm.start(spec(workload={"fails": "hangs", "leaves": {}}, log=log)) as arm:
         arm.send("warm", steps=1, mode=None)
         while "left" not in log.read_text().split():
             time.sleep(0.01)
@@ -190,7 +190,7 @@ def test_so_it_does_where_the_arm_is_at_work(tmp_path):
 
 @needs_proc
 def test_what_a_killed_arm_has_left_behind_is_ended_when_it_is_closed():
-    with Arm.start(spec()) as arm:
+    with Arm.start(spec(workload={"leaves": None})) as arm:
         child = int(arm.first_losses(1)[0][0])
         os.kill(arm.pid, signal.SIGKILL)
         arm._process.wait()
@@ -229,7 +229,7 @@ def test_an_arm_ends_with_the_process_that_started_it():
     program = textwrap.dedent(f"""
         import os, signal, sys
         from perfdoctor.collect.arm import Arm, ArmSpec
-        given = {{"leaves": True}}
+        given = {{"leaves": {{}}}}
         arm = Arm.start(ArmSpec(workload=given, cwd={str(HERE)!r}, training="counting:Counting"))
         (child,), (name,) = arm.first_losses(1)
         print(arm.pid, int(child), flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -424,6 +425,13 @@ def test_what_is_told_has_values_and_is_corrected_where_it_turns_out_otherwise(w
     assert lines[-1] == "verify: as it turns out, in this order: PD401 optimizer_fused=True"
     tried(CHANNELS, tell=lines.append)
     assert lines[-1] == "verify: none of the advice can be tried here"
+
+
+def test_the_documentation_shows_what_is_told(world):
+    lines = []
+    tried(advice("PD101", {"num_workers": 4}), FUSED, tell=lines.append)
+    shown = (Path(__file__).parents[2] / "docs" / "verify.md").read_text()
+    assert len(lines) == 2 and all(f"perfdoctor: {line}\n" in shown for line in lines)
 
 
 def test_a_variable_is_told_as_it_is_set(world):

@@ -33,6 +33,7 @@ from perfdoctor.collect.script.padded_transforms import PaddedTransforms
 from perfdoctor.collect.script.parametrized import Parametrized
 from perfdoctor.collect.script.recorder import Moment, Recorder
 from perfdoctor.collect.script.rollouts import Rollouts
+from perfdoctor.collect.script.search_gradients import SearchGradients
 from perfdoctor.collect.script.thrown_away import ThrownAway
 from perfdoctor.collect.script.unused_part import UnusedPart
 
@@ -78,6 +79,7 @@ class Observer:
         self.tables = DenseTables()
         self.transforms = PaddedTransforms()
         self.parametrized = Parametrized(recorder)
+        self.search_gradients = SearchGradients(optimizers, recorder)
         self.thrown_away = ThrownAway(optimizers, recorder)
         self.unused_part = UnusedPart(optimizers, self.modules, recorder)
         self._rollouts = Rollouts()
@@ -345,6 +347,7 @@ class Observer:
             batch = None if self._last is None else self._last.batches
             self.kept_graphs.note(self.recorder.count, batch, args, kwargs)
             self.graph_reach.note(self.recorder.count, self.recorder.epochs > 0, outputs)
+            self.search_gradients.backward_begins()
         self.thrown_away.begins()
         self.unused_part.begins(outputs)
         self.parametrized.backward_begins()
@@ -372,7 +375,10 @@ class Observer:
 
     def note_update(self, optimizer: Any) -> None:
         """Looks into what an optimizer's step is given, on the host."""
-        if not self.recorder.on_device and optimizer is self.optimizers.main():
+        if optimizer is not self.optimizers.main():
+            return
+        self.optimizers.look_at_rates()
+        if not self.recorder.on_device:
             self.tables.note(optimizer, self.modules.trained)
 
     def optimizer_ends(self, optimizer: Any) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from perfdoctor.collect.script.zero_rates import ZeroRates
+
 MAIN, ARCHITECTURE, ANOTHER = "main", "architecture", "another"
 #: Architecture parameters are few beside the weights they choose among: DARTS has 224 beside
 #: 2 million (arXiv:1806.09055); a generator or discriminator has about as many as the other.
@@ -47,6 +49,7 @@ class Optimizers:
         self._share_a_module = share_a_module
         self._kinds: dict[int, str] = {}
         self._ever: set[int] = set()
+        self.rates = ZeroRates()
         self.version = 0
         self._without_main = 0
         self._last: Known | None = None
@@ -83,6 +86,15 @@ class Optimizers:
     def has(self, parameter: Any) -> bool:
         """Whether any optimizer updates it, or did while there was one."""
         return id(parameter) in self._ever
+
+    def uses(self, parameter: Any) -> bool:
+        """The same, but for what only stands still there: see `ZeroRates`."""
+        return self.has(parameter) and not self.rates.has(parameter)
+
+    def look_at_rates(self) -> None:
+        """Looks at the learning rates of all of them, in a step that is looked into."""
+        if self.rates.look([o for known in self._alive() if (o := known.reference()) is not None]):
+            self.version += 1
 
     def leave_out_a_few(self, parameters: Sequence[Any]) -> bool:
         """Whether these are few, trained by none of the optimizers, and of the same module as what

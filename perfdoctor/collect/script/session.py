@@ -21,6 +21,7 @@ from perfdoctor.collect.script.machine import PERIOD_S, MachineWatch
 from perfdoctor.collect.script.observer import Observer
 from perfdoctor.collect.script.optimizers import Optimizers
 from perfdoctor.collect.script.patches import Patches
+from perfdoctor.collect.script.piled_hooks import PiledHooks
 from perfdoctor.collect.script.printed import Printed
 from perfdoctor.collect.script.recorder import Recorder
 from perfdoctor.collect.script.sampler import StackSampler
@@ -90,6 +91,7 @@ class Session:
         self._watch: WorkerWatch | None = None
         self._settings: dict[str, Any] = {}
         self._ddp = DdpWatch()
+        self._hooks = PiledHooks()
         self._pauses = CollectionWatch()
         self._device: Any = None
         self._cpu_from: tuple[int, float] | None = None
@@ -156,6 +158,7 @@ class Session:
 
     def _measure(self) -> None:
         """What rules would have to guess, on the host, once the training is over."""
+        guarded(self.state, self.observer.optimizers.look_at_rates)
         if not self.recorder.on_device:
             guarded(self.state, self.observer.tables.measure)
             guarded(self.state, self.observer.transforms.measure)
@@ -170,17 +173,17 @@ class Session:
         import torch
 
         from perfdoctor.collect.script.assembly import Observed, assemble, stages_of
-        from perfdoctor.collect.script.settings_used import steps_per_iterator
+        from perfdoctor.collect.script.settings_used import steps_per_iterator, with_unused_part
         from perfdoctor.record import Source
 
         used = self._settings or self._settings_now()
-        used = used | self._ddp.settings() | self.patches.settings()
+        used = used | self._ddp.settings() | self._hooks.settings() | self.patches.settings()
         used |= self.observer.tables.settings() | self.observer.transforms.settings()
         used |= self.observer.thrown_away.settings() | self.state.settings()
         used |= steps_per_iterator(self.observer)
         used |= {IN_PART: True} if self._in_part else {}
-        used |= self.observer.unused_part.settings()
-        used |= self.observer.one_by_one.settings()
+        used = with_unused_part(used, self.observer)
+        used |= self.observer.one_by_one.settings() | self.observer.search_gradients.settings()
         used |= self.observer.parametrized.settings()
         if self._environment is None:
             from perfdoctor.collect.environment import describe_environment
@@ -280,6 +283,9 @@ class Session:
             self._live_watch.stepped()
             self.recorder.settle()
         self._ddp.step(count, self.observer.modules.trained)
+        self._hooks.step(count, self._with_parameters)
+        if count % _LOOKED_EVERY == 0:
+            guarded(self.state, self.observer.optimizers.look_at_rates)
         if count in _SETTLED_STEPS:
             self._settings = self._settings_now()
             self._cpu_from = (count, time.process_time())
@@ -369,6 +375,9 @@ class Session:
 
     def _share_a_module(self, few: set[int], many: set[int]) -> bool:
         return any(holds(module, few, many) for module in self.observer.modules.trained())
+
+    def _with_parameters(self) -> list[Any]:
+        return [module for module, _ in self.observer.modules.with_parameters()]
 
     def _failed(self, error: Exception) -> None:
         """Steps aside: the training goes on without being watched."""

@@ -10,11 +10,14 @@ from typing import Any
 from perfdoctor.collect.script.loaders_seen import LoaderFacts
 from perfdoctor.collect.script.observer import Observer
 from perfdoctor.collect.script.optimizers import ARCHITECTURE
+from perfdoctor.collect.script.unused_part import TIMED
 
 #: What tells threads of GNU OpenMP how to wait.
 _WAITS_OF_OPENMP = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 #: Types of what holds all samples, and how deep subsets of subsets are looked into.
 _ROWS, _MOST_SUBSETS = ("Tensor", "ndarray"), 3
+#: What only stands still: of what gets gradients, and of what the main optimizer updates.
+AT_RATE_0, OPTIMIZER_AT_RATE_0 = "gradients_at_rate_0", "optimizer_at_rate_0"
 #: Kinds of numbers in arrays; tensors hold nothing else.
 _NUMBERS = "biufc"
 
@@ -100,7 +103,7 @@ def _model(observer: Observer) -> dict[str, Any]:
     trained = observer.modules.trained()
     if not trained:  # what is optimised is in none, as an image that a model judges
         compiled = "default" if _compiled([]) else None
-        return {"gradients_unused": _unused([], observer), "compile": compiled}
+        return {**_unused([], observer), "compile": compiled}
     largest = max(trained, key=lambda module: sum(p.numel() for p in module.parameters()))
     parameters = list(largest.parameters())
     names = {type(module).__name__ for module in largest.modules()}
@@ -120,7 +123,7 @@ def _model(observer: Observer) -> dict[str, Any]:
         "kept_graphs_per_step": observer.kept_graphs.per_step,
         **observer.graph_reach.settings(),
         **observer.padded_batches.settings(),
-        "gradients_unused": _unused(parameters, observer),
+        **_unused(parameters, observer),
         "compile": "default" if _compiled(trained) else "off",
         "channels_last": _channels_last(parameters),
         "fsdp": any("FSDP" in name or "FullySharded" in name for name in names) or None,
@@ -134,20 +137,37 @@ def _model(observer: Observer) -> dict[str, Any]:
     }
 
 
-def _unused(parameters: list[Any], observer: Observer) -> float | None:
-    """The part, by number, of what gets gradients that no optimizer updates; None without any.
+def _unused(parameters: list[Any], observer: Observer) -> dict[str, Any]:
+    """The parts, by number, of what gets gradients that no optimizer has, and that one has at a
+    learning rate of 0 only; nothing without any.
 
-    Gradients of what is updated may have been cleared since. Beside the model's, those of other
-    modules count that the backward passes lead to.
+    Gradients of what an optimizer has may have been cleared since. Beside the model's, those of
+    other modules count that the backward passes lead to.
     """
     if not len(observer.optimizers):
-        return None
+        return {}
+    optimizers = observer.optimizers
     parameters = [*parameters, *observer.unused_part.parameters()]
     trained = [p for p in {id(p): p for p in parameters}.values() if p.requires_grad]
-    updated = [p for p in trained if observer.optimizers.has(p)]
-    left_out = [p for p in trained if p.grad is not None and not observer.optimizers.has(p)]
-    part, whole = (sum(p.numel() for p in of) for of in (left_out, [*left_out, *updated]))
-    return float(part / whole) if whole else None
+    left_out = [p for p in trained if p.grad is not None and not optimizers.has(p)]
+    still = [p for p in trained if optimizers.has(p) and not optimizers.uses(p)]
+    whole = sum(p.numel() for p in trained if optimizers.has(p) or p.grad is not None)
+    if not whole:
+        return {}
+    at_zero = sum(p.numel() for p in still) / whole
+    return {
+        "gradients_unused": sum(p.numel() for p in left_out) / whole,
+        AT_RATE_0: None if optimizers.rates.raised else at_zero or None,
+    }
+
+
+def with_unused_part(used: dict[str, Any], observer: Observer) -> dict[str, Any]:
+    """These settings of the first steps with what the backward passes did for nothing; without what
+    stood still then and was trained later."""
+    if observer.optimizers.rates.raised:
+        of_the_first = (AT_RATE_0, OPTIMIZER_AT_RATE_0, *TIMED)
+        used = {name: value for name, value in used.items() if name not in of_the_first}
+    return used | observer.unused_part.settings()
 
 
 def _attention(model: Any) -> str | None:
@@ -195,6 +215,7 @@ def _optimizer(observer: Observer) -> dict[str, Any]:
         "optimizer_home": "torch" if module.startswith("torch.") else module,
         "optimizer_foreach": defaults.get("foreach"),
         "optimizer_fused": defaults.get("fused"),
+        OPTIMIZER_AT_RATE_0: observer.optimizers.rates.part_of(main),
     }
     every = arch_every(observer)
     return found if every is None else {**found, "arch_every": every}

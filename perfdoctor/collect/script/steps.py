@@ -201,6 +201,7 @@ def differentiating(original: Call, state: State, *, named: bool) -> Call:
                 guarded(state, observer.parametrized.backward_ends)
                 guarded(state, observer.thrown_away.ends)
                 guarded(state, observer.loss_part.ends)
+                guarded(state, observer.search_gradients.backward_ends)
             if steady is not None:
                 recorder.current = around = stack[depth - 1]
                 del stack[depth - 1 :]
@@ -251,7 +252,10 @@ def step_hooks(state: State) -> tuple[Call, Call]:
             return
         if state.noting:
             guarded(state, observer.thrown_away.stepped, optimizer)
+        noting = state.noting
         kind = guarded(state, observer.optimizer_ends, optimizer)
+        if noting:
+            guarded(state, observer.search_gradients.stepped, kind)
         if kind == ARCHITECTURE and state.noting:
             guarded(state, state.note_search, sys._getframe(1))
 

@@ -1,6 +1,7 @@
-"""How much of the backward passes goes to parameters that no optimizer has.
+"""How much of the backward passes goes to parameters that no optimizer changes.
 
-As where a teacher is called with gradients on, or a network that follows another one as an average.
+As where a teacher is called with gradients on, or a network that follows another one as an average,
+or where an optimizer has layers at a learning rate of 0 only (`ZeroRates`).
 In the steps that are looked into, and only where the training calls a module with such parameters,
 the graph of each backward pass tells what of it leads to these alone: that part is for nothing. An
 operation that others rest on too, but whose weight is one of these (a fixed network that the loss
@@ -24,7 +25,7 @@ from perfdoctor.collect.script.graph_owners import NOBODY, OwnedGraph, is_leaf, 
 from perfdoctor.collect.script.optimizers import Optimizers
 from perfdoctor.collect.script.recorder import Recorder
 
-#: Whom a parameter belongs to: one that no optimizer has, one that an optimizer has.
+#: Whom a parameter belongs to: one that no optimizer changes, one that an optimizer changes.
 _UNUSED, _USED = NOBODY << 1, NOBODY << 2
 #: What an operation of a backward pass is for.
 KEPT, ALONE, BESIDE = "kept", "alone", "beside"
@@ -36,12 +37,18 @@ _MOST_NODES, _MOST_IN_ALL = 10_000, 100_000
 _MOST_TURNS = 512
 #: Steps that are timed: fewer say nothing, more need not be. The first one is slow.
 _FEWEST_STEPS, _MOST_STEPS = 3, 40
-_CALLED_AT = "gradients_unused_called_at"
+#: What the timed steps tell.
+TIMED = (
+    "gradients_unused_alone_of_backward",
+    "gradients_unused_beside_of_backward",
+    "gradients_unused_module",
+    "gradients_unused_called_at",
+)
 
 
 @dataclass(frozen=True)
 class _Owned:
-    """A parameter that no optimizer has, and the module that is called with it; `fixed`: which has
+    """A parameter that no optimizer changes, and the module that is called with it; `fixed`: which has
     nothing that is trained."""
 
     parameter: weakref.ref[Any]
@@ -126,19 +133,19 @@ class UnusedPart:
     # -- what was found ----------------------------------------------------------------------
 
     def parameters(self) -> list[Any]:
-        """Those that no optimizer has and that backward passes which train lead to."""
+        """Those that no optimizer changes and that backward passes which train lead to."""
         found = (one.parameter() for one in self._unused())
         return [p for p in found if p is not None and p.requires_grad]
 
     def settings(self) -> dict[str, Any]:
         """The parts of all backward passes that are for these alone and beside others, and the
         module that most of them are of; nothing where it is not known."""
-        parts = None if self._unknown or not self.parameters() else self._parts()
+        known = not self._unknown and not self._optimizers.rates.raised
+        parts = self._parts() if known and self.parameters() else None
         if parts is None:
             return {}
         return {
-            "gradients_unused_alone_of_backward": parts[ALONE],
-            "gradients_unused_beside_of_backward": parts[BESIDE],
+            **dict(zip(TIMED, (parts[ALONE], parts[BESIDE]), strict=False)),
             **self._module(),
         }
 
@@ -147,7 +154,7 @@ class UnusedPart:
         found = []
         for key, one in list(self._reached.items()):
             parameter = one.parameter()
-            if key not in by_hand and parameter is not None and not self._optimizers.has(parameter):
+            if key not in by_hand and parameter is not None and not self._optimizers.uses(parameter):
                 found.append(one)
         return found
 
@@ -184,7 +191,7 @@ class UnusedPart:
         module = None if key is None else modules[key]
         if key is None or module is None:
             return {}
-        return {"gradients_unused_module": type(module).__name__, _CALLED_AT: self._place(module)}
+        return dict(zip(TIMED[2:], (type(module).__name__, self._place(module)), strict=True))
 
     def _place(self, module: Any) -> str:
         """Where it was called first with gradients on; empty where it was not."""
@@ -198,7 +205,7 @@ class UnusedPart:
         return bool(self._owned) and known and self._walked < _MOST_IN_ALL
 
     def _learn(self) -> None:
-        """The parameters that no optimizer has, of modules that were called with gradients on.
+        """The parameters that no optimizer changes, of modules that were called with gradients on.
         Without any of them, as in most trainings, no graph is walked."""
         known = self._modules.with_parameters()
         called = [(module, trained) for module, trained in known if self._place(module)]
@@ -210,7 +217,7 @@ class UnusedPart:
             return
         for module, trained in called:
             for parameter in module.parameters():
-                if _is_plain(parameter) and not self._optimizers.has(parameter):
+                if _is_plain(parameter) and not self._optimizers.uses(parameter):
                     one = _Owned(weakref.ref(parameter), weakref.ref(module), not trained)
                     self._owned.setdefault(id(parameter), one)
 
@@ -233,7 +240,7 @@ class UnusedPart:
         self._hooks = [node.register_prehook(self._noting(kind)) for node, kind in turns]
 
     def _owner(self, parameter: Any) -> int:
-        if self._optimizers.has(parameter):
+        if self._optimizers.uses(parameter):
             return _USED
         known = self._owned.get(id(parameter))
         return _UNUSED if known is not None and known.parameter() is parameter else NOBODY
