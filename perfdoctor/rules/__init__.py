@@ -324,6 +324,10 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "perfdoctor.rules.graph_reaches_back:GraphReachesBack",
         "Each backward pass goes through the graphs of earlier steps again.",
     ),
+    "PD242": (
+        "perfdoctor.rules.hooks_pile_up:HooksPileUp",
+        "Hooks are registered again and again, and all of them run in every step.",
+    ),
     "PD301": (
         "perfdoctor.rules.memory:MemoryNearLimit",
         "Training uses nearly all memory of the device.",

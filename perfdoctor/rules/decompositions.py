@@ -8,7 +8,7 @@ from typing import ClassVar
 from perfdoctor.report import Finding
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.measured import beside
-from perfdoctor.rules.observed import RUNS, at, hot_lines, line_evidence, without
+from perfdoctor.rules.observed import RUNS, HotLine, at, hot_lines, line_evidence, without
 from perfdoctor.rules.wording import percent
 from perfdoctor.stages import OPTIMIZER
 
@@ -57,9 +57,7 @@ class DecomposesEachStep:
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if functions of the optimizer that decompose take a visible share."""
-        found = hot_lines(facts, OPTIMIZER)
-        functions = {n.function for n in found if n.calls(_DECOMPOSES)}
-        lines = [line for line in found if line.function in functions]
+        lines = decomposing(facts)
         share = min(1.0, sum(line.share for line in lines))
         if share < facts.threshold("share"):
             return None
@@ -83,3 +81,10 @@ class DecomposesEachStep:
             effort="lines",
             safety="semantics",
         )
+
+
+def decomposing(facts: Facts) -> list[HotLine]:
+    """The optimizer's lines in functions that decompose matrices."""
+    found = hot_lines(facts, OPTIMIZER)
+    functions = {n.function for n in found if n.calls(_DECOMPOSES)}
+    return [line for line in found if line.function in functions]

@@ -67,6 +67,7 @@ ADVICE: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("Freeze what is not trained, as layers or a teacher", ("PD233",), "that part timed"),
     ("Detach a generator's output in the discriminator's step", ("PD236",), "that part timed"),
     ("Detach a state that is carried from step to step", ("PD241",), "how the graph grows"),
+    ("Register hooks once, and remove those that are done with", ("PD242",), "counted"),
     ("Raw and cached dataset side by side", ("PD119",), "`bench --dataset A,B` compares them"),
     ("Move data from slow disks to fast ones", ("PD108", "PD116", "PD122"), ""),
     ("`torch.compile`, its modes, and when it pays back", ("PD208", "PD216", "PD229"), ""),

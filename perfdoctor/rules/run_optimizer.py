@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from perfdoctor.report import Evidence, Finding, Prediction
+from perfdoctor.rules.decompositions import decomposing
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.observed import (
     RUNS,
@@ -60,7 +61,8 @@ class OptimizerInPython:
     update all of them with a few (`foreach`) or one (`fused`).
 
     ## Evidence and threshold
-    Whose class the optimizer is, how many tensors it updates, and the share of the update.
+    Whose class the optimizer is, how many tensors it updates, and the share of the update, without
+    what decomposes matrices in it, which takes as long for all tensors at once.
     - `share` = 0.1 (source: our own choice, half of the 20 % from which xprof and TraceML call a
       stage high)
     - `tensors` = 20 (source: our own choice; fewer are soon updated)
@@ -87,7 +89,7 @@ class OptimizerInPython:
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if the update is large, of many tensors and not torch's."""
-        share, home = stage_share(facts, OPTIMIZER), facts.text(_HOME)
+        share, home = _update_share(facts), facts.text(_HOME)
         if re.match(_ELSEWHERE, home) or share < facts.threshold("share"):
             return None
         tensors = facts.number(_TENSORS)
@@ -95,18 +97,16 @@ class OptimizerInPython:
             return None
         own = facts.text("configuration.optimizer")
         torchs = next((name for name in _LIKE if name.lower() in own.lower()), None)
-        fused = torchs in _FUSED
-        flag = "fused=True" if fused else "foreach=True"
-        lines = hot_lines(facts, OPTIMIZER)
+        flag = "fused=True" if torchs in _FUSED else "foreach=True"
+        costly = decomposing(facts)
+        lines = [line for line in hot_lines(facts, OPTIMIZER) if line not in costly]
         return Finding(
             stage=OPTIMIZER,
             title=f"{own} updates {grouped(tensors)} tensors one by one in Python: "
             f"{percent(share)} of the training{at(lines[0] if lines else None)}",
-            advice=f"Use torch.optim.{torchs or 'AdamW'}({flag}), which updates all of them "
-            "together, or torch._foreach_* operations over lists of all parameters.",
-            change={"optimizer_home": "torch", f"optimizer_{flag.removesuffix('=True')}": True},
-            snippet=f"optimizer = torch.optim.{torchs or 'AdamW'}(model.parameters(), lr=lr, "
-            f"{flag})  # and your other arguments",
+            advice=_advice(torchs, flag),
+            change=_change(torchs, flag),
+            snippet=_snippet(torchs, flag),
             evidence=(
                 Evidence(
                     metric="weight update",
@@ -156,3 +156,33 @@ def _updating(facts: Facts) -> float:
 
 def _flag(name: str) -> str:
     return f"configuration.optimizer_{name}"
+
+
+def _update_share(facts: Facts) -> float:
+    """Of the optimizer, what is no decomposition of matrices."""
+    other = sum(line.share for line in decomposing(facts))
+    return max(0.0, stage_share(facts, OPTIMIZER) - other)
+
+
+def _advice(torchs: str | None, flag: str) -> str:
+    lists = "torch._foreach_* operations over lists of all parameters"
+    if torchs is None:
+        return f"Write the update with {lists}: torch has no optimizer of that kind."
+    return f"Use torch.optim.{torchs}({flag}), which updates all of them together, or {lists}."
+
+
+def _change(torchs: str | None, flag: str) -> dict[str, object]:
+    found: dict[str, object] = {f"optimizer_{flag.removesuffix('=True')}": True}
+    return found if torchs is None else {"optimizer_home": "torch", **found}
+
+
+def _snippet(torchs: str | None, flag: str) -> str:
+    if torchs is None:
+        return (
+            "torch._foreach_mul_(moments, beta)\n"
+            "torch._foreach_add_(moments, gradients, alpha=1 - beta)  # of all parameters at once"
+        )
+    return (
+        f"optimizer = torch.optim.{torchs}(model.parameters(), lr=lr, {flag})  "
+        "# and your other arguments"
+    )

@@ -19,6 +19,7 @@ from perfdoctor.collect.script.graph_reach import GraphReach
 from perfdoctor.collect.script.kept_graphs import KeptGraphs
 from perfdoctor.collect.script.loaders_seen import LoaderFacts, LoadersSeen
 from perfdoctor.collect.script.loss_part import LossPart
+from perfdoctor.collect.script.many_calls import ManyCalls
 from perfdoctor.collect.script.module_roles import (
     FIXED,
     METRIC,
@@ -83,6 +84,7 @@ class Observer:
         self.thrown_away = ThrownAway(optimizers, recorder)
         self.unused_part = UnusedPart(optimizers, self.modules, recorder)
         self._rollouts = Rollouts()
+        self._many = ManyCalls()
         self._last: LoaderFacts | None = None
         self._begun: list[LoaderFacts] = []  # whose newest iterator nothing was trained with yet
         self.steady: LoaderFacts | None = None
@@ -226,6 +228,9 @@ class Observer:
             return None
         self._resolve(r.LOSS if grad else r.OTHER)
         if not grad and (role == FIXED or self._last_trains(module)):
+            if self._outside != r.VALIDATION and self._many.again(self.recorder.count):
+                self._may_make_data(module)
+                self._validates()
             if self._outside == r.VALIDATION:
                 return r.VALIDATION
             return r.OTHER if self._only_passes() else r.FORWARD

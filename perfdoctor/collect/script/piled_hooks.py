@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -90,15 +90,15 @@ class PiledHooks:
         if not grown:
             return found
         most = max(grown.values(), key=lambda one: one.alike)
-        return found | {
+        found |= {
             "hooks_stages": ", ".join(grown),
             "hooks_rises": max(one.rises for one in grown.values()),
             "hooks_alike": most.alike,
-            "hooks_function": most.name or None,
-            "hooks_where": most.place or None,
+            "hooks_function": most.name,
         }
+        return found | ({"hooks_where": most.place} if most.place else {})
 
-    def _note(self, stage: str, held: list[Mapping[Any, Any]]) -> None:
+    def _note(self, stage: str, held: list[dict[Any, Any]]) -> None:
         count = sum(map(len, held))
         one = self._counted.setdefault(stage, _Counted(count, count, count))
         one.last = count
@@ -107,9 +107,9 @@ class PiledHooks:
             one.alike, one.name, one.place = _commonest(max(held, key=len))
 
 
-def _held(roots: Iterable[Any]) -> dict[str, list[Mapping[Any, Any]]]:
+def _held(roots: Iterable[Any]) -> dict[str, list[dict[Any, Any]]]:
     """Stage → what holds hooks that run in it, where it holds any."""
-    found: dict[str, list[Mapping[Any, Any]]] = {FORWARD: [], BACKWARD: []}
+    found: dict[str, list[dict[Any, Any]]] = {FORWARD: [], BACKWARD: []}
     everywhere = vars(sys.modules["torch.nn.modules.module"])
     for name, stage in _OF_MODULE.items():
         if everywhere.get(f"_global{name}"):
@@ -130,7 +130,7 @@ def _held(roots: Iterable[Any]) -> dict[str, list[Mapping[Any, Any]]]:
     return found
 
 
-def _of_parameters(parameters: Iterable[Any], seen: set[int]) -> list[Mapping[Any, Any]]:
+def _of_parameters(parameters: Iterable[Any], seen: set[int]) -> list[dict[Any, Any]]:
     """What holds hooks of those that were not seen before, which it adds to `seen`."""
     found = []
     for parameter in parameters:
@@ -141,7 +141,7 @@ def _of_parameters(parameters: Iterable[Any], seen: set[int]) -> list[Mapping[An
     return found
 
 
-def _commonest(hooks: Mapping[Any, Any]) -> tuple[int, str, str]:
+def _commonest(hooks: dict[Any, Any]) -> tuple[int, str, str]:
     """How many of these are of one function, by the newest of them; its name, and its file and
     line where it is Python's."""
     newest = [_code(hook) for hook in islice(reversed(hooks.values()), _MOST_NEWEST)]

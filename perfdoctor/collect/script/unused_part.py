@@ -38,18 +38,16 @@ _MOST_TURNS = 512
 #: Steps that are timed: fewer say nothing, more need not be. The first one is slow.
 _FEWEST_STEPS, _MOST_STEPS = 3, 40
 #: What the timed steps tell.
-TIMED = (
-    "gradients_unused_alone_of_backward",
-    "gradients_unused_beside_of_backward",
-    "gradients_unused_module",
-    "gradients_unused_called_at",
-)
+_ALONE_PART = "gradients_unused_alone_of_backward"
+_BESIDE_PART = "gradients_unused_beside_of_backward"
+_MODULE, _CALLED_AT = "gradients_unused_module", "gradients_unused_called_at"
+TIMED = (_ALONE_PART, _BESIDE_PART, _MODULE, _CALLED_AT)
 
 
 @dataclass(frozen=True)
 class _Owned:
-    """A parameter that no optimizer changes, and the module that is called with it; `fixed`: which has
-    nothing that is trained."""
+    """A parameter that no optimizer changes, and the module that is called with it; `fixed`: which
+    has nothing that is trained."""
 
     parameter: weakref.ref[Any]
     module: weakref.ref[Any]
@@ -145,7 +143,8 @@ class UnusedPart:
         if parts is None:
             return {}
         return {
-            **dict(zip(TIMED, (parts[ALONE], parts[BESIDE]), strict=False)),
+            _ALONE_PART: parts[ALONE],
+            _BESIDE_PART: parts[BESIDE],
             **self._module(),
         }
 
@@ -153,8 +152,8 @@ class UnusedPart:
         by_hand = {i for watch in self._watched.values() if watch.by_hand for i in watch.among}
         found = []
         for key, one in list(self._reached.items()):
-            parameter = one.parameter()
-            if key not in by_hand and parameter is not None and not self._optimizers.uses(parameter):
+            parameter = None if key in by_hand else one.parameter()
+            if parameter is not None and not self._optimizers.uses(parameter):
                 found.append(one)
         return found
 
@@ -191,7 +190,7 @@ class UnusedPart:
         module = None if key is None else modules[key]
         if key is None or module is None:
             return {}
-        return dict(zip(TIMED[2:], (type(module).__name__, self._place(module)), strict=True))
+        return {_MODULE: type(module).__name__, _CALLED_AT: self._place(module)}
 
     def _place(self, module: Any) -> str:
         """Where it was called first with gradients on; empty where it was not."""

@@ -15,11 +15,13 @@ from test_thrown_away import Late
 from torch import nn
 
 from perfdoctor.collect.script import unused_part
-from perfdoctor.collect.script.settings_used import settings_used
+from perfdoctor.collect.script.optimizers import Optimizers
+from perfdoctor.collect.script.settings_used import settings_used, with_unused_part
 
 _ALONE, _BESIDE = "gradients_unused_alone_of_backward", "gradients_unused_beside_of_backward"
 _NUMBER, _MODULE = "gradients_unused", "gradients_unused_module"
 _CALLED = "gradients_unused_called_at"
+_AT_RATE_0, _OPTIMIZER_AT_RATE_0 = "gradients_at_rate_0", "optimizer_at_rate_0"
 STEPS = 6
 
 
@@ -274,6 +276,172 @@ def test_two_networks_with_an_optimizer_each(clock: Clock) -> None:
         used = settings_used(seen.observer)
     assert _ALONE not in used
     assert used[_NUMBER] == 0.0
+
+
+# -- what an optimizer has at a learning rate of 0 only ------------------------------------------
+
+
+class Frozen:
+    """A body that costs 30 at a rate of 0 and a head of 10 behind it, of one optimizer."""
+
+    def __init__(self, clock: Clock, rate: Any = 0.0, head: Any = 1e-3) -> None:
+        self.body, self.head = Teacher(clock), Layer(clock, 10)
+        self.model = nn.Sequential(self.body, self.head)
+        groups = [{"params": part.parameters(), "lr": lr} for part, lr in self._rates(rate, head)]
+        self.optimizer = torch.optim.SGD(groups, lr=1e-3)
+
+    def _rates(self, rate: Any, head: Any) -> list[tuple[nn.Module, Any]]:
+        return [(self.body, rate), (self.head, head)]
+
+    def train(self, steps: int = STEPS) -> None:
+        for _ in range(steps):
+            self.model(_x()).mean().backward()
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+
+
+def _of_frozen(clock: Clock, train: Callable[[Frozen], None], **rates: Any) -> dict[str, Any]:
+    with Watched(clock) as seen:
+        frozen = Frozen(clock, **rates)
+        train(frozen)
+        seen.observer.optimizers.look_at_rates()
+        return with_unused_part(settings_used(seen.observer), seen.observer)
+
+
+def _all_trained(used: dict[str, Any]) -> None:
+    assert used[_NUMBER] == 0.0
+    assert not {_AT_RATE_0, _OPTIMIZER_AT_RATE_0, _ALONE} & set(used)
+
+
+def test_a_body_whose_learning_rate_is_0(clock: Clock) -> None:
+    used = _of_frozen(clock, Frozen.train)
+    # the head's layer would give the body a gradient
+    assert (used[_ALONE], used[_BESIDE]) == (pytest.approx(30 / 40), pytest.approx(10 / 40))
+    assert (used[_NUMBER], used[_AT_RATE_0], used[_OPTIMIZER_AT_RATE_0]) == (0.0, 8 / 12, 8 / 12)
+    assert _MODULE not in used
+
+
+def test_a_body_at_0_beside_a_warm_up_and_a_decay_to_0(clock: Clock) -> None:
+    def train(frozen: Frozen) -> None:
+        of_step = (0.0, 0.5, 1.0, 1.0, 0.5, 0.0)
+        schedule = torch.optim.lr_scheduler.LambdaLR(frozen.optimizer, lambda i: of_step[i % 6])
+        for _ in range(STEPS):
+            frozen.train(1)
+            schedule.step()
+
+    used = _of_frozen(clock, train)
+    assert used[_AT_RATE_0] == 8 / 12
+    assert used[_ALONE] == pytest.approx(30 / 40)
+
+
+def test_a_body_that_is_in_no_optimizer_and_one_at_0_are_told_apart(clock: Clock) -> None:
+    with Watched(clock) as seen:
+        frozen, left_out = Frozen(clock), Layer(clock, 10)
+        frozen.model.append(left_out)
+        frozen.train()
+        used = settings_used(seen.observer)
+    assert (used[_NUMBER], used[_AT_RATE_0]) == (4 / 16, 8 / 16)
+
+
+def test_what_is_at_0_and_gets_no_gradients_is_no_loss(clock: Clock) -> None:
+    def train(frozen: Frozen) -> None:
+        frozen.body.requires_grad_(False)
+        frozen.train()
+
+    _all_trained(_of_frozen(clock, train))
+
+
+def test_a_warm_up_of_all_that_begins_with_0(clock: Clock) -> None:
+    def train(frozen: Frozen) -> None:
+        for rate in (0.0, 1e-4, 2e-4, 3e-4, 4e-4, 5e-4):
+            for group in frozen.optimizer.param_groups:
+                group["lr"] = rate
+            frozen.train(1)
+
+    _all_trained(_of_frozen(clock, train))
+
+
+def test_a_rate_of_0_for_all_says_nothing(clock: Clock) -> None:
+    _all_trained(_of_frozen(clock, Frozen.train, head=0.0))
+
+
+def test_layers_that_a_schedule_trains_later(clock: Clock) -> None:
+    def train(frozen: Frozen) -> None:
+        later = [lambda i: float(i > 1000), lambda i: 1.0]
+        torch.optim.lr_scheduler.LambdaLR(frozen.optimizer, later)
+        frozen.train()
+
+    _all_trained(_of_frozen(clock, train, rate=1e-3))
+
+
+@pytest.mark.parametrize("seen", [1, 0])
+def test_layers_that_are_trained_later_by_hand(clock: Clock, seen: int) -> None:
+    """The last step is looked into, or only the end is."""
+
+    def train(frozen: Frozen) -> None:
+        frozen.train(STEPS)
+        frozen.optimizer.param_groups[0]["lr"] = 1e-3
+        frozen.train(seen)
+
+    _all_trained(_of_frozen(clock, train))
+
+
+def test_what_the_first_steps_told_is_taken_back(clock: Clock) -> None:
+    with Watched(clock) as watched:
+        frozen = Frozen(clock)
+        frozen.train()
+        first = settings_used(watched.observer)
+        assert first[_AT_RATE_0]
+        frozen.optimizer.param_groups[0]["lr"] = 1e-3
+        watched.observer.optimizers.look_at_rates()
+        _all_trained(with_unused_part(first, watched.observer))
+
+
+def test_layers_that_another_optimizer_trains(clock: Clock) -> None:
+    def train(frozen: Frozen) -> None:
+        other = torch.optim.SGD(frozen.body.parameters(), lr=1e-3)
+        for _ in range(STEPS):
+            frozen.train(1)
+            other.step()
+
+    _all_trained(_of_frozen(clock, train))
+
+
+def test_layers_that_an_optimizer_trained_before(clock: Clock) -> None:
+    def train(frozen: Frozen) -> None:
+        groups = frozen.optimizer.param_groups
+        frozen.optimizer = torch.optim.SGD(frozen.model.parameters(), lr=1e-3)
+        frozen.train()
+        frozen.optimizer = torch.optim.SGD(
+            [{**group, "lr": lr} for group, lr in zip(groups, (0.0, 1e-3), strict=True)]
+        )
+        frozen.train()
+
+    _all_trained(_of_frozen(clock, train))
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_rate_that_is_a_tensor_is_not_asked_for_its_value(clock: Clock, which: int) -> None:
+    class Asked(torch.Tensor):
+        def __bool__(self) -> bool:
+            raise AssertionError("its value was asked for")
+
+    frozen, optimizers = Frozen(clock), Optimizers(lambda few, many: False)
+    frozen.model(_x()).mean().backward()
+    groups = frozen.optimizer.param_groups
+    groups[which]["lr"] = torch.zeros(()).as_subclass(Asked)
+    optimizers.add_group(frozen.optimizer, [p for group in groups for p in group["params"]])
+    optimizers.look_at_rates()
+    assert all(optimizers.uses(p) for p in frozen.model.parameters())
+
+
+def test_where_rates_stay_alike_a_look_changes_nothing(clock: Clock) -> None:
+    with Watched(clock) as seen:
+        frozen = Frozen(clock)
+        frozen.train(2)
+        version = seen.observer.optimizers.version
+        frozen.train()
+        assert seen.observer.optimizers.version == version
 
 
 # -- looking costs little and changes nothing ----------------------------------------------------
