@@ -47,7 +47,7 @@ def trials(report: Report) -> Iterator[RenderableType]:
         yield trial_table(report, verification)
     else:
         yield Text(_nothing(verification))
-    yield fact_grid([*_remarked(report, verification), *_facts(verification)])
+    yield fact_grid([*_remarked(report, verification), *_facts(report, verification)])
     yield from _applied(verification, profile=report.source.kind == "bench")
 
 
@@ -150,7 +150,7 @@ def _memory(trial: Trial) -> str | None:
     return f"peak memory {bytes_(before)} → {bytes_(after)}"
 
 
-def _facts(verification: Verification) -> Iterator[Fact]:
+def _facts(report: Report, verification: Verification) -> Iterator[Fact]:
     control = verification.control
     if control is not None and control.speedup is not None:
         gain = speedup_interval(control.speedup, control.low, control.high)
@@ -160,13 +160,30 @@ def _facts(verification: Verification) -> Iterator[Fact]:
     if together is not None and together.speedup and verification.alone_product is not None:
         product = number(round(verification.alone_product, 2))
         gain = speedup_interval(together.speedup, None, None)
-        yield "together", f"all of them bring {gain}, not {product}× as their gains multiplied"
+        yield (
+            "together",
+            f"all of them bring {gain}, not {product}× as their gains multiplied"
+            + _left_out(report, together),
+        )
     if verification.scored and verification.error is not None:
         inside = f"{verification.within_interval} of {verification.scored}"
         off = _off_by(verification.error)
         yield "models", f"predictions were off by {off} (median); {inside} within their interval"
     ended = ", interrupted" if verification.interrupted else ""
     yield "time", f"{seconds(verification.spent_s)} of {seconds(verification.budget_s)}{ended}"
+
+
+def _left_out(report: Report, together: Trial) -> str:
+    """The verified changes that were not tried with the others."""
+    good = [one for one in report.recommendations if one.verified]
+    apart = [
+        one.rule
+        for one in good
+        if one.verified
+        and one.verified.outcome == "verified"
+        and not one.verified.change.items() <= together.change.items()
+    ]
+    return f"; tried by itself only: {', '.join(apart)}" if apart else ""
 
 
 def _off_by(error: float) -> str:

@@ -8,13 +8,13 @@ from typing import ClassVar
 import numpy as np
 
 from perfdoctor.record import Floats
-from perfdoctor.report import Evidence, Finding
+from perfdoctor.report import Evidence, Finding, Prediction
 from perfdoctor.rules.facts import Facts, Missing
 from perfdoctor.rules.groups import stage_columns, tenths
 from perfdoctor.rules.measured import beside
 from perfdoctor.rules.observed import RUNS, is_between, stage_share, without
 from perfdoctor.rules.run_growth import SLOW_DOWN
-from perfdoctor.rules.trends import DEGRADED, lasting_fall
+from perfdoctor.rules.trends import DEGRADED, growth, lasting_fall
 from perfdoctor.rules.wording import grouped, listed, percent, stage_words
 from perfdoctor.stages import BACKWARD, FORWARD
 from perfdoctor.stats import kendall_p
@@ -27,9 +27,9 @@ _TENTHS = 10
 #: What else is in a step got longer by less than this part of what the stage did, each for its own
 #: length: a machine that slows down slows all of it (our own choice, as for PD701).
 _OTHERS = 0.5
-#: Of what was added since the first tenth, as PD701 has it: something else may have grown along;
-#: and hooks that came in the first tenth go as well.
-_GOES = (0.5, 1.0, 1.0)
+#: So much of what came since the first tenth goes at least, as PD701 has it: something else may
+#: have grown along.
+_LEAST = 0.5
 _SNIPPET = """\
 handles = [m.register_forward_hook(report) for m in model.modules()]  # once, before the loop
 ...
@@ -67,8 +67,11 @@ class HooksPileUp:
     call its `remove()` as soon as the hook is done with.
 
     ## How the gain is predicted
-    The stage takes as long as in the first tenth of the run: half of what came since goes at
-    least, since something else may have grown along, and likely all of it.
+    The stage takes as long as in the first tenth of the run, or in the second where that was the
+    shorter: half of what came since goes at
+    least, since something else may have grown along, and likely all of it. At best it takes as
+    long as where a line through the first two tenths begins. With hooks of the forward pass the
+    backward pass counts as well: gradients go through what they add.
 
     ## When not to
     Where each hook does something of its own that is needed to the end. One that changes what
@@ -94,18 +97,19 @@ class HooksPileUp:
         """Fires if hooks pile up, and what runs them takes longer and longer."""
         if not _piled(facts):
             return None
-        stages = [str(stage) for stage in facts.get(_STAGES).split(", ")]
+        stages = _stages(facts)
         lengths, whole = _lengths(facts, stages), sum(stage_share(facts, s) for s in stages)
-        share = whole * (1 - float(lengths[0] / lengths.mean()))
+        share = whole * (1 - _start_s(lengths) / float(lengths.mean()))
         by_chance = kendall_p(lengths) >= facts.threshold("chance")
         if share < facts.threshold("share") or by_chance or _rest_grew_alike(facts, stages):
             return None
         first, last = facts.number(_FIRST), facts.number(_LAST)
         words = listed([stage_words(stage) for stage in stages])
+        grown = growth(facts)
         return Finding(
-            stage=max(stages, key=lambda stage: stage_share(facts, stage)),
-            title=f"Hooks pile up, from {grouped(first)} to {grouped(last)}: running them in "
-            f"{words} takes {percent(share)} of the training{_hook(facts, ' – {}')}",
+            stage=max(stages, key=lambda stage: grown[stage]),
+            title=f"Hooks pile up, from {grouped(first)} to {grouped(last)}: what they add takes "
+            f"{percent(share)} of the training{_hook(facts, ' – {}')}",
             advice=f"{_hook(facts, '{} is registered again and again, and every copy runs. ')}"
             "Register hooks once, before the loop, or keep the handle that registering gives back "
             "and call its remove() as soon as the hook is done with.",
@@ -119,7 +123,7 @@ class HooksPileUp:
                 *_longer(lengths, words),
             ),
             cause=SLOW_DOWN if lasting_fall(facts, DEGRADED) else self.cause,
-            predicted=without(share, *_GOES),
+            predicted=_gain(whole, lengths),
             confidence=0.95,
             effort="lines",
             safety="semantics",
@@ -134,6 +138,12 @@ def _piled(facts: Facts) -> bool:
     return doubled and again and _known(facts, _ALIKE) >= facts.threshold("alike")
 
 
+def _stages(facts: Facts) -> list[str]:
+    """Those that run the hooks, and the backward pass of what those of the forward pass add."""
+    ran = [str(stage) for stage in facts.get(_STAGES).split(", ")]
+    return [FORWARD, BACKWARD] if FORWARD in ran else ran
+
+
 def _lengths(facts: Facts, stages: list[str]) -> Floats:
     """Seconds of these stages together in each tenth of the run, medians. Raises `Missing` of too
     few steps, or of a stage that was not timed."""
@@ -145,14 +155,11 @@ def _lengths(facts: Facts, stages: list[str]) -> Floats:
 
 
 def _rest_grew_alike(facts: Facts, stages: list[str]) -> bool:
-    """Whether the rest of the step got longer as well. Gradients go through what hooks of the
-    forward pass have added to it, so the backward pass is none of the rest then."""
-    follows = [BACKWARD] if FORWARD in stages else []
-    apart = [*stages, *follows]
+    """Whether the rest of the step got longer as well."""
     rest = [
         column
         for stage, column in stage_columns(facts).items()
-        if stage not in apart and not is_between(facts, stage)
+        if stage not in stages and not is_between(facts, stage)
     ]
     if not rest:
         return False
@@ -160,18 +167,32 @@ def _rest_grew_alike(facts: Facts, stages: list[str]) -> bool:
 
 
 def _growth(lengths: Floats) -> float:
-    """By which part of its length at first something is longer at last; 0 of nothing."""
-    return float(lengths[-1] / lengths[0] - 1) if lengths[0] > 0 else 0.0
+    """By which part of its length at the start something is longer in the end; 0 of nothing."""
+    start_s = _start_s(lengths)
+    return float(lengths[-1]) / start_s - 1 if start_s > 0 else 0.0
+
+
+def _start_s(lengths: Floats) -> float:
+    """The first tenth's. Fewer hooks ran in it than in the second: where it took longer all the
+    same, something else was in the way, and it would have taken no longer than the second."""
+    return float(lengths[:2].min())
 
 
 def _medians(column: Floats) -> Floats:
     return np.array([np.median(part) for part in tenths(column)])
 
 
+def _gain(whole: float, lengths: Floats) -> Prediction:
+    first_s, mean_s = _start_s(lengths), float(lengths.mean())
+    line_s = max(0.0, first_s - (float(lengths[1]) - first_s) / 2)
+    likely = 1 - first_s / mean_s
+    return without(whole, _LEAST * likely, likely, 1 - line_s / mean_s)
+
+
 def _longer(lengths: Floats, words: str) -> tuple[Evidence, ...]:
-    ends = {"first": float(lengths[0]), "last": float(lengths[-1])}
+    ends = {"start": _start_s(lengths), "end": float(lengths[-1])}
     return tuple(
-        Evidence(metric=f"{words} in the {end} tenth", value=value, unit="s")
+        Evidence(metric=f"{words} at the {end}", value=value, unit="s")
         for end, value in ends.items()
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from perfdoctor.pipeline_model import best_workers
@@ -45,6 +45,7 @@ _FEWEST_STALLS = 3
 _FEWEST_STEPS, _MUCH_LONGER = 20, 10
 _FEWEST_ITERATORS, _COUNTED = 3, "configuration.steps_per_iterator"
 _BATCHES = "configuration.batches_per_iterator"
+_REMADE_S = "configuration.remade_s"
 
 _PREFETCH = """\
 import queue
@@ -151,7 +152,9 @@ class IteratorRemade:
 
     ## Evidence and threshold
     Fewer than twenty steps for each iterator where an epoch has ten times as many, and what the
-    first batch takes more than another, and the wait for the workers to end.
+    first batch takes more than another, and the wait for the workers to end. Of another loader, as
+    that of an architecture search, iterators that give a tenth of their batches at most, and all
+    the time that they take.
     - `share` = 0.05 (source: our own choice, the share from which PyTorch's TensorBoard plug-in
       warns of waiting for data)
 
@@ -168,7 +171,7 @@ class IteratorRemade:
 
     code: ClassVar[str] = "PD112"
     name: ClassVar[str] = "iterator-remade"
-    needs: ClassVar[tuple[str, ...]] = ("epochs.start.p50_s",)
+    needs: ClassVar[tuple[str, ...]] = ()
     verify_with: ClassVar[str | None] = "free-loading"
     cause: ClassVar[str] = "worker-restart"
     thresholds: ClassVar[Mapping[str, float]] = {"share": 0.05}
@@ -176,6 +179,9 @@ class IteratorRemade:
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if iterators end early and starting them takes a visible share."""
+        other = _another(facts)
+        if other is not None and other.share >= facts.threshold("share"):
+            return _finding(facts, other)
         steps, start_s = _steps_each(facts), facts.number("epochs.start.p50_s")
         if steps is None:
             raise Missing("epochs.steps_per_epoch")
@@ -187,38 +193,68 @@ class IteratorRemade:
         share = min(1.0, each_s / facts.number("steps.time.mean_s"))
         if share < facts.threshold("share"):
             return None
-        often = "every step" if steps <= 1 else f"every {grouped(steps)} steps"
-        return Finding(
-            stage=DATA_LOADING,
-            title=f"A new iterator of the DataLoader is made {often}: {percent(share)} of the "
-            "steps' time",
-            advice="Keep the iterator, and make a new one only when it is exhausted.",
-            change={"keep_iterator": True},
-            snippet="batches = iter(loader)\n\n"
-            "def next_batch():\n"
-            "    global batches\n"
-            "    try:\n"
-            "        return next(batches)\n"
-            "    except StopIteration:\n"
-            "        batches = iter(loader)\n"
-            "        return next(batches)",
-            evidence=(
-                Evidence(metric="steps for each iterator", value=steps, unit=""),
-                Evidence(metric="its first batch takes longer by", value=more_s, unit="s"),
-                *end_evidence(end_s),
-                Evidence(
-                    metric="starting iterators",
-                    value=share,
-                    unit="share of steps",
-                    threshold=facts.threshold("share"),
-                ),
+        longer = Evidence(metric="its first batch takes longer by", value=more_s, unit="s")
+        return _finding(facts, _Remade(steps, share, (longer, *end_evidence(end_s))))
+
+
+@dataclass(frozen=True)
+class _Remade:
+    """An iterator every so many steps, and the share of the steps' time that goes into it."""
+
+    steps: float
+    share: float
+    evidence: tuple[Evidence, ...]
+    whose: str = "the DataLoader"
+
+
+def _another(facts: Facts) -> _Remade | None:
+    """The iterators of another loader than the training's, all of whose time is theirs."""
+    often, spent_s = facts.known("configuration.remade_iterators"), facts.known(_REMADE_S)
+    count = facts.known("steps.count")
+    if not often or spent_s is None or not count:
+        return None
+    share = min(1.0, spent_s / (count * facts.number("steps.time.mean_s")))
+    each = facts.number("configuration.remade_batches_each")
+    evidence = (
+        Evidence(metric="iterators", value=often, unit=""),
+        Evidence(metric="batches of each", value=each, unit=""),
+        Evidence(metric="each takes", value=spent_s / often, unit="s"),
+    )
+    return _Remade(count / often, share, evidence, "a DataLoader beside the training's")
+
+
+def _finding(facts: Facts, found: _Remade) -> Finding:
+    often = "every step" if found.steps <= 1 else f"every {grouped(found.steps)} steps"
+    return Finding(
+        stage=DATA_LOADING,
+        title=f"A new iterator of {found.whose} is made {often}: {percent(found.share)} of the "
+        "steps' time",
+        advice="Keep the iterator, and make a new one only when it is exhausted.",
+        change={"keep_iterator": True},
+        snippet="batches = iter(loader)\n\n"
+        "def next_batch():\n"
+        "    global batches\n"
+        "    try:\n"
+        "        return next(batches)\n"
+        "    except StopIteration:\n"
+        "        batches = iter(loader)\n"
+        "        return next(batches)",
+        evidence=(
+            Evidence(metric="steps for each iterator", value=found.steps, unit=""),
+            *found.evidence,
+            Evidence(
+                metric="starting iterators",
+                value=found.share,
+                unit="share of steps",
+                threshold=facts.threshold("share"),
             ),
-            cause=self.cause,
-            predicted=of_training(without(share, 0.75, 0.9, 1.0), beside_steps(facts)),
-            confidence=0.8,
-            effort="lines",
-            safety="semantics",
-        )
+        ),
+        cause=IteratorRemade.cause,
+        predicted=of_training(without(found.share, 0.75, 0.9, 1.0), beside_steps(facts)),
+        confidence=0.8,
+        effort="lines",
+        safety="semantics",
+    )
 
 
 def end_evidence(end_s: float | None) -> tuple[Evidence, ...]:

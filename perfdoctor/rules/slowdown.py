@@ -160,6 +160,7 @@ class EpochTimeGrows:
             cause=self.cause,
             confidence=0.6,
             effort="lines",
+            behind=True,
             optional=by_machine(facts) or slowed_alike(facts, fall, facts.threshold("fall")),
         )
 
@@ -183,6 +184,7 @@ def _fallen(facts: Facts, fall: Fall, least: float) -> Finding:
         predicted=None if lost is None or lost <= 0 else up_to_of_steps(facts, lost),
         confidence=0.7,
         effort="lines",
+        behind=True,  # a rule that names what grows says more
     )
 
 

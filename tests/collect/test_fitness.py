@@ -41,7 +41,8 @@ def test_what_a_killed_process_leaves_behind_stays_its_own(takes_in):
     before = fitness._own_s()
     process = subprocess.Popen([sys.executable, "-c", LEAVES_ONE], start_new_session=True)
     process.wait()
-    (orphan,) = (p for p in psutil.Process().children() if p.pid != process.pid)
+    children = psutil.Process().children()
+    (orphan,) = (p for p in children if os.getpgid(p.pid) == process.pid)
     while cpu_s(orphan.pid) < 0.3:
         time.sleep(0.05)
     used = cpu_s(orphan.pid)

@@ -107,6 +107,17 @@ def test_a_bound_that_was_predicted_is_shown_as_one():
     assert "up to 3.00×" in lines(report)
 
 
+def test_what_was_not_tried_with_the_others_is_named():
+    alone = replace(VERIFIED, change={"environment": {"A": "1"}})
+    both = replace(VERIFIED, change={"precision": "bf16"})
+    report = tried(both, together=both, alone_product=4.0)
+    (one,) = report.recommendations
+    assert "tried by itself only" not in lines(report)
+    other = replace(one, rule="PD309", verified=alone)
+    report = replace(report, recommendations=(one, other))
+    assert "as their gains multiplied; tried by itself only: PD309" in lines(report)
+
+
 def test_everything_about_the_whole_is_said():
     found = lines(
         tried(

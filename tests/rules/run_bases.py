@@ -314,6 +314,46 @@ def growing_hooks() -> Report:
     return script(parts_s=parts_s, hotspots=(hot,))
 
 
+_PILED = {
+    "hooks_at_first": 6,
+    "hooks_at_last": 240,
+    "hooks_stages": "forward",
+    "hooks_rises": 20,
+    "hooks_alike": 40,
+    "hooks_function": "hook",
+    "hooks_where": "train.py:54",
+}
+
+
+def piled_hooks() -> Report:
+    """The same where it was counted that the hooks become more."""
+    hot = line("train.py:55", "Report.make_hook.<locals>.hook", "Tensor.std", "forward", 0.5)
+    parts_s = {**PARTS_S, "forward": np.linspace(0.016, 0.16, STEPS)}
+    return script(parts_s=parts_s, hotspots=(hot,), **_PILED)
+
+
+def piled_hooks_after_a_rough_start() -> Report:
+    """The same where something else held up the first steps."""
+    forward = np.linspace(0.016, 0.16, STEPS)
+    forward[: STEPS // 12] = 0.1
+    return script(parts_s={**PARTS_S, "forward": forward}, **_PILED)
+
+
+def piled_gradient_hooks() -> Report:
+    """Hooks of gradients, which cost less than would be called a fall."""
+    parts_s = {**PARTS_S, "backward": np.linspace(0.030, 0.037, STEPS) * _noisy(1.0, 9)}
+    return script(parts_s=parts_s, **{**_PILED, "hooks_stages": "backward"})
+
+
+def piled_hooks_on_slow_machine() -> Report:
+    """Hooks become more, and all that is in a step gets longer alike."""
+    slower = np.linspace(1.0, 3.0, STEPS)
+    parts_s = {**PARTS_S, "other": 0.0004}
+    return script(
+        batch_s=0.0005 * slower, parts_s={n: s * slower for n, s in parts_s.items()}, **_PILED
+    )
+
+
 def prepares_long() -> Report:
     """A run to its own end of which four tenths of 30 s are start-up, with the script's lines."""
     made = script()
@@ -384,6 +424,10 @@ RUNS: dict[str, Callable[[], Report]] = {
         slow_between_stages_now_and_then,
         stalls_between_stages,
         growing_hooks,
+        piled_hooks,
+        piled_hooks_after_a_rough_start,
+        piled_gradient_hooks,
+        piled_hooks_on_slow_machine,
         prepares_long,
         carried_state,
         carried_state_of_the_run,

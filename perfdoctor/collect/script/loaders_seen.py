@@ -21,6 +21,9 @@ _AS_MANY = 0.9
 _DONE = 2
 #: Batches of one iterator, in passes over the data set, from which on it has no end.
 _ENDLESS = 1.5
+#: Iterators that were thrown away, and the part of their batches that they gave at most: as PD112
+#: has it of the training's own.
+_SEVERAL, _PART = 3, 0.1
 
 
 @dataclass
@@ -68,12 +71,27 @@ class LoaderFacts:
     @property
     def endless(self) -> bool:
         """Whether its iterators go on and on: they mark no epochs."""
+        each = self._whole
+        if each is None:
+            return self.settings is not None
+        return bool(self.batches > _ENDLESS * max(1, self.iterators) * each)
+
+    @property
+    def thrown_away(self) -> bool:
+        """Whether its iterators, several of them, gave a small part of their batches."""
+        each = self._whole
+        if each is None or self.iterators < _SEVERAL:
+            return False
+        return max(1.0, self.batches / self.iterators) <= _PART * each
+
+    @property
+    def _whole(self) -> int | None:
+        """Batches of a pass over the data set."""
         used = self.settings or {}
         size, batch = used.get("dataset_size"), used.get("batch_size")
         if size is None:
-            return self.settings is not None
-        each = math.ceil(size / batch) if isinstance(batch, int) and batch > 0 else size
-        return bool(self.batches > _ENDLESS * max(1, self.iterators) * each)
+            return None
+        return math.ceil(size / batch) if isinstance(batch, int) and batch > 0 else int(size)
 
 
 class LoadersSeen:

@@ -21,8 +21,8 @@ from perfdoctor.stages import BACKWARD, FORWARD
 
 #: Steps after which they are counted: the session looks after these anyway.
 _EARLY, _EVERY = frozenset({3, 20}), 100
-#: Modules and parameters together whose hooks are counted: 1.5 ms on two cores.
-_MOST_HOLDERS = 2500
+#: Modules and parameters together whose hooks are counted: about 1 ms on two cores.
+_MOST_HOLDERS = 1000
 #: Of the hooks of one module so many, the newest, are looked into for what they are.
 _MOST_NEWEST = 64
 #: Fewer counts do not tell what comes again and again from what comes once.
@@ -122,10 +122,12 @@ def _held(roots: Iterable[Any]) -> dict[str, list[dict[Any, Any]]]:
             if own.get(name):
                 found[stage].append(own[name])
         parameters = list((own.get("_parameters") or {}).values())[:left]
-        found[BACKWARD] += _of_parameters(parameters, seen)
-        inner = [m for m in (own.get("_modules") or {}).values() if id(m) not in seen]
-        waiting += [module for module in inner if module is not None]
-        seen.update(map(id, inner))
+        if parameters:
+            found[BACKWARD] += _of_parameters(parameters, seen)
+        for inner in (own.get("_modules") or {}).values():
+            if inner is not None and id(inner) not in seen:
+                seen.add(id(inner))
+                waiting.append(inner)
         left -= 1 + len(parameters)
     return found
 
@@ -136,8 +138,9 @@ def _of_parameters(parameters: Iterable[Any], seen: set[int]) -> list[dict[Any, 
     for parameter in parameters:
         if parameter is not None and id(parameter) not in seen:
             seen.add(id(parameter))
-            hooks = [getattr(parameter, name, None) for name in _OF_PARAMETER]
-            found += [one for one in hooks if one]
+            for name in _OF_PARAMETER:
+                if hooks := getattr(parameter, name, None):
+                    found.append(hooks)
     return found
 
 
@@ -159,6 +162,5 @@ def _code(hook: Any) -> Any:
     for _ in range(_DEEPEST):
         if type(hook) is partial:
             hook = hook.func
-        hook = getattr(hook, "__func__", hook)
     code = getattr(hook, "__code__", None) or getattr(type(hook).__call__, "__code__", None)
     return type(hook) if code is None else code

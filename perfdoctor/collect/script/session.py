@@ -173,14 +173,18 @@ class Session:
         import torch
 
         from perfdoctor.collect.script.assembly import Observed, assemble, stages_of
-        from perfdoctor.collect.script.settings_used import steps_per_iterator, with_unused_part
+        from perfdoctor.collect.script.settings_used import (
+            remade_elsewhere,
+            steps_per_iterator,
+            with_unused_part,
+        )
         from perfdoctor.record import Source
 
         used = self._settings or self._settings_now()
         used = used | self._ddp.settings() | self._hooks.settings() | self.patches.settings()
         used |= self.observer.tables.settings() | self.observer.transforms.settings()
         used |= self.observer.thrown_away.settings() | self.state.settings()
-        used |= steps_per_iterator(self.observer)
+        used |= steps_per_iterator(self.observer) | remade_elsewhere(self.observer)
         used |= {IN_PART: True} if self._in_part else {}
         used = with_unused_part(used, self.observer)
         used |= self.observer.one_by_one.settings() | self.observer.search_gradients.settings()

@@ -50,6 +50,23 @@ def steps_per_iterator(observer: Observer) -> dict[str, float]:
     }
 
 
+def remade_elsewhere(observer: Observer) -> dict[str, float]:
+    """Another loader than the training's whose iterators are thrown away after a few batches, as
+    for steps of the architecture: how many, the batches of each, and seconds spent on all of them.
+    Of several the one that took most; nothing where there is none."""
+    main = training_loader(observer)
+    others = [f for f in observer.loaders.values() if f is not main and f.thrown_away]
+    spent = observer.recorder.totals
+    most = max(others, key=lambda f: int(spent[f.label]), default=None)
+    if most is None:
+        return {}
+    return {
+        "remade_iterators": most.iterators,
+        "remade_batches_each": most.batches / most.iterators,
+        "remade_s": float(spent[most.label]) * 1e-9,
+    }
+
+
 def _process() -> dict[str, Any]:
     import torch
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import pytest
 import torch
+from torch.optim import optimizer as optimizers
 
 from perfdoctor.collect.rerun.losses import Losses
 
@@ -13,6 +16,7 @@ def losses(monkeypatch):
     kind = torch.amp.GradScaler
     monkeypatch.setattr(torch.Tensor, "backward", torch.Tensor.backward)  # and back again
     monkeypatch.setattr(kind, "scale", kind.scale)
+    monkeypatch.setattr(optimizers, "_global_optimizer_pre_hooks", OrderedDict())
     made = Losses()
     made.install(torch)
     made.note_scaling(kind)

@@ -38,7 +38,8 @@ def test_a_copy_that_plays_episodes_makes_data() -> None:
         @torch.no_grad()
         def rollout(deeper: int = 6) -> None:
             if deeper:  # the names of so many functions are looked at, and this one's says "test"
-                return rollout(deeper - 1)
+                rollout(deeper - 1)
+                return
             for _ in range(50):
                 actor(torch.ones(2, 4))
 

@@ -24,7 +24,11 @@ from perfdoctor.collect.script.optimizers import Optimizers
 from perfdoctor.collect.script.patches import Patches
 from perfdoctor.collect.script.recorder import Recorder
 from perfdoctor.collect.script.session import holds
-from perfdoctor.collect.script.settings_used import settings_used, steps_per_iterator
+from perfdoctor.collect.script.settings_used import (
+    remade_elsewhere,
+    settings_used,
+    steps_per_iterator,
+)
 from perfdoctor.collect.script.state import State
 from perfdoctor.collect.script.step_rows import EPOCH, MOST_LABELS, SAMPLES
 
@@ -303,6 +307,24 @@ def test_the_steps_of_each_iterator_are_among_the_settings(clock: Clock) -> None
                 optimizer.step()
     counted = {"steps_per_iterator": 2.0, "batches_per_iterator": 2.0}
     assert steps_per_iterator(seen.observer) == counted
+
+
+@pytest.mark.parametrize(("count", "seen_as"), [(80, True), (8, False)])
+def test_iterators_of_another_loader_that_are_thrown_away_are_counted(
+    clock: Clock, count: int, seen_as: bool
+) -> None:
+    with Watched(clock) as seen:
+        model, optimizer, loader = _parts(clock)
+        search = DataLoader(Samples(clock, count), batch_size=4)
+        for _ in range(3):
+            for x, y in loader:
+                _mse(clock, model(x), y).backward()
+                z, w = next(iter(search))
+                _mse(clock, model(z), w).backward()
+                optimizer.step()
+    found = remade_elsewhere(seen.observer)
+    taken = {"remade_iterators": 6, "remade_batches_each": 1.0, "remade_s": 6 * 4 * 3e-9}
+    assert found == (pytest.approx(taken) if seen_as else {})
 
 
 @pytest.mark.parametrize("epochs", [1, 3])

@@ -343,6 +343,17 @@ def test_a_body_that_is_in_no_optimizer_and_one_at_0_are_told_apart(clock: Clock
     assert (used[_NUMBER], used[_AT_RATE_0]) == (4 / 16, 8 / 16)
 
 
+def test_a_layer_at_0_that_is_never_called_is_no_loss(clock: Clock) -> None:
+    def train(frozen: Frozen) -> None:
+        frozen.model.never = Layer(clock, 10)
+        frozen.model.forward = lambda x: frozen.head(frozen.body(x))  # type: ignore[method-assign]
+        never = {"params": frozen.model.never.parameters(), "lr": 0.0}
+        frozen.optimizer.add_param_group(never)
+        frozen.train()
+
+    _all_trained(_of_frozen(clock, train, rate=1e-3))
+
+
 def test_what_is_at_0_and_gets_no_gradients_is_no_loss(clock: Clock) -> None:
     def train(frozen: Frozen) -> None:
         frozen.body.requires_grad_(False)
@@ -397,14 +408,26 @@ def test_what_the_first_steps_told_is_taken_back(clock: Clock) -> None:
         _all_trained(with_unused_part(first, watched.observer))
 
 
-def test_layers_that_another_optimizer_trains(clock: Clock) -> None:
+def test_what_no_optimizer_has_stays_for_nothing_where_a_rate_is_raised(clock: Clock) -> None:
     def train(frozen: Frozen) -> None:
+        frozen.model.append(Layer(clock, 10))
+        frozen.train()
+        frozen.optimizer.param_groups[0]["lr"] = 1e-3
+
+    used = _of_frozen(clock, train)
+    assert used[_NUMBER] == 4 / 16
+    assert not {_AT_RATE_0, _OPTIMIZER_AT_RATE_0, _ALONE} & set(used)
+
+
+def test_layers_that_another_optimizer_trains(clock: Clock) -> None:
+    with Watched(clock) as seen:
+        frozen = Frozen(clock)
         other = torch.optim.SGD(frozen.body.parameters(), lr=1e-3)
         for _ in range(STEPS):
             frozen.train(1)
             other.step()
-
-    _all_trained(_of_frozen(clock, train))
+        _all_trained(settings_used(seen.observer))
+        assert all(seen.observer.optimizers.uses(p) for p in frozen.model.parameters())
 
 
 def test_layers_that_an_optimizer_trained_before(clock: Clock) -> None:
