@@ -174,7 +174,11 @@ def share_tried(report: Report, change: Mapping[str, Any]) -> float:
     about = {RARER[name] for name in change if name in RARER}  # their stretches are long enough
     rare = {n for n, s in report.stages.items() if s.between or s.calls_per_step < _RARE}
     tried = 1.0 - around - sum(shares.get(name, 0.0) for name in rare - about)
-    tried -= 0.0 if LOADING & set(change) else _starts_share(report)
+    starts = _starts_share(report)
+    if not LOADING & set(change):
+        tried -= starts
+    elif change.get("persistent_workers") and starts and report.epochs:
+        tried -= starts / report.epochs.count  # what is kept has to be started once
     whole = 1.0 if _ran_to_its_end(report) else 1.0 - around
     return max(0.0, tried / whole) if whole > 0 else 1.0
 

@@ -15,13 +15,15 @@ from perfdoctor.rules.gains import probe
 from perfdoctor.rules.loader_advice import LOADER_CAUSE, WAIT_SHARE, WORKERS, loader_evidence
 from perfdoctor.rules.loader_facts import loader_model, prefetch_factor
 from perfdoctor.rules.measured import MEASURED, beside, torch_version
-from perfdoctor.rules.observed import beside_steps, of_training, without
+from perfdoctor.rules.observed import beside_steps, is_run, of_training, without
 from perfdoctor.rules.wording import grouped, percent, seconds
 from perfdoctor.stages import DATA_LOADING
 
 #: DataLoader(in_order=False) came with this version.
 _IN_ORDER = (2, 6)
 _SIMULATED = 512
+#: Of what is waited for beyond making a batch, so much goes with few tensors (our own choice).
+_HANDED_OVER = (0.33, 0.8, 1.0)
 
 
 class InOrderBlocking:
@@ -110,12 +112,19 @@ class SlowHandover:
       high; PyTorch issue 24984 saw 40 to 100 ms where 5 were usual)
     - `ratio` = 1.2 (source: our own choice; the probe's lower end must pass it)
 
+    Of an observed script, without a probe: its usual step waits longer than batches take to make,
+    and the workers have nothing to do meanwhile, so that it is what lies between them.
+    - `longer` = 2 (source: our own choice; times what nineteen of twenty batches take)
+    - `idle` = 0.5 (source: our own choice; workers that hold the training up are busy most of the
+      time)
+
     ## What to change
     Few, contiguous tensors: one for each field of the batch, with offsets where lengths differ.
 
     ## How the gain is predicted
     Amdahl's law over the wait for data, as far as handing over is a part of making a batch: what
-    the probe gained of it, or half of that.
+    the probe gained of it, or half of that. Without a probe a third of what is waited for beyond
+    making a batch goes, likely four fifths, at most all of it (our own choice).
 
     ## When not to
     Where the batch is large and already one tensor: then it is as fast as memory.
@@ -130,14 +139,18 @@ class SlowHandover:
         "exposed_share": 0.10,
         "batch_share": 0.10,
         "ratio": 1.2,
+        "longer": 2.0,
+        "idle": 0.5,
     }
-    sources: ClassVar[tuple[str, ...]] = ("bench",)
+    sources: ClassVar[tuple[str, ...]] = MEASURED
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if fewer tensors were measured to be handed over faster, and that matters."""
         workers, wait = facts.number(WORKERS), facts.number(WAIT_SHARE)
         if workers < 1 or wait < facts.threshold("exposed_share"):
             return None
+        if is_run(facts):
+            return _between(facts, wait)
         measured, path = probe(facts, "handover"), "probes.handover.details"
         handover_s, tensors = (facts.number(f"{path}.{n}") for n in ("handover_s", "tensors"))
         part = handover_s / (facts.number("loader.batch.p50_s") + handover_s)
@@ -162,6 +175,38 @@ class SlowHandover:
             confidence=0.5,
             effort="lines",
         )
+
+
+def _between(facts: Facts, wait: float) -> Finding | None:
+    """PD118 of an observed script, by what neither the workers nor the training do."""
+    waited_s = facts.number(f"stages.{DATA_LOADING}.p50_s")
+    made_s, most_s = (facts.number(f"loader.batch.{name}") for name in ("p50_s", "p95_s"))
+    idle, longer = facts.number("loader.idle_share"), waited_s / max(1e-9, most_s)
+    if idle < facts.threshold("idle") or longer < facts.threshold("longer"):
+        return None
+    part = min(wait, waited_s / facts.number("steps.time.mean_s")) * (1 - made_s / waited_s)
+    if part < facts.threshold("exposed_share"):
+        return None
+    return Finding(
+        stage=DATA_LOADING,
+        title=f"Handing batches over takes {seconds(waited_s - made_s)} of each step: they are made "
+        f"in {seconds(made_s)}, and the workers have nothing to do {percent(idle)} of the time",
+        advice="Collate into few contiguous tensors, one for each field of the batch: each tensor, "
+        "also in lists and dictionaries, is handed over by itself. Where there are few already, "
+        "make them smaller (8 bits until they are used).",
+        change={"batch_tensors": "few"},
+        snippet="return torch.cat(values), torch.tensor([len(v) for v in values])",
+        evidence=(
+            *loader_evidence(facts),
+            beside(facts, "usual wait ÷ 19 of 20 batches", longer, "×", "longer"),
+            beside(facts, "workers with nothing to do", idle, "share", "idle"),
+            beside(facts, "waiting beyond making a batch", part, "share of step", "exposed_share"),
+        ),
+        cause=LOADER_CAUSE,
+        predicted=of_training(without(part, *_HANDED_OVER), beside_steps(facts)),
+        confidence=0.8,
+        effort="lines",
+    )
 
 
 def _gain_without_order(model: LoaderModel, prefetch: int) -> float:

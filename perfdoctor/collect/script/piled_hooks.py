@@ -20,7 +20,7 @@ from perfdoctor.collect.script.qualified import qualified_name
 from perfdoctor.stages import BACKWARD, FORWARD
 
 #: Steps after which they are counted: the session looks after these anyway.
-_EARLY, _EVERY = frozenset({3, 20}), 100
+_EARLY, _EVERY = frozenset({3, 20, 40, 60, 80}), 100
 #: Modules and parameters together whose hooks are counted: about 1 ms on two cores.
 _MOST_HOLDERS = 1000
 #: Of the hooks of one module so many, the newest, are looked into for what they are.

@@ -49,8 +49,9 @@ _SIGNALS_S = 0.25
 _NOTED_FIRST, _NOTED_EVERY = 30, 1000
 #: Python looks for threads when a process is forked.
 _WARNS_OF_THREADS = sys.version_info >= (3, 12)
-#: Later something may be due after every so many steps, and after the step that follows (`ddp`).
-_LOOKED_EVERY = 100
+#: Later something may be due after every so many steps, and after the step that follows (`ddp`);
+#: before the first of these somewhat more often.
+_LOOKED_EVERY, _LOOKED_EARLY = 100, 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -309,7 +310,8 @@ class Session:
         watched = self._live_watch is not None or self._deadline is not None
         if watched or count < _NOTED_FIRST or count % _LOOKED_EVERY == 0:
             return count + 1
-        due = count + _LOOKED_EVERY - count % _LOOKED_EVERY
+        every = _LOOKED_EARLY if count < _LOOKED_EVERY else _LOOKED_EVERY
+        due = count + every - count % every
         return due if self.limits.steps is None else min(due, self.limits.steps)
 
     def _end_observation(self) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -13,6 +15,7 @@ from perfdoctor.collect.script.observer import Observer
 from perfdoctor.collect.script.same_calls import SameCalls
 
 _MOST_SEARCHES = 16
+_OURS = str(Path(__file__).parents[2]) + os.sep  # unresolved, as in frames
 #: So many operations are counted at most, about 20 ms.
 _MOST_NODES = 20_000
 
@@ -54,7 +57,7 @@ class State:
 
     def note_search(self, frame: FrameType | None) -> None:
         """The script's function that made an architecture step."""
-        while frame is not None and "/torch/" in frame.f_code.co_filename:
+        while frame is not None and not _is_the_scripts(frame):
             frame = frame.f_back
         if frame is not None and len(self.searches) < _MOST_SEARCHES:
             self.searches.add((frame.f_code.co_filename, frame.f_code.co_firstlineno))
@@ -64,6 +67,12 @@ class State:
         if self.active:
             self.active = False
             self.on_failure(error)
+
+
+def _is_the_scripts(frame: FrameType) -> bool:
+    """Neither torch's nor ours: a trial has wrappers around those of the observation."""
+    path = frame.f_code.co_filename
+    return "/torch/" not in path and not path.startswith(_OURS)
 
 
 def guarded(state: State, call: Callable[..., Any], *args: Any) -> Any:
