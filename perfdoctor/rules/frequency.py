@@ -26,6 +26,11 @@ from perfdoctor.rules.wording import duration, grouped, percent
 from perfdoctor.stages import STAGES
 
 CHECKPOINT_CAUSE = "checkpoints"
+#: Of the bytes of checkpoints, those that belong to no tensor in them (PD510).
+SAVED_UNNEEDED = "configuration.saved_unneeded"
+#: Where they are so many, leaving them out changes nothing and saves about as much as saving more
+#: rarely.
+_MOSTLY_UNNEEDED = 0.5
 VALIDATION_CAUSE = "validation"
 _FACTORS = (2, 5, 10)
 #: Stalls are of what is done about as often as they come (our own choice).
@@ -182,6 +187,7 @@ class CheckpointTooFrequent:
             predicted=less_often(share, factor, count) if observed else rarer(share, factor),
             confidence=0.7,
             effort="lines",
+            behind=(facts.known(SAVED_UNNEEDED) or 0.0) >= _MOSTLY_UNNEEDED,
         )
         return with_line(facts, finding, "checkpoint") if observed else finding
 

@@ -189,8 +189,9 @@ def _between(facts: Facts, wait: float) -> Finding | None:
         return None
     return Finding(
         stage=DATA_LOADING,
-        title=f"Handing batches over takes {seconds(waited_s - made_s)} of each step: they are made "
-        f"in {seconds(made_s)}, and the workers have nothing to do {percent(idle)} of the time",
+        title=f"Handing batches over takes {seconds(waited_s - made_s)} of each step: they are "
+        f"made in {seconds(made_s)}, and the workers have nothing to do {percent(idle)} of the "
+        "time",
         advice="Collate into few contiguous tensors, one for each field of the batch: each tensor, "
         "also in lists and dictionaries, is handed over by itself. Where there are few already, "
         "make them smaller (8 bits until they are used).",

@@ -7,12 +7,11 @@ from typing import ClassVar
 
 from perfdoctor.report import Finding
 from perfdoctor.rules.facts import Facts
-from perfdoctor.rules.frequency import CHECKPOINT_CAUSE
+from perfdoctor.rules.frequency import CHECKPOINT_CAUSE, SAVED_UNNEEDED
 from perfdoctor.rules.measured import beside
 from perfdoctor.rules.observed import RUNS, at, hot_lines, stage_share, without
 from perfdoctor.rules.wording import percent
 
-_UNNEEDED = "configuration.saved_unneeded"
 #: Of the checkpoints' time, of the part of the bytes that nobody needs: collecting and naming
 #: tensors does not depend on bytes, writing them does (our own choice).
 _GOES = (0.5, 0.9, 1.0)
@@ -49,7 +48,7 @@ class ViewsSavedWhole:
 
     code: ClassVar[str] = "PD510"
     name: ClassVar[str] = "views-saved-whole"
-    needs: ClassVar[tuple[str, ...]] = (_UNNEEDED, "stages")
+    needs: ClassVar[tuple[str, ...]] = (SAVED_UNNEEDED, "stages")
     verify_with: ClassVar[str | None] = None
     cause: ClassVar[str] = CHECKPOINT_CAUSE
     thresholds: ClassVar[Mapping[str, float]] = {"part": 0.30, "share": 0.05}
@@ -57,7 +56,7 @@ class ViewsSavedWhole:
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if much of what is saved is needed by nobody."""
-        part, share = facts.number(_UNNEEDED), stage_share(facts, "checkpoint")
+        part, share = facts.number(SAVED_UNNEEDED), stage_share(facts, "checkpoint")
         if part < facts.threshold("part") or share < facts.threshold("share"):
             return None
         lines = hot_lines(facts, "checkpoint")

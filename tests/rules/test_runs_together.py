@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -234,3 +235,14 @@ def test_seconds_of_a_whole_run_are_taken_off_it_once(
     predicted = next(r.predicted for r in result.recommendations if r.rule == rule)
     assert predicted is not None
     assert getattr(predicted, end) == pytest.approx(30 / left_s, rel=0.05)
+
+
+@pytest.mark.parametrize(("unneeded", "first"), [(0.9, "PD510"), (0.1, "PD502")])
+def test_what_is_saved_for_nothing_comes_before_saving_more_rarely(
+    unneeded: float, first: str
+) -> None:
+    report = REPORTS["reporting"]
+    used = {**report.configuration, "saved_unneeded": unneeded}
+    found = diagnose(replace(report, configuration=used), Settings()).recommendations
+    about = [one.rule for one in found if one.rule in {"PD502", "PD510"}]
+    assert about == [first]
