@@ -237,7 +237,7 @@ def test_seconds_of_a_whole_run_are_taken_off_it_once(
     assert getattr(predicted, end) == pytest.approx(30 / left_s, rel=0.05)
 
 
-@pytest.mark.parametrize(("unneeded", "first"), [(0.9, "PD510"), (0.1, "PD502")])
+@pytest.mark.parametrize(("unneeded", "first"), [(0.55, "PD510"), (0.45, "PD502")])
 def test_what_is_saved_for_nothing_comes_before_saving_more_rarely(
     unneeded: float, first: str
 ) -> None:
