@@ -9,6 +9,7 @@ from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.measured import beside
 from perfdoctor.rules.observed import RUNS, at, hot_lines, line_evidence, stage_share, without
+from perfdoctor.rules.unused_gradients import BESIDE_GOES
 from perfdoctor.rules.wording import percent
 from perfdoctor.stages import ARCH_STEP
 
@@ -17,8 +18,6 @@ _BACKWARD_S = "configuration.search_backward_s"
 #: Of a forward and a backward pass the backward pass, where it was not timed: two products for each
 #: one of the forward pass.
 _BACKWARD_OF_BOTH = 2 / 3
-#: Of these two one is for the weight (as for PD233).
-_GOES = (0.3, 0.5, 0.7)
 
 
 class WeightGradientsInSearch:
@@ -62,7 +61,7 @@ class WeightGradientsInSearch:
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if they are computed for nothing and take a visible share."""
         whole, backward = stage_share(facts, ARCH_STEP), _backward(facts)
-        share = whole * backward * _GOES[1]
+        share = whole * backward * BESIDE_GOES[1]
         if not facts.flag(_GIVES) or share < facts.threshold("share"):
             return None
         lines = [line for line in hot_lines(facts, ARCH_STEP) if line.calls("backward")]
@@ -84,7 +83,7 @@ class WeightGradientsInSearch:
                 *line_evidence(lines, 1),
             ),
             cause=self.cause,
-            predicted=without(whole, *(backward * part for part in _GOES)),
+            predicted=without(whole, *(backward * part for part in BESIDE_GOES)),
             confidence=0.85,
             effort="lines",
         )

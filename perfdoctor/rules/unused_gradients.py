@@ -28,7 +28,7 @@ _GOES = (0.3, 0.9, 1.0)
 _ALONE_GOES = (0.9, 1.0, 1.2)
 #: Of operations that what is trained rests on too: of a layer's two products with its gradient,
 #: one is for its weight.
-_BESIDE_GOES = (0.3, 0.5, 0.7)
+BESIDE_GOES = (0.3, 0.5, 0.7)
 #: Of the optimizer's work, by the numbers that it no longer has: some of a step is the same for few
 #: numbers as for many, and for each tensor (our own choice).
 _OPTIMIZER_GOES = (0.6, 0.9, 1.0)
@@ -130,11 +130,11 @@ class _Timed:
     @property
     def mostly_alone(self) -> bool:
         """Whether the more of that is for these parameters alone."""
-        return self.alone >= self.beside * _BESIDE_GOES[1]
+        return self.alone >= self.beside * BESIDE_GOES[1]
 
     def of(self, which: int) -> float:
         """At least (0), likely (1) or at most (2) so much of them goes away."""
-        return self.alone * _ALONE_GOES[which] + self.beside * _BESIDE_GOES[which]
+        return self.alone * _ALONE_GOES[which] + self.beside * BESIDE_GOES[which]
 
 
 @dataclass(frozen=True)

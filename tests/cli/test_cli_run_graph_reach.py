@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from observed_script import reported
 
 SCRIPT = """
 import sys
@@ -42,22 +38,11 @@ if __name__ == "__main__":
 """
 
 
-def reported(folder: Path, word: str) -> dict[str, Any]:
-    (folder / "train.py").write_text(SCRIPT)
-    given = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    options = ["--quiet", "--no-plots", "train.py", word]
-    command = [sys.executable, "-m", "perfdoctor", "run", *options]
-    subprocess.run(command, cwd=folder, env=given, check=True, capture_output=True, timeout=300)
-    (path,) = folder.glob("performance_report_*.json")
-    report: dict[str, Any] = json.loads(path.read_text())
-    return report
-
-
 @pytest.mark.slow
 def test_a_state_that_is_carried_undetached_is_what_makes_the_backward_pass_long(
     tmp_path: Path,
 ) -> None:
-    report = reported(tmp_path, "carried")
+    report = reported(tmp_path, SCRIPT, "carried")
     assert report["configuration"]["graph_nodes_grown_per_step"] >= 5
     assert report["recommendations"][0]["rule"] == "PD241"
     told = (report["diagnosis"]["verdict"], report["diagnosis"]["bottleneck"])
@@ -66,6 +51,6 @@ def test_a_state_that_is_carried_undetached_is_what_makes_the_backward_pass_long
 
 @pytest.mark.slow
 def test_a_state_that_is_detached_is_not(tmp_path: Path) -> None:
-    report = reported(tmp_path, "detached")
+    report = reported(tmp_path, SCRIPT, "detached")
     assert report["configuration"]["graph_nodes_grown_per_step"] == 0
     assert "PD241" not in [one["rule"] for one in report["recommendations"]]

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from observed_script import reported
 
 SCRIPT = """
 import sys
@@ -49,21 +45,9 @@ if __name__ == "__main__":
 """
 
 
-def reported(folder: Path, word: str) -> dict[str, Any]:
-    (folder / "train.py").write_text(SCRIPT)
-    root = str(Path(__file__).resolve().parents[2])
-    given = {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
-    options = ["--quiet", "--no-plots", "train.py", word]
-    command = [sys.executable, "-m", "perfdoctor", "run", *options]
-    subprocess.run(command, cwd=folder, env=given, check=True, capture_output=True, timeout=300)
-    (path,) = folder.glob("performance_report_*.json")
-    report: dict[str, Any] = json.loads(path.read_text())
-    return report
-
-
 @pytest.mark.slow
 def test_hooks_that_are_never_removed_are_what_makes_the_forward_pass_long(tmp_path: Path) -> None:
-    report = reported(tmp_path, "kept")
+    report = reported(tmp_path, SCRIPT, "kept", OMP_NUM_THREADS="1")
     used = report["configuration"]
     assert used["hooks_at_first"] == 0
     assert used["hooks_at_last"] >= 6 * 28
@@ -73,6 +57,6 @@ def test_hooks_that_are_never_removed_are_what_makes_the_forward_pass_long(tmp_p
 
 @pytest.mark.slow
 def test_hooks_that_are_removed_are_not(tmp_path: Path) -> None:
-    report = reported(tmp_path, "removed")
+    report = reported(tmp_path, SCRIPT, "removed", OMP_NUM_THREADS="1")
     assert report["configuration"]["hooks_at_last"] == 0
     assert "PD242" not in [one["rule"] for one in report["recommendations"]]

@@ -3,14 +3,11 @@ another one each time."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from observed_script import reported
 
 SCRIPT = """
 import sys
@@ -40,13 +37,7 @@ if __name__ == "__main__":
 
 
 def advised(folder: Path, word: str) -> dict[str, Any]:
-    (folder / "train.py").write_text(SCRIPT)
-    given = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    options = ["--quiet", "--no-plots", "train.py", word]
-    command = [sys.executable, "-m", "perfdoctor", "run", *options]
-    subprocess.run(command, cwd=folder, env=given, check=True, capture_output=True, timeout=300)
-    (path,) = folder.glob("performance_report_*.json")
-    report: dict[str, Any] = json.loads(path.read_text())
+    report = reported(folder, SCRIPT, word)
     return {one["rule"]: one for one in report["recommendations"]} | report["diagnosis"]
 
 

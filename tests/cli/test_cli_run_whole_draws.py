@@ -3,14 +3,10 @@ by an order of all it holds, and of one that draws few."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from observed_script import reported
 
 SCRIPT = """
 import sys
@@ -52,20 +48,9 @@ if __name__ == "__main__":
 """
 
 
-def report_of(folder: Path, word: str) -> dict[str, Any]:
-    (folder / "train.py").write_text(SCRIPT)
-    given = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    options = ["--quiet", "--no-plots", "train.py", word]
-    command = [sys.executable, "-m", "perfdoctor", "run", *options]
-    subprocess.run(command, cwd=folder, env=given, check=True, capture_output=True, timeout=300)
-    (path,) = folder.glob("performance_report_*.json")
-    report: dict[str, Any] = json.loads(path.read_text())
-    return report
-
-
 @pytest.mark.slow
 def test_a_buffer_that_puts_all_into_an_order_is_loading_and_told_so(tmp_path: Path) -> None:
-    report = report_of(tmp_path, "all")
+    report = reported(tmp_path, SCRIPT, "all")
     first = report["recommendations"][0]
     assert (first["rule"], first["stage"]) == ("PD126", "data_loading")
     assert "train.py:11 `numpy.random.choice`" in first["title"]
@@ -77,5 +62,5 @@ def test_a_buffer_that_puts_all_into_an_order_is_loading_and_told_so(tmp_path: P
 
 @pytest.mark.slow
 def test_one_that_draws_few_is_not(tmp_path: Path) -> None:
-    report = report_of(tmp_path, "few")
+    report = reported(tmp_path, SCRIPT, "few")
     assert "PD126" not in {one["rule"] for one in report["recommendations"]}

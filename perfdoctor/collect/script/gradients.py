@@ -74,3 +74,11 @@ def state_of(tensor: Any) -> object:
     if tensor.is_cpu:
         values = tuple(tensor.data.flatten()[:_COMPARED].tolist())
     return tensor._version, tensor.data_ptr(), values
+
+
+def is_cleared(parameter: Any) -> bool:
+    """Whether it has no gradient, or none but zeros; of a device's values nobody asks."""
+    gradient = parameter.grad
+    if gradient is None:
+        return True
+    return bool(gradient.is_cpu and not gradient.is_sparse and not gradient.detach().any())

@@ -60,7 +60,7 @@ def owned_graph(
 ) -> OwnedGraph | None:
     """The graph behind these tensors; None where it has more operations than `most`, or was not
     made in the order of their numbers, as by several threads."""
-    nodes = _nodes_behind(tensors, most)
+    nodes = nodes_behind(tensors, most)
     if nodes is None:
         return None
     operations = sorted((n for n in nodes if not is_leaf(n)), key=lambda n: n._sequence_nr())
@@ -76,7 +76,8 @@ def owned_graph(
     return OwnedGraph(operations[::-1], owners)
 
 
-def _nodes_behind(tensors: Sequence[Any], most: int) -> set[Any] | None:
+def nodes_behind(tensors: Sequence[Any], most: int) -> set[Any] | None:
+    """All operations that these lead to, and the leaves; None where they are more than `most`."""
     waiting = [tensor.grad_fn for tensor in tensors if getattr(tensor, "grad_fn", None) is not None]
     seen = set(waiting)
     while waiting:

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import itertools
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from perfdoctor.collect.script.graph_owners import is_leaf, nodes_behind
 
 #: The steps whose operations are counted: all are looked into (`Session`), and they lie apart, so
 #: that what begins anew after a few steps, or grows no further, is told apart.
@@ -57,11 +60,11 @@ class GraphReach:
         self._newest = max(self._newest, *(int(root._sequence_nr()) for root in roots))
         self._calls += 1
         if step in _STEPS and self._before >= 0 and self._calls <= _MOST_CALLS:
-            self._count(step, roots)
+            self._count(step, tensors)
         self._ended = self._ended or step >= max(_STEPS) + 1
 
-    def _count(self, step: int, roots: set[Any]) -> None:
-        found = _ages(roots)
+    def _count(self, step: int, tensors: Sequence[Any]) -> None:
+        found = _ages(tensors)
         if found is None:
             self._ended = True
             return
@@ -88,14 +91,7 @@ class GraphReach:
         }
 
 
-def _ages(roots: set[Any]) -> list[int] | None:
+def _ages(tensors: Sequence[Any]) -> list[int] | None:
     """The numbers of the operations that these lead to; None where they are too many."""
-    seen, waiting = set(roots), list(roots)
-    while waiting:
-        for node, _ in waiting.pop().next_functions:
-            if node is not None and node not in seen:
-                seen.add(node)
-                waiting.append(node)
-        if len(seen) > _MOST_NODES:
-            return None
-    return [int(n._sequence_nr()) for n in seen if type(n).__name__ != "AccumulateGrad"]
+    nodes = nodes_behind(tensors, _MOST_NODES)
+    return None if nodes is None else [int(n._sequence_nr()) for n in nodes if not is_leaf(n)]

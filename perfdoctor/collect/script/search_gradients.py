@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from perfdoctor.collect.script.gradients import state_of
+from perfdoctor.collect.script.gradients import is_cleared, state_of
 from perfdoctor.collect.script.optimizers import ARCHITECTURE, Optimizers
 from perfdoctor.collect.script.recorder import Recorder
 
@@ -67,7 +67,7 @@ class SearchGradients:
         """Whether what the last step of the architecture gave the weights is gone by now."""
         if not self._given:
             return
-        if all(_is_cleared(weight) for weight in self._given):
+        if all(is_cleared(weight) for weight in self._given):
             self._thrown_away.append(self._took)
         else:
             self._used = True
@@ -82,9 +82,3 @@ class SearchGradients:
 
 def _gradient(weight: Any) -> object:
     return None if weight.grad is None else (id(weight.grad), state_of(weight.grad))
-
-
-def _is_cleared(weight: Any) -> bool:
-    """Whether there is no gradient, or none but zeros; of a device's values nobody asks."""
-    gradient = weight.grad
-    return gradient is None or bool(gradient.is_cpu and not gradient.detach().any())

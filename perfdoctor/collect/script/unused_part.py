@@ -20,7 +20,7 @@ from pathlib import PurePath
 from types import FrameType
 from typing import Any
 
-from perfdoctor.collect.script.gradients import state_of
+from perfdoctor.collect.script.gradients import is_cleared, state_of
 from perfdoctor.collect.script.graph_owners import NOBODY, OwnedGraph, is_leaf, owned_graph
 from perfdoctor.collect.script.optimizers import Optimizers
 from perfdoctor.collect.script.recorder import Recorder
@@ -258,7 +258,7 @@ class UnusedPart:
         now = state_of(smallest)
         watch = self._watched.setdefault(module, _Watch(now))
         watch.among |= {id(p) for p in parameters}
-        watch.by_hand |= now != watch.before and _is_cleared(smallest)
+        watch.by_hand |= now != watch.before and is_cleared(smallest)
         watch.before = now
 
     def _noting(self, kind: str) -> Any:
@@ -319,11 +319,3 @@ def _is_many(node: Any, graph: OwnedGraph) -> bool:
 def _is_plain(parameter: Any) -> bool:
     """Whether it gets gradients, and lies here in one piece: not shared among processes."""
     return bool(parameter.requires_grad) and type(parameter).__name__ == "Parameter"
-
-
-def _is_cleared(parameter: Any) -> bool:
-    """Whether there is no gradient, or none but zeros; of a device's values nobody asks."""
-    gradient = parameter.grad
-    if gradient is None:
-        return True
-    return bool(gradient.is_cpu and not gradient.is_sparse and not gradient.detach().any())
