@@ -147,7 +147,8 @@ def _with_trials(
     from perfdoctor.experiments.verify import verify
 
     def adjust(trial: Trial) -> Trial:
-        return of_whole_run(trial, share_tried(report, trial.change))
+        kept = with_first_start(trial, report)
+        return of_whole_run(kept, share_tried(report, trial.change))
 
     spec = spec_of(request.script, scratch)
     return verify(report, spec, request.budget_s, progress, tell, adjust)
@@ -177,8 +178,6 @@ def share_tried(report: Report, change: Mapping[str, Any]) -> float:
     starts = _starts_share(report)
     if not LOADING & set(change):
         tried -= starts
-    elif change.get("persistent_workers") and starts and report.epochs:
-        tried -= starts / report.epochs.count  # what is kept has to be started once
     whole = 1.0 if _ran_to_its_end(report) else 1.0 - around
     return max(0.0, tried / whole) if whole > 0 else 1.0
 
@@ -191,6 +190,17 @@ def _starts_share(report: Report) -> float:
     longer_s = max(0.0, epochs.start.p50_s - steps.time.p50_s)
     loading = sum(part.share for part in wall.parts if part.name == DATA_LOADING)
     return min(loading, epochs.count * longer_s / wall.total_s)
+
+
+def with_first_start(trial: Trial, report: Report) -> Trial:
+    """The gain of workers that are kept: one epoch saves no start, and trials compare the others.
+
+    Of a run that was stopped it is not known how many epochs there are.
+    """
+    kept = trial.change.get("persistent_workers") and "num_workers" not in trial.change
+    if not kept or report.epochs is None or not _ran_to_its_end(report):
+        return trial
+    return of_whole_run(trial, 1.0 - 1.0 / max(1, report.epochs.count))
 
 
 def of_whole_run(trial: Trial, inside: float) -> Trial:

@@ -229,7 +229,7 @@ def extra(loop: ArmLoop) -> dict[str, Any]:
         "capability": torch.cuda.get_device_capability(loop.device) if on_cuda else None,
         "steps_per_epoch": loop.steps_per_epoch,
         "queue": 0 if loop.replayed else loop.queue_length,
-        "turn": math.lcm(max(1, loop.num_workers), loop.workload.arch_every),
+        "turn": math.lcm(max(1, loop.num_workers), max(1, loop.workload.arch_every)),
     }
 
 

@@ -219,7 +219,8 @@ class TrainingLoop:
         timeline.leave()
         self._note(timed, started)
         batch = self.on_device(timed.data)
-        if self.arch is not None and self.step_index % self.workload.arch_every == 0:
+        every = self.workload.arch_every  # in trials also 0: never
+        if self.arch is not None and every and self.step_index % every == 0:
             self._arch_step(batch)
         self.train(batch)
         self.step_index += 1

@@ -20,7 +20,7 @@ from perfdoctor.collect.lock_step import InMode
 from perfdoctor.errors import PerfdoctorError
 from perfdoctor.experiments.outcomes import concluded, cut_short
 from perfdoctor.experiments.parity import SEMANTICS, Parity
-from perfdoctor.experiments.plan import Candidate
+from perfdoctor.experiments.plan import Candidate, named
 from perfdoctor.experiments.turns import Decision
 from perfdoctor.record import Bools
 from perfdoctor.report import Trial
@@ -37,8 +37,9 @@ KEYS = (
     "log_every_times",
     "figures_every_times",
 )
-#: What comes more often is measured as a whole: there are too few steps beside it.
-_LEAST_PERIOD = 8
+#: What comes more often is measured as a whole: there are too few steps beside it. Where no workers
+#: prepare batches meanwhile, those that belong to it are known, and so many beside them do.
+_LEAST_PERIOD, _LEAST_BESIDE = 8, 2
 #: Batches of a short epoch, and more than so many epochs from one occasion to the next are not
 #: taken for epochs at all. [own]
 _SHORT_EPOCH, _MOST_EPOCHS = 24, 5
@@ -82,17 +83,33 @@ def occasions(laboratory: Laboratory, changes: Mapping[str, Any]) -> Occasions |
     if key is None or len(changes) > 1:
         return None
     period = laboratory.period(key)
-    if period is not None and period < _LEAST_PERIOD:
+    if period is not None and _is_often(period, _queue(laboratory)):
         return None
     factor = max(1, int(changes[key]))
-    steps = period or math.ceil(_STRETCH_S / max(1e-6, laboratory.step_s))
-    usual = Occasions(key, factor, max(_LEAST_PERIOD, steps), period)
+    steps = math.ceil(_STRETCH_S / max(1e-6, laboratory.step_s)) if period is None else period
+    usual = Occasions(key, factor, _stretch(steps), period)
     epochs = _epochs(period, laboratory.facts.extra.get("steps_per_epoch"))
     if epochs is None or steps <= 2 * epochs * _SHORT_EPOCH:
         return usual
     turn = int(laboratory.facts.extra.get("turn", 1))
     batches = turn * math.ceil(_SHORT_EPOCH / turn)
     return replace(usual, steps=epochs * batches, epoch_steps=batches)
+
+
+def _is_often(period: int, queue: int) -> bool:
+    """Whether it comes so often that there are too few steps beside it."""
+    return period < min(_LEAST_PERIOD, 1 + _STEPS_AFTER + queue + _LEAST_BESIDE)
+
+
+def _queue(laboratory: Laboratory) -> int:
+    """Batches that a loader's workers have ready after it: they go on meanwhile."""
+    used = laboratory.facts.configuration
+    return int(used.get("num_workers") or 0) * int(used.get("prefetch_factor") or 2)
+
+
+def _stretch(period: int) -> int:
+    """Whole periods that are long enough."""
+    return period * math.ceil(_LEAST_PERIOD / period)
 
 
 def _epochs(period: int | None, epoch: int | None) -> int | None:
@@ -121,10 +138,8 @@ def _pair_s(laboratory: Laboratory, how: Occasions) -> float:
     return 2 * (how.steps + 1) * laboratory.step_s + laboratory.costs.get(how.key, 0.0)
 
 
-def attempt(laboratory: Laboratory, candidate: Candidate, allotted_s: float) -> Trial:
-    """Pairs of occasions until it is decided or the time is up."""
-    from perfdoctor.experiments.trials import named
-
+def attempt(laboratory: Laboratory, candidate: Candidate, allotted_s: float) -> Trial | None:
+    """Pairs of occasions until it is decided or the time is up; None: it comes too often."""
     laboratory.tell(named(candidate))
     how = occasions(laboratory, candidate.changes)
     assert how is not None
@@ -142,7 +157,7 @@ def attempt(laboratory: Laboratory, candidate: Candidate, allotted_s: float) -> 
         raise
     pairs.end()
     if pairs.often:
-        return laboratory.in_process(candidate, max(0.0, end - time.perf_counter()))
+        return None
     if missing is not None:
         return Trial(outcome="not_testable", reason=missing)
     trial = concluded(pairs.decision, same, laboratory)
@@ -203,14 +218,15 @@ class _Pairs:
         period = self._laboratory.arm.facts().extra.get("periods", {}).get(self._how.key)
         if period is None:
             return "how often it comes is not known"
-        self._how = replace(self._how, period=period, steps=max(_LEAST_PERIOD, period))
+        self._how = replace(self._how, period=period, steps=_stretch(period))
         self._longest_s = _pair_s(self._laboratory, self._how)
         return None
 
     @property
     def often(self) -> bool:
-        """Whether it was seen to come so often that there are too few steps beside it."""
-        return self._how.period is not None and self._how.period < _LEAST_PERIOD
+        """Whether it was seen to come too often for that."""
+        period = self._how.period
+        return period is not None and _is_often(period, _queue(self._laboratory))
 
     def _too_rare(self) -> str:
         needed_s = needs_s(self._laboratory, self._how)
@@ -253,10 +269,7 @@ class _Pairs:
         return None
 
     def _after(self) -> int:
-        """A loader's workers go on meanwhile, and their batches are there after it."""
-        used = self._laboratory.facts.configuration
-        queue = int(used.get("num_workers") or 0) * int(used.get("prefetch_factor") or 2)
-        return min(_STEPS_AFTER + queue, self._how.steps // 3)
+        return min(_STEPS_AFTER + _queue(self._laboratory), self._how.steps // 3)
 
     def _add(self, made: Cost, left: Cost) -> None:
         assert self._how.period is not None

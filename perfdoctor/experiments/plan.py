@@ -90,6 +90,12 @@ def load(name: str) -> Experiment:
     return made
 
 
+def named(candidate: Candidate) -> str:
+    """How it is called while it is tried."""
+    name = candidate.experiment.name
+    return name if candidate.label == name else f"{candidate.label} {name}"
+
+
 def situation_of(report: Report, extra: Mapping[str, Any]) -> Situation:
     """The training as reported; `extra` as `ArmFacts` has it."""
     capability = extra.get("capability")

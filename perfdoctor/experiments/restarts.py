@@ -12,7 +12,7 @@ from perfdoctor.collect.arm import NO_TIME, Arm
 from perfdoctor.errors import PerfdoctorError
 from perfdoctor.experiments.outcomes import concluded, cut_short
 from perfdoctor.experiments.parity import Parity, parity
-from perfdoctor.experiments.plan import Candidate
+from perfdoctor.experiments.plan import Candidate, named
 from perfdoctor.experiments.turns import PAIR_CHUNKS, ChunkPlan, Decision, pair_difference
 from perfdoctor.report import Trial
 from perfdoctor.sequential import LOOKS, Claim
@@ -30,8 +30,6 @@ _LEAST_STEPS_SHARE = 0.3
 
 def attempt(laboratory: Laboratory, candidate: Candidate, allotted_s: float) -> Trial:
     """Pairs until it is decided or the time is up; none where not even the fewest would fit."""
-    from perfdoctor.experiments.trials import named
-
     pair_s = _pair_s(laboratory)
     needed_s = _FEWEST_PAIRS * pair_s
     if needed_s > allotted_s:

@@ -41,6 +41,10 @@ class ChunkPlan:
         """The figure that is compared."""
         return seconds_per_sample(chunk)
 
+    def gain(self, difference: float) -> float:
+        """What the change brings, by the difference between both sides; both are logarithms."""
+        return difference
+
 
 def chunk_plan(step_s: float, block_s: float, *, turn: int = 1, queue: int = 0) -> ChunkPlan:
     """Short chunks, and as many as fit into a block's time.
@@ -106,7 +110,7 @@ def block(old: Steps, new: Steps, chunks: ChunkPlan, *, swapped: bool = False) -
         abba(old, new, chunks, swapped=swapped != bool(number % 2))
         for number in range(chunks.rounds)
     ]
-    return float(np.median(rounds))
+    return chunks.gain(float(np.median(rounds)))
 
 
 def by_blocks(

@@ -25,7 +25,7 @@ from perfdoctor.collect.script.main_module import Script
 from perfdoctor.collect.script.session import Limits
 from perfdoctor.ending import Ending
 from perfdoctor.report import Epochs, Report, Trial
-from perfdoctor.verifying import of_whole_run, share_tried
+from perfdoctor.verifying import of_whole_run, share_tried, with_first_start
 
 #: Loading waits, so that a worker more brings what can be foretold; and it writes in many ways.
 TRAIN = """
@@ -180,11 +180,23 @@ def test_the_start_of_epochs_is_tried_by_changes_of_the_loader_alone():
     step_s = report.steps.time.p50_s
     starts = 4 * max(0, 1 - step_s) / 10
     assert share_tried(report, {"prefetch_factor": 4}) == 1.0
-    kept = share_tried(report, {"persistent_workers": True})
-    assert kept == pytest.approx(1 - starts / 4)  # the first one is still to be made
+    assert share_tried(report, {"persistent_workers": True}) == 1.0
     assert share_tried(report, {"threads": 2}) == pytest.approx(1 - starts)
     many = replace(report, epochs=replace(epochs, count=100, start=make_stat(100.0)))
     assert share_tried(many, {"threads": 2}) == pytest.approx(0.5)
+
+
+def test_workers_that_are_kept_have_to_be_started_once():
+    parts = {"data_loading": 8.0, "forward": 4.0}  # of which the four starts took 6 s
+    epochs = Epochs(count=4, steps_per_epoch=10, start=make_stat(1.5))
+    report = replace(observed(parts), epochs=epochs)
+    trial = Trial(outcome="verified", speedup=2.0, change={"persistent_workers": True})
+    assert with_first_start(trial, report).speedup == pytest.approx(12 / (1.5 + 6))
+    both = replace(trial, change={"persistent_workers": True, "num_workers": 4})
+    stopped = replace(report, ending=Ending(how="stopped"))
+    assert with_first_start(both, report) == both
+    assert with_first_start(trial, stopped) == trial
+    assert with_first_start(trial, replace(report, epochs=None)) == trial
 
 
 def test_of_a_run_that_was_stopped_only_the_training_counts():

@@ -15,12 +15,12 @@ from fake_arm import FakeArm, World
 @pytest.fixture
 def world(monkeypatch):
     """Every arm is a fake one, and no time passes but theirs."""
-    from perfdoctor.experiments import events, restarts, trials, turns
+    from perfdoctor.experiments import events, in_process, restarts, trials, turns
 
     made = World()
     monkeypatch.setattr(FakeArm, "world", made, raising=False)
     monkeypatch.setattr("perfdoctor.collect.arm.Arm.start", FakeArm.start)
-    for module in (events, restarts, trials, turns):
+    for module in (events, in_process, restarts, trials, turns):
         monkeypatch.setattr(module, "time", made.time)
     monkeypatch.setattr(trials.Fitness, "begin", lambda self: None)
     monkeypatch.setattr(trials.belongings, "take_in_orphans", lambda wanted=True: None)

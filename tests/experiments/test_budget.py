@@ -117,7 +117,7 @@ def test_a_process_that_died_at_the_end_is_not_begun_again(world):
     a_script(world, start_s=20.0)
     with Laboratory(SPEC, 60.0, no_progress) as laboratory:
         world.time.now_s += 30.0
-        laboratory._recover(PerfdoctorError("killed", slug="arm-ended"))
+        laboratory.recover(PerfdoctorError("killed", slug="arm-ended"))
         assert len(world.started) == 1 and laboratory.gone
         (candidate,) = plan(advised(1), situation_of(advised(1), {})).candidates
         assert laboratory.needs_s(candidate) == math.inf

@@ -163,8 +163,9 @@ def test_too_long_a_period_names_its_budget(script):
     assert math.isfinite(float(trial.reason.rsplit(" ", 1)[1].rstrip("s")))
 
 
-@pytest.mark.parametrize("period", [1, 2, 3, 7])
-def test_what_comes_often_is_measured_in_whole_periods(script, period):
+@pytest.mark.parametrize(("period", "workers"), [(1, 0), (2, 0), (4, 0), (6, 1), (7, 2)])
+def test_what_comes_often_is_measured_in_whole_periods(script, period, workers):
+    script.configuration["num_workers"] = workers
     stages = comes_rarely(script, VALIDATING, period=period, cost_s=0.05)
     with Laboratory(SPEC, 120.0, no_progress, periods={VALIDATING: period}) as laboratory:
         assert occasions(laboratory, {VALIDATING: 5}) is None
@@ -172,6 +173,24 @@ def test_what_comes_often_is_measured_in_whole_periods(script, period):
     assert trial.outcome == "verified"
     plain_s = period * script.step_s
     assert trial.speedup == pytest.approx((plain_s + 0.05) / (plain_s + 0.01), rel=0.05)
+
+
+def test_what_comes_in_each_step_is_not_waited_for_until_it_is_rare(script):
+    script.step_s = 0.2  # stretches of 20 steps would take longer than there is
+    stages = comes_rarely(script, VALIDATING, period=1, cost_s=0.6)
+    trial = trial_of(VALIDATING, 20, stages)
+    assert trial.outcome == "verified" and trial.change == {VALIDATING: 20}
+    assert trial.speedup == pytest.approx(0.8 / 0.23, rel=0.02)
+
+
+@pytest.mark.parametrize("period", [5, 6, 7])
+def test_without_workers_fewer_steps_beside_it_do(script, period):
+    script.step_s = 0.1  # ten times as many would take longer than there is
+    stages = comes_rarely(script, VALIDATING, period=period, cost_s=0.6)
+    trial = trial_of(VALIDATING, 10, stages)
+    assert trial.outcome == "verified"
+    assert trial.speedup == pytest.approx((period + 6) / (period + 0.6), rel=0.02)
+    assert trial.reason == f"each time takes 600 ms, once in {period} steps"
 
 
 def test_what_is_found_to_come_often_is_measured_in_whole_periods(script, monkeypatch):

@@ -12,8 +12,9 @@ from fake_arm import FakeArm
 
 from perfdoctor.collect.arm import ArmSpec
 from perfdoctor.collect.options import no_progress
+from perfdoctor.experiments.in_process import MODE, chunks
 from perfdoctor.experiments.plan import experiment_for, load, situation_of
-from perfdoctor.experiments.trials import MODE, Laboratory
+from perfdoctor.experiments.trials import Laboratory
 from perfdoctor.experiments.verify import verify
 from perfdoctor.report import Prediction
 
@@ -52,8 +53,8 @@ def trial_of(change):
 def test_chunks_hold_what_the_change_makes_rarer(script, changes, whole):
     with Laboratory(SPEC, 120.0, no_progress) as laboratory:
         laboratory.arm.add_mode(MODE, changes)
-        assert laboratory.chunks(MODE, 1.0).steps % whole == 0
-        assert laboratory.chunks(MODE, 0.0).steps < 2 * whole + 2
+        assert chunks(laboratory, MODE, 1.0).steps % whole == 0
+        assert chunks(laboratory, MODE, 0.0).steps < 2 * whole + 2
 
 
 def test_losses_of_other_batches_refute_nothing(script):

@@ -66,12 +66,13 @@ class Searching:
 
     @contextmanager
     def one_in(self, every: int) -> Iterator[None]:
-        """An architecture step in so many training steps."""
+        """An architecture step in so many training steps; 0: none."""
         functions = self._functions()
         self.period = self.period or self._now() or 1
         self._called = self._elsewhere = False
         with ExitStack() as stack:
-            stack.enter_context(self._habit.one_in(max(1, round(every / self.period))))
+            times = max(1, round(every / self.period)) if every else 0
+            stack.enter_context(self._habit.one_in(times))
             for function in functions:
                 stack.enter_context(called_by(function, self._sometimes))
             yield
