@@ -25,7 +25,7 @@ from perfdoctor.experiments.turns import Decision
 from perfdoctor.record import Bools
 from perfdoctor.report import Trial
 from perfdoctor.rules.wording import duration, grouped
-from perfdoctor.sequential import LOOKS, Claim
+from perfdoctor.sequential import LOOKS, ONE_PROCESS, Claim
 
 if TYPE_CHECKING:
     from perfdoctor.experiments.trials import Laboratory
@@ -144,7 +144,8 @@ def attempt(laboratory: Laboratory, candidate: Candidate, allotted_s: float) -> 
     how = occasions(laboratory, candidate.changes)
     assert how is not None
     end = time.perf_counter() + min(laboratory.left_s, max(allotted_s, needs_s(laboratory, how)))
-    pairs = _Pairs(laboratory, how, end, Decision(Claim(predicted_low=candidate.predicted_low)))
+    claim = Claim(predicted_low=candidate.predicted_low, common=ONE_PROCESS)
+    pairs = _Pairs(laboratory, how, end, Decision(claim))
     another = candidate.experiment.safety == "semantics"
     same = Parity(SEMANTICS) if another else None
     try:
