@@ -9,6 +9,8 @@ from dataclasses import dataclass
 BY_ITSELF = ("finished", "exit", "os._exit")
 #: The setting that says that the observation ended before the script did.
 IN_PART = "observed_in_part"
+#: What the end of an interpreter takes, of what importing torch took, and at most.
+_LEAVES, _LEAVES_MOST_S = 0.4, 0.8
 
 
 @dataclass(frozen=True)
@@ -26,3 +28,19 @@ class Ending:
     how: str
     detail: str = ""
     code: int | None = None
+
+
+def leaving_s(how: str, import_torch_s: float | None) -> float:
+    """Seconds from the end of a script to the end of its process, which nothing in it can time.
+
+    An interpreter that ends takes apart what its imports have made: with torch 2.13 it took 0.57 to
+    0.73 s where importing had taken 1.25 to 1.64 s (own measurement). A first import from a cold
+    disk takes longer, the end does not.
+
+    Args:
+        how: as `Ending` has it; `os._exit` takes nothing apart.
+        import_torch_s: what importing torch took; None where that is not known.
+    """
+    if how == "os._exit" or not import_torch_s:
+        return 0.0
+    return min(_LEAVES_MOST_S, _LEAVES * import_torch_s)

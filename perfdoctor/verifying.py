@@ -178,8 +178,17 @@ def share_tried(report: Report, change: Mapping[str, Any]) -> float:
     starts = _starts_share(report)
     if not LOADING & set(change):
         tried -= starts
-    whole = 1.0 if _ran_to_its_end(report) else 1.0 - around
+    whole = _whole(report, report.wall.total_s) if _ran_to_its_end(report) else 1.0 - around
     return max(0.0, tried / whole) if whole > 0 else 1.0
+
+
+def _whole(report: Report, wall_s: float) -> float:
+    """The whole run, the end of its process with it, as a share of what was observed."""
+    from perfdoctor.ending import leaving_s
+
+    how = "" if report.ending is None else report.ending.how
+    end_s = leaving_s(how, report.counters.get("import_torch_s"))
+    return 1.0 + end_s / wall_s if wall_s > 0 else 1.0
 
 
 def _starts_share(report: Report) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from perfdoctor.ending import BY_ITSELF, IN_PART
+from perfdoctor.ending import BY_ITSELF, IN_PART, leaving_s
 from perfdoctor.report import Finding, Prediction, Recommendation, Together
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.observed import OUTSIDE, RUN_KIND, training_part
@@ -36,8 +36,15 @@ def _was_run(facts: Facts) -> bool:
 
 
 def share_of_training(facts: Facts) -> float:
-    """The part of an observed run between its start-up and its end; 1 where that is not known."""
-    return training_part(facts) if is_whole(facts) else 1.0
+    """The part of an observed run between its start-up and its end; 1 where that is not known.
+
+    The end of its process, which it cannot see, is part of the run.
+    """
+    if not is_whole(facts):
+        return 1.0
+    wall_s = facts.known("wall.total_s") or 0.0
+    end_s = leaving_s(facts.get("ending.how"), facts.known("counters.import_torch_s"))
+    return training_part(facts) * (wall_s / (wall_s + end_s) if wall_s else 1.0)
 
 
 def epochs_in_all(facts: Facts) -> float:

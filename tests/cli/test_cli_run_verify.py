@@ -171,6 +171,8 @@ def test_trials_are_of_what_is_done_in_most_steps():
     assert share_tried(report, {"threads": 2}) == pytest.approx(0.7)
     assert share_tried(report, {"checkpoint_every_times": 5}) == pytest.approx(0.8)
     assert share_tried(observed(parts), {"threads": 2}) == pytest.approx(0.9)
+    leaves = replace(report, counters={"import_torch_s": 1.0})
+    assert share_tried(leaves, {"threads": 2}) == pytest.approx(7 / 10.4)
 
 
 def test_the_start_of_epochs_is_tried_by_changes_of_the_loader_alone():

@@ -20,12 +20,13 @@ from perfdoctor.stats import amdahl
 GUESS = Prediction(speedup=2.0, low=1.5, high=4.0, model="made up")
 
 
-def facts(kind: str = "run", how: str = "finished") -> Facts:
+def facts(kind: str = "run", how: str = "finished", **counters: float) -> Facts:
     parts = [("start_up", 0.3), ("forward", 0.6), ("shut_down", 0.1)]
     wall = Wall(
         total_s=10.0, parts=tuple(WallPart(name=n, seconds=10 * s, share=s) for n, s in parts)
     )
     report = replace(make_report(), source=Source(kind=kind), ending=Ending(how), wall=wall)
+    report = replace(report, counters=counters)
     return Facts(to_dict(report))
 
 
@@ -35,6 +36,15 @@ def test_start_up_and_end_do_not_get_faster(how):
     whole = of_whole_run(make_recommendation(predicted=GUESS), 0.6).predicted
     assert whole.speedup == pytest.approx(1 / 0.7)
     assert whole.low < whole.speedup < whole.high
+
+
+@pytest.mark.parametrize(
+    ("how", "import_s", "end_s"),
+    [("finished", 1.5, 0.6), ("exit", 20.0, 0.8), ("os._exit", 1.5, 0.0)],
+)
+def test_the_end_of_the_process_which_nobody_in_it_sees_is_part_of_the_run(how, import_s, end_s):
+    seen = facts(how=how, import_torch_s=import_s)
+    assert share_of_training(seen) == pytest.approx(6.0 / (10.0 + end_s))
 
 
 @pytest.mark.parametrize(
