@@ -10,6 +10,7 @@ from typing import Any
 
 from perfdoctor.collect import switches as process
 from perfdoctor.collect.rerun import loaders
+from perfdoctor.collect.rerun.copying import non_blocking
 from perfdoctor.collect.rerun.habits import Habits
 from perfdoctor.collect.rerun.reporting import Reporting
 from perfdoctor.collect.rerun.searching import Searching
@@ -283,6 +284,7 @@ CHANGES: dict[str, Callable[[Rerun, Any], Context]] = {
     "anomaly_detection": lambda rerun, value: process.anomaly_detection(value),
     "deterministic": lambda rerun, value: process.deterministic(value),
     "cudnn_benchmark": lambda rerun, value: process.cudnn_benchmark(value),
+    "non_blocking": lambda rerun, value: non_blocking(rerun.torch, bool(value)),
     "gc_frozen": lambda rerun, value: process.frozen(),
     "collect_each_step": lambda rerun, value: rerun.habits.collecting.one_in(int(value)),
     "precision": _precision,
