@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from perfdoctor.collect.arm import ArmSpec
 from perfdoctor.collect.options import Progress
 from perfdoctor.errors import PerfdoctorError
-from perfdoctor.experiments import EXPERIMENTS, Experiment, Situation, applying, events, starts
+from perfdoctor.experiments import Experiment, Situation, events, starts
 from perfdoctor.experiments.announce import announcement, correction, opening
+from perfdoctor.experiments.findings import FAILED, Findings, merged, reported
 from perfdoctor.experiments.no_time import SPENT, not_begun, not_started
 from perfdoctor.experiments.plan import (
     Candidate,
@@ -23,21 +21,17 @@ from perfdoctor.experiments.plan import (
     costs_of,
     expected_situation,
     is_script,
-    load,
     periods_of,
     plan,
     situation_of,
 )
 from perfdoctor.experiments.trials import LEAST_S, Laboratory, memory_full
 from perfdoctor.interrupts import kept
-from perfdoctor.report import Choice, Recommendation, Report, Together, Trial, Verification
-from perfdoctor.rules.ranking import numbered
+from perfdoctor.report import Report, Trial
 from perfdoctor.sequential import USEFUL
 
 Tell = Callable[[str], None]
 Adjust = Callable[[Trial], Trial]
-#: Outcomes after which another choice is tried.
-_FAILED = ("refuted", "not_testable")
 #: A mode of torch.compile that tries more kernels compiles for as many times as long. [own]
 _LONGER = 3.0
 #: Part of a change can be left out of a script; what that brings is the least of all.
@@ -62,21 +56,6 @@ class _TogetherReordered(_Together):
     safety = "random"
 
 
-@dataclass
-class _Findings:
-    """What is known so far; all of it is kept when the user interrupts."""
-
-    trials: dict[str, Trial] = field(default_factory=dict)
-    together: Trial | None = None
-    product: float | None = None
-    control: Trial | None = None
-    foreign: float | None = None
-    waited: float | None = None
-    spent_s: float = 0.0
-    interrupted: bool = False
-    problem: str | None = None
-
-
 def verify(
     report: Report,
     spec: ArmSpec,
@@ -98,12 +77,12 @@ def verify(
         guarded: whether the processes can change no file of the user's.
     """
     expected = in_order(plan(report, expected_situation(report)), lambda one, number: False)
-    found, work = _Findings(), Plan()
+    found, work = Findings(), Plan()
     tell(announcement(expected, budget_s))
     found.trials |= expected.not_testable
     found.trials |= not_started(report, expected, budget_s, LEAST_S)
     if _all_told(report, expected, found):
-        return _reported(report, work, found, budget_s)
+        return reported(report, work, found, budget_s)
     tell(opening(budget_s, guarded=guarded))
     laboratory = Laboratory(
         spec,
@@ -134,10 +113,10 @@ def verify(
     with kept():
         found.spent_s = laboratory.spent_s
         found.waited = laboratory.waited.share
-        return _reported(report, work, found, budget_s)
+        return reported(report, work, found, budget_s)
 
 
-def _all_told(report: Report, expected: Plan, found: _Findings) -> bool:
+def _all_told(report: Report, expected: Plan, found: Findings) -> bool:
     """Whether no process needs to be begun. What a workload allows only that tells."""
     known = is_script(report) or not found.trials
     tried = (*expected.candidates, *expected.choices)
@@ -145,7 +124,7 @@ def _all_told(report: Report, expected: Plan, found: _Findings) -> bool:
 
 
 @contextmanager
-def _fitness_noted(laboratory: Laboratory, found: _Findings) -> Iterator[None]:
+def _fitness_noted(laboratory: Laboratory, found: Findings) -> Iterator[None]:
     try:
         yield
     finally:
@@ -163,7 +142,7 @@ def in_order(work: Plan, is_long: Callable[[Candidate, int], bool]) -> Plan:
     return replace(work, candidates=tuple(sorted(known, key=late)))
 
 
-def _try_all(laboratory: Laboratory, work: Plan, found: _Findings, adjust: Adjust) -> None:
+def _try_all(laboratory: Laboratory, work: Plan, found: Findings, adjust: Adjust) -> None:
     waiting = work.candidates
     for position, candidate in enumerate(waiting):
         shares = len(waiting) - position + (1 if len(waiting) > 1 else 0)  # one for all together
@@ -183,12 +162,12 @@ def _tried(
     return _judged(candidate, trial, laboratory)
 
 
-def _try_choices(laboratory: Laboratory, work: Plan, found: _Findings, adjust: Adjust) -> None:
+def _try_choices(laboratory: Laboratory, work: Plan, found: Findings, adjust: Adjust) -> None:
     """Of each recommendation that failed the next choice, until one of them helps."""
     for position, candidate in enumerate(work.choices):
         before = [candidate.instead_of, *_choices_before(work, candidate)]
         known = [found.trials[label] for label in before if label in found.trials]
-        if any(trial.outcome not in _FAILED for trial in known):
+        if any(trial.outcome not in FAILED for trial in known):
             continue
         if laboratory.left_s < laboratory.needs_s(candidate):
             continue  # what was advised first has its trial
@@ -202,7 +181,7 @@ def _choices_before(work: Plan, candidate: Candidate) -> list[str]:
     return same[: same.index(candidate.label)]
 
 
-def _try_others(laboratory: Laboratory, work: Plan, found: _Findings, adjust: Adjust) -> None:
+def _try_others(laboratory: Laboratory, work: Plan, found: Findings, adjust: Adjust) -> None:
     """Other values of a change that could be tried; the best of all is its trial."""
     for candidate in (*work.candidates, *work.choices):
         first = found.trials.get(candidate.label)
@@ -274,7 +253,7 @@ def _of_use(trial: Trial) -> Trial:
     return replace(trial, outcome="refuted", reason=reason)
 
 
-def _try_together(laboratory: Laboratory, work: Plan, found: _Findings, adjust: Adjust) -> None:
+def _try_together(laboratory: Laboratory, work: Plan, found: Findings, adjust: Adjust) -> None:
     tried = [one for one in (*work.candidates, *work.choices) if one.label in found.trials]
     chosen = [
         replace(one, changes=found.trials[one.label].change)
@@ -297,18 +276,7 @@ def _try_together(laboratory: Laboratory, work: Plan, found: _Findings, adjust: 
     found.together = adjust(laboratory.attempt(everything, laboratory.left_s))
 
 
-def merged(changes: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """All of them; of two values for one setting the first, but of several mappings all keys."""
-    found: dict[str, Any] = {}
-    for change in changes:
-        for key, value in change.items():
-            known = found.setdefault(key, value)
-            if isinstance(known, Mapping) and isinstance(value, Mapping):
-                found[key] = {**value, **known}
-    return found
-
-
-def _keep_begun(laboratory: Laboratory, work: Plan, found: _Findings, adjust: Adjust) -> None:
+def _keep_begun(laboratory: Laboratory, work: Plan, found: Findings, adjust: Adjust) -> None:
     begun = laboratory.interrupted
     missing = [one for one in work.candidates if one.label not in found.trials]
     if missing and begun is not None:
@@ -326,94 +294,3 @@ def _keep_begun(laboratory: Laboratory, work: Plan, found: _Findings, adjust: Ad
 
 def _is_of(begun: Trial, candidate: Candidate) -> bool:
     return (begun.experiment, begun.change) == (candidate.experiment.name, candidate.changes)
-
-
-def _reported(report: Report, work: Plan, found: _Findings, budget_s: float) -> Report:
-    tried = tuple(_with_trials(one, found.trials) for one in report.recommendations)
-    ranked = numbered(_as_verified(one) for one in tried)
-    good = [one for one in ranked if one.verified and one.verified.outcome == "verified"]
-    changes = merged(one.verified.change for one in good if one.verified)
-    ceilings = {
-        one.label: found.trials[one.label]
-        for one in work.candidates
-        if one.label == one.experiment.name and one.label in found.trials
-    }
-    verification = Verification(
-        budget_s=budget_s,
-        spent_s=found.spent_s,
-        control=found.control,
-        foreign_cpu_share=found.foreign,
-        core_wait_share=found.waited,
-        together=found.together,
-        alone_product=found.product,
-        ceilings=ceilings,
-        patch=applying.patch(good),
-        environment=applying.environment(changes),
-        profile=applying.profile(changes, _changing(good)),
-        interrupted=found.interrupted,
-        **scores([*tried, *(choice for one in tried for choice in one.choices)]),
-    )
-    warnings = report.warnings + ((found.problem,) if found.problem else ())
-    return replace(
-        report,
-        recommendations=ranked,
-        together=_still(report.together, tried),
-        verification=verification,
-        warnings=warnings,
-    )
-
-
-def _changing(verified: Sequence[Recommendation]) -> set[str]:
-    """The settings among theirs that change what the training does."""
-    semantics = [one.verified for one in verified if one.verified and one.safety == "semantics"]
-    return {key for trial in semantics for key in trial.change}
-
-
-def _with_trials(one: Recommendation, trials: Mapping[str, Trial]) -> Recommendation:
-    choices = tuple(replace(c, verified=trials.get(c.rule)) for c in one.choices)
-    return replace(one, verified=trials.get(one.rule), choices=choices)
-
-
-def _as_verified(one: Recommendation) -> Recommendation:
-    """With the choice that helps in front, and the change in the way that was best."""
-    trial = one.verified
-    good = [c for c in one.choices if c.verified and c.verified.outcome == "verified"]
-    if good and (trial is None or trial.outcome in _FAILED):
-        fields = [field.name for field in dataclasses.fields(Choice)]
-        first = Choice(**{name: getattr(one, name) for name in fields})
-        others = tuple(choice for choice in one.choices if choice is not good[0])
-        now = {name: getattr(good[0], name) for name in fields}
-        return _as_verified(replace(one, **now, choices=(first, *others)))
-    if trial is None or trial.experiment not in EXPERIMENTS or trial.outcome != "verified":
-        return one
-    snippet = load(trial.experiment).snippet(trial.change) if trial.others else None
-    return one if snippet is None else replace(one, change=trial.change, snippet=snippet)
-
-
-def _still(together: Together | None, ranked: Sequence[Recommendation]) -> Together | None:
-    """What is predicted of several at once means nothing any more where one of them fails."""
-    failed = {one.rule for one in ranked if one.verified and one.verified.outcome == "refuted"}
-    return None if together is None or failed & set(together.rules) else together
-
-
-def _of_advice(one: Recommendation | Choice) -> Trial | None:
-    """The trial of what the prediction is of, where another value took its place."""
-    if one.verified is None:
-        return None
-    asked = [other for other in one.verified.others if other.change == one.change]
-    return asked[0] if asked and one.verified.change != one.change else one.verified
-
-
-def scores(tried: Sequence[Recommendation | Choice]) -> Mapping[str, Any]:
-    """How far the predictions were off, over the trials that tell a gain."""
-    errors, within = [], 0
-    for one in tried:
-        guess, trial = one.predicted, _of_advice(one)
-        if guess is None or guess.is_bound or trial is None or trial.speedup is None:
-            continue
-        if trial.outcome not in ("verified", "refuted"):
-            continue
-        errors.append(abs(math.log(trial.speedup / guess.speedup)))
-        within += guess.low <= trial.speedup <= guess.high
-    error = float(np.median(errors)) if errors else None
-    return {"scored": len(errors), "within_interval": within, "error": error}

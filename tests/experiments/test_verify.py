@@ -15,8 +15,9 @@ from perfdoctor.collect.arm import ArmSpec
 from perfdoctor.collect.options import no_progress
 from perfdoctor.errors import PerfdoctorError
 from perfdoctor.experiments import EXPERIMENTS, trials
+from perfdoctor.experiments.findings import merged
 from perfdoctor.experiments.plan import load, plan, situation_of
-from perfdoctor.experiments.verify import merged, verify
+from perfdoctor.experiments.verify import verify
 from perfdoctor.report import Prediction, Together
 from perfdoctor.schema import from_json, to_json
 from perfdoctor.settings import tomllib
