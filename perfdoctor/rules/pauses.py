@@ -10,6 +10,7 @@ from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.measured import MEASURED, beside
 from perfdoctor.rules.observed import hot_lines, without
 from perfdoctor.rules.run_reporting import drawn_share
+from perfdoctor.rules.run_code import COLLECTS
 from perfdoctor.rules.wording import percent, seconds
 from perfdoctor.stages import OTHER
 
@@ -85,4 +86,4 @@ class CollectionPauses:
 
 def _asked_for(facts: Facts) -> bool:
     """Whether the script collects by hand, of which PD215 speaks."""
-    return any(line.calls(r"\bgc\.collect") for line in hot_lines(facts))
+    return any(line.calls(COLLECTS) for line in hot_lines(facts))

@@ -32,7 +32,10 @@ GRAPH_BUILD = "graph_build"
 _BUILDS = (
     r"(?i)adjacen|laplacian|knn|neighbou?rs?|radius_graph|(?:build|make|construct)_?graph|edges"
 )
-_COLLECTS = r"\bgc\.collect|empty_cache|malloc_trim"
+#: What collects, and what of accelerate calls that.
+COLLECTS = (
+    r"\bgc\.collect|empty_cache|malloc_trim|\b(?:release_memory|clear_device_cache|free_memory)\b"
+)
 #: Code of torch's and of what wraps its optimizers: nobody rewrites that.
 _FILES_OF_TORCH = r"[\\/](?:site|dist)-packages[\\/](?:torch|accelerate)[\\/]"
 _CALLS_OF_TORCH = r"\bprofile_hook_step\b|\brecord_function\b|^Accelerat(?:or|ed)\w*\."
@@ -160,7 +163,7 @@ class PythonInTheLoop:
         grew = fall is not None and not by_machine(facts)
         if grew and grown_stage(facts) == OTHER and not slowed_alike(facts, fall, DEGRADED):
             return None  # PD701 speaks of what grows
-        seen = [n for n in hot_lines(facts, OTHER) if not n.calls(_COLLECTS) and not _of_torch(n)]
+        seen = [n for n in hot_lines(facts, OTHER) if not n.calls(COLLECTS) and not _of_torch(n)]
         drawn = whole_draws(facts, OTHER)  # PD126 speaks of them
         seen, share = [n for n in seen if n not in drawn], share - sum(n.share for n in drawn)
         averages = averaging(seen)
@@ -199,7 +202,8 @@ class CollectsEachStep:
     """Memory is collected by hand so often that it takes a visible part of the training.
 
     ## What it does
-    Looks for lines that call `gc.collect()` or `torch.cuda.empty_cache()`.
+    Looks for lines that call `gc.collect()` or `torch.cuda.empty_cache()`, or what calls these:
+    accelerate's `release_memory` and `free_memory`.
 
     ## Why it is slow
     `gc.collect()` visits every object of the process, millions where a data set is a list of
@@ -230,7 +234,7 @@ class CollectsEachStep:
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if lines that collect by hand take a visible share."""
-        lines = [line for line in hot_lines(facts) if line.calls(_COLLECTS)]
+        lines = [line for line in hot_lines(facts) if line.calls(COLLECTS)]
         share = min(1.0, sum(line.share for line in lines))
         if share < facts.threshold("share"):
             return None

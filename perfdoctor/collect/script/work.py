@@ -150,6 +150,13 @@ _CALLS = (
     (r"^dist\.|^torch\.distributed\.", Work(COMMUNICATION, "talks to other ranks")),
 )
 
+#: What `log_…` is a logarithm of, and no log.
+_LOGARITHM_OF = (
+    r"abs\w*|add_exp|amplitude|beta|cosh|density|densities|det\w*|factorial|gamma|lik\w*|magnitude|"
+    r"marginal|matmul\w*|mean_exp|mel\w*|mag|normal\w*|odds|partition|pdf|pmf|posterior|power\w*|"
+    r"prob\w*|psd|ratio\w*|scale|sigma\w*|sigmoid|sinkhorn|softmax|spec|spectr\w*|std|stft|sub_exp|"
+    r"sum|sum_?exp|survival|unnorm\w*|var|variance\w*|z"
+)
 _NAMES = (
     (
         r"(?:^|_)(?:save|write|dump|store)_?(?:model|ckpt|checkpoint|weights|state|best|last)",
@@ -163,7 +170,9 @@ _NAMES = (
     (r"accuracy|(?:^|_)(?:f1|auc|auroc|bleu|rouge|iou|map|fid|psnr|ssim)(?:_|$)", METRICS),
     (r"(?:^|_)(?:confusion|precision_recall|average_precision)(?:_|$)", METRICS),
     (r"(?:^|_)(?:edit_dist\w*|levenshtein|wer|cer|meteor|ndcg|mrr|concordance)(?:_|$)", METRICS),
-    (r"^(?:log|plot|print|draw|visuali[sz]e|report|show|render)(?:_|$)|_(?:log|plot)$", LOGGING),
+    (r"^(?:plot|print|draw|visuali[sz]e|report|show|render)(?:_|$)|_plot$", LOGGING),
+    (rf"^log(?!_(?:{_LOGARITHM_OF})(?:_|s?$))(?:_|$)", LOGGING),
+    (r"^(?!(?:\w+_)?(?:safe|stable|masked|clamp\w*|signed|to|soft|natural)_log$)\w+_log$", LOGGING),
     (r"^(?:write|dump|save)_\w*(?:log|csv|json|summary|history|fig|image|sample|curve)", LOGGING),
     (r"(?:^|_)(?:valid\w*|evaluat\w*|eval|test|infer\w*|predict)(?:_|$)", VALIDATION),
     (
