@@ -63,15 +63,17 @@ def run_seconds(script: Path) -> float:
     return outcome.wall_s
 
 
-def by_hand(case: Case, pairs: int) -> float:
-    """Median of old ÷ new run times, in turns; without pairs what the truth says."""
+def by_hand(case: Case, rule: str | None, pairs: int) -> float:
+    """Median of old ÷ new run times, in turns; without pairs what the truth says. Of the script
+    that is mended as this rule has it, where there is one."""
     if not pairs:
-        return float(case.truth["speedup"]["wall_median"])
-    ratios = []
+        truth = case.truth.get("speedup_of", {}).get(rule) or case.truth["speedup"]
+        return float(truth["wall_median"])
+    ratios, mended = [], case.others.get(rule or "", case.fixed)
     for number in range(pairs):
-        scripts = (case.train, case.fixed) if number % 2 == 0 else (case.fixed, case.train)
+        scripts = (case.train, mended) if number % 2 == 0 else (mended, case.train)
         seconds = {script: run_seconds(script) for script in scripts}
-        ratios.append(seconds[case.train] / seconds[case.fixed])
+        ratios.append(seconds[case.train] / seconds[mended])
     return statistics.median(ratios)
 
 
@@ -95,9 +97,10 @@ def told(found: dict[str, Any] | None) -> str:
     return f"{found['speedup']:.2f}x ({found['low']:.2f} to {found['high']:.2f})"
 
 
-def knob_row(case: Case, names: tuple[str, ...], report: dict[str, Any], hand: float) -> str:
+def knob_row(case: Case, names: tuple[str, ...], report: dict[str, Any], pairs: int) -> str:
     """A line of the first table."""
     advice = [one for one in report["recommendations"] if mends(one, names)]
+    hand = by_hand(case, advice[0]["rule"] if advice else None, pairs)
     if not advice:
         return f"| {case.name} | {' or '.join(names)} | {hand:.2f}x | not advised | – | – | no |"
     one, trial = advice[0], advice[0]["verified"] or {}
@@ -166,7 +169,7 @@ def main() -> None:
     for case in chosen(options):
         names, report = knobs(case), verified(case, options.budget)
         if names:
-            print(knob_row(case, names, report, by_hand(case, options.pairs)), flush=True)
+            print(knob_row(case, names, report, options.pairs), flush=True)
         others += other_rows(case, names, report)
     print("\n| case | other advice | predicted | measured | outcome |")
     print("|---|---|---|---|---|")

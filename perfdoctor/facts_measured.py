@@ -5,6 +5,14 @@ from __future__ import annotations
 #: Of two runs of the same code these differ, so that no difference of them explains anything.
 MEASURED = frozenset(
     {
+        "alone_at",
+        "alone_batch",
+        "alone_calls",
+        "alone_in",
+        "alone_of_calls",
+        "alone_of_validation",
+        "alone_s",
+        "alone_size",
         "arithmetic_per_position",
         "autograd_nodes",
         "batch_bytes_of_8_bits",
@@ -57,6 +65,15 @@ MEASURED = frozenset(
         "parametrized_read_at",
         "parametrized_times",
         "parametrized_weight",
+        "prefix_at",
+        "prefix_calls",
+        "prefix_first",
+        "prefix_in",
+        "prefix_last",
+        "prefix_least",
+        "prefix_left",
+        "prefix_of_calls",
+        "prefix_of_validation",
         "saved_unneeded",
         "steps_in_other_threads",
         "steps_per_iterator",
@@ -65,5 +82,6 @@ MEASURED = frozenset(
         "thrown_away_of_backward",
         "thrown_away_used_at",
         "tokens_of_positions",
+        "validation_seen_s",
     }
 )

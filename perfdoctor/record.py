@@ -257,7 +257,9 @@ class Hotspot:
     while this is made, "MFCC at train.py:76", for each sample the same. `same_in`: the outermost
     function around the line that gives the same result in every step; None where none is known.
     `permutes`: what puts all there is into a random order there to take a few, and `permutes_for`
-    how many those are, None for as many as a batch has.
+    how many those are, None for as many as a batch has. `sorts`: what sorts all there is, to take
+    the first few. `makes`: the class of a module of torch that is made there within the steps,
+    `fills` whether the values it is made with are overwritten at once.
     """
 
     file: str
@@ -275,6 +277,9 @@ class Hotspot:
     same_in: str | None = None
     permutes: str | None = None
     permutes_for: int | None = None
+    sorts: str | None = None
+    makes: str | None = None
+    fills: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

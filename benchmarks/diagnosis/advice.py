@@ -61,13 +61,15 @@ def judge(case: Case, report: dict[str, Any]) -> Advice:
         predicted=None
         if foretold is None
         else (foretold["speedup"], foretold["low"], foretold["high"]),
-        measured=measured_speedup(case),
+        measured=measured_speedup(case, rules[0] if rules else None),
     )
 
 
-def measured_speedup(case: Case) -> float | None:
-    """What the mended twin brings; waiting for a core taken off where that is known."""
-    speedup = case.truth.get("speedup") or {}
+def measured_speedup(case: Case, rule: str | None = None) -> float | None:
+    """What the mended twin brings, that of the rule where it has its own; waiting for a core taken
+    off where that is known."""
+    of_rules = case.truth.get("speedup_of") or {}
+    speedup = of_rules.get(rule) or case.truth.get("speedup") or {}
     value = speedup.get("idle_estimate") or speedup.get("wall_median")
     return None if value is None or case.truth["bottleneck"] == "none" else float(value)
 

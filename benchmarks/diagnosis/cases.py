@@ -1,6 +1,7 @@
 """What `score.py` and `measure.py` share: the cases of a folder and how a script is run.
 
 A case is a folder with `train.py` and `truth.json`; cases with a fault have `train_fixed.py` too.
+Where a rule advises another mending, which brings something else, that is `train_fixed_RULE.py`.
 """
 
 from __future__ import annotations
@@ -44,6 +45,12 @@ class Case:
     @property
     def fixed(self) -> Path:
         return self.folder / "train_fixed.py"
+
+    @property
+    def others(self) -> dict[str, Path]:
+        """Rule → the script mended as that rule has it, where its advice is another one."""
+        found = sorted(self.folder.glob("train_fixed_*.py"))
+        return {path.stem.removeprefix("train_fixed_"): path for path in found}
 
     @property
     def accepted(self) -> set[str]:

@@ -23,7 +23,7 @@ import os
 import statistics
 import sys
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,12 @@ SMALL_SHARE = 0.003
 
 @dataclass(frozen=True)
 class Measured:
-    """The runs of one case; times in seconds."""
+    """The runs of one case; times in seconds. `others`: by rule, of `train_fixed_RULE.py`."""
 
     sick: list[Outcome]
     fixed: list[Outcome]
     shares: dict[str, Any] | None = None
+    others: dict[str, Measured] = field(default_factory=dict)
 
     def speedups(self) -> list[float]:
         return [a.wall_s / b.wall_s for a, b in zip(self.sick, self.fixed, strict=True)]
@@ -56,11 +57,11 @@ def run_in_empty_folder(script: Path) -> Outcome:
     return outcome
 
 
-def measure_pairs(case: Case, pairs: int) -> Measured:
+def measure_pairs(case: Case, mended: Path, pairs: int) -> Measured:
     sick: list[Outcome] = []
     fixed: list[Outcome] = []
     for k in range(pairs):
-        turns = [(case.train, sick), (case.fixed if case.fixed.exists() else case.train, fixed)]
+        turns = [(case.train, sick), (mended if mended.exists() else case.train, fixed)]
         for script, runs in turns if k % 2 == 0 else reversed(turns):
             runs.append(run_in_empty_folder(script))
     return Measured(sick, fixed)
@@ -94,6 +95,8 @@ def write_truth(case: Case, measured: Measured) -> None:
     truth = dict(case.truth)
     if measured.sick:
         truth["speedup"] = speedup_facts(measured)
+        for rule, other in measured.others.items():
+            truth.setdefault("speedup_of", {})[rule] = speedup_facts(other)
     if measured.shares:
         shares = measured.shares["training"]
         truth["stage_shares_sick"] = {
@@ -111,6 +114,8 @@ def line(case: Case, measured: Measured) -> str:
         text += f" {facts['sick_s']:6.1f} s  {facts['wall_median']:5.2f}x"
         text += f" ({facts['wall_min']:.2f} to {facts['wall_max']:.2f})"
         text += f"  idle {facts['idle_estimate']:5.2f}x"
+    for rule, other in measured.others.items():
+        text += f"  {rule} {speedup_facts(other)['wall_median']:.2f}x"
     if measured.shares:
         top = list(measured.shares["training"].items())[:3]
         text += "  " + ", ".join(f"{name} {share:.0%}" for name, share in top)
@@ -132,7 +137,10 @@ def main() -> None:
         if missing := missing_packages(case.train):
             print(f"{case.name:26} skipped: {', '.join(missing)} not installed")
             continue
-        measured = measure_pairs(case, options.pairs)
+        measured = measure_pairs(case, case.fixed, options.pairs)
+        if options.pairs:
+            made = {rule: measure_pairs(case, f, options.pairs) for rule, f in case.others.items()}
+            measured = replace(measured, others=made)
         if not options.no_shares and "timers" in case.truth:
             measured = replace(measured, shares=measure_shares(case))
         print(line(case, measured), flush=True)

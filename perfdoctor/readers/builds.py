@@ -30,9 +30,14 @@ _OF_TRAINING = STEP | TRAIN_WORDS | VALIDATION_WORDS | word_set("epoch epochs ep
 _LINE_OF_TIME = ("time", "clock", "rank", "step", "step_total")
 
 
-#: "real 0m11.058s" of the shell, and what llama.cpp says of answers.
+#: "real 0m11.058s" of the shell, what CMake, BuildKit and apt say of their own work, and what
+#: llama.cpp says of answers.
 _OF_A_COMMAND = re.compile(
     r"^\s{0,8}(?:real|user|sys)\s{1,8}[0-9]{1,6}m[0-9]{1,2}[.,][0-9]{1,4}s\s{0,8}$"
+    r"|^-- (?:Configuring|Generating) done \("
+    r"|^#[0-9]{1,5} (?:DONE [0-9.]{1,12}s\s{0,8}$"
+    r"|(?:exporting|extracting|transferring|writing|pushing|unpacking|sending|resolve|sha256:)\b)"
+    r"|(?:^|\s)Fetched [0-9.,]{1,12} ?[kKMG]?i?B in [0-9]"
     r"|(?:_print_timings|_perf_print|_perf_context_print|_perf_sampler_print):"
     r"|^\s{0,8}(?:srun|sbatch|salloc|slurmstepd[\w.-]{0,60}): "  # "STEP 307.0 ON c17 CANCELLED"
 )

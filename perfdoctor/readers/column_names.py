@@ -10,7 +10,7 @@ import numpy as np
 from perfdoctor.readers.environment_steps import counts_training, tells_of_episodes
 from perfdoctor.readers.labels import Meaning, label_of
 from perfdoctor.readers.records import METRIC, TRAIN, VALIDATION
-from perfdoctor.readers.vocabulary import meaning_of
+from perfdoctor.readers.vocabulary import meaning_of, names_whole_step
 from perfdoctor.readers.word_sets import word_set
 from perfdoctor.record import Bools, Floats
 
@@ -21,10 +21,11 @@ _TIMESTAMPS = word_set(
 #: Seconds since 1970 lie between these (2001 and 2096); or they are milli-, micro-, nanoseconds.
 _SINCE_1970 = (1e9, 4e9)
 _PARTS_OF_S = (1e-3, 1e-6, 1e-9)
-PHASE_KEYS = frozenset(("mode", "phase", "split", "stage", "set"))
-PHASES = {"train": TRAIN, "training": TRAIN} | dict.fromkeys(
-    ("val", "valid", "validation", "eval", "test", "dev"), VALIDATION
+PHASE_KEYS = frozenset(("mode", "phase", "ph", "split", "stage", "set"))
+PHASES = {"train": TRAIN, "training": TRAIN, "tr": TRAIN, "trn": TRAIN} | dict.fromkeys(
+    ("val", "valid", "validation", "va", "eval", "ev", "test", "te", "dev"), VALIDATION
 )
+_DURATIONS = frozenset(("unclear_s", "elapsed_s", "step_s", "epoch_s", "train_s"))
 _ELAPSED = frozenset(("_runtime", "train_runtime"))
 
 
@@ -39,6 +40,13 @@ def is_large(numbers: Floats) -> Bools:
     """As moments since 1970 are."""
     found: Bools = numbers > _SINCE_1970[0]
     return found
+
+
+def moment_or(meaning: Meaning, number: float) -> Meaning:
+    """The meaning, or a moment where a duration would be of decades: "clock_ms" of 1.7e12."""
+    low, high = _SINCE_1970
+    is_moment = meaning.role in _DURATIONS and low <= number * meaning.scale <= high
+    return Meaning("time") if is_moment else meaning
 
 
 def since_1970(numbers: Floats) -> Floats:
@@ -64,6 +72,18 @@ def name_meaning(name: str, clock: bool, integer: bool) -> Meaning | None:
     return found
 
 
+def column_role(name: str) -> str | None:
+    """The role of a column of whole numbers by its name."""
+    found = name_meaning(name, False, True)
+    return None if found is None else found.role
+
+
+def is_part_of_step(name: str) -> bool:
+    """Whether a name is of a time of steps, but not of whole ones: "timing_s/update_actor"."""
+    found = name_meaning(name, False, False)
+    return found is not None and found.role == "step_s" and not names_whole_step(label_of(name))
+
+
 def of_game(names: Collection[str]) -> bool:
     """Whether the steps of a table are those of a game: it tells of episodes, and no counter has
     a name that says it counts what is trained."""
@@ -75,5 +95,4 @@ def of_game(names: Collection[str]) -> bool:
 
 
 def _counts(name: str) -> bool:
-    found = name_meaning(name, False, True)
-    return found is not None and found.role == "step"
+    return column_role(name) == "step"

@@ -14,6 +14,8 @@ from perfdoctor.readers.column_names import (
     PHASES,
     column_meaning,
     is_large,
+    is_part_of_step,
+    moment_or,
     of_game,
     since_1970,
 )
@@ -66,7 +68,7 @@ class Table:
     def add(self, lines: Ints, columns: Sequence[Named]) -> None:
         """A block of rows: values that mean nothing here, and rows of no others, are left out."""
         block: dict[str, Floats] = {}
-        for name, rows, values in columns:
+        for name, rows, values in sorted(columns, key=lambda named: is_part_of_step(named[0])):
             self._take(_Target(block, lines.size), name, rows, values)
         if not block:
             return
@@ -129,6 +131,8 @@ class Table:
                 continue
             first = int(some.argmax())
             meaning = self._meaning(name, bool(whole[first]), bool(large[first]), kind)
+            if meaning is not None and large[first]:
+                meaning = moment_or(meaning, float(numbers[first]))
             if meaning is not None:
                 counted = meaning.role == "time" and kind != MOMENT
                 values = since_1970(numbers[some]) if counted else numbers[some]
@@ -149,7 +153,7 @@ class Table:
             if len(self._metrics) >= _MOST_METRICS:
                 return None
             self._metrics.add(found.role)
-        self.parts |= found.part
+        self.parts |= found.part and not large
         self.device_rates |= found.device
         return found
 

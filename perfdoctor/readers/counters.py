@@ -71,7 +71,8 @@ def _without_bar(line: str, seen: Sequence[Seen], hints: Hints) -> Iterator[Fiel
             and not _is_score(line, value, seen)
         ):
             unlabelled.append(value)
-    unlabelled += [v for v in seen if "epoch" in labelled and _bracketed(v)]
+    bracketed = "epoch" in labelled or bool(hints.bracketed)
+    unlabelled += [v for v in seen if bracketed and _bracketed(v)]
     pair = [v for v in seen if v.token.kind == Kind.NUMBER][:2]
     yield from _counter_and_seconds(line, pair, labelled)
     if _OF_RANK.match(line) and len(pair) == 2 and pair[1].token.value is not None:
@@ -220,6 +221,7 @@ def _unlabelled(values: Sequence[Seen], labelled: set[str], hints: Hints) -> Ite
         fractions = [v for v in values if v.token.kind == Kind.FRACTION]
         counted = "epoch" in labelled or "step" in labelled
         wanted = ("epoch", "step") if not counted and len(fractions) > 1 else ("step",)
+        wanted = (hints.bracketed,) if hints.bracketed else wanted
     if hints.pair is not None and not hints.pair[0]:
         pairs = [v for v in values if v.token.kind == Kind.FRACTION]
         for value in pairs[:1]:

@@ -13,6 +13,8 @@ from perfdoctor.readers.steps import Steps
 from perfdoctor.record import Bools, Floats
 
 _GROWING = 0.9
+#: What grows to so many times its first value over the epochs is a sum.
+_MANY_TIMES = 2.5
 #: So many lines without a time at its beginning, and an epoch's first time is not of that.
 _LATE = 10
 #: Fewer values tell no trend.
@@ -99,6 +101,7 @@ def _epoch_times(
     if np.isfinite(epoch).any() and numbers.size > 1 and 1 < each <= 2 * numbers.size:
         yield _settled(by_epoch(epoch, records, "unclear_s", numbers, unnamed), numbers)
     yield _from_elapsed(records, steps, epoch, numbers)
+    yield _between_sums(records, epoch, numbers, training)
     yield _between_marks(records, numbers)
     yield _between_starts(records, steps, epoch, numbers)
     yield _until_done(records, steps, epoch, numbers)
@@ -169,7 +172,7 @@ def _settled(values: Floats, numbers: Floats) -> Floats:
         return values
     steps = np.diff(finite)
     first = float(np.median(finite[: max(1, finite.size // 10)]))
-    if (steps > 0).mean() < _GROWING or float(finite[-1]) < 2.5 * first:
+    if (steps > 0).mean() < _GROWING or float(finite[-1]) < _MANY_TIMES * first:
         return values
     known_at = np.flatnonzero(np.isfinite(values))
     result = np.full(values.size, np.nan)
@@ -197,7 +200,10 @@ def _bar_ends(records: Records, steps: Steps, numbers: Floats, epoch: Floats) ->
         return found
     total = records.column("step_total")[steps.rows]
     done = np.flatnonzero(steps.step == total)
-    values = records.column("bar_elapsed_s")[steps.rows][done]
+    elapsed = records.column("bar_elapsed_s")[steps.rows]
+    if _goes_on(elapsed, steps):
+        return found
+    values = elapsed[done]
     number = epoch[steps.rows][done]
     named = np.isfinite(number)
     if number.size and (named.all() or np.isfinite(steps.epoch[done]).all()):
@@ -208,10 +214,17 @@ def _bar_ends(records: Records, steps: Steps, numbers: Floats, epoch: Floats) ->
     return np.where(found > 0, found, np.nan)
 
 
+def _goes_on(elapsed: Floats, steps: Steps) -> bool:
+    """Whether a bar goes on over the ends of epochs, and so is of several of them."""
+    over = steps.epoch_start[1:]
+    on = (np.diff(elapsed) >= 0) & (np.diff(steps.step) > 0)
+    return bool(over.any()) and bool(on[over].all())
+
+
 def _from_elapsed(records: Records, steps: Steps, epoch: Floats, numbers: Floats) -> Floats:
     """A sum printed with the steps, which either grows over the run or begins in each epoch."""
     found = np.full(numbers.size, np.nan)
-    for role in ("elapsed_s", "unclear_s"):
+    for role in ("elapsed_s", "unclear_s", "bar_elapsed_s"):
         if role not in records or steps.epoch_start.sum() < 2:
             continue
         values = records.column(role)[steps.rows]
@@ -231,6 +244,16 @@ def _from_elapsed(records: Records, steps: Steps, epoch: Floats, numbers: Floats
         found[np.searchsorted(numbers, number[kept])] = spent[kept]
         return np.where(found > 0, found, np.nan)
     return found
+
+
+def _between_sums(records: Records, epoch: Floats, numbers: Floats, training: Bools) -> Floats:
+    """A sum that is printed once in each epoch, in a table between lines of steps say."""
+    told = training & known(records, "epoch") & known(records, "elapsed_s")
+    values = records.column("elapsed_s")[told]
+    once = values.size >= _FEWEST and bool((np.diff(epoch[told]) > 0).all())
+    if not once or not (np.diff(values) > 0).all() or values[-1] < _MANY_TIMES * values[0]:
+        return np.full(numbers.size, np.nan)
+    return _settled(by_epoch(epoch, records, "elapsed_s", numbers, told), numbers)
 
 
 def _end_early(steps: Steps, ends: NDArray[np.int64]) -> bool:

@@ -29,6 +29,7 @@ from perfdoctor.readers.meanings import (
     prefer_global_batch,
     prefer_spelt_out,
     prefer_whole_rate,
+    prefer_whole_step,
 )
 from perfdoctor.readers.phases import phase_of
 from perfdoctor.readers.roles import Field, Hints, Template
@@ -59,6 +60,7 @@ def analyse(line: str, dialect: Dialect, hints: Hints | None = None) -> Template
     prefer_global_batch(seen)
     prefer_spelt_out(seen)
     prefer_whole_rate(seen)
+    prefer_whole_step(seen)
     phase = phase_of(line, seen)
     fields = [*named, *_moment(line, seen), *progress_bar(line, seen)]
     fields += counters(line, seen, hints)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from perfdoctor.readers.boxes import Boxes
+from perfdoctor.readers.dllogger import DlLogger
 from perfdoctor.readers.form import Form
 from perfdoctor.readers.kinds import Binary, Document, Format, MlPerf
 from perfdoctor.readers.table_kinds import CsvTable, JsonLines
@@ -156,6 +157,6 @@ _BINARIES = (
 def builtin() -> tuple[Format, ...]:
     """Every format that comes with perfdoctor."""
     return (
-        *_BINARIES, *_DOCUMENTS, *_BOXES, *_JSON_LINES, *_TABLES, MlPerf(), *text_formats(),
-        GENERIC,
+        *_BINARIES, *_DOCUMENTS, *_BOXES, *_JSON_LINES, *_TABLES, MlPerf(), DlLogger(),
+        *text_formats(), GENERIC,
     )  # fmt: skip

@@ -185,6 +185,15 @@ FORMS: tuple[Form, ...] = (
         Hints(fractions=("sample",)),
     ),
     Form(
+        "clu_logging_writer",
+        "CLU's logging writer (T5X, Flax's examples)",
+        "I0512 07:13:35.964595 139817 logging_writer.py:48] [100] loss=2.1, steps_per_sec=2.28",
+        r"logging_writer\.py:[0-9]+\] \[[0-9]+\] ",
+        0.93,
+        "jax",
+        Hints(bracketed="step"),
+    ),
+    Form(
         "marian",
         "Marian",
         "Ep. 1 : Up. 100 : Sen. 12800 : Cost 238.80 : Time 72.80s : 4419 words/s",

@@ -124,6 +124,23 @@ LANGUAGE: tuple[Form, ...] = (
         "torchtune",
     ),
     Form(
+        "verl",
+        "verl",
+        "step:1 - actor/pg_loss:0.020 - timing_s/update_actor:47.1 - timing_s/step:112.4",
+        r"(?<![\w/])timing_s/(?:step|gen|update_actor):[0-9.]+(?: - |$)",
+        0.94,
+        "pytorch",
+        Hints(
+            roles={
+                "timing_s_step": "step_s",
+                "perf_throughput": "tokens_per_s",
+                "perf_time_per_step": "",
+                "perf_total_num_tokens": "",
+            }
+        ),
+        "The printed throughput is tokens per second of one device.",
+    ),
+    Form(
         "espnet2",
         "ESPnet 2",
         "1epoch:train:1-682batch: iter_time=2.878e-04, forward_time=0.134, train_time=1.816",

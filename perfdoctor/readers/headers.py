@@ -19,9 +19,51 @@ _COLUMNS = re.compile(r"\s{0,20}[|│┃]\s{0,20}|\s{2,}|\t")
 _NAME = re.compile(r"^[A-Za-z_#\u4e00-\u9fff][\w./()%@\- \u4e00-\u9fff]{0,40}$")
 _RULE = re.compile(r"^[\s\-=+|*_─━│┼╋┃┏┓┡┩┌┐├┤]*$")
 _LETTERS = re.compile(r"[A-Za-z]{2,}")
+#: The names of a table that counts, and a row of numbers alone: Chainer draws its bar between them.
+_BARE = re.compile(r"[\s0-9.,eE+\-]+")
+_COUNTS_FIRST = re.compile(rb"(?i)\s{0,20}(?:epoch|step|iter)[a-z]{0,10}\s")
 _FEWEST = 3
 _BARS = "|│┃"
 _TOLD_BY_THEMSELVES = ("time", "clock", "steps_per_s", "step_s", "bar_elapsed_s", "step")
+
+
+class Headers:
+    """The names above rows of bare values. A progress bar may be drawn between the rows of a table
+    whose first column counts, and carry them far from their names."""
+
+    def __init__(self) -> None:
+        self._chunk: Chunk | None = None
+        self._found: list[tuple[int, tuple[str, ...]]] = []
+
+    def above(self, lines: Chunk, i: int, line: str, dialect: Dialect) -> tuple[str, ...] | None:
+        """As `header_above`, else the last names far above, if the line has as many values."""
+        found = header_above(lines, i, line)
+        if found is not None or not _BARE.fullmatch(line[:1000]):
+            return found
+        last = next((names for at, names in reversed(self._in(lines)) if at < i), ())
+        return last if last and _is_row(line, len(last), dialect) else None
+
+    def _in(self, lines: Chunk) -> list[tuple[int, tuple[str, ...]]]:
+        """Where in a chunk names stand, and the last ones of the chunk before."""
+        if lines is not self._chunk:
+            self._chunk = lines
+            self._found = [(-1, names) for _, names in self._found[-1:]] + list(_tables(lines))
+        return self._found
+
+
+def _tables(lines: Chunk) -> Iterator[tuple[int, tuple[str, ...]]]:
+    for i, line in enumerate(lines.lines):
+        if _COUNTS_FIRST.match(line):
+            names = _names(line[:1000].decode("utf-8", "replace").strip())
+            if names is not None:
+                yield i, names
+
+
+def _is_row(line: str, many: int, dialect: Dialect) -> bool:
+    """Whether a line holds so many numbers, the first of them whole."""
+    values = list(tokens(line[:1000], dialect))
+    numbers = all(t.kind == Kind.NUMBER for t in values)
+    return numbers and len(values) == many and values[0].integer
 
 
 def header_above(lines: Chunk, i: int, line: str) -> tuple[str, ...] | None:

@@ -46,11 +46,13 @@ _FOREIGN = {
         "iter": "iterazione iteracion iteración iteração itération итерация",
         "time": "zeit dauer durata tiempo duracion duración duração temps durée время",
         "eta": "restzeit verbleibend rimanente rimanenti restante restant осталось",
-        "elapsed": "vergangen verstrichen trascorso transcurrido decorrido écoulé прошло",
+        "elapsed": "gesamtdauer gesamtzeit vergangen verstrichen trascorso transcurrido "
+        "decorrido écoulé прошло",
         "val": "validierung validierungs validazione validacion validación validação валидация",
         "train": "addestramento entrenamiento treinamento entraînement обучение",
         "avg": "durchschnitt durchschnittlich durchschnittlicher durchschnittliche mittlere "
         "mittlerer medio media médio média moyen moyenne средняя среднее",
+        "load": "laden ladezeit cargar caricamento chargement загрузка",
         "loss": "verlust perdita perdida pérdida perda perte потери",
         "acc": "genauigkeit accuratezza precisión précision точность",
     }.items()

@@ -61,7 +61,8 @@ _TOKENS = re.compile(
             rf"[0-9]{{4}}[ ,T]{{1,2}}{_HMS}{_HALF}",
             "day_and_month": rf"(?<![\w])[0-9]{{1,2}}[- ](?:{_MONTHS})[a-z]{{0,6}}[, ]{{1,2}}"
             rf"[0-9]{{1,2}}:[0-9]{{2}}(?::[0-9]{{2}}(?:[.,][0-9]{{1,9}})?)?(?![\w:])",
-            "glog": r"(?<![\w])[IWEFDC][0-9]{4} {1,2}[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{1,9}"
+            # PyTorch's own lines write the month without a zero: "W514 09:01:22.104117211"
+            "glog": r"(?<![\w])[IWEFDC][0-9]{3,4} {1,2}[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{1,9}"
             r"(?: {1,9}[0-9]{1,20} {1,2}[\w.\-]{1,80}:[0-9]{1,6}\])?",
             "compact": r"(?<![\w])[0-9]{8}[-_ T][0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,9})?",
             "identifier": r"(?<![\w])[0-9]{8}[-_][0-9]{4,6}(?![\w])",
@@ -89,7 +90,10 @@ _TOKENS = re.compile(
 )
 _DECIMAL_COMMA = re.compile(
     r"(?<![\w.])[-+]?(?:[0-9]{1,3}(?:\.[0-9]{3}){1,6}|[0-9]{1,40}),[0-9]{1,40}(?!,?[0-9])"
+    r"(?:[eE][-+]?[0-9]{1,4}(?![\w]))?"
 )
+#: "14.400": where commas are decimal, a point parts thousands.
+_THOUSANDS = re.compile(r"[-+]?[1-9][0-9]{0,2}(?:\.[0-9]{3})+")
 _DIGITS = re.compile(r"[0-9]+")
 _LETTERS = re.compile(r"[A-Za-z\u4e00-\u9fff]+")
 _PART_S = {"d": DAY_S, "h": HOUR_S, "m": MINUTE_S, "s": 1.0}
@@ -207,7 +211,7 @@ def _number(text: str, start: int, end: int, found: tuple[int, ...], dialect: Di
     mantissa, _, power = text.lower().partition("e")
     exponent = found[-1] if power else None
     digits = found[:-1] if power else found
-    if dialect.decimal_comma and "," in mantissa:
+    if dialect.decimal_comma and ("," in mantissa or _THOUSANDS.fullmatch(mantissa)):
         mantissa = mantissa.replace(".", "").replace(",", ".")
     point = "." in mantissa
     after = point and not mantissa.endswith(".")

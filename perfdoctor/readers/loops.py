@@ -7,7 +7,7 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from perfdoctor.readers.records import METRIC, TRAIN, VALIDATION, Records, is_constant
+from perfdoctor.readers.records import METRIC, OTHER_PHASE, TRAIN, VALIDATION, Records, is_constant
 from perfdoctor.record import Bools, Floats
 
 #: Where so many lines of steps name their epoch, the others are of another loop.
@@ -15,6 +15,8 @@ _NAMED = 0.7
 #: A part of a file that repeats an earlier one: so many rows at least, so many of them known.
 _FEWEST, _KNOWN = 5, 0.95
 _LOOKED_AT = 20
+#: Bars over the training take most of its time.
+_LITTLE = 0.5
 _COUNTERS = ("epoch", "epoch_total", "step", "step_total", "rank")
 
 
@@ -85,6 +87,33 @@ def with_validation_bars(records: Records) -> Records:
     columns = dict(records.columns)
     columns["phase"] = np.where(alone, VALIDATION, records.column("phase"))
     return Records(records.line, columns)
+
+
+def without_other_bars(records: Records) -> Records:
+    """Bars that name no epoch, and are not as long as the loop whose steps other lines count in
+    each epoch, are of something else, an evaluation say, if they take the smaller part of the
+    time in which these lines were written."""
+    if "bar_elapsed_s" not in records or "time" not in records:
+        return records
+    barred = np.isfinite(records.column("bar_elapsed_s"))
+    train = records.column("phase") == TRAIN
+    epoch, total, time = (records.column(role) for role in ("epoch", "step_total", "time"))
+    written = train & ~barred & np.isfinite(records.column("step") + total + epoch + time)
+    bars = train & barred & np.isnan(epoch) & np.isfinite(total)
+    other = bars & ~np.isin(total, total[written])
+    if written.sum() < _FEWEST or not other.any():
+        return records
+    if _spent(records, bars) > _LITTLE * float(np.ptp(time[written])):
+        return records
+    columns = dict(records.columns)
+    columns["phase"] = np.where(other, OTHER_PHASE, records.column("phase"))
+    return Records(records.line, columns)
+
+
+def _spent(records: Records, bars: Bools) -> float:
+    """Seconds that all these bars show at their ends."""
+    elapsed = records.column("bar_elapsed_s")[bars]
+    return float(elapsed[np.append(np.diff(elapsed) < 0, True)].sum())
 
 
 def _loops(total: Floats, epoch: Floats, step: Floats) -> tuple[Bools, Bools]:

@@ -11,7 +11,7 @@ from perfdoctor.readers.lexer import Kind
 from perfdoctor.readers.line_values import Seen
 from perfdoctor.readers.roles import Hints
 from perfdoctor.readers.units import COUNT, INVERSE, PERCENT, RATE, TIME, Unit
-from perfdoctor.readers.vocabulary import meaning_of
+from perfdoctor.readers.vocabulary import meaning_of, names_whole_step
 from perfdoctor.readers.word_sets import word_set
 
 _STATISTICS = word_set("avg average mean max min std median smoothed global ema smooth")
@@ -94,6 +94,16 @@ def prefer_whole_rate(seen: Sequence[Seen]) -> None:
         of_all = value.label.any(_WHOLE)
         if value.meaning is not None and value.meaning.role in whole and not of_all:
             value.meaning = None
+
+
+def prefer_whole_step(seen: Sequence[Seen]) -> None:
+    """ "update_actor: 47.1 - step: 98.6": beside a time of whole steps, one of steps that have
+    a name of their own is of a part."""
+    times = [v for v in seen if v.meaning is not None and v.meaning.role == "step_s"]
+    if any(names_whole_step(v.label) for v in times):
+        for value in times:
+            if not names_whole_step(value.label):
+                value.meaning = None
 
 
 def prefer_global_batch(seen: Sequence[Seen]) -> None:

@@ -23,6 +23,9 @@ _MUCH, _MOSTLY_FALLS = 1.5, 0.8
 _FEWEST_EACH = 3
 #: Steps taken out of means are alike to this part.
 _ALIKE = 0.1
+#: A bar shows whole seconds: sooner, or with fewer lines, means cannot be told from times. What
+#: "1.00it/s" says is known to half a percent.
+_SHORTEST_BAR_S, _FEWEST_OF_BAR, _ROUNDED_RATE, _NEARLY_ALL = 20.0, 150, 0.006, 0.95
 #: Of the values, what rounding may be for them to tell anything.
 _COARSE = 0.05
 
@@ -157,6 +160,19 @@ def are_means_of_the_run(records: Records, steps: Steps, values: Floats) -> bool
     sums = (n * values - values[0])[later] / passed[later]
     alone = values[1:] * np.diff(n) / gaps
     return bool(np.median(np.abs(sums - 1)) < _ALIKE and np.median(np.abs(np.log(alone))) > _AGREES)
+
+
+def are_means_of_their_bar(elapsed: Floats, steps: Steps, values: Floats) -> bool:
+    """Whether each time that a bar prints is what it has shown so far over its steps so far, as
+    with tqdm's `smoothing=0`: such means hold the slow beginning and every pause for ever."""
+    n = steps.step
+    known = np.isfinite(elapsed) & np.isfinite(values) & (elapsed > _SHORTEST_BAR_S) & (n > 0)
+    if known.sum() < _FEWEST_OF_BAR:
+        return False
+    shown = elapsed[known] / n[known]
+    # whole seconds are cut off, and rates are printed with two decimals
+    allowed = (1 / elapsed[known] + _ROUNDED_RATE) * shown
+    return bool((np.abs(values[known] - shown) <= allowed).mean() >= _NEARLY_ALL)
 
 
 def _spread(values: Floats) -> float:

@@ -19,6 +19,8 @@ _DOING = re.compile(
 )
 #: "3: VALIDATION [0][0/5]": a rank, then what it does.
 _RANKED = re.compile(r"^\s{0,20}[0-9]{1,5}: ([A-Za-z]{3,12}) ?[\[(:]")
+#: "[1000] collection=training_eval/c4 loss=2.1": CLU's writer names what the values are of.
+_COLLECTION = re.compile(r"(?<![A-Za-z_])collection=(?:[a-z]{1,20}_)?eval(?![a-z])")
 #: "Initializing val dataset": what a validation will need, before any training.
 _PREPARES = re.compile(
     r"(?i)\b(?:initiali[sz]|load|creat|build|prepar|construct|instantiat|read)[a-z]{0,6}\b"
@@ -34,7 +36,7 @@ TRAIN_WORDS = word_set("train training trn 训练")
 _OTHER_WORDS = word_set(
     "download downloading loading tokenizing map mapping filter filtering generating preprocessing "
     "extracting grouping saving caching scanning fetching sanity resolving building "
-    "tokenization dataset"
+    "tokenization dataset capturing uploading unpacking converting rendering"
 )
 _NO_VALUES = (Kind.MOMENT, Kind.TIME_OF_DAY, Kind.OPAQUE)
 
@@ -49,6 +51,8 @@ def phase_of(line: str, seen: Sequence[Seen]) -> float:
     words |= {m.group(1).lower() for m in _ANNOUNCED.finditer(line[:200])} & VALIDATION_WORDS
     words |= {m.group(1).lower() for m in _DOING.finditer(line[:200])}
     words |= {m.group(1).lower() for m in _RANKED.finditer(line[:200])}
+    if _COLLECTION.search(line[:200]) is not None:
+        return VALIDATION
     if words & TRAIN_WORDS:
         return TRAIN
     if words & VALIDATION_WORDS:

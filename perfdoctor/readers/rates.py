@@ -19,8 +19,8 @@ _PER_SECOND = re.compile(
     r"|(?:^|_)(?P<bar>it|its|img|imgs|images|samples|tok|toks|tokens|words|steps|iters|frames|examples)_s$"
 )
 _SAMPLES = word_set(
-    "sample samples image images img imgs example examples seq sequences sentences clips videos "
-    "frames graphs items fps ips imps sps instances"
+    "sample samples image images img imgs example examples ex seq seqs sequences sentences clips "
+    "videos frames graphs items fps ips imps sps instances"
 )
 _TOKENS = word_set("token tokens tok toks word words wps tps tgt src tgs")
 #: Steps of these are what a game plays, and samples to the training.
@@ -74,6 +74,8 @@ def named_rate(label: Label, unit: Unit | None) -> Meaning | None:
     top = (match["top"] or match["bar"] or "") if match is not None else ""
     if label.any(_TOKENS):
         thing = "token"
+    elif label.any(("hz",)) and label.any(_SAMPLES):
+        thing = "sample"
     elif top in _STEPS_RATE or (not top and label.any(_STEPS_RATE - {"batch"})):
         thing = "sample" if label.any(_PLAYED) else "step"
     elif label.any(_SAMPLES) or label.any(_RATE - {"rate"}):

@@ -44,8 +44,10 @@ class Hints:
         fractions: roles of unlabelled fractions, in order.
         pair: the name of a fraction whose parts are not part and whole ("": it has none), and
             the two roles.
+        bracketed: role of a whole number alone in brackets, where nothing else counts.
     """
 
     roles: Mapping[str, str] = field(default_factory=dict)
     fractions: tuple[str, ...] = ()
     pair: tuple[str, str, str] | None = None
+    bracketed: str = ""

@@ -7,11 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from perfdoctor.readers.clock_units import with_parts_in_seconds
 from perfdoctor.readers.loops import (
     of_another_loop,
     with_validation,
     with_validation_bars,
     without_copies,
+    without_other_bars,
 )
 from perfdoctor.readers.moments import with_time
 from perfdoctor.readers.recast import recast
@@ -37,7 +39,8 @@ def prepared(reading: Reading) -> Records:
     """The records of a reading with counters and moments put right, without copies, and with what
     tells of a step on the line that counts it."""
     told = with_validation_bars(with_validation(recast(_of_training(reading))))
-    return joined(without_copies(with_time(told)))
+    told = with_parts_in_seconds(with_time(told))
+    return joined(without_copies(without_other_bars(told)))
 
 
 #: What counts or times a training; a metric of one of these words does as well.
@@ -49,20 +52,36 @@ _SIGNS = (
 _JUDGES = ("loss", "acc", "lr", "learning", "grad", "ppl", "perplexity", "cost", "nll", "reward")
 #: Of a server, or of a benchmark of one: time to the first token, time per output token.
 _SERVES = ("status_code", "request", "http", "ttft", "tpot")
-_ANYBODYS = ("unclear_s", "unclear_s_mean", "tokens_per_s", "tokens_per_s_mean")
+#: Fewer times than the diagnosis needs: any program prints some seconds that it took. Those of
+#: steps are alike, within a factor of two, those of what an installer does are not.
+_FEWEST_NAMELESS, _ALIKE = 10, 0.69
+_NAMELESS = ("unclear_s", "unclear_s_mean")
+_ANYBODYS = (*_NAMELESS, "tokens_per_s", "tokens_per_s_mean")
 
 
 def _of_training(reading: Reading) -> Reading:
-    """Times and rates beside a server's own words, where nothing counts steps or prints a loss,
-    are of no training."""
+    """Times and rates beside a server's own words, and times without a name that are few or not
+    alike, where nothing counts steps or prints a loss, are of no training."""
     records = reading.records
     metrics = [role for role in records.columns if role.startswith(METRIC)]
     serves = any(word in role for role in metrics for word in _SERVES)
     judged = any(word in role for role in metrics for word in _JUDGES)
-    if not serves or judged or any(known(records, role).any() for role in _SIGNS):
+    odd = not _many_alike(records.column("unclear_s"))
+    train = ~(records.column("phase") > TRAIN)
+    if judged or not (serves or odd) or any((known(records, r) & train).any() for r in _SIGNS):
         return reading
-    columns = {r: c for r, c in records.columns.items() if r not in _ANYBODYS}
+    left_out = _ANYBODYS if serves else _NAMELESS
+    columns = {r: c for r, c in records.columns.items() if r not in left_out}
     return replace(reading, records=Records(records.line, columns))
+
+
+def _many_alike(times: Floats) -> bool:
+    """Whether there are so many times, most of them about as long as each other."""
+    times = times[times > 0]
+    if times.size < _FEWEST_NAMELESS:
+        return False
+    apart = np.abs(np.log(times / np.median(times)))
+    return float((apart < _ALIKE).mean()) > 0.5
 
 
 def known(records: Records, role: str) -> Bools:

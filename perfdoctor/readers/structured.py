@@ -6,13 +6,14 @@ import codecs
 import csv
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from perfdoctor.errors import PerfdoctorError
+from perfdoctor.readers.column_names import column_role
 from perfdoctor.readers.columns import Named, Table, by_name
 from perfdoctor.readers.lexer import Dialect
 from perfdoctor.readers.lines import Chunk, chunks
@@ -26,6 +27,8 @@ _COMMA_NUMBER = re.compile(r";[0-9]+,[0-9]+")
 _ROWS, _CELLS = 1024, 2**18
 #: Lines that dates and decimal commas are looked for in.
 _LOOKED_AT, _FIRST_ROWS = 2000, 50
+#: Numbers of rows are not longer; so many of them are one more than the one above.
+_MOST_DIGITS, _MOSTLY = 12, 0.8
 #: A row with a smaller part of the cells is cut, or none.
 _FEW_CELLS = 0.5
 
@@ -35,13 +38,16 @@ def read_json_lines(
     blocks: Iterable[bytes],
     roles: Mapping[str, str],
     progress: Callable[[int], None] | None = None,
+    record: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
 ) -> Table:
-    """One JSON object a line, perhaps behind a logger's prefix; other lines are left alone."""
+    """One JSON object a line, perhaps behind a logger's prefix; other lines are left alone.
+    `record` makes what counts of an object, where a format needs that."""
     table = Table(roles=roles)
     for chunk in chunks(blocks):
         candidates = _objects(chunk)
         while some := list(islice(candidates, _ROWS)):
             numbers, rows = _decoded(path, table, some)
+            rows = rows if record is None else [record(row) for row in rows]
             table.add(np.array(numbers, np.int64), by_name(np.arange(len(rows)), rows))
         table.last_line = int(chunk.number[-1]) if chunk.number.size else table.last_line
         if progress is not None:
@@ -87,6 +93,19 @@ def delimiter_of(header: str) -> str:
     return max(",\t;|", key=header.count)
 
 
+def place_of_header(lines: Sequence[str]) -> int | None:
+    """Where the names stand: in the first line that is not empty; where that begins a comment, in
+    the last line of it, if that has as many cells as the row below, else in that row."""
+    filled = [i for i, line in enumerate(lines) if line.strip()]
+    plain = next((k for k, i in enumerate(filled) if not lines[i].lstrip().startswith("#")), None)
+    if not filled or not plain:
+        return filled[0] if filled else None
+    above, row = filled[plain - 1], filled[plain]
+    delimiter = delimiter_of(lines[row])
+    cells = lines[row].count(delimiter)
+    return above if cells and lines[above].count(delimiter) == cells else row
+
+
 def read_csv(
     path: str,
     blocks: Iterable[bytes],
@@ -100,26 +119,51 @@ def read_csv(
     """
     counter = _Lines(blocks, progress)
     lines = iter(counter)
-    header_line = next((line for line in lines if line.strip()), None)
-    if header_line is None:
+    head, place = _head(lines)
+    if place is None:
         raise PerfdoctorError(f"{path}: the table is empty", slug="log-empty")
-    first = counter.count
-    head = [header_line, *islice(lines, _LOOKED_AT)]
-    delimiter = delimiter_of(header_line)
+    head = head[place:]
+    delimiter = delimiter_of(head[0])
     days = any(_DAY_FIRST.match(line) for line in head)
     commas = delimiter == ";" and any(_COMMA_NUMBER.search(line) for line in head[:_FIRST_ROWS])
     table = Table(roles=roles, dialect=Dialect(day_first=days))
     reader = csv.reader(chain(head, lines), delimiter=delimiter, skipinitialspace=True)
     header = [name.strip() for name in next(reader)]
-    rows = _rows(path, table, reader, header, first - 1)
+    names = [header[0].lstrip("# ") or header[0], *header[1:]]
+    table.roles = {**_numbering(names, head[1:_FIRST_ROWS], delimiter), **roles}
+    rows = _rows(path, table, reader, header, place)
     many = max(1, min(_ROWS, _CELLS // len(header)))
     while some := list(islice(rows, many)):
         numbers, cells = zip(*some, strict=True)
-        named = zip(header, zip(*cells, strict=True), strict=True)
+        named = zip(names, zip(*cells, strict=True), strict=True)
         columns = [_named(name, column, commas) for name, column in named]
         table.add(np.array(numbers, np.int64), columns)
     table.last_line = counter.count
     return table
+
+
+def _head(lines: Iterator[str]) -> tuple[list[str], int | None]:
+    """The first lines, as far as dates are looked for, and where the names stand in them."""
+    head: list[str] = []
+    while (place := place_of_header(head)) is None and (some := list(islice(lines, _LOOKED_AT))):
+        head += some
+    return head, place
+
+
+#: What people call the number of a row.
+_NUMBERS = frozenset(("n", "no", "nr", "num", "k"))
+
+
+def _numbering(names: Sequence[str], rows: Sequence[str], delimiter: str) -> dict[str, str]:
+    """A first column with the name of a number that goes on by ones counts the steps, if no other
+    column does."""
+    first = names[0]
+    if first.lower() not in _NUMBERS or any(column_role(name) == "step" for name in names):
+        return {}
+    cells = [row.partition(delimiter)[0].strip() for row in rows]
+    numbers = [int(cell) for cell in cells if cell.isdecimal() and len(cell) < _MOST_DIGITS]
+    on = [b - a == 1 for a, b in pairwise(numbers)]
+    return {first: "step"} if len(on) > 1 and sum(on) > _MOSTLY * len(on) else {}
 
 
 def _rows(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from perfdoctor.readers.columns import Table
@@ -12,7 +12,7 @@ from perfdoctor.readers.files import Head, Source
 from perfdoctor.readers.kinds import Progress, Score
 from perfdoctor.readers.records import Reading
 from perfdoctor.readers.settings_in_logs import printed_settings
-from perfdoctor.readers.structured import read_csv, read_json_lines
+from perfdoctor.readers.structured import place_of_header, read_csv, read_json_lines
 
 
 @dataclass(frozen=True)
@@ -92,16 +92,18 @@ class CsvTable:
 
 
 def _header(head: Head) -> list[str] | None:
-    first = next((line for line in head.text[:50_000].splitlines() if line.strip()), "")
+    lines = head.text[:50_000].splitlines()
+    place = place_of_header(lines)
+    first = lines[place] if place is not None else ""
     if first.lstrip().startswith(("{", "[", ":::")):
         return None
     for delimiter in ",\t;|":
         names = [name.strip().strip('"') for name in first.strip().strip("|").split(delimiter)]
         named = [n for n in names if re.match(r"^[A-Za-z_#@\u4e00-\u9fff][^:={}]{0,60}$", n)]
         if len(names) >= 2 and len(named) >= 0.8 * len(names) and not _NUMBER_ALONE.search(first):
-            second = _row_after(head.text, first)
+            second = _row_after(lines[(place or 0) + 1 :])
             if second is not None and _is_row(second, delimiter, len(names)):
-                return names
+                return [names[0].lstrip("# ") or names[0], *names[1:]]
     return None
 
 
@@ -119,7 +121,6 @@ def _is_row(line: str, delimiter: str, columns: int) -> bool:
     return len(cells) >= 0.5 * columns and len(values) >= share * len(cells)
 
 
-def _row_after(text: str, first: str) -> str | None:
-    rest = text[text.index(first) + len(first) :][:20_000]
-    row = next((line for line in rest.splitlines() if line.strip()), None)
+def _row_after(lines: Sequence[str]) -> str | None:
+    row = next((line for line in lines if line.strip()), None)
     return row if row is not None and re.search(r"[0-9]", row) else None

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perfdoctor.readers.fields import Hints, Template, analyse
-from perfdoctor.readers.headers import header_above, with_header
+from perfdoctor.readers.headers import Headers, with_header
 from perfdoctor.readers.lexer import Dialect
 from perfdoctor.readers.lines import Chunk, chunks
 from perfdoctor.readers.records import Records, empty
@@ -56,14 +56,14 @@ def read_text(
     progress: Callable[[int], None] | None = None,
 ) -> TextRecords:
     """All records of a text. `template_of` reads a line in place of the general analysis."""
-    result = TextRecords()
+    result, headers = TextRecords(), Headers()
 
     def find(chunk: Chunk, i: int) -> Template:
         line = chunk[i].decode("utf-8", "replace")
         if template_of is not None:
             return template_of(line)
         found = analyse(line, dialect, hints)
-        header = header_above(chunk, i, line)
+        header = headers.above(chunk, i, line, dialect)
         found = found if header is None else with_header(found, line, header, dialect)
         result.device_rates |= found.device_rates
         return found

@@ -29,12 +29,16 @@ def dialect_of(head: Head) -> Dialect:
     # most samples have no point or no comma, or no time of day: one look for it is soon done
     points = _POINT.search(sample) is not None
     commas = 0 if points else len(_COMMA.findall(sample)) + len(_ZERO_COMMA.findall(sample))
+    grouped = len(_GROUPS.findall(sample)) if commas else 0
     dates = _DATES.findall(sample) if _MINUTES.search(sample) else []
     day_first = _day_first([(int(a), int(b)) for a, b in dates])
-    return Dialect(decimal_comma=commas >= 3, day_first=day_first)
+    return Dialect(decimal_comma=commas >= max(3, grouped), day_first=day_first)
 
 
-_POINT = re.compile(r"(?<![0-9.])[0-9]{1,9}\.[0-9]{1,9}(?![0-9.])")
+#: "1.089,4" and "14.400" are no numbers with a point, if it is commas that are decimal.
+_GROUP = r"[1-9][0-9]{0,2}\.[0-9]{3}(?![0-9.])"
+_GROUPS = re.compile(rf"(?<![0-9.,]){_GROUP}")
+_POINT = re.compile(rf"(?<![0-9.])(?!{_GROUP})[0-9]{{1,9}}\.[0-9]{{1,9}}(?![0-9.]|,[0-9])")
 _COMMA = re.compile(
     r"(?<![0-9.,])[0-9]{1,6},(?:[0-9]{1,2}|[0-9]{4,9})(?![0-9,])(?!\s?[0-9]{1,3},)(?=\s|$|[a-z);%])"
 )

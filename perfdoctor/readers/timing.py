@@ -6,6 +6,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from perfdoctor.readers.bar_times import (
+    GRAINS,
+    MANY_GRAINS,
+    VERY_COARSE,
+    hides_pauses,
+    is_a_cutout,
+    on_the_bar,
+    outlast_their_bar,
+    per_step,
+)
 from perfdoctor.readers.means import (
     are_means_by_the_clock,
     are_means_of_the_run,
@@ -15,10 +25,10 @@ from perfdoctor.readers.means import (
     without_first_steps,
 )
 from perfdoctor.readers.records import VALIDATION, Records
-from perfdoctor.readers.row_values import column, differences, enough, grain_of, over_rows
+from perfdoctor.readers.row_values import column, differences, enough, grain_of
 from perfdoctor.readers.steps import Steps
 from perfdoctor.readers.sums import clock_says_sum, is_cumulative, is_since_the_line_before, is_sum
-from perfdoctor.record import Bools, Floats
+from perfdoctor.record import Floats
 
 #: A training step of an unknown log: between two readings of a value, the likelier is the one
 #: nearer to this. The logs of 85 projects have their median steps between 1 ms and 130 s, half of
@@ -28,18 +38,11 @@ _FEWEST = 3
 _OUT_OF_MEANS = "Step times, taken out of the running means that are printed."
 _OF_BARS = "Step times are differences of the time that the progress bars show."
 _OF_ALL_STEPS = "The printed times are of all steps since the line before."
-#: Rates of a bar that add up to so much more than its own time tell of a slow beginning only.
-_OUTLAST = 1.25
-#: A gap over so much of a bar that is printed at each of its steps.
-_CUT_OUT = 0.5
-#: Bars print whole seconds: over so many the printed rates can be held against them.
-_SHORTEST_S = 5.0
 #: Bars shorter than so many times what they are rounded to (seconds, most often) are printed too
 #: coarsely to divide their time by their steps.
 _LONG_BAR_S = 60.0
-#: Of a difference, what one grain of the printed sum may be before the lines' times are
-#: better, before several rows are taken together, and how many grains these should hold.
-_COARSE, _VERY_COARSE, _GRAINS = 0.05, 0.15, 20.0
+#: Of a difference, what one grain of the printed sum may be before the lines' times are better.
+_COARSE = 0.05
 #: A batch of at least 2⁴ samples, known to 3 % (in powers of two), in so many of the rows.
 _SMALLEST, _POWER, _MOSTLY = 4, 0.043, 0.8
 
@@ -81,19 +84,10 @@ def _whole_bars(records: Records, steps: Steps) -> StepTimes | None:
     ended = np.where(np.isfinite(total), steps.step == total, steps.step > 1)
     long = elapsed >= _LONG_BAR_S * grain_of(elapsed)
     whole = ended & long
-    if not whole.any() or not (whole.all() or _is_a_cutout(steps, total, whole)):
+    if not whole.any() or not (whole.all() or is_a_cutout(steps, total, whole)):
         return None
     mean = np.where(whole, elapsed / np.maximum(steps.step, 1), np.nan)
     return StepTimes(mean, "Step times are averages over whole progress bars.")
-
-
-def _is_a_cutout(steps: Steps, total: Floats, whole: Bools) -> bool:
-    """Whether of a bar that has come to its end only its first steps are there, and its last: the
-    rates that it printed in between, which tell of most of them, were cut out."""
-    if whole.sum() != 1 or not (total == total[0]).all():
-        return False
-    apart = float(np.nanmax(steps.covers)) if np.isfinite(steps.covers).any() else 0.0
-    return apart > _CUT_OUT * float(total[0]) and bool(np.nanmin(steps.covers) == 1)
 
 
 def _from_samples(records: Records, steps: Steps) -> StepTimes | None:
@@ -131,7 +125,7 @@ def _printed(records: Records, steps: Steps) -> StepTimes | None:
         return StepTimes(single, _OUT_OF_MEANS, of_means=True)
     if means is None and are_means_by_the_clock(records, steps, step_s):
         return None
-    if _outlast_their_bar(records, steps, step_s):
+    if outlast_their_bar(records, steps, step_s) or hides_pauses(records, steps, step_s):
         return None
     if means is None and are_means_of_the_run(records, steps, step_s):
         return None
@@ -237,7 +231,7 @@ def _from_elapsed(records: Records, steps: Steps) -> StepTimes | None:
             continue
         if not sums or _clock_is_finer(records, steps, values):
             continue
-        step_s = _per_step(values, steps)
+        step_s = per_step(values, steps)
         step_s = np.where(step_s > 0, step_s, np.nan)
         if np.isfinite(step_s).any():
             return StepTimes(step_s, "Step times are differences of the printed sums.")
@@ -260,7 +254,7 @@ def _clock_is_finer(records: Records, steps: Steps, values: Floats) -> bool:
 def _too_coarse(records: Records, steps: Steps, rate: Floats) -> bool:
     """A rate that is printed with one digit, beside lines whose times tell it better."""
     middle = float(np.nanmedian(rate)) if np.isfinite(rate).any() else 0.0
-    if middle <= 0 or grain_of(rate) <= _VERY_COARSE * middle:
+    if middle <= 0 or grain_of(rate) <= VERY_COARSE * middle:
         return False
     return _by_the_clock(records, steps) is not None
 
@@ -281,53 +275,17 @@ def counts_samples(records: Records, steps: Steps) -> bool:
     return size >= _SMALLEST and bool(near.mean() > _MOSTLY)
 
 
-def _per_step(values: Floats, steps: Steps, found: Floats | None = None) -> Floats:
-    """Differences of a sum over the steps between; over several rows where it is printed so
-    coarsely that from one row to the next it moves by a few grains only. `found`: these
-    differences, where they are known."""
-    found = differences(values, steps) if found is None else found
-    apart = float(np.nanmedian(found)) if np.isfinite(found).any() else 0.0
-    grain = grain_of(values)
-    if grain <= _VERY_COARSE * apart or grain == 0:
-        return found / steps.covers
-    rows = int(np.ceil(_GRAINS / 2 * grain / max(apart, grain / 4)))
-    if rows < 2 or rows > found.size // 3:
-        return found / steps.covers
-    return over_rows(found, rows) / over_rows(steps.covers, rows)
-
-
-def _outlast_their_bar(records: Records, steps: Steps, step_s: Floats) -> bool:
-    """Whether the times that a bar prints add up to more than has passed on it: they are means
-    since it began, or still full of its slow first steps."""
-    elapsed = column(records, steps, "bar_elapsed_s")
-    if elapsed is None:
-        return False
-    apart, told = _on_the_bar(elapsed, steps), step_s * steps.covers
-    known = np.isfinite(apart) & np.isfinite(told)
-    passed_s = float(apart[known].sum())
-    if known.sum() < 2 or passed_s < _SHORTEST_S:
-        return False
-    return float(told[known].sum()) > _OUTLAST * passed_s
-
-
-def _on_the_bar(elapsed: Floats, steps: Steps) -> Floats:
-    """Seconds since the row before; over epochs only where no bar begins anew with them."""
-    apart = differences(elapsed, steps)
-    over = np.diff(elapsed, prepend=-np.inf)[steps.epoch_start]
-    if not (over > 0).all():
-        apart[steps.epoch_start] = np.nan
-    return apart
-
-
 def _from_bar(records: Records, steps: Steps) -> StepTimes | None:
     elapsed = column(records, steps, "bar_elapsed_s")
     if elapsed is None:
         return None
     printed, _ = _times_or_rates(records, steps)
-    if printed is not None and _outlast_their_bar(records, steps, printed):
+    hides = printed is not None and hides_pauses(records, steps, printed)
+    if printed is not None and (hides or outlast_their_bar(records, steps, printed)):
         if _clock_is_finer(records, steps, elapsed):
             return None
-        single = _per_step(elapsed, steps, _on_the_bar(elapsed, steps))
+        grains = MANY_GRAINS if hides else GRAINS
+        single = per_step(elapsed, steps, on_the_bar(elapsed, steps), grains)
         return StepTimes(np.where(single > 0, single, np.nan), _OF_BARS)
     done = steps.step
     values = np.divide(elapsed, done, out=np.full(done.size, np.nan), where=done > 0)
@@ -345,7 +303,7 @@ def _from_time(records: Records, steps: Steps) -> StepTimes | None:
     time = column(records, steps, "time")
     if time is None or not enough(time):
         return None
-    step_s = _per_step(time, steps)
+    step_s = per_step(time, steps)
     step_s = _without_validation(records, steps, time, step_s)
     crosses = steps.epoch_start.copy()
     if (~crosses).sum() >= _FEWEST:

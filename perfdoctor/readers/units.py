@@ -29,7 +29,8 @@ THINGS = {
     **dict.fromkeys(
         word_set(
             "it its iter iters iteration iterations step steps batch batches b minibatch "
-            "minibatches update updates upd itr i 步 次 批 批次 迭代 次迭代"
+            "minibatches update updates upd itr i 步 次 批 批次 迭代 次迭代 "
+            "schritt schritte passo passi paso pasos шаг шага шагов"
         ),
         "step",
     ),
@@ -41,6 +42,7 @@ THINGS = {
             "record "
             "records query queries point points node nodes edges instance instances inst pic pics "
             "file files crop crops patch patches episode episodes position positions game games "
+            "tile tiles kachel kacheln bild bilder beispiel beispiele "
             "spl molecule molecules kimg kimgs 样本 个样本 张 张图 张图片 条 个 帧 图 图片 图像"
         ),
         "sample",

@@ -53,6 +53,8 @@ _MEMORY = word_set("mem memory gpumem vram maxmem reserved allocated cuda_mem")
 _CAPACITY = word_set(
     "size total limit available avail free capacity installed physical budget quota"
 )
+#: "CPU KV cache usage: 0.0%" is of what a server keeps there.
+_CACHE = word_set("cache kv offload swap")
 #: "mem_len=256" is of a model that remembers.
 _LENGTHS = word_set("len length tokens dim slots bank")
 _TAKEN = word_set(
@@ -66,6 +68,8 @@ _ENVIRONMENT = word_set("env envs environment agent simulator sim game sampled r
 _NOT_COUNTING = word_set(
     "per every interval warmup skip micro save log accumulation accum each skipped nan number"
 )
+#: "BAD EPOCHS (no improvement): 2": so many passed without a better result.
+_WAITED = word_set("bad improvement improving improved stale stagnating patience")
 #: "num_samples_in_batch" is of one batch.
 _THINGS = word_set("samples images tokens sequences sentences")
 _SIZE = word_set("size bs bsz batchsize")
@@ -102,6 +106,11 @@ def meaning_of(label: Label, unit: Unit | None, *, integer: bool, clock: bool) -
     return counter or _hardware(label, unit, integer) or _metric(label)
 
 
+def names_whole_step(label: Label) -> bool:
+    """Whether the name of a step's time says nothing else: "update_actor" is a part of one."""
+    return set(label.words) <= _TIME | STEP | MEAN | _TRAIN | _FILLERS | _ELAPSED | {"full", "one"}
+
+
 def _inverse(label: Label, unit: Unit) -> Meaning | None:
     if label.any(ETA):
         return None
@@ -132,8 +141,9 @@ def _is_duration(label: Label, unit: Unit | None, integer: bool) -> bool:
     if label.any(_TIME - {"t", "s", "i"}) or (label.words and label.words[-1] in ("t", "s")):
         return not label.any(("timestep", "timesteps", "timestamp", "times", "stamp"))
     # "Batch 0.818", "Data 0.002": a decimal under the name of a part of the step
+    words = label.words[1:] if label.words[:1] == ("t",) else label.words  # "T_fw", "t_io"
     named = label.any(("batch", "iter", "step", "bt", "dt")) or _stage(label) is not None
-    return named and not integer and len(label.words) == 1
+    return named and not integer and len(words) == 1
 
 
 def _duration(label: Label, unit: Unit | None) -> Meaning | None:
@@ -195,6 +205,8 @@ def _counter(label: Label, integer: bool) -> Meaning | None:
         return Meaning("batch_size") if batch and integer else None
     if label.any(_METRIC_WORDS) or (label.any(("ep",)) and label.any(OF_EPISODES)):
         return None  # "ep_rew_mean": "ep" is short for the episodes of a game as well
+    if label.any(("epoch", "epochs", "ep")) and label.any(_WAITED):
+        return None
     if label.any(("epoch", "epochs", "ep")) and len(label.words) <= 4:
         total = label.any(_STEP_TOTAL)
         if label.any(STEP - {"i", "it"}):
@@ -230,7 +242,7 @@ def _hardware(label: Label, unit: Unit | None, integer: bool) -> Meaning | None:
             unit.scale if unit is not None and unit.kind == BYTES else _memory_scale(label, integer)
         )
         return Meaning("memory_bytes", scale)
-    if label.any(("cpu",)) and unit is not None and unit.kind == PERCENT:
+    if label.any(("cpu",)) and unit is not None and unit.kind == PERCENT and not label.any(_CACHE):
         return Meaning("cpu")
     return None
 

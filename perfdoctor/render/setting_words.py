@@ -24,6 +24,14 @@ SETTINGS = {
 #: The same of what an observed script uses.
 _USED = {
     "allocator_settings": "PYTORCH_CUDA_ALLOC_CONF",
+    "alone_at": "called on one sample at",
+    "alone_batch": "samples in a batch of that module's training",
+    "alone_calls": "calls in a row on one sample",
+    "alone_in": "called on one sample in",
+    "alone_of_calls": "calls of validation that are on one sample",
+    "alone_of_validation": "validation in calls on one sample",
+    "alone_s": "seconds of a call on one sample",
+    "alone_size": "size of that sample beside the training's",
     "anomaly_detection": "anomaly detection",
     "arithmetic_per_position": "arithmetic for each position",
     "autograd_nodes": "autograd nodes a step",
@@ -92,6 +100,15 @@ _USED = {
     "parametrized_read_at": "parametrized weight read at",
     "parametrized_times": "times a parametrized weight is computed in a forward pass",
     "parametrized_weight": "parametrized weight computed most",
+    "prefix_at": "called on all positions so far at",
+    "prefix_calls": "calls in a row, each one position longer",
+    "prefix_first": "positions at first",
+    "prefix_in": "called on all positions so far in",
+    "prefix_last": "positions at last",
+    "prefix_least": "part of these calls left on one position at least",
+    "prefix_left": "part of these calls left on one position",
+    "prefix_of_calls": "calls of validation on all positions so far",
+    "prefix_of_validation": "validation in calls on all positions so far",
     "saved_unneeded": "saved bytes that no tensor needs",
     "start_method": "start of workers by",
     "steps_in_other_threads": "steps in other threads",
@@ -102,6 +119,7 @@ _USED = {
     "thrown_away_module": "gradients thrown away of",
     "thrown_away_made_at": "its output made at",
     "thrown_away_used_at": "its output used at",
+    "validation_seen_s": "seconds of a validation whose calls were seen",
     "world_size": "ranks",
 }
 #: Settings that are for programs: what they say stands elsewhere, or nobody chose it.

@@ -328,6 +328,14 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "perfdoctor.rules.hooks_pile_up:HooksPileUp",
         "Hooks are registered again and again, and all of them run in every step.",
     ),
+    "PD243": (
+        "perfdoctor.rules.made_models:ModelMadeAnew",
+        "A whole model is constructed again and again within the steps of the training.",
+    ),
+    "PD244": (
+        "perfdoctor.rules.whole_sorts:WholeSortForFew",
+        "All there is is sorted, and only the first few of it are used.",
+    ),
     "PD301": (
         "perfdoctor.rules.memory:MemoryNearLimit",
         "Training uses nearly all memory of the device.",
@@ -443,6 +451,14 @@ BUILTIN: dict[str, tuple[str, str]] = {
     "PD510": (
         "perfdoctor.rules.saved_views:ViewsSavedWhole",
         "Checkpoints hold large tensors of which only small parts are saved.",
+    ),
+    "PD511": (
+        "perfdoctor.rules.validation_calls:PrefixComputedAgain",
+        "For each token that is generated the model computes the whole sequence made so far again.",
+    ),
+    "PD512": (
+        "perfdoctor.rules.validation_calls:ValidatedOneByOne",
+        "Validation calls the model on one sample at a time.",
     ),
     "PD601": (
         "perfdoctor.rules.uneven_ranks:StragglerRank",

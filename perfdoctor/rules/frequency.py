@@ -21,6 +21,7 @@ from perfdoctor.rules.run_reporting import (
     with_line,
 )
 from perfdoctor.rules.run_validation import shared_line, validation_code
+from perfdoctor.rules.validation_facts import goes_unchanged
 from perfdoctor.rules.whole_run import is_whole, share_of_training
 from perfdoctor.rules.wording import duration, grouped, percent
 from perfdoctor.stages import STAGES
@@ -31,6 +32,8 @@ SAVED_UNNEEDED = "configuration.saved_unneeded"
 #: Where they are so many, leaving them out changes nothing and saves about as much as saving more
 #: rarely.
 _MOSTLY_UNNEEDED = 0.5
+#: The same of validation whose calls can be mended (PD511, PD512).
+_MOSTLY_GOES = 0.5
 VALIDATION_CAUSE = "validation"
 _FACTORS = (2, 5, 10)
 #: Stalls are of what is done about as often as they come (our own choice).
@@ -118,6 +121,7 @@ class ValidationTooFrequent:
             effort="lines",
             safety="semantics",
             optional=not fault,
+            behind=goes_unchanged(facts) >= _MOSTLY_GOES,
         )
         return with_line(facts, finding, "validation") if observed else finding
 

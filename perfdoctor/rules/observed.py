@@ -40,7 +40,9 @@ class HotLine:
     sample, `drawn` whether it draws at random, None where the source does not tell; `repeated`
     whether every worker does it for all samples; `anew` what is made there again for each sample;
     `same_in` the function around it that gives the same result in every step; `permutes` what puts
-    all into a random order there to take a few, and `permutes_for` their number (None: a batch's).
+    all into a random order there to take a few, and `permutes_for` their number (None: a batch's);
+    `sorts` what sorts all there for the first few; `makes` the class of a module that is made there
+    within the steps, `fills` whether its values are overwritten at once.
     """
 
     file: str
@@ -58,6 +60,9 @@ class HotLine:
     same_in: str = ""
     permutes: str = ""
     permutes_for: float | None = None
+    sorts: str = ""
+    makes: str = ""
+    fills: bool = False
 
     @property
     def place(self) -> str:
@@ -147,6 +152,9 @@ def _hot_line(facts: Facts, path: str) -> HotLine | None:
         same_in=_text(facts, f"{path}.same_in"),
         permutes=_text(facts, f"{path}.permutes"),
         permutes_for=facts.known(f"{path}.permutes_for"),
+        sorts=_text(facts, f"{path}.sorts"),
+        makes=_text(facts, f"{path}.makes"),
+        fills=_told(facts, f"{path}.fills") or False,
     )
 
 

@@ -9,8 +9,8 @@ from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.measured import MEASURED, beside
 from perfdoctor.rules.observed import hot_lines, without
-from perfdoctor.rules.run_reporting import drawn_share
 from perfdoctor.rules.run_code import COLLECTS
+from perfdoctor.rules.run_reporting import drawn_share
 from perfdoctor.rules.wording import percent, seconds
 from perfdoctor.stages import OTHER
 

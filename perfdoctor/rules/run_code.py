@@ -10,6 +10,7 @@ from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.averaging import IN_PLACE, SNIPPET, averaging, copying
 from perfdoctor.rules.elsewhere import mostly_waits, waits
 from perfdoctor.rules.facts import Facts
+from perfdoctor.rules.made_models import made_and_loaded
 from perfdoctor.rules.mended import UNKNOWN, rewritten
 from perfdoctor.rules.observed import (
     RUNS,
@@ -24,6 +25,7 @@ from perfdoctor.rules.run_growth import by_machine
 from perfdoctor.rules.slowed_alike import slowed_alike
 from perfdoctor.rules.trends import DEGRADED, grown_stage, lasting_fall
 from perfdoctor.rules.whole_draws import whole_draws
+from perfdoctor.rules.whole_sorts import whole_sorts
 from perfdoctor.rules.wording import percent
 from perfdoctor.stages import FORWARD, OTHER
 
@@ -164,8 +166,9 @@ class PythonInTheLoop:
         if grew and grown_stage(facts) == OTHER and not slowed_alike(facts, fall, DEGRADED):
             return None  # PD701 speaks of what grows
         seen = [n for n in hot_lines(facts, OTHER) if not n.calls(COLLECTS) and not _of_torch(n)]
-        drawn = whole_draws(facts, OTHER)  # PD126 speaks of them
-        seen, share = [n for n in seen if n not in drawn], share - sum(n.share for n in drawn)
+        told = [*whole_draws(facts, OTHER), *whole_sorts(facts, OTHER)]  # PD126 and PD244 do
+        told += made_and_loaded(facts, OTHER)  # and PD243
+        seen, share = [n for n in seen if n not in told], share - sum(n.share for n in told)
         averages = averaging(seen)
         lines = averages or [n for n in seen if not n.small(least)]
         if share < facts.threshold("share") or not lines:

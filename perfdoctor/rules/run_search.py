@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
+from perfdoctor.rules.made_models import made_in_search
 from perfdoctor.rules.observed import hot_lines, line_evidence, stage_share, without
 from perfdoctor.rules.wording import percent
 from perfdoctor.stages import ARCH_STEP, BACKWARD, FORWARD, LOSS
@@ -73,4 +74,6 @@ def second_order_in_run(facts: Facts, cause: str) -> Finding | None:
         confidence=0.8,
         effort="lines",
         safety="semantics",
+        optional=made_in_search(facts),
+        behind=made_in_search(facts),
     )

@@ -1,4 +1,4 @@
-"""PD238: a function of the forward pass is given the same in every step, and gives the same."""
+"""PD238: a function of the forward pass or the loss is given, and gives, the same in every step."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.observed import RUNS, HotLine, at, hot_lines, line_evidence, without
 from perfdoctor.rules.wording import listed, on_cuda, percent
-from perfdoctor.stages import FORWARD
+from perfdoctor.stages import FORWARD, LOSS
 
-_VALIDATION = "validation"
+_TRAINED, _VALIDATION = (FORWARD, LOSS), "validation"
 #: Of the time of its lines: what is computed once costs nothing any more.
 _GOES = (0.9, 1.0, 1.0)
 #: On a GPU the line that waits for it takes the time of others, too (our own choice).
@@ -19,12 +19,12 @@ _GOES_ON_GPU = (0.0, 0.5, 1.0)
 
 
 class SameResultEachStep:
-    """A function within the forward pass gives the same result in every step.
+    """A function within the forward pass or the loss gives the same result in every step.
 
     ## What it does
-    Notes, in a few steps of an observed script, what the functions that the model calls are given
-    and give back: one is told that is given the very same objects, unchanged, in each of these
-    steps, draws nothing at random, reads nothing that is trained, and gives the same.
+    Notes, in a few steps of an observed script, what the functions that the model and its loss
+    call are given and give back: one is told that is given the very same objects, unchanged, in
+    each of these steps, draws nothing at random, reads nothing that is trained, and gives the same.
 
     ## Why it is slow
     Normalising the adjacency matrix of a graph that stays as it is, or building a mask, an encoding
@@ -32,7 +32,7 @@ class SameResultEachStep:
     new after the first step.
 
     ## Evidence and threshold
-    The share of the training of the lines in such functions, within forward and validation.
+    The share of the training of the lines in such functions, within forward, loss and validation.
     - `share` = 0.1 (source: our own choice, half of the 20 % from which xprof and TraceML call a
       stage high)
 
@@ -59,8 +59,8 @@ class SameResultEachStep:
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if lines in such functions take a visible share."""
-        lines = [line for line in hot_lines(facts, FORWARD, _VALIDATION) if line.same_in]
-        trained = sum(line.share for line in lines if line.stage == FORWARD)
+        lines = [line for line in hot_lines(facts, *_TRAINED, _VALIDATION) if line.same_in]
+        trained = sum(line.share for line in lines if line.stage in _TRAINED)
         share = sum(line.share for line in lines)
         if not trained or share < facts.threshold("share"):
             return None
@@ -68,7 +68,7 @@ class SameResultEachStep:
         low, likely, high = _GOES_ON_GPU if on_cuda(facts) else _GOES
         gives = "gives" if len(names) == 1 else "give"
         return Finding(
-            stage=FORWARD,
+            stage=next(line.stage for line in lines if line.stage in _TRAINED),
             title=f"{listed(names)} {gives} the same result in every step: {percent(share)} of the "
             f"training{at(lines[0])}",
             advice=f"Call {listed(names)} once, before the training or at first use, and keep the "

@@ -11,6 +11,7 @@ from perfdoctor.rules.enough import RECORDS, require
 from perfdoctor.rules.facts import Facts, Missing
 from perfdoctor.rules.gains import from_less_work, from_probe, probe, probe_evidence
 from perfdoctor.rules.logs import wall_parts, whole_number
+from perfdoctor.rules.made_models import made_in_search
 from perfdoctor.rules.observed import hot_lines, is_run, left_over
 from perfdoctor.rules.one_by_one import of_the_architecture
 from perfdoctor.rules.run_gains import factor_for, rarer
@@ -58,9 +59,9 @@ class ArchitectureStepTooFrequent:
 
     ## When not to
     It changes the search: with fewer architecture updates the result may differ. So it is only an
-    option where they are already rarer than the training steps and in first order. Raise the
-    learning rate of the architecture, or search longer, if the architecture stops moving; keep
-    enough updates for a short search.
+    option where they are already rarer than the training steps and in first order, and beside what
+    makes the same step faster as it is (PD243, PD409). Raise the learning rate of the architecture,
+    or search longer, if the architecture stops moving; keep enough updates for a short search.
     """
 
     code: ClassVar[str] = "PD402"
@@ -101,7 +102,8 @@ class ArchitectureStepTooFrequent:
             confidence=0.8,
             effort="lines",
             safety="semantics",
-            optional=sane_schedule(facts) or of_the_architecture(facts),
+            optional=sane_schedule(facts) or of_the_architecture(facts) or made_in_search(facts),
+            behind=made_in_search(facts),
         )
 
 
@@ -111,6 +113,8 @@ def _mostly(facts: Facts) -> str:
     if not lines or lines[0].share < _ABOUT_IT * sum(line.share for line in lines):
         return ""
     line = lines[0]
+    if line.makes:
+        return ""  # PD243 speaks of it
     if re.search(_PASSES, line.function) or re.search(_PASSES, line.library.partition(".")[0]):
         return ""
     return f" Most of it is {line.place} `{line.function}`: look whether that has to be done anew."

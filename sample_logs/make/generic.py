@@ -320,11 +320,12 @@ def cumulative() -> None:
 
 @sample
 def seen_in_the_wild() -> None:
-    """One run in the lines of ten other programs; none of these has a reader of its own."""
+    """One run in the lines of ten other programs; of these only CLU's has a form of its own."""
     loop = Loop(clock=FastClock(), epochs=2, batches=200, batch_size=16, compute=0.2, data=0.02)
     names = ("tf_cifar", "tf_estimator", "caffe", "darknet", "paddleseg", "paddledet")
     names += ("composer", "clu", "ignite", "words")
-    at = {name: Sheet(f"wild/{name}.log", "generic", loop.clock) for name in names}
+    forms = {"clu": "clu_logging_writer"}
+    at = {name: Sheet(f"wild/{name}.log", forms.get(name, "generic"), loop.clock) for name in names}
 
     def line(step: Step, mean: float, data: float) -> str:
         done, rate = step.number + 1, 16 / mean

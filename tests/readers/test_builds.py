@@ -63,3 +63,67 @@ def test_a_part_of_a_whole_beside_a_loss_counts_steps(run_of: RunOf) -> None:
 def test_a_part_of_a_whole_beside_nothing_counts_nothing(run_of: RunOf) -> None:
     run = run_of("".join(f"{at(4 * i)}[{i}/40] resolving packages\n" for i in range(40)))
     assert not np.isfinite(run.step_s).any()
+
+
+STAGES = (
+    "-- Configuring done (41.3s)",
+    "-- Generating done (4.8s)",
+    "#5 DONE 15.0s",
+    "#9 exporting layers 38.2s done",
+    "Fetched 118 MB in 6s (18.9 MB/s)",
+)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_what_the_stages_of_a_build_took_are_no_steps(run_of: RunOf, stage: str) -> None:
+    run = run_of("".join(f"-- Found package {i}\n{stage}\n" for i in range(12)))
+    assert not np.isfinite(run.step_s).any()
+
+
+def test_seconds_behind_other_marks_are_of_steps(run_of: RunOf) -> None:
+    run = run_of("".join(f"#{i} done in 0.50 s, loss 1.{i:02}\n" for i in range(12)))
+    assert np.nanmedian(run.step_s) == 0.5
+
+
+def test_a_few_times_without_a_name_beside_nothing_are_of_no_training(run_of: RunOf) -> None:
+    run = run_of("".join(f"unpacked part {'abc'[i]} ({10 + i}.5s)\n" for i in range(3)))
+    assert not np.isfinite(run.step_s).any()
+
+
+def test_many_times_without_a_name_may_be_of_steps(run_of: RunOf) -> None:
+    run = run_of("".join(f"done, took 0.{40 + i}s\n" for i in range(12)))
+    assert np.nanmedian(run.step_s) == pytest.approx(0.455)
+
+
+def test_times_that_are_not_alike_beside_nothing_are_of_no_training(run_of: RunOf) -> None:
+    run = run_of(
+        "".join(f"installed a package, took {1.7 ** (7 * i % 20):.2f}s\n" for i in range(20))
+    )
+    assert not np.isfinite(run.step_s).any()
+
+
+def test_a_few_times_beside_a_loss_are_of_steps(run_of: RunOf) -> None:
+    run = run_of("".join(f"loss 1.{i} took 0.5{i}s\n" for i in range(4)))
+    assert np.isfinite(run.step_s).sum() == 4
+
+
+def served(i: int) -> str:
+    told = f"{at(i)}Avg generation throughput: {400 + i}.5 tokens/s, Running: 3 requests\n"
+    return told + f'{at(i)}10.0.0.{i % 9}:5000 - "POST /v1/completions HTTP/1.1" 200 OK\n'
+
+
+def capturing(total: int) -> str:
+    bars = (f"{i}/{total} [00:{i:02}<00:05,  1.95it/s]" for i in range(1, total + 1))
+    return "".join(f"Capturing graph shapes: {i}%|█| {bar}\r" for i, bar in enumerate(bars)) + "\n"
+
+
+def test_a_server_that_starts_with_bars_is_no_training(run_of: RunOf) -> None:
+    run = run_of(capturing(30) + "".join(map(served, range(60))))
+    assert not np.isfinite(run.step_s).any()
+    assert not run.rates
+
+
+def test_the_answers_of_a_server_beside_a_training_leave_its_steps(run_of: RunOf) -> None:
+    steps = "".join(f"step {i} loss 2.{i} step_time 0.25 s\n" for i in range(20))
+    run = run_of("".join(map(served, range(20))) + steps)
+    assert np.nanmedian(run.step_s) == 0.25

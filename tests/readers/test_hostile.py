@@ -47,6 +47,7 @@ REPEATED = [
     "1MiB / ", "Saved ", "nan ", "0x", "v1.", "(a:1", "轮", "第1轮", "年1月",
     "耗时", "样本/秒 ", "é",
     "\x1b[", "\x1b]0;", "\x00a", "1 s for 2 steps ", "(avg 1", "1 (2) ", "1.5k tok/s ",
+    "1.234,5 ", "collection=a_", "#1 DONE ", "Fetched 1", "step:1 - timing_s/step:1 - ",
     "0.1s, 2/s (", "1:22 PM ", "--a 1 ", "initializing val ", "start_step=1 ", "epochs: 1",
 ]  # fmt: skip
 

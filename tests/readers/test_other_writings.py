@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from test_fields import fields
 
+from perfdoctor.readers.lexer import Dialect
 from perfdoctor.readers.records import Reading
 from perfdoctor.record import Floats, Run
 
@@ -55,6 +56,51 @@ def test_the_duration_of_an_epoch_in_german_is_of_no_step(run_of: RunOf) -> None
     assert timed(run) == 0
     assert run.epochs is not None
     assert middle(run.epochs.time_s) == 92.25
+
+
+def on_the_fifth(second: int) -> str:
+    return f"[05.10.2022 07:{30 + second // 60}:{second % 60:02}]"
+
+
+def german(epoch: int, step: int) -> str:
+    clock = on_the_fifth(14 * epoch + step // 25)
+    told = "Verlust 0,6476, Lernrate 9,94e-04, 0,0442 s/Schritt (davon Laden 0,0090 s)"
+    return f"{clock} Epoche {epoch}/9, Schritt {step}/300: {told}, 1.0{epoch}2,5 Kacheln/s"
+
+
+def test_points_that_part_thousands_leave_commas_decimal(run_of: RunOf) -> None:
+    lines = ["Kacheln = 14.400"]
+    for epoch in range(1, 6):
+        lines += [german(epoch, step) for step in range(50, 301, 50)]
+        lines += [f"{on_the_fifth(14 * epoch + 13)} Epoche {epoch} beendet nach 13,{epoch} Sek."]
+    run = run_of("\n".join(lines))
+    assert middle(run.step_s) == pytest.approx(0.0442)
+    assert run.stages[0].name == "data_loading"
+    assert middle(run.stages[0].exposed_s) == pytest.approx(0.009)
+    assert middle(run.rates["samples_per_s"]) == pytest.approx(1032.5)
+    assert run.epochs is not None
+    assert middle(run.epochs.time_s) == pytest.approx(13.3)
+
+
+def test_a_point_parts_thousands_where_commas_are_decimal() -> None:
+    comma = Dialect(decimal_comma=True)
+    assert fields("Schritt 5, 14.400 Kacheln/s", dialect=comma)["samples_per_s"] == 14400
+    assert fields("Schritt 5, 0.250 s/Schritt", dialect=comma)["step_s"] == 0.25
+
+
+def test_a_power_may_follow_a_decimal_comma() -> None:
+    found = fields("Schritt 5, Lernrate 9,5e-04", dialect=Dialect(decimal_comma=True))
+    assert found["metric:lernrate"] == pytest.approx(9.5e-4)
+
+
+def test_what_a_server_keeps_beside_a_processor_is_not_its_use() -> None:
+    assert "cpu" not in fields("step 3 CPU KV cache usage: 3.5%")
+    assert fields("step 3 CPU usage: 55.5%")["cpu"] == 55.5
+
+
+def test_three_decimals_behind_a_point_stay_what_they_are(run_of: RunOf) -> None:
+    lines = [f"step {i} kernel (3,3) loss 2.{i:03} time 1.250 s/step" for i in range(20)]
+    assert middle(run_of("\n".join(lines)).step_s) == 1.25
 
 
 # what is none of it

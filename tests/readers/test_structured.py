@@ -10,6 +10,7 @@ import pytest
 
 from perfdoctor.readers.records import METRIC, Reading
 from perfdoctor.readers.structured import read_csv, read_json_lines
+from perfdoctor.record import Run
 
 READ = Callable[..., Reading]
 
@@ -140,3 +141,87 @@ def test_the_steps_of_a_table_that_tells_of_episodes_are_those_of_a_game() -> No
 def test_updates_of_such_a_table_are_steps_of_the_training() -> None:
     rows = [{"num_updates": i, "episodic_return": 3.0} for i in range(5)]
     assert "step" in read_json_lines("x", [jsonl(*rows).encode()], {}).records().columns
+
+
+def eeg(n: int, phase: str, moment_ms: int, cells: str) -> str:
+    return f"{n};{phase};{moment_ms};{cells}\n"
+
+
+def test_names_may_stand_in_the_last_line_of_a_comment(run_of: Callable[..., Run]) -> None:
+    rows = [eeg(i, "tr", 1_700_000_000_000 + 80 * i, f"5.5;21.5;48.25;{3000 + i}")
+            for i in range(1, 60)]  # fmt: skip
+    rows[29] += "".join(eeg(i, "ev", 1_700_000_002_400 + i, "5.5;9.5;;9000") for i in range(6))
+    head = "\ufeff# a run, lr=0.5\n# two lines\n#n;ph;clock_ms;T_io;T_fw;T_bw;Hz_ex\n"
+    run = run_of(head + "".join(rows), "run.csv")
+    assert run.source.format == "csv"
+    assert run.step_s.size == 59
+    assert np.nanmedian(run.step_s) == pytest.approx(0.08)
+    stages = {stage.name: float(np.nanmedian(stage.exposed_s)) for stage in run.stages}
+    assert stages["data_loading"] == pytest.approx(0.0055)
+    assert stages["forward"] == pytest.approx(0.0215)
+    assert np.nanmedian(run.rates["samples_per_s"]) == pytest.approx(3030, abs=1)
+
+
+def test_names_may_stand_below_a_comment(reading_of: READ) -> None:
+    rows = "".join(f"{i},0.25,{3 - i / 50}\n" for i in range(30))
+    reading = reading_of(f"# made by hand\nstep,step_time,loss\n{rows}", "run.csv")
+    assert reading.format == "csv"
+    assert set(reading.records.column("step_s")) == {0.25}
+
+
+def test_a_first_column_that_does_not_go_on_counts_no_steps() -> None:
+    text = b"n,step_time\n" + b"".join(b"256,0.%d\n" % i for i in range(20, 40))
+    assert "step" not in read_csv("x", [text], {}).records()
+
+
+def test_milliseconds_that_are_too_many_for_a_time_are_a_moment() -> None:
+    text = b"step,clock_ms,step_time_us\n" + b"".join(
+        b"%d,%d,%d\n" % (i, 1_700_000_000_000 + 250 * i, 2_500_000_000) for i in range(9)
+    )
+    records = read_csv("x", [text], {}).records()
+    assert np.diff(records.column("time")) == pytest.approx(0.25)
+    assert records.column("step_s")[0] == pytest.approx(2500)
+
+
+def test_parts_that_fit_the_step_are_in_seconds(run_of: Callable[..., Run]) -> None:
+    rows = "".join(f"{i},{1_700_000_000 + 80 * i}.5,5.5,21.5,48.25\n" for i in range(30))
+    run = run_of(f"step,timestamp,t_io,t_fw,t_bw\n{rows}", "run.csv")
+    assert np.nanmedian(run.stages[0].exposed_s) == pytest.approx(5.5)
+
+
+def dll(step: object, second: float, data: dict[str, float], kind: str = "LOG") -> str:
+    row = {"timestamp": f"{1_600_000_000 + second:.6f}", "type": kind, "step": step, "data": data}
+    return f"DLLL {json.dumps(row)}\n"
+
+
+def test_dllogger_counts_in_lists(run_of: Callable[..., Run]) -> None:
+    text = dll("PARAMETER", 0, {"epochs": 3.0, "step": 5.0})
+    for epoch in range(3):
+        for i in range(0, 200, 20):
+            data = {"train.data_time": 0.125, "train.compute_time": 0.5, "train.total_ips": 409.5}
+            text += dll([epoch, i], 150 * epoch + 0.625 * i + 1, data)
+        text += dll([epoch], 150 * epoch + 126, {"train.loss": 2.5, "train.compute_time": 0.5})
+        text += "".join(dll([epoch, 200, i], 150 * epoch + 127 + i, {"val.data_time": 0.25})
+                        for i in range(10))  # fmt: skip
+        text += dll([epoch], 150 * epoch + 140, {"val.loss": 2.5})
+    run = run_of(text, "log.json")
+    assert run.source.format == "nvidia_dllogger_json"
+    assert run.step_s.size == 30
+    assert np.nanmedian(run.step_s) == pytest.approx(0.625)
+    assert np.nanmedian(run.stages[0].exposed_s) == pytest.approx(0.125)
+    assert run.epochs is not None
+    assert run.epochs.number.tolist() == [0, 1, 2]
+    assert run.epochs.time_s[:2] == pytest.approx(150)
+
+
+def test_a_single_counter_of_dllogger_counts_steps(run_of: Callable[..., Run]) -> None:
+    text = "".join(dll([i], i / 2, {"train_iter_time": 0.5}) for i in range(20))
+    run = run_of(text, "log.json")
+    assert run.step_s.tolist() == [0.5] * 20
+    assert run.epochs is None
+
+
+def test_three_counters_of_dllogger_are_of_a_validation(run_of: Callable[..., Run]) -> None:
+    text = "".join(dll([0, i], i, {"iter_time": 0.5}) for i in range(20))
+    text += "".join(dll([0, 20, i], 20 + i, {"iter_time": 0.75}) for i in range(30))
+    assert run_of(text, "log.json").step_s.tolist() == [0.5] * 20

@@ -265,6 +265,18 @@ def unrolled_search() -> Report:
     return script(parts_s={**PARTS_S, "arch_step": 0.24}, hotspots=(hot,), arch_every=1)
 
 
+def remade_model() -> Report:
+    """An unrolled architecture step that constructs the model it then loads values into."""
+    hotspots = (
+        line("search.py:50", "Network.new", "Network.__init__", "arch_step", 0.25),
+        line("search.py:61", "Architect.unrolled", "Module.load_state_dict", "arch_step", 0.03),
+        line("search.py:70", "Architect.step", "grad", "arch_step", 0.2),
+    )
+    made = replace(hotspots[0], makes="Network", fills=True)
+    parts_s = {**PARTS_S, "arch_step": 0.15}
+    return script(parts_s=parts_s, hotspots=(made, *hotspots[1:]), arch_every=1)
+
+
 def one_thread() -> Report:
     """One torch thread on two cores, no workers."""
     return script(cores=2, threads=1)
@@ -396,6 +408,47 @@ def rising_and_falling() -> Report:
     return script(parts_s={**PARTS_S, "backward": 0.006 + 0.002 * np.minimum(place, 50 - place)})
 
 
+_GENERATES = {
+    "validation_seen_s": 1.9,
+    "prefix_calls": 30,
+    "prefix_first": 1,
+    "prefix_last": 30,
+    "prefix_of_calls": 0.96,
+    "prefix_at": "train.py:88",
+    "prefix_in": "generate",
+    "prefix_of_validation": 0.9,
+    "prefix_left": 0.2,
+    "prefix_least": 0.15,
+    "alone_calls": 0,
+}
+
+
+def prefixes() -> Report:
+    """Two seconds of validation in fifty steps, in which a decoder computes prefixes again."""
+    hot = line("train.py:67", "Decoder.forward", "GRU.forward", "validation", 0.2)
+    parts_s = {**PARTS_S, "validation": seldom(1.75, 50)}
+    return script(parts_s=parts_s, hotspots=(hot,), **_GENERATES)
+
+
+def one_sample_at_a_time() -> Report:
+    """The same where it goes over series, of which a call takes 5 ms."""
+    hot = line("train.py:40", "Forecaster.forward", "GRU.forward", "validation", 0.2)
+    parts_s = {**PARTS_S, "validation": seldom(1.75, 50)}
+    alone = {
+        "validation_seen_s": 1.0,
+        "prefix_calls": 0,
+        "alone_calls": 200,
+        "alone_of_calls": 1.0,
+        "alone_at": "train.py:64",
+        "alone_in": "evaluate",
+        "alone_batch": 32,
+        "alone_size": 1.0,
+        "alone_of_validation": 0.95,
+        "alone_s": 0.005,
+    }
+    return script(parts_s=parts_s, hotspots=(hot,), **alone)
+
+
 RUNS: dict[str, Callable[[], Report]] = {
     make.__name__: make
     for make in (
@@ -417,6 +470,7 @@ RUNS: dict[str, Callable[[], Report]] = {
         slowed_by_others,
         own_optimizer,
         unrolled_search,
+        remade_model,
         one_thread,
         slow_forward_now_and_then,
         slow_all_over_now_and_then,
@@ -432,5 +486,7 @@ RUNS: dict[str, Callable[[], Report]] = {
         carried_state,
         carried_state_of_the_run,
         rising_and_falling,
+        prefixes,
+        one_sample_at_a_time,
     )
 }

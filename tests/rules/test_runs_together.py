@@ -42,6 +42,7 @@ VERDICTS = {
     "slowed_by_others": ("healthy", "none", None),
     "own_optimizer": ("optimizer-bound", "optimizer", "PD404"),
     "unrolled_search": ("search-bound", "arch_step", "PD402"),
+    "remade_model": ("search-bound", "arch_step", "PD243"),
     "one_thread": ("compute-bound", "backward", "PD204"),
     "slow_forward_now_and_then": ("overhead-bound", "other", None),
     "slow_all_over_now_and_then": ("overhead-bound", "other", None),
@@ -56,6 +57,8 @@ VERDICTS = {
     "prepares_long": ("overhead-bound", "start_up", "PD509"),
     "carried_state": ("compute-bound", "backward", "PD241"),
     "rising_and_falling": ("healthy", "none", "PD901"),
+    "prefixes": ("evaluation-bound", "validation", "PD511"),
+    "one_sample_at_a_time": ("evaluation-bound", "validation", "PD512"),
     "carried_state_of_the_run": ("degrading", "backward", "PD241"),
 }
 

@@ -17,6 +17,7 @@ from perfdoctor.collect.script.batch_source import BatchSource, BatchStatement
 from perfdoctor.collect.script.libraries import FRAMEWORKS, OWN, STDLIB, USER, Libraries
 from perfdoctor.collect.script.loop_finder import LoopFacts
 from perfdoctor.collect.script.made_anew import made_anew
+from perfdoctor.collect.script.made_models import Constructors, MadeModel, made_model
 from perfdoctor.collect.script.source import asked_at_once, calls_at
 from perfdoctor.collect.script.stacks import Frame, Sampled
 from perfdoctor.collect.script.work import Work
@@ -47,6 +48,8 @@ _CALLS_MODULE = frozenset(["_wrapped_call_impl", "_call_impl"])
 _AWAITS = re.compile(r"\b(?:Future\.result|\w*Result\.get)$")
 #: How environments are moved on.
 _OF_ENVIRONMENTS = frozenset(["step", "reset"])
+#: Stages whose lines tell of themselves what is made: before the steps, between them, of samples.
+_MADE_BESIDE = frozenset([START_UP, "shut_down", DATA_LOADING, work.VALIDATION, work.CHECKPOINT])
 #: 97.5 % quantile of the normal distribution, for intervals of 95 %.
 _Z = 1.959964
 
@@ -59,7 +62,8 @@ class Line:
 
     `share` is that of all looks, `count` how many they were; `process` main or worker. `callee`
     is a qualified name, or as the source writes it where a call has no frame; None where it is the
-    line's own work. `made_anew`: see there, of lines that make batches.
+    line's own work. `made_anew`: see there, of lines that make batches. `makes`: the class of a
+    module that is made there within the steps, `fills` whether its values are overwritten at once.
     """
 
     file: str
@@ -73,6 +77,8 @@ class Line:
     process: str
     count: int = 0
     made_anew: str | None = None
+    makes: str | None = None
+    fills: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,6 +132,7 @@ class Attribution:
         names: the stage that each label stands for; `other` and `after_forward` are divided, and
             checkpoints told apart from `validation`.
         loops: the training loops, as `LoopFinder.loops` gives them.
+        constructors: those of modules, see `made_models`.
     """
 
     def __init__(
@@ -136,8 +143,10 @@ class Attribution:
         *,
         libraries: Libraries | None = None,
         process: str = "main",
+        constructors: Constructors | None = None,
     ) -> None:
         self._libraries = libraries or Libraries()
+        self._constructors = constructors or {}
         self._batches = BatchSource(loops)
         self._names = names
         # Where the model acts for its data, what it computes without gradients is not validation.
@@ -288,7 +297,9 @@ class Attribution:
 
     def _line(self, sample: Sampled, stage: str) -> Line | None:
         stack = sample.stack
+        model = self._model_made(stack, stage)
         index = self._chosen(stack, outside=_module_call(stack) if stage == OTHER else None)
+        index = index if model is None else model.index
         if index is None:
             return None
         frame = stack[index]
@@ -297,7 +308,13 @@ class Attribution:
         place = (frame.file, frame.line, frame.function)
         line = Line(*place, library, callee, stage, sample.seconds, share, self._process)
         made = made_anew(stack, self._is_user) if stage == DATA_LOADING else None
-        return replace(line, count=sample.count, made_anew=made)
+        line = replace(line, count=sample.count, made_anew=made)
+        return line if model is None else replace(line, makes=model.name, fills=model.filled)
+
+    def _model_made(self, stack: _Stack, stage: str) -> MadeModel | None:
+        if stage in _MADE_BESIDE or not self._constructors:
+            return None
+        return made_model(self._inside_loop(stack), self._constructors, self._is_user)
 
     def _chosen(self, stack: _Stack, outside: int | None = None) -> int | None:
         """The user's innermost frame; of a framework that trains by itself, its innermost.
@@ -416,7 +433,7 @@ def _merged(lines: Iterable[Line]) -> list[Line]:
     """One a file, line, callee and stage; the hottest first."""
     merged: dict[tuple[object, ...], Line] = {}
     for line in lines:
-        key = (line.file, line.line, line.callee, line.stage, line.made_anew)
+        key = (line.file, line.line, line.callee, line.stage, line.made_anew, line.makes)
         same = merged.get(key)
         if same is not None:
             seconds, share = same.seconds + line.seconds, same.share + line.share

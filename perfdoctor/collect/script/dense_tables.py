@@ -27,7 +27,7 @@ _ALIKE = ("SGD", "Adagrad")
 
 @dataclass(frozen=True)
 class _Look:
-    numbers: tuple[int, ...]  # of each table
+    shapes: tuple[tuple[int, int], ...]  # of each table: rows and columns
     part: float
     touched: float
     alike: bool
@@ -56,11 +56,11 @@ class DenseTables:
             self._looks.append(look)
 
     def measure(self) -> None:
-        """Sees how long filling gradients of their sizes with zeros takes; for when the training
-        is over."""
+        """Sees how long making gradients of their sizes takes, in which a batch's rows are no
+        zeros; for when the training is over."""
         if not self._looks or self._part < _LEAST_PART or self._touched > _MOST_TOUCHED:
             return
-        self._fill_s = sum(_filling_s(numbers) for numbers in self._looks[-1].numbers)
+        self._fill_s = sum(_filling_s(*shape, self._touched) for shape in self._looks[-1].shapes)
 
     def settings(self) -> dict[str, Any]:
         """As configuration; empty where nothing was looked at."""
@@ -69,7 +69,7 @@ class DenseTables:
         found = {
             "embedding_part": self._part,
             "embedding_rows_touched": self._touched,
-            "embedding_tables": len(self._looks[-1].numbers),
+            "embedding_tables": len(self._looks[-1].shapes),
             "embedding_sparse_alike": self._looks[-1].alike,
         }
         return found if self._fill_s is None else found | {"embedding_fill_s": self._fill_s}
@@ -88,12 +88,13 @@ def _look(torch: Any, optimizer: Any, modules: Sequence[Any]) -> _Look | None:
     groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
     updated = [p for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
     tables = [w for w in _tables(torch, modules) if id(w) in groups and _is_dense(torch, w.grad)]
-    whole, numbers = sum(p.numel() for p in updated), tuple(w.numel() for w in tables)
+    whole, shapes = sum(p.numel() for p in updated), tuple(tuple(w.shape) for w in tables)
     if not tables or not whole:
         return None
-    touched = sum(_touched(w.grad) * w.numel() for w in tables) / sum(numbers)
+    numbers = sum(w.numel() for w in tables)
+    touched = sum(_touched(w.grad) * w.numel() for w in tables) / numbers
     alike = all(_is_alike(optimizer, groups[id(weight)]) for weight in tables)
-    return _Look(numbers, min(1.0, sum(numbers) / whole), touched, alike)
+    return _Look(shapes, min(1.0, numbers / whole), touched, alike)
 
 
 def _tables(torch: Any, modules: Sequence[Any]) -> Iterable[Any]:
@@ -130,12 +131,15 @@ def _is_alike(optimizer: Any, group: dict[str, Any]) -> bool:
     return type(optimizer).__name__ in _ALIKE and not moved
 
 
-def _filling_s(numbers: int) -> float:
+def _filling_s(rows: int, columns: int, touched: float) -> float:
+    """Zeros may be had without being written (`calloc`): the memory then comes as the rows of a
+    batch are added to, a whole page for each."""
     import torch
 
-    size, took_s = min(numbers, _FILLED), []
+    some, took_s = max(1, min(rows, _FILLED // columns)), []
+    every = max(1, round(1 / touched)) if touched > 0 else some
     for _ in range(_TIMES):
         began = time.perf_counter()
-        torch.zeros(size, dtype=torch.float32, device="cpu")
+        torch.zeros(some, columns, dtype=torch.float32, device="cpu")[::every] += 1.0
         took_s.append(time.perf_counter() - began)
-    return min(took_s) * numbers / size
+    return min(took_s) * rows / some

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,11 +16,13 @@ from perfdoctor.collect.script.drawing import drawn_each_time
 from perfdoctor.collect.script.leaving import before_end, parted
 from perfdoctor.collect.script.loaders_seen import LoaderFacts
 from perfdoctor.collect.script.loop_finder import LoopFacts
+from perfdoctor.collect.script.made_models import Constructors
 from perfdoctor.collect.script.repeating import repeated_in_workers
 from perfdoctor.collect.script.rereading import same_each_time
 from perfdoctor.collect.script.same_lines import Functions, marked
 from perfdoctor.collect.script.stacks import Sampled
 from perfdoctor.collect.script.whole_draws import whole_draw
+from perfdoctor.collect.script.whole_sorts import whole_sort
 from perfdoctor.collect.script.work import VALIDATION
 from perfdoctor.collect.script.worker_totals import LoaderObserved
 from perfdoctor.record import Floats, Hotspot, LoaderRecord
@@ -32,6 +35,8 @@ _LEAST = 0.005
 _SEARCHED = (r.OTHER, r.FORWARD, r.AFTER_FORWARD, r.LOSS, r.BACKWARD, r.OPTIMIZER)
 #: Stage → the label whose time lines may show to be another stage's.
 _DIVIDED = {OTHER: OTHER, LOSS: AFTER_FORWARD, VALIDATION: VALIDATION}
+#: What a line calls that sorts.
+_SORTS = re.compile(r"\b(?:arg|m)?sort(?:ed)?$")
 #: Parts of `other` that so few looks rest on are left in it.
 _FEWEST_LOOKS = 5
 
@@ -51,19 +56,21 @@ def explained(
     seconds: Mapping[str, float],
     searches: Collection[tuple[str, int]] = (),
     same: Functions | None = None,
+    constructors: Constructors | None = None,
 ) -> Explained:
     """Explains the main thread's looks.
 
     How long a stage takes is the recorder's to say (`seconds`); looks divide it among lines. What
     runs inside the functions of `searches` (file, first line) is of the architecture step. `same`
-    are those that give the same in each step, see `same_calls`.
+    are those that give the same in each step, see `same_calls`, and `constructors` those of
+    modules, see `made_models`.
     """
     names = list(stage_of)
     names[r.AFTER_FORWARD] = AFTER_FORWARD
     own = set(searches) - {(loop.code.co_filename, loop.code.co_firstlineno) for loop in loops}
     sorted_out = [_of_search(sample, names, own) for sample in samples] if own else samples
     script, end = parted(sorted_out)
-    found = Attribution(script, names, loops)
+    found = Attribution(script, names, loops, constructors=constructors)
     # What follows a forward counts as loss where a backward comes next, metrics and logs included;
     # and what runs without gradients as validation, whatever it is for.
     seen = {stage: found.split(labels=(label,)) for stage, label in _DIVIDED.items()}
@@ -163,9 +170,12 @@ def _hotspot(line: Line, share: float) -> Hotspot:
         same_each_time=same_each_time(*place) if loads else None,
         drawn_each_time=drawn_each_time(*place) if loads else None,
         made_anew=line.made_anew,
+        makes=line.makes,
+        fills=line.fills,
         repeated_in_workers=line.process == "worker" and repeated_in_workers(*place[:2]),
         permutes=None if draw is None else draw.how,
         permutes_for=None if draw is None else draw.taken,
+        sorts=whole_sort(*place[:2]) if _SORTS.search(line.callee or "") else None,
     )
 
 

@@ -37,6 +37,7 @@ from perfdoctor.collect.script.rollouts import Rollouts
 from perfdoctor.collect.script.search_gradients import SearchGradients
 from perfdoctor.collect.script.thrown_away import ThrownAway
 from perfdoctor.collect.script.unused_part import UnusedPart
+from perfdoctor.collect.script.validation_calls import ValidationCalls
 
 _INSIDE = frozenset({r.FORWARD, r.LOSS, r.BACKWARD, r.CHECKPOINT, r.H2D_COPY, r.METRICS})
 _COMPUTING = (r.FORWARD, r.AFTER_FORWARD, r.LOSS, r.BACKWARD, r.OPTIMIZER)
@@ -83,6 +84,7 @@ class Observer:
         self.search_gradients = SearchGradients(optimizers, recorder)
         self.thrown_away = ThrownAway(optimizers, recorder)
         self.unused_part = UnusedPart(optimizers, self.modules, recorder)
+        self.validation_calls = ValidationCalls(recorder)
         self._rollouts = Rollouts()
         self._many = ManyCalls()
         self._last: LoaderFacts | None = None
@@ -248,6 +250,7 @@ class Observer:
         if self.modules.role(module) == TRAINED:
             self.padded_batches.note(self.recorder.count, module, args, kwargs)
             self.parametrized.begins(module)
+            self.validation_calls.trains(module, args, kwargs)
 
     def _only_passes(self) -> bool:
         """Whether the batch before this one was only passed through the model without gradients, as

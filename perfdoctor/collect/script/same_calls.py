@@ -1,10 +1,11 @@
-"""Functions of the script's that the forward pass calls with the very same arguments each step.
+"""Functions of the script's that the forward pass, or the loss after it, calls with the very same
+arguments each step.
 
-In a few steps every call of such a function is noted while the model computes (`sys.setprofile`,
-for the main thread alone). Patching functions could not do this: nobody knows them beforehand, and
-the source does not tell which tensors are the same. One that is given what it was given in the
-steps before, draws nothing, reads nothing that is trained and gives the same result could have been
-called once.
+In a few steps every call of such a function is noted while the model and its loss are computed
+(`sys.setprofile`, for the main thread alone). Patching functions could not do this: nobody knows
+them beforehand, and the source does not tell which tensors are the same. One that is given what it
+was given in the steps before, draws nothing, reads nothing that is trained and gives the same could
+have been called once.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ _EVERY, _MOST_LOOKS = 1000, 16
 _FEWEST = 3
 #: After so many looks no function that was not seen before is looked at.
 _MEETS = 3
-#: Events of one step that are looked at, some milliseconds; calls of a function that are compared.
-_MOST_EVENTS, _MOST_CALLS = 20_000, 64
+#: Events of one step that are looked at, tens of milliseconds; calls of a function to compare.
+_MOST_EVENTS, _MOST_CALLS = 60_000, 64
 #: Functions that are remembered.
 _MOST_FUNCTIONS = 2000
 _SUSPENDED = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
@@ -84,7 +85,9 @@ class SameCalls:
         self._error: Exception | None = None
 
     def begins(self, step: int) -> None:
-        """The forward pass of this step, or a part of it, is about to begin."""
+        """The forward pass of this step, or a part of it, is about to begin; or it has returned,
+        and what follows is the loss."""
+        self.ends()
         if step != self._step:
             self._settle()
             if not self._is_looked_at(step):
@@ -96,7 +99,7 @@ class SameCalls:
             sys.setprofile(self._profile)
 
     def ends(self) -> None:
-        """It has returned. Raises what went wrong meanwhile."""
+        """It has returned, or the backward pass begins. Raises what went wrong meanwhile."""
         if sys.getprofile() == self._profile:
             sys.setprofile(None)
         self._active = []
@@ -145,7 +148,8 @@ class SameCalls:
                     self._called(frame, function)
             elif self._active:
                 if event == "c_call" and _changes(getattr(arg, "__name__", "")):
-                    self._drop_active()
+                    if not _is_ours(frame):
+                        self._drop_active()
                 elif event == "return" and self._active[-1].frame == id(frame):
                     self._returned(self._active.pop(), arg)
             if self._events > _MOST_EVENTS:
@@ -224,6 +228,12 @@ def _function_of(code: CodeType, *, fits: bool) -> _Function:
 @functools.lru_cache(maxsize=4096)
 def _changes(name: str) -> bool:
     return name in _CHANGING or draws(name)
+
+
+def _is_ours(frame: FrameType) -> bool:
+    """Whether it is of perfdoctor's handler of signals, which may come in the midst of anything and
+    draws when the next one comes."""
+    return str(frame.f_globals.get("__name__", "")).startswith("perfdoctor.")
 
 
 def alone() -> bool:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from perfdoctor.collect.script.attribution import AFTER_FORWARD
 from perfdoctor.collect.script.stacks import Frame, Sampled
 from perfdoctor.collect.script.work import VALIDATION
 from perfdoctor.record import Hotspot
-from perfdoctor.stages import FORWARD
+from perfdoctor.stages import FORWARD, LOSS
 
-#: Stages in which the model is called as it is in a step.
-_STAGES = (FORWARD, VALIDATION)
+#: Stages in which the model and its loss are called as they are in a step.
+_STAGES = (FORWARD, LOSS, VALIDATION)
 #: So much of a line's time must lie inside such a function: others may call what it is in, too.
 _NEARLY_ALL = 0.9
 Functions = Mapping[tuple[str, int], str]
@@ -24,8 +25,9 @@ def marked(
     line, with their names). `names` are the stages of the samples' labels."""
     if not functions:
         return spots
-    seen = [s for s in samples if names[s.label] in _STAGES]
-    return [replace(spot, same_in=_around(spot, seen, names, functions)) for spot in spots]
+    stages = [LOSS if name == AFTER_FORWARD else name for name in names]
+    seen = [s for s in samples if stages[s.label] in _STAGES]
+    return [replace(spot, same_in=_around(spot, seen, stages, functions)) for spot in spots]
 
 
 def _around(

@@ -143,6 +143,7 @@ class Session:
     def _run(self, ending: Ending) -> Run:
         from perfdoctor.collect.script.assembly import seconds_by_stage, stages_of
         from perfdoctor.collect.script.evidence import explained
+        from perfdoctor.collect.script.made_models import constructors
 
         stage_of = stages_of(self.observer)
         seen = explained(
@@ -152,6 +153,7 @@ class Session:
             seconds_by_stage(self.recorder, stage_of),
             self.state.searches,
             self.state.same_calls.found(),
+            constructors(),
         )
         loader, workers = self._loader()
         self._measure()
@@ -190,6 +192,7 @@ class Session:
         used = with_unused_part(used, self.observer)
         used |= self.observer.one_by_one.settings() | self.observer.search_gradients.settings()
         used |= self.observer.parametrized.settings()
+        used |= self.observer.validation_calls.settings(self.state.loop.loops())
         if self._environment is None:
             from perfdoctor.collect.environment import describe_environment
 

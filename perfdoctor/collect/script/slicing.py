@@ -47,7 +47,7 @@ class Slice:
         made = assigned(statement)
         if made & self.needed:
             return True
-        changed = _mutated(statement)
+        changed = mutated(statement)
         # A model is called to change itself too (`model.train()`), but it is made before the loop.
         return bool(changed & self.needed & self.varies)
 
@@ -189,7 +189,7 @@ def _own_parts(statement: ast.AST) -> Iterable[ast.AST]:
     return heads(statement) if isinstance(statement, ast.stmt) else ()
 
 
-def _mutated(statement: ast.stmt) -> set[str]:
+def mutated(statement: ast.stmt) -> set[str]:
     """What is changed in place: `x[i] = …`, `x.y = …`, `x.add_(…)`."""
     names = set()
     for target in _targets(statement):

@@ -88,6 +88,7 @@ def outermost(original: Call, state: State, torch: Any) -> Call:
     observer, recorder = state.observer, state.observer.recorder
     stack, note, clock = recorder.stack, recorder.note, recorder.clock
     grad_enabled, get_ident = torch.is_grad_enabled, threading.get_ident
+    validated = observer.validation_calls
     tracing = torch._C._get_tracing_state  # of torch.jit.trace, which must not see what we ask
 
     # The first five lines stand, indented alike, where torch's do: tracebacks show torch's.
@@ -124,6 +125,8 @@ def outermost(original: Call, state: State, torch: Any) -> Call:
             if not told:
                 return original(self, *args, **kwargs)
             depth = len(stack)
+            if not grad and validated.looks:
+                guarded(state, validated.begins, self, args, kwargs, sys._getframe(1))
         if state.noting and grad:
             observer.autocast = autocast_dtype(torch)
             guarded(state, state.loop.note, sys._getframe(1), FORWARD)
@@ -143,12 +146,16 @@ def outermost(original: Call, state: State, torch: Any) -> Call:
                 guarded(state, state.same_calls.ends)
                 observer.first_after_forward = next_operation(torch)
                 guarded(state, observer.thrown_away.calls.ends, observer.first_after_forward)
+                if sys.exc_info()[0] is None:  # the loss follows
+                    guarded(state, state.same_calls.begins, recorder.count)
             if steady:
                 del stack[depth:]
                 recorder.current = r.AFTER_FORWARD
                 note(r.AFTER_FORWARD)
                 note(clock())
             else:
+                if not grad and validated.looks:
+                    guarded(state, validated.ends)
                 recorder.unwind(depth)
                 guarded(state, observer.forward_ends, grad)
 
@@ -184,6 +191,7 @@ def differentiating(original: Call, state: State, *, named: bool) -> Call:
             depth = len(stack)
         noting = state.noting
         if noting:
+            guarded(state, state.same_calls.ends)
             guarded(state, state.loop.note, sys._getframe(1), BACKWARD)
             if recorder.count == _COUNTED_STEP:
                 guarded(state, note_graph, observer, args)
@@ -228,6 +236,7 @@ def step_hooks(state: State) -> tuple[Call, Call]:
         if not state.active or get_ident() != state.thread:
             return
         if state.noting:
+            guarded(state, state.same_calls.ends)  # where no backward pass followed
             guarded(state, state.loop.note, sys._getframe(1), OPTIMIZER)
             guarded(state, observer.note_update, optimizer)
         closure = args[1] if len(args) > 1 else kwargs.get("closure")

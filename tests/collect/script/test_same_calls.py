@@ -4,7 +4,9 @@ like them."""
 from __future__ import annotations
 
 import itertools
+import random
 import sys
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +37,13 @@ def nothing_compiled() -> None:
     """Another test may have compiled a model, and then nobody looks."""
     if "torch._dynamo" in sys.modules:
         torch._dynamo.reset()
+
+
+class Distance(nn.Module):
+    """A loss that is a module, with a matrix that it makes each time."""
+
+    def forward(self, out: torch.Tensor) -> torch.Tensor:
+        return (out @ normalised(EDGES)).sum()
 
 
 class Model(nn.Module):
@@ -144,6 +153,11 @@ def rows(size: int) -> Any:
     yield from range(size)
 
 
+def interrupted(by: Callable[[], float]) -> torch.Tensor:
+    by()
+    return EDGES * 2
+
+
 def signs(weight: torch.Tensor) -> torch.Tensor:
     return weight.detach().abs() > 100
 
@@ -157,7 +171,8 @@ def trained(seen: Watched, model: Model, batches: Any = None, steps: int = 14) -
         optimizer.step()
         optimizer.zero_grad()
     assert sys.getprofile() is None
-    return set(seen.state.same_calls.found().values())
+    names = seen.state.same_calls.found().items()
+    return {name for (file, _), name in names if file == __file__}  # and not the test's clock
 
 
 def found(clock: Clock, part: Callable[[Model, torch.Tensor], Any]) -> set[str]:
@@ -200,6 +215,50 @@ def test_each_step_has_batches_of_its_own_and_the_function_data_that_stay(clock:
     with Watched(clock) as seen:
         model = Model(lambda model, x: normalised(EDGES))
         assert "normalised" in trained(seen, model, batches)
+
+
+@pytest.mark.parametrize(
+    ("loss", "names"),
+    [
+        (lambda out: (out * remembered(EDGES)[:2]).sum(), {"remembered"}),
+        (lambda out: Distance()(out), {"normalised"}),
+        (lambda out: (out * torch.rand(2, SIZE)).sum(), set()),
+        (lambda out: signs(out).sum() + out.sum(), set()),
+    ],
+)
+def test_what_the_loss_calls_is_found_as_well(clock: Clock, loss: Any, names: set[str]) -> None:
+    with Watched(clock) as seen:
+        model = Model(lambda model, x: x)
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
+        for _ in range(14):
+            loss(model(ONE)).backward()
+            assert sys.getprofile() is None
+            optimizer.step()
+            optimizer.zero_grad()
+        told = set(seen.state.same_calls.found().values())
+        assert {name for name in told if "__" not in name} - {"degree"} == names
+
+
+def test_what_perfdoctor_draws_in_the_midst_of_it_is_not_the_function_s(clock: Clock) -> None:
+    ours = types.FunctionType(
+        (lambda: random.random()).__code__, {"random": random, "__name__": "perfdoctor.collect.x"}
+    )
+
+    def part(model: Model, x: torch.Tensor) -> torch.Tensor:
+        return interrupted(ours)
+
+    assert found(clock, part) == {"interrupted"}
+    assert found(clock, lambda model, x: interrupted(random.random)) == set()
+
+
+def test_without_a_backward_pass_the_look_ends_with_the_update(clock: Clock) -> None:
+    with Watched(clock):
+        model = Model(lambda model, x: normalised(EDGES))
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
+        for _ in range(14):
+            model(ONE)
+            optimizer.step()
+            assert sys.getprofile() is None
 
 
 # -- healthy code that looks alike ----------------------------------------------------------------

@@ -1,0 +1,66 @@
+"""What calls of the model in validation tell: how much of validation is in them, and goes."""
+
+from __future__ import annotations
+
+from perfdoctor.rules.facts import Facts, Missing
+
+PREFIX, ALONE = "configuration.prefix", "configuration.alone"
+_SEEN = "configuration.validation_seen_s"
+#: A call on one sample of a batch, as times of what a sample takes in the forward pass of a
+#: training step: least, likely, most (`python benchmarks/validation_calls.py`: 0.26 to 0.91; the
+#: most is our own choice, since what a call works on may outgrow the caches).
+_OF_FORWARD = (0.25, 0.85, 1.5)
+#: The same as parts of a call on one sample, where the training never calls the module itself (the
+#: same measurement: 0.07 to 0.32, and more than 1 of large convolutions).
+_OF_CALL = (0.05, 0.2, 1.0)
+#: Of what is predicted, what goes where most of a validation was not looked at, at least (our own
+#: choice): the rest of it may be something else.
+_UNSEEN = 0.5
+
+
+def goes_unchanged(facts: Facts) -> float:
+    """The part of validation that likely goes while it gives the same, by PD511 or PD512; 0 where
+    nothing is known of its calls."""
+    prefix, left = (facts.known(f"{PREFIX}_{name}") for name in ("of_validation", "left"))
+    of_prefixes = prefix * (1 - left) if prefix is not None and left is not None else 0.0
+    alone = facts.known(f"{ALONE}_of_validation")
+    if alone is None or facts.known(f"{ALONE}_s") is None:
+        return of_prefixes
+    return max(of_prefixes, alone * (1 - left_in_batch(facts)[1]))
+
+
+def seen(facts: Facts, validation_s: float) -> float:
+    """The part of a prediction for what was looked at that holds for all of a validation of that
+    length at least."""
+    seen_s = facts.number(_SEEN)
+    return max(_UNSEEN, min(1.0, seen_s / validation_s)) if validation_s > 0 else _UNSEEN
+
+
+def training_batch(facts: Facts) -> float:
+    """Samples in a batch of the training: of the same module where it was seen there. Raises
+    `Missing`."""
+    for path in (f"{ALONE}_batch", "configuration.batch_size"):
+        known = facts.known(path)
+        if known is not None:
+            return known
+    of_step = _samples_of_step(facts)
+    if of_step is None:
+        raise Missing("throughput.samples_per_s")
+    return of_step
+
+
+def left_in_batch(facts: Facts) -> tuple[float, float, float]:
+    """The part of a call on one sample that is left in a batch: least, likely, most."""
+    size, call_s = facts.known(f"{ALONE}_size"), facts.number(f"{ALONE}_s")
+    forward_s, samples = facts.known("stages.forward.p50_s"), _samples_of_step(facts)
+    if not size or not forward_s or not samples or call_s <= 0:
+        return _OF_CALL
+    of_call = forward_s / samples * size / call_s
+    least, likely, most = (min(1.0, times * of_call) for times in _OF_FORWARD)
+    return least, likely, most
+
+
+def _samples_of_step(facts: Facts) -> float | None:
+    rates = [facts.known(f"throughput.{name}") for name in ("samples_per_s", "steps_per_s")]
+    samples, steps = rates
+    return samples / steps if samples and steps else None
