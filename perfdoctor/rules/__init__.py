@@ -310,7 +310,7 @@ BUILTIN: dict[str, tuple[str, str]] = {
     ),
     "PD238": (
         "perfdoctor.rules.same_result:SameResultEachStep",
-        "A function within the forward pass gives the same result in every step.",
+        "A function within the forward pass or the loss gives the same result in every step.",
     ),
     "PD239": (
         "perfdoctor.rules.parametrized:ParametrizationRecomputed",
