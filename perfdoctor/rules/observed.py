@@ -197,6 +197,12 @@ def _share_unit(line: HotLine) -> str:
     return "share of run" if line.stage in OUTSIDE else "share of training"
 
 
+def samples_of_step(facts: Facts) -> float | None:
+    """Samples that a step trains on, by the rates; None where they are not known."""
+    samples, steps = (facts.known(f"throughput.{n}_per_s") for n in ("samples", "steps"))
+    return samples / steps if samples and steps else None
+
+
 def stage_share(facts: Facts, stage: str) -> float:
     """The part of the training that this stage takes; 0 where it never ran. Raises `Missing`."""
     return facts.number(f"stages.{stage}.share") if stage in facts.get("stages") else 0.0

@@ -96,9 +96,8 @@ class SlowLoss:
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if the loss is large and its time is in the script's own lines."""
         share, nodes = stage_share(facts, LOSS), facts.known(_NODES) or 0.0
-        told = [n for n in hot_lines(facts, LOSS) if n.makes or n.same_in]  # PD243 and PD238 do
-        seen_there = [n for n in hot_lines(facts, LOSS) if n not in told]
-        lines = [n for n in seen_there if not re.search(_TORCH_LOSS, n.library)]
+        untold = [n for n in hot_lines(facts, LOSS) if not (n.makes or n.same_in)]  # PD243, PD238
+        lines = [n for n in untold if not re.search(_TORCH_LOSS, n.library)]
         looped = nodes >= facts.threshold("operations")
         through = _through(facts, share, looped)
         seen = looped or facts.has(_OF_BACKWARD)

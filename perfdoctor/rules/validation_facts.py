@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from perfdoctor.rules.facts import Facts, Missing
+from perfdoctor.rules.observed import samples_of_step
 
 PREFIX, ALONE = "configuration.prefix", "configuration.alone"
 _SEEN = "configuration.validation_seen_s"
@@ -43,7 +44,7 @@ def training_batch(facts: Facts) -> float:
         known = facts.known(path)
         if known is not None:
             return known
-    of_step = _samples_of_step(facts)
+    of_step = samples_of_step(facts)
     if of_step is None:
         raise Missing("throughput.samples_per_s")
     return of_step
@@ -52,15 +53,9 @@ def training_batch(facts: Facts) -> float:
 def left_in_batch(facts: Facts) -> tuple[float, float, float]:
     """The part of a call on one sample that is left in a batch: least, likely, most."""
     size, call_s = facts.known(f"{ALONE}_size"), facts.number(f"{ALONE}_s")
-    forward_s, samples = facts.known("stages.forward.p50_s"), _samples_of_step(facts)
+    forward_s, samples = facts.known("stages.forward.p50_s"), samples_of_step(facts)
     if not size or not forward_s or not samples or call_s <= 0:
         return _OF_CALL
     of_call = forward_s / samples * size / call_s
     least, likely, most = (min(1.0, times * of_call) for times in _OF_FORWARD)
     return least, likely, most
-
-
-def _samples_of_step(facts: Facts) -> float | None:
-    rates = [facts.known(f"throughput.{name}") for name in ("samples_per_s", "steps_per_s")]
-    samples, steps = rates
-    return samples / steps if samples and steps else None

@@ -8,7 +8,14 @@ from typing import ClassVar
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.loader_advice import LOADER_CAUSE
-from perfdoctor.rules.observed import RUNS, HotLine, hot_lines, line_evidence, without
+from perfdoctor.rules.observed import (
+    RUNS,
+    HotLine,
+    hot_lines,
+    line_evidence,
+    samples_of_step,
+    without,
+)
 from perfdoctor.rules.wording import percent
 from perfdoctor.stages import DATA_LOADING, OTHER
 
@@ -144,8 +151,7 @@ def _many(facts: Facts, line: HotLine) -> bool:
 
 def _batch(facts: Facts) -> float | None:
     """Samples of a step."""
-    samples, steps = (facts.known(f"throughput.{n}_per_s") for n in ("samples", "steps"))
-    return samples / steps if samples and steps else facts.known("configuration.batch_size")
+    return samples_of_step(facts) or facts.known("configuration.batch_size")
 
 
 def _gone(draws: str) -> tuple[float, float, float]:

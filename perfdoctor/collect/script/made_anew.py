@@ -10,7 +10,13 @@ import ast
 from collections.abc import Callable, Sequence
 from pathlib import PurePath
 
-from perfdoctor.collect.script.source import FUNCTIONS, Function, heads, module_of, statement_at
+from perfdoctor.collect.script.source import (
+    Function,
+    function_at,
+    heads,
+    module_of,
+    statement_at,
+)
 from perfdoctor.collect.script.stacks import Frame
 
 _ASKED = frozenset(["__getitem__", "__getitems__"])
@@ -36,7 +42,7 @@ def made_anew(stack: Sequence[Frame], is_user: Callable[[Frame], bool]) -> str |
 def _made(file: str, line: int, called: Frame) -> str | None:
     """The class, where the call at the line gets nothing that changes."""
     module = module_of(file)
-    function = None if module is None else _around(module, line)
+    function = None if module is None else function_at(module, line)
     statement = None if function is None else statement_at(function, line)
     if function is None or statement is None:
         return None
@@ -47,16 +53,6 @@ def _made(file: str, line: int, called: Frame) -> str | None:
     if len(makes) != 1 or not all(_constant(part, changing) for part in _parts(makes[0])):
         return None
     return name
-
-
-def _around(module: ast.Module, line: int) -> Function | None:
-    """The innermost function at a line."""
-    found = [
-        n
-        for n in ast.walk(module)
-        if isinstance(n, FUNCTIONS) and n.lineno <= line <= (n.end_lineno or n.lineno)
-    ]
-    return max(found, key=lambda n: n.lineno, default=None)
 
 
 def _ends(call: ast.Call, maker: str, made: str) -> bool:

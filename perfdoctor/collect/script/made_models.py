@@ -19,6 +19,7 @@ from typing import Any
 from perfdoctor.collect.script.source import (
     FUNCTIONS,
     blocks,
+    function_at,
     heads,
     levels,
     module_of,
@@ -128,7 +129,7 @@ def _becomes(file: str, line: int, called: str) -> str:
     if module is None:
         return _KEPT
     try:
-        around = _around(module, line)
+        around = function_at(module, line) or module
         statement = statement_at(around, line)
         return _KEPT if statement is None else _of_statement(around, statement, line, called)
     except RecursionError:
@@ -248,13 +249,3 @@ def _called(call: ast.Call) -> str:
     if isinstance(call.func, ast.Attribute):
         return call.func.attr
     return call.func.id if isinstance(call.func, ast.Name) else ""
-
-
-def _around(module: ast.Module, line: int) -> ast.AST:
-    """The innermost function there, else the module."""
-    inside = [
-        n
-        for n in ast.walk(module)
-        if isinstance(n, FUNCTIONS) and n.lineno <= line <= (n.end_lineno or n.lineno)
-    ]
-    return max(inside, key=lambda n: n.lineno, default=module)

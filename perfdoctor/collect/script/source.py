@@ -47,6 +47,16 @@ def function_of(code: CodeType) -> Function | None:
     return _function(code.co_filename, code.co_name, code.co_firstlineno)
 
 
+def function_at(module: ast.Module, line: int) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+    """The innermost function at a line; None outside of any."""
+    around = [
+        node
+        for node in ast.walk(module)
+        if isinstance(node, FUNCTIONS) and node.lineno <= line <= (node.end_lineno or node.lineno)
+    ]
+    return max(around, key=lambda node: node.lineno, default=None)
+
+
 def line_of(code: CodeType, instruction: int) -> int | None:
     """The line of an instruction (`f_lasti`)."""
     for start, end, line in code.co_lines():

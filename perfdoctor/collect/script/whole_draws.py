@@ -14,7 +14,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from perfdoctor.collect.script.sample_calls import imports, last_name
-from perfdoctor.collect.script.source import FUNCTIONS, loops_at, module_of, statement_at
+from perfdoctor.collect.script.source import (
+    FUNCTIONS,
+    function_at,
+    loops_at,
+    module_of,
+    statement_at,
+)
 
 #: What is done with the few numbers and costs next to nothing.
 _CHEAP = re.compile(
@@ -55,7 +61,7 @@ class _Source:
     def __init__(self, module: ast.Module, line: int) -> None:
         self._module, self._line = module, line
         self._imported = dict(imports(module))
-        self._function = _around(module, line)
+        self._function = function_at(module, line)
 
     def drawn(self) -> WholeDraw | None:
         statement = statement_at(self._function or self._module, self._line)
@@ -193,7 +199,7 @@ class _Source:
                 given = dict(zip(order, call.args, strict=False))
                 given |= {k.arg: k.value for k in call.keywords if k.arg}
                 unknown = ast.Constant(value=None)  # a default is no batch size that is known
-                yield given.get(name, unknown), _around(self._module, call.lineno)
+                yield given.get(name, unknown), function_at(self._module, call.lineno)
 
     def _constants(self, name: str) -> Iterator[tuple[ast.expr, ast.AST | None]]:
         """What the module sets the name to, where it does so once."""
@@ -242,13 +248,3 @@ def _is_batch(node: ast.AST) -> bool:
         return isinstance(name.value, str) and bool(_BATCH.fullmatch(name.value))
     last = name.id if isinstance(name, ast.Name) else getattr(name, "attr", "")
     return bool(_BATCH.fullmatch(last))
-
-
-def _around(module: ast.Module, line: int) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
-    """The innermost function at a line."""
-    around = [
-        node
-        for node in ast.walk(module)
-        if isinstance(node, FUNCTIONS) and node.lineno <= line <= (node.end_lineno or node.lineno)
-    ]
-    return max(around, key=lambda node: node.lineno, default=None)

@@ -11,7 +11,7 @@ import functools
 from collections.abc import Iterator
 
 from perfdoctor.collect.script.sample_calls import last_name
-from perfdoctor.collect.script.source import FUNCTIONS, module_of, statement_at
+from perfdoctor.collect.script.source import function_at, module_of, statement_at
 
 #: What sorts, by the last part of its name.
 _SORTS = ("sort", "argsort", "msort", "sorted")
@@ -33,7 +33,7 @@ def whole_sort(file: str, line: int) -> str | None:
 
 
 def _whole_sort(module: ast.Module, line: int) -> str | None:
-    around = _around(module, line)
+    around = function_at(module, line) or module
     statement = statement_at(around, line)
     if not isinstance(statement, (ast.Assign, ast.AnnAssign, ast.Return, ast.AugAssign, ast.Expr)):
         return None
@@ -45,16 +45,6 @@ def _whole_sort(module: ast.Module, line: int) -> str | None:
         return last_name(sorts[0])
     few = isinstance(statement, ast.Assign) and _only_first_used(statement, around, sorts[0])
     return last_name(sorts[0]) if few else None
-
-
-def _around(module: ast.Module, line: int) -> ast.AST:
-    """The innermost function there, else the module."""
-    inside = [
-        n
-        for n in ast.walk(module)
-        if isinstance(n, FUNCTIONS) and n.lineno <= line <= (n.end_lineno or n.lineno)
-    ]
-    return max(inside, key=lambda n: n.lineno, default=module)
 
 
 def _unpacked(node: ast.expr) -> ast.expr:
