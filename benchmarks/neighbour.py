@@ -7,6 +7,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+#: It ends with its parent, however that ends.
+_PROGRAM = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
+
 
 @contextmanager
 def neighbour(busy: bool) -> Iterator[None]:
@@ -14,7 +17,7 @@ def neighbour(busy: bool) -> Iterator[None]:
     if not busy:
         yield
         return
-    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    process = subprocess.Popen([sys.executable, "-c", _PROGRAM])
     try:
         yield
     finally:

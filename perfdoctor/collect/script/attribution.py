@@ -12,42 +12,27 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
-from perfdoctor.collect.script import batch_source, recorder, work
+from perfdoctor.collect.script import recorder, work
 from perfdoctor.collect.script.batch_source import BatchSource, BatchStatement
+from perfdoctor.collect.script.kinds_of_work import AFTER_FORWARD, CALLS_MODULE, START_UP, Kinds
 from perfdoctor.collect.script.libraries import FRAMEWORKS, OWN, STDLIB, USER, Libraries
 from perfdoctor.collect.script.loop_finder import LoopFacts
 from perfdoctor.collect.script.made_anew import made_anew
 from perfdoctor.collect.script.made_models import Constructors, MadeModel, made_model
 from perfdoctor.collect.script.source import asked_at_once, calls_at
 from perfdoctor.collect.script.stacks import Frame, Sampled
-from perfdoctor.collect.script.work import Work
-from perfdoctor.stages import DATA_LOADING, FORWARD, LOSS, OPTIMIZER, OTHER
+from perfdoctor.stages import DATA_LOADING, OTHER
 
-#: The label of the time after a forward, of which it is not known yet what follows.
-AFTER_FORWARD = "after_forward"
-START_UP = "start_up"
-#: Stages that count even inside what makes the batch: a print there is a print.
-_DECISIVE = frozenset([work.LOGGING, work.CHECKPOINT, work.COMMUNICATION, work.GRAPH_BUILD])
 #: Calls of a framework behind which lies the whole training.
 _TRAINS = frozenset(["fit", "train", "run", "test", "validate", "predict", "evaluate", "launch"])
 #: perfdoctor's files that run the script; what lies outside of them is not the script's.
 _LAUNCHERS = frozenset(["launch.py", "pipeline.py", "__main__.py"])
-#: Where torch and accelerate wrap an optimizer's step, as their functions are called.
-_OPTIMIZERS = frozenset(["torch.optim.optimizer", "accelerate.optimizer"])
-_UPDATES = frozenset(["wrapper", "step", "zero_grad"])
-#: What these call besides the update itself.
-_BESIDE_UPDATES = frozenset(["torch.autograd.profiler", "torch._ops", "contextlib", "functools"])
-_IMPORTLIB = "importlib._bootstrap"
 #: Functions that stand between a call and what is called.
 _WRAPPERS = frozenset(["contextlib", "functools", "torch.utils._contextlib"])
 #: Calls that take the time of their line, whatever else it calls.
 _HEAVY = re.compile(r"\blinalg\.(?!\w*norm)|\b(?:eigh?|svd|cholesky|pinv|inverse|qr|cdist)$")
-#: How torch calls modules; ours looks like the first of them.
-_CALLS_MODULE = frozenset(["_wrapped_call_impl", "_call_impl"])
 #: What waits for a result that was asked for before, perhaps long before.
 _AWAITS = re.compile(r"\b(?:Future\.result|\w*Result\.get)$")
-#: How environments are moved on.
-_OF_ENVIRONMENTS = frozenset(["step", "reset"])
 #: Stages whose lines tell of themselves what is made: before the steps, between them, of samples.
 _MADE_BESIDE = frozenset([START_UP, "shut_down", DATA_LOADING, work.VALIDATION, work.CHECKPOINT])
 #: 97.5 % quantile of the normal distribution, for intervals of 95 %.
@@ -149,8 +134,8 @@ class Attribution:
         self._constructors = constructors or {}
         self._batches = BatchSource(loops)
         self._names = names
-        # Where the model acts for its data, what it computes without gradients is not validation.
-        self._acting = tuple(names[recorder.VALIDATION : recorder.VALIDATION + 1]) == (OTHER,)
+        acting = tuple(names[recorder.VALIDATION : recorder.VALIDATION + 1]) == (OTHER,)
+        self._kinds = Kinds(self._libraries, self._batches, names, acting=acting)
         self._process = process
         self._samples = [replace(s, stack=self._script_only(s.stack)) for s in samples]
         self._seconds = sum(s.seconds for s in self._samples)
@@ -163,8 +148,8 @@ class Attribution:
     def lines(self, most: int = 5) -> tuple[Line, ...]:
         """The hottest lines of each stage, hottest first."""
         # What is imported before the first step is as long as it is: no line of the script's.
-        told = (s for s in self._samples if not self._starts_up(s))
-        found = [line for s in told if (line := self._line(s, self._stage(s).stage))]
+        told = (s for s in self._samples if not self._kinds.starts_up(s))
+        found = [line for s in told if (line := self._line(s, self._kinds.of(s).stage))]
         merged = _merged(found)
         # The sources of the hottest alone are read: parsing all would take seconds.
         stages = dict.fromkeys(line.stage for line in merged)
@@ -177,121 +162,13 @@ class Attribution:
         sums: dict[str, _Sum] = {}
         for sample in self._samples:
             if self._names[sample.label] in labels:
-                found = self._stage(sample)
+                found = self._kinds.of(sample)
                 line = self._line(sample, found.stage)
                 sums.setdefault(found.stage, _Sum()).add(sample, found.reason, line)
         seconds = sum(one.seconds for one in sums.values())
         count = sum(one.samples for one in sums.values())
         parts = [_part(stage, one, seconds, count, most) for stage, one in sums.items()]
         return Split(tuple(sorted(parts, key=lambda part: -part.seconds)), seconds, count)
-
-    # -- what kind of work ---------------------------------------------------------------------
-
-    def _stage(self, sample: Sampled) -> Work:
-        label, stack = self._names[sample.label], sample.stack
-        if label not in (OTHER, AFTER_FORWARD, work.VALIDATION):
-            return Work(label, "as measured")
-        if label != work.VALIDATION and self._imports(stack):
-            return Work(OTHER, "imports modules")
-        if label != work.VALIDATION and self._updates(stack):
-            return Work(OPTIMIZER, "calls the update")
-        near, far = self._by_library(stack), self._by_call(stack)
-        decisive = _DECISIVE if label != work.VALIDATION else {work.CHECKPOINT}
-        for found in (near[:1], far):
-            if found and found[0] is not None and found[0].stage in decisive:
-                return found[0]
-        if label == work.VALIDATION:
-            return Work(label, "as measured")
-        maker = self._batches.maker(stack) if label == OTHER else None
-        if maker is not None:
-            loads = Work(DATA_LOADING, f"makes the batch for {maker.name}, line {maker.line}")
-            return self._acts(stack[: stack.index(maker)]) or loads
-        named = (self._by_name(stack), self._by_purpose(stack))
-        known = [w for w in (*near, *far, *named) if w is not None]
-        return known[0] if known else self._by_position(stack, label)
-
-    def _acts(self, inside: _Stack) -> Work | None:
-        """What is no loading of what makes the batch, where the model acts for its data: the model
-        is asked, or the environment moved on, in turns with the training."""
-        names = {frame.name for frame in inside} if self._acting else set()
-        if names & _CALLS_MODULE:
-            return Work(FORWARD, "calls a model without gradients")
-        return Work(OTHER, "moves an environment on") if names & _OF_ENVIRONMENTS else None
-
-    def _updates(self, stack: _Stack) -> bool:
-        """Whether it is what surrounds an update, and not a closure or a hook that runs in it."""
-        for frame in stack:
-            module = self._libraries.module(frame.file)
-            if module in _OPTIMIZERS and frame.name in _UPDATES:
-                return True
-            if module not in _BESIDE_UPDATES and not module.startswith("accelerate."):
-                return False
-        return False
-
-    def _by_library(self, stack: _Stack) -> list[Work | None]:
-        """What each run of library frames does, the innermost first; in a run the outermost."""
-        runs: list[Work | None] = []
-        run: list[Frame] = []
-        for frame in self._inside_loop(stack):
-            if self._owner(frame) == USER:
-                runs.append(self._outermost(run))
-                run = []
-            else:
-                run.append(frame)
-        return [*runs, self._outermost(run)]
-
-    def _outermost(self, run: list[Frame]) -> Work | None:
-        modules = ((self._libraries.module(frame.file), frame.function) for frame in reversed(run))
-        return next((w for m, f in modules if (w := work.of_library(m, f)) is not None), None)
-
-    def _by_call(self, stack: _Stack) -> list[Work | None]:
-        """What the user's innermost line calls, if no library's frame stands for it."""
-        if not stack or self._owner(stack[0]) != USER:
-            return []
-        found = (work.of_call(name) for name in calls_at(stack[0].file, stack[0].line))
-        return [next((w for w in found if w is not None), None)]
-
-    def _imports(self, stack: _Stack) -> bool:
-        """Whether a module is being imported: what its functions then do is not their work."""
-        for frame in self._inside_loop(stack):
-            if self._libraries.module(frame.file) == _IMPORTLIB:
-                return True
-            if self._owner(frame) == USER:
-                return False
-        return False
-
-    def _starts_up(self, sample: Sampled) -> bool:
-        """Whether it is an import before the first step."""
-        return self._names[sample.label] == START_UP and self._imports(sample.stack)
-
-    def _by_name(self, stack: _Stack) -> Work | None:
-        """The function that holds the training loop is not meant: it does everything."""
-        depth = self._batches.loop_depth(stack)
-        users = (f for f in stack[:depth] if self._owner(f) == USER)
-        return next((w for f in users if (w := work.of_name(f.function)) is not None), None)
-
-    def _by_purpose(self, stack: _Stack) -> Work | None:
-        """What is made for a call that logs, whose own frame is not there yet:
-        `logger.log(summary(model))`."""
-        depth = self._batches.loop_depth(stack)
-        if not depth:
-            return None
-        called = next(iter(calls_at(stack[depth].file, stack[depth].line)), "")
-        found = work.of_call(called) or work.of_name(called)
-        return found if found is not None and found.stage == work.LOGGING else None
-
-    def _by_position(self, stack: _Stack, label: str) -> Work:
-        position = self._batches.position(stack)
-        if label == AFTER_FORWARD and position not in (
-            batch_source.UPDATE,
-            batch_source.AFTER_STEP,
-        ):
-            return Work(LOSS, "follows the forward")
-        return Work(OTHER, position)
-
-    def _inside_loop(self, stack: _Stack) -> _Stack:
-        depth = self._batches.loop_depth(stack)
-        return stack if depth is None else stack[: depth + 1]
 
     # -- which line ----------------------------------------------------------------------------
 
@@ -314,7 +191,7 @@ class Attribution:
     def _model_made(self, stack: _Stack, stage: str) -> MadeModel | None:
         if stage in _MADE_BESIDE or not self._constructors:
             return None
-        return made_model(self._inside_loop(stack), self._constructors, self._is_user)
+        return made_model(self._kinds.inside_loop(stack), self._constructors, self._is_user)
 
     def _chosen(self, stack: _Stack, outside: int | None = None) -> int | None:
         """The user's innermost frame; of a framework that trains by itself, its innermost.
@@ -326,7 +203,7 @@ class Attribution:
         depth = self._batches.loop_depth(stack)
         users = [i for i, frame in enumerate(stack) if self._owner(frame) == USER]
         users = [i for i in users if outside is not None and i > outside] or users
-        if users and self._imports(stack):
+        if users and self._kinds.imports(stack):
             return users[0]
         # Python's own loop, as asyncio's, is nobody's training: what started it is the line.
         if depth is not None and self._owner(stack[depth]) not in (USER, STDLIB):
@@ -349,7 +226,7 @@ class Attribution:
         inner = [f for f in reversed(stack[:index]) if own == USER or self._owner(f) != own]
         while len(inner) > 1 and self._libraries.module(inner[0].file) in _WRAPPERS:
             inner.pop(0)
-        called = next((f for f in inner if f.name not in _CALLS_MODULE), None)
+        called = next((f for f in inner if f.name not in CALLS_MODULE), None)
         if called is None or (called is not inner[0] and self._owner(called) == USER):
             return (None if own == USER else own), None  # the source tells which module it is
         library = self._owner(inner[0])
@@ -417,7 +294,7 @@ def wilson(share: float, count: int) -> tuple[float, float]:
 def _module_call(stack: _Stack) -> int | None:
     """The outermost call of a module: a model that is called beside the training is no line of the
     model's own."""
-    calls = [i for i, frame in enumerate(stack) if frame.name in _CALLS_MODULE]
+    calls = [i for i, frame in enumerate(stack) if frame.name in CALLS_MODULE]
     return max(calls, default=None)
 
 

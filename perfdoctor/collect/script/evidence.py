@@ -10,9 +10,10 @@ import numpy as np
 
 from perfdoctor.collect.script import recorder as r
 from perfdoctor.collect.script.assembly import SHUT_DOWN, Split, divided
-from perfdoctor.collect.script.attribution import AFTER_FORWARD, Attribution, Line
+from perfdoctor.collect.script.attribution import Attribution, Line
 from perfdoctor.collect.script.attribution import Split as Seen
 from perfdoctor.collect.script.drawing import drawn_each_time
+from perfdoctor.collect.script.kinds_of_work import AFTER_FORWARD
 from perfdoctor.collect.script.leaving import before_end, parted
 from perfdoctor.collect.script.loaders_seen import LoaderFacts
 from perfdoctor.collect.script.loop_finder import LoopFacts
@@ -20,6 +21,7 @@ from perfdoctor.collect.script.made_models import Constructors
 from perfdoctor.collect.script.repeating import repeated_in_workers
 from perfdoctor.collect.script.rereading import same_each_time
 from perfdoctor.collect.script.same_lines import Functions, marked
+from perfdoctor.collect.script.skimmed_looks import told_apart
 from perfdoctor.collect.script.stacks import Sampled
 from perfdoctor.collect.script.whole_draws import whole_draw
 from perfdoctor.collect.script.whole_sorts import whole_sort
@@ -65,6 +67,7 @@ def explained(
     are those that give the same in each step, see `same_calls`, and `constructors` those of
     modules, see `made_models`.
     """
+    samples = told_apart(samples)
     names = list(stage_of)
     names[r.AFTER_FORWARD] = AFTER_FORWARD
     own = set(searches) - {(loop.code.co_filename, loop.code.co_firstlineno) for loop in loops}

@@ -24,7 +24,7 @@ def iterating(original: _Call, state: State, note: NoteIterator) -> _Call:
     clock = observer.recorder.clock
 
     def iterate(self: Any) -> Any:
-        if state.inside or not state.here():
+        if state.amid() or not state.here():
             return original(self)
         begins = partial(observer.iterator_begins, learning=torch.is_grad_enabled())
         facts = guarded(state, begins, self)

@@ -12,13 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 from perfdoctor.collect.script import recorder as r
-from perfdoctor.collect.script.arithmetic import Arithmetic
-from perfdoctor.collect.script.dense_tables import DenseTables
 from perfdoctor.collect.script.gradients import Searches
-from perfdoctor.collect.script.graph_reach import GraphReach
-from perfdoctor.collect.script.kept_graphs import KeptGraphs
 from perfdoctor.collect.script.loaders_seen import LoaderFacts, LoadersSeen
-from perfdoctor.collect.script.loss_part import LossPart
 from perfdoctor.collect.script.many_calls import ManyCalls
 from perfdoctor.collect.script.module_roles import (
     FIXED,
@@ -27,17 +22,11 @@ from perfdoctor.collect.script.module_roles import (
     WITHOUT_PARAMETERS,
     Modules,
 )
-from perfdoctor.collect.script.one_by_one import OneByOne
 from perfdoctor.collect.script.optimizers import ARCHITECTURE, MAIN, Known, Optimizers
-from perfdoctor.collect.script.padded_batches import PaddedBatches
-from perfdoctor.collect.script.padded_transforms import PaddedTransforms
-from perfdoctor.collect.script.parametrized import Parametrized
 from perfdoctor.collect.script.recorder import Moment, Recorder
 from perfdoctor.collect.script.rollouts import Rollouts
-from perfdoctor.collect.script.search_gradients import SearchGradients
-from perfdoctor.collect.script.thrown_away import ThrownAway
-from perfdoctor.collect.script.unused_part import UnusedPart
-from perfdoctor.collect.script.validation_calls import ValidationCalls
+from perfdoctor.collect.script.skimming import Skimming
+from perfdoctor.collect.script.step_looks import StepLooks
 
 _INSIDE = frozenset({r.FORWARD, r.LOSS, r.BACKWARD, r.CHECKPOINT, r.H2D_COPY, r.METRICS})
 _COMPUTING = (r.FORWARD, r.AFTER_FORWARD, r.LOSS, r.BACKWARD, r.OPTIMIZER)
@@ -49,6 +38,7 @@ class Observer:
     """The state of the observed training.
 
     `on_step` is called after a step with its number, and tells the next one to be called after.
+    `skims`: short steps that are alike need not all be looked into.
     `on_validation` is called where the model is called to be validated.
     `steady` is the loader of a training whose next step may be taken to go like the last one, else
     None: then what follows where `patches` says so needs not be looked into.
@@ -59,6 +49,8 @@ class Observer:
         recorder: Recorder,
         optimizers: Optimizers,
         on_step: Callable[[int], int] = lambda count: sys.maxsize,
+        *,
+        skims: bool = False,
     ) -> None:
         self.recorder = recorder
         self.optimizers = optimizers
@@ -66,25 +58,10 @@ class Observer:
         self.loaders = LoadersSeen(recorder)
         self.searches = Searches(optimizers)
         self._on_step = on_step
+        self._asked = 1
+        self.skimming = Skimming(recorder, allowed=skims)
         self.on_validation: Callable[[], None] = lambda: None
-        self.autocast: str | None = None
-        self.autograd_nodes: int | None = None  # of one step; those of its loss among them
-        self.loss_nodes: int | None = None
-        self.first_after_forward: int | None = None
-        self.recomputes = False
-        self.loss_part = LossPart(recorder.clock)
-        self.kept_graphs = KeptGraphs()
-        self.graph_reach = GraphReach()
-        self.one_by_one = OneByOne(recorder)
-        self.padded_batches = PaddedBatches()
-        self.arithmetic = Arithmetic()
-        self.tables = DenseTables()
-        self.transforms = PaddedTransforms()
-        self.parametrized = Parametrized(recorder)
-        self.search_gradients = SearchGradients(optimizers, recorder)
-        self.thrown_away = ThrownAway(optimizers, recorder)
-        self.unused_part = UnusedPart(optimizers, self.modules, recorder)
-        self.validation_calls = ValidationCalls(recorder)
+        self.looks = StepLooks(optimizers, self.modules, recorder)
         self._rollouts = Rollouts()
         self._many = ManyCalls()
         self._last: LoaderFacts | None = None
@@ -106,6 +83,11 @@ class Observer:
         self._untrained_forward = False
         self._used_loader = False
         self._passes, self._passed_at = False, -1
+
+    @property
+    def given(self) -> LoaderFacts | None:
+        """The loader of the last batch."""
+        return self._last
 
     @property
     def in_closure(self) -> bool:
@@ -169,6 +151,7 @@ class Observer:
         iterator was thrown away, this comes in the middle of anything."""
         if self.recorder.half_noted:
             return False
+        self._watch_again()
         self.recorder.enter(facts.label)
         return True
 
@@ -244,13 +227,6 @@ class Observer:
         if role == TRAINED:
             self._trains_or_forgot(module, samples)
         return r.FORWARD
-
-    def note_forward(self, module: Any, args: Any, kwargs: Any) -> None:
-        """Looks into what an outermost module is called with, with gradients on."""
-        if self.modules.role(module) == TRAINED:
-            self.padded_batches.note(self.recorder.count, module, args, kwargs)
-            self.parametrized.begins(module)
-            self.validation_calls.trains(module, args, kwargs)
 
     def _only_passes(self) -> bool:
         """Whether the batch before this one was only passed through the model without gradients, as
@@ -342,24 +318,6 @@ class Observer:
         self.recorder.enter(r.BACKWARD)
         return True
 
-    def note_backward(self, args: Any, kwargs: Any) -> None:
-        """Looks into a call of `torch.autograd.backward`; `args` are None for one of `grad`."""
-        self.one_by_one.in_this_step()
-        outputs = None
-        if args is not None:
-            outputs = args[0] if args else kwargs.get("tensors")
-            self.unused_part.looks_into(outputs)
-            self.thrown_away.looks_into(outputs)
-            if not self.recorder.on_device:
-                self.loss_part.begins(outputs, self.first_after_forward)
-            batch = None if self._last is None else self._last.batches
-            self.kept_graphs.note(self.recorder.count, batch, args, kwargs)
-            self.graph_reach.note(self.recorder.count, self.recorder.epochs > 0, outputs)
-            self.search_gradients.backward_begins()
-        self.thrown_away.begins()
-        self.unused_part.begins(outputs)
-        self.parametrized.backward_begins()
-
     def backward_ends(self) -> None:
         """They are there."""
         self.recorder.leave()
@@ -381,14 +339,6 @@ class Observer:
         self.recorder.enter(r.OTHER if closure else r.OPTIMIZER)
         self._closure_depth = self.recorder.depth if closure else None
 
-    def note_update(self, optimizer: Any) -> None:
-        """Looks into what an optimizer's step is given, on the host."""
-        if optimizer is not self.optimizers.main():
-            return
-        self.optimizers.look_at_rates()
-        if not self.recorder.on_device:
-            self.tables.note(optimizer, self.modules.trained)
-
     def optimizer_ends(self, optimizer: Any) -> str:
         """It is done: with it a step of the training, if it is the main one. Its kind."""
         self._resolve(r.OTHER)
@@ -409,9 +359,18 @@ class Observer:
         """Whether there is no optimizer but this one."""
         return self._only is not None and self._only.reference() is optimizer
 
+    def ask_at_once(self) -> None:
+        """`on_step` is to be called after the step that is running."""
+        self.due = self._asked = 0
+
     def is_due(self) -> None:
         """Something may be due after this step."""
-        self.due = self._on_step(self.recorder.count)
+        if self.skimming.on:
+            self.skimming.end()
+        if self.recorder.count >= self._asked:
+            self._asked = self._on_step(self.recorder.count)
+        only = None if self._only is None else self._only.reference()
+        self.due = self.skimming.due(self._asked, self.steady, only)
 
     def block_begins(self, label: int) -> None:
         """A part with a label of its own: saving, copying, communicating, the user's stage."""
@@ -475,12 +434,19 @@ class Observer:
     def _resolve(self, label: int) -> None:
         """What followed a forward was `label`, now that something tells."""
         recorder = self.recorder
+        self._watch_again()
         if recorder.current == r.AFTER_FORWARD:
             recorder.leave()
             recorder.relabel(r.AFTER_FORWARD, label)
         if self.searches.waiting and self.searches.updated():
             self._was_architecture_step()
             self._updated, self._computing = recorder.now(), None
+
+    def _watch_again(self) -> None:
+        """Something happens that is not of every step."""
+        if self.skimming.on:
+            self.skimming.end()
+            self.due = self.recorder.count + 1
 
     def _outside_is(self, label: int) -> None:
         if self._outside == label and self._settled:

@@ -152,7 +152,7 @@ class Patches:
 
         def make_eval(original: Callable[..., Any]) -> Callable[..., Any]:
             def eval(self: Any) -> Any:
-                if not state.inside and state.here():
+                if state.here() and not state.amid():
                     guarded(state, observer.model_evaluates, self)
                 return original(self)
 
@@ -163,12 +163,12 @@ class Patches:
     def _checkpointing(self) -> None:
         """Tells whether parts of the model run again in the backward pass. `checkpoint` itself has
         to stay what it is: torch.compile knows it by identity. The other of its two ways leaves a
-        trace in the graph, see `note_graph`."""
+        trace in the graph, see `StepLooks`."""
         observer = self.state.observer
 
         def make(original: Callable[..., Any]) -> Callable[..., Any]:
             def recomputed(*args: Any, **kwargs: Any) -> Any:
-                observer.recomputes = True
+                observer.looks.recomputes = True
                 return original(*args, **kwargs)
 
             return recomputed

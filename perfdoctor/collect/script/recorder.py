@@ -9,10 +9,11 @@ however long the training runs.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from perfdoctor.collect.script.device_lane import DeviceLane
+from perfdoctor.collect.script.skimmed_steps import SkimmedSteps
 from perfdoctor.collect.script.step_rows import (
     EPOCH,
     MOST_LABELS,
@@ -20,6 +21,7 @@ from perfdoctor.collect.script.step_rows import (
     WIDTH,
     StepRows,
 )
+from perfdoctor.collect.script.usual_step import UsualStep
 from perfdoctor.stages import Clock
 
 OTHER = 0
@@ -39,6 +41,8 @@ METRICS = 12
 #: A module in training mode without gradients, on a whole batch: validation, or a forward, as the
 #: whole of a run tells (see `Rollouts`).
 WITHOUT_GRADIENTS = 13
+#: Steps that are not looked into (see `skimming`): no row has it in the end.
+SKIMMED = 14
 _FIXED = (
     "other",
     "start_up",
@@ -54,7 +58,10 @@ _FIXED = (
     "checkpoint",
     "metrics",
     "without_gradients",
+    "(skimmed)",
 )
+#: What ends it that steps are not looked into.
+_ENDS = (START_UP, VALIDATION, CHECKPOINT, COMMUNICATION)
 #: Among the labels noted: what is not a label.
 _STEP, RELABEL, _SAMPLES, _EPOCHS = -1, -2, -3, -4
 #: Notes are added up at the first end of a step after so long: 20 short steps at once.
@@ -84,6 +91,7 @@ class Recorder:
         samples, epochs: of the unfinished step. count: steps that have ended.
         steps: those that are added up; the last ones may be missing until `settle`.
         after_s: seconds of `other` after the last step, once all has ended.
+        skimmed: notes of steps that are not looked into. usual: what such consist of.
         device_clock: the device's, once that counts.
     """
 
@@ -94,6 +102,8 @@ class Recorder:
         self.stack: list[int] = []
         self.samples = self.epochs = self.count = 0
         self.steps = StepRows()
+        self.usual = UsualStep(SKIMMED, OTHER, _ENDS)
+        self.skimmed = SkimmedSteps()
         self.after_s = 0.0
         self.device_clock: Clock | None = None
         self._notes: list[int] = []
@@ -239,9 +249,31 @@ class Recorder:
             self._settle_ns = now + _SETTLE_NS
         return self.count
 
+    def skim(self, loader: int, on: Sequence[int]) -> None:
+        """From here on, where a step has just ended, steps are noted in `skimmed` alone, which `on`
+        is for; batches are those of the loader of this label."""
+        self.settle()
+        self.current = self._at = SKIMMED
+        self.skimmed.begin(on, loader, self._since)
+
+    def watch(self) -> int:
+        """No longer: those steps are added to the others; the batches that they took."""
+        found, loader = self.skimmed.end(), self.skimmed.loader
+        self.steps.add_all(self.usual.rows(found, loader))
+        self._since = found.until
+        self._spent[loader] += found.next_waited
+        self._spent[SKIMMED] -= found.next_waited
+        self.samples += found.next_samples
+        self.switch(OTHER)
+        return found.batches
+
     def end(self) -> None:
         """What came after the last step is in `totals` alone."""
+        if self.current == SKIMMED:
+            self.watch()
         spent = self.spent
+        if spent[SKIMMED]:
+            self.usual.part(spent)
         if self._lane is not None:
             self._add_resolved(self._lane)
         self.after_s = spent[OTHER] * 1e-9 if self.steps.steps else 0.0
@@ -275,6 +307,10 @@ class Recorder:
 
     def _add(self, row: list[int]) -> None:
         if self._lane is None:
+            if row[SKIMMED]:
+                self.usual.part(row)
+            else:
+                self.usual.watched(row)
             self.steps.add(row)
             return
         self._lane.end_step(row)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from perfdoctor.collect.script.attribution import AFTER_FORWARD
+from perfdoctor.collect.script.kinds_of_work import AFTER_FORWARD
 from perfdoctor.collect.script.stacks import Frame, Sampled
 from perfdoctor.collect.script.work import VALIDATION
 from perfdoctor.record import Hotspot

@@ -50,8 +50,8 @@ _NOTED_FIRST, _NOTED_EVERY = 30, 1000
 #: Python looks for threads when a process is forked.
 _WARNS_OF_THREADS = sys.version_info >= (3, 12)
 #: Later something may be due after every so many steps, and after the step that follows (`ddp`);
-#: before the first of these somewhat more often.
-_LOOKED_EVERY, _LOOKED_EARLY = 100, 20
+#: before the first of these somewhat more often, and much later less often.
+_LOOKED_EVERY, _LOOKED_EARLY, _LOOKED_LATE = 100, 20, 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ class Session:
         self.recorder = Recorder()
         self.printed = Printed(lambda: self.recorder.count)
         self.observer = Observer(
-            self.recorder, Optimizers(self._share_a_module), on_step=self._on_step
+            self.recorder, Optimizers(self._share_a_module), on_step=self._on_step, skims=True
         )
         self.state = State(self.observer, on_failure=self._failed)
         self.patches = Patches(self.state)
@@ -163,8 +163,7 @@ class Session:
         """What rules would have to guess, on the host, once the training is over."""
         guarded(self.state, self.observer.optimizers.look_at_rates)
         if not self.recorder.on_device:
-            guarded(self.state, self.observer.tables.measure)
-            guarded(self.state, self.observer.transforms.measure)
+            guarded(self.state, self.observer.looks.measure)
 
     def _assembled(
         self,
@@ -185,14 +184,11 @@ class Session:
 
         used = self._settings or self._settings_now()
         used = used | self._ddp.settings() | self._hooks.settings() | self.patches.settings()
-        used |= self.observer.tables.settings() | self.observer.transforms.settings()
-        used |= self.observer.thrown_away.settings() | self.state.settings()
+        used |= self.observer.looks.settings() | self.state.settings()
         used |= steps_per_iterator(self.observer) | remade_elsewhere(self.observer)
         used |= {IN_PART: True} if self._in_part else {}
         used = with_unused_part(used, self.observer)
-        used |= self.observer.one_by_one.settings() | self.observer.search_gradients.settings()
-        used |= self.observer.parametrized.settings()
-        used |= self.observer.validation_calls.settings(self.state.loop.loops())
+        used |= self.observer.looks.validation_calls.settings(self.state.loop.loops())
         if self._environment is None:
             from perfdoctor.collect.environment import describe_environment
 
@@ -313,7 +309,8 @@ class Session:
         watched = self._live_watch is not None or self._deadline is not None
         if watched or count < _NOTED_FIRST or count % _LOOKED_EVERY == 0:
             return count + 1
-        every = _LOOKED_EARLY if count < _LOOKED_EVERY else _LOOKED_EVERY
+        early = _LOOKED_EARLY if count < _LOOKED_EVERY else _LOOKED_EVERY
+        every = early if count < _NOTED_EVERY else _LOOKED_LATE
         due = count + every - count % every
         return due if self.limits.steps is None else min(due, self.limits.steps)
 
@@ -337,7 +334,7 @@ class Session:
     def _forks(self) -> None:
         """The process is about to be forked. The looks go on when the next step has ended."""
         self._sampler.before_fork()
-        self.observer.due = 0
+        self.observer.ask_at_once()
 
     def _observed_enough(self) -> None:
         self._in_part = True

@@ -24,7 +24,8 @@ _NUMBERS = "biufc"
 
 def settings_used(observer: Observer) -> dict[str, Any]:
     """What rules and readers want to know; what cannot be told is left out."""
-    found = _process() | _model(observer) | _optimizer(observer) | observer.unused_part.settings()
+    found = _process() | _model(observer) | _optimizer(observer)
+    found |= observer.looks.unused_part.settings()
     loader = training_loader(observer)
     if loader is not None:
         found |= _loader(loader)
@@ -132,21 +133,21 @@ def _model(observer: Observer) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in parameters),
         "tensors": len(parameters),
         "device": str(first.device),
-        "precision": observer.autocast or short.get(weights, weights),
-        "autograd_nodes": observer.autograd_nodes,
-        "loss_nodes": observer.loss_nodes,
-        "loss_of_backward": observer.loss_part.median,
-        **observer.arithmetic.settings(),
-        "kept_graphs_per_step": observer.kept_graphs.per_step,
-        **observer.graph_reach.settings(),
-        **observer.padded_batches.settings(),
+        "precision": observer.looks.autocast or short.get(weights, weights),
+        "autograd_nodes": observer.looks.autograd_nodes,
+        "loss_nodes": observer.looks.loss_nodes,
+        "loss_of_backward": observer.looks.loss_part.median,
+        **observer.looks.arithmetic.settings(),
+        "kept_graphs_per_step": observer.looks.kept_graphs.per_step,
+        **observer.looks.graph_reach.settings(),
+        **observer.looks.padded_batches.settings(),
         **_unused(parameters, observer),
         "compile": "default" if _compiled(trained) else "off",
         "channels_last": _channels_last(parameters),
         "fsdp": any("FSDP" in name or "FullySharded" in name for name in names) or None,
         "data_parallel": "DataParallel" in names or None,
         "ddp": "DistributedDataParallel" in names or None,
-        "gradient_checkpointing": observer.recomputes
+        "gradient_checkpointing": observer.looks.recomputes
         or any(getattr(m, "gradient_checkpointing", False) is True for m in largest.modules())
         or None,
         "attention": _attention(largest),
@@ -164,7 +165,7 @@ def _unused(parameters: list[Any], observer: Observer) -> dict[str, Any]:
     if not len(observer.optimizers):
         return {}
     optimizers = observer.optimizers
-    parameters = [*parameters, *observer.unused_part.parameters()]
+    parameters = [*parameters, *observer.looks.unused_part.parameters()]
     trained = [p for p in {id(p): p for p in parameters}.values() if p.requires_grad]
     left_out = [p for p in trained if p.grad is not None and not optimizers.has(p)]
     still = [p for p in trained if optimizers.has(p) and not optimizers.uses(p)]
@@ -184,7 +185,7 @@ def with_unused_part(used: dict[str, Any], observer: Observer) -> dict[str, Any]
     if observer.optimizers.rates.raised:
         of_the_first = (AT_RATE_0, OPTIMIZER_AT_RATE_0, *TIMED)
         used = {name: value for name, value in used.items() if name not in of_the_first}
-    return used | observer.unused_part.settings()
+    return used | observer.looks.unused_part.settings()
 
 
 def _attention(model: Any) -> str | None:

@@ -16,15 +16,14 @@ from perfdoctor.collect.script.same_calls import SameCalls
 
 _MOST_SEARCHES = 16
 _OURS = str(Path(__file__).parents[2]) + os.sep  # unresolved, as in frames
-#: So many operations are counted at most, about 20 ms.
-_MOST_NODES = 20_000
 
 
 @dataclass
 class State:
     """What the wrappers ask on each call.
 
-    `inside`: within a call that is observed as a whole, where nothing else is looked at.
+    `inside`: within a call that is observed as a whole, where nothing else is looked at, and in all
+    of the steps that are skimmed.
     `noting`: in this step the lines that call the model and so on are noted in `loop`, and the
     functions that make architecture steps in `searches`, by file and first line.
     `elsewhere`: steps of optimizers in each other thread, none of which is observed.
@@ -41,9 +40,19 @@ class State:
     same_calls: SameCalls = field(default_factory=SameCalls)
     on_failure: Callable[[Exception], None] = lambda error: None
 
+    def __post_init__(self) -> None:
+        self.observer.skimming.tell = self._skims
+
     def here(self) -> bool:
         """Whether this call is to be observed."""
         return self.active and threading.get_ident() == self.thread
+
+    def amid(self) -> bool:
+        """Whether a call is going on that is observed as a whole."""
+        return self.inside and not self.observer.recorder.skimmed.on
+
+    def _skims(self, on: bool) -> None:
+        self.inside = on
 
     def stepped_elsewhere(self) -> None:
         """An optimizer made a step in another thread; threads that add to one number lose some."""
@@ -66,6 +75,7 @@ class State:
         """Ends the observation."""
         if self.active:
             self.active = False
+            self.observer.recorder.skimmed.on.clear()
             self.on_failure(error)
 
 
@@ -82,51 +92,6 @@ def guarded(state: State, call: Callable[..., Any], *args: Any) -> Any:
     except Exception as error:
         state.failed(error)
         return None
-
-
-def note_graph(observer: Observer, outputs: Any) -> None:
-    """Adds how many operations a backward pass from these tensors goes through, and how many of
-    these came after the forward; and whether parts of the forward are run again for it."""
-    functions = [f for f in _graph(outputs) if type(f).__name__ != "AccumulateGrad"]
-    if not functions:
-        return
-    observer.autograd_nodes = (observer.autograd_nodes or 0) + len(functions)
-    observer.transforms.note(functions)
-    observer.arithmetic.add(functions)
-    if observer.first_after_forward is not None:
-        later = sum(f._sequence_nr() >= observer.first_after_forward for f in functions)
-        observer.loss_nodes = (observer.loss_nodes or 0) + later
-    observer.padded_batches.note_graph(observer.recorder.count, functions)
-    if any(type(f).__name__ == "CheckpointFunctionBackward" for f in functions):
-        observer.recomputes = True
-
-
-def next_operation(torch: Any) -> int | None:
-    """The number that autograd will give to the next operation of this thread; None where this
-    torch does not tell."""
-    number = getattr(torch._C._autograd, "_get_sequence_nr", None)
-    return None if number is None else int(number())
-
-
-def _graph(outputs: Any) -> set[Any]:
-    tensors = outputs if isinstance(outputs, list | tuple) else (outputs,)
-    waiting = [tensor.grad_fn for tensor in tensors if getattr(tensor, "grad_fn", None) is not None]
-    seen = set(waiting)
-    while waiting and len(seen) < _MOST_NODES:
-        for function, _ in waiting.pop().next_functions:
-            if function is not None and function not in seen:
-                seen.add(function)
-                waiting.append(function)
-    return seen
-
-
-def autocast_dtype(torch: Any) -> str | None:
-    """The precision that autocast gives to what runs now; None where it is off."""
-    for device in ("cuda", "cpu"):
-        if torch.is_autocast_enabled(device):
-            name = str(torch.get_autocast_dtype(device)).removeprefix("torch.")
-            return {"bfloat16": "bf16", "float16": "fp16"}.get(name, name)
-    return None
 
 
 def samples_in(batch: Any, depth: int = 0) -> int:

@@ -62,6 +62,15 @@ class StepRows:
         if len(self._sums) >= self._most * WIDTH:
             self._thin()
 
+    def add_all(self, rows: NDArray[np.int64]) -> None:
+        """Many steps, a row each."""
+        if self.stride == 1 and len(self._sums) + rows.size < self._most * WIDTH:
+            self.steps += rows.shape[0]
+            self._sums.frombytes(rows.tobytes())
+            return
+        for row in rows.tolist():
+            self.add(row)
+
     def rows(self) -> Rows:
         """A copy of what is kept; steps since the last kept row are left out.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from perfdoctor.collect.script import frames
@@ -19,15 +20,10 @@ from perfdoctor.collect.script.loop_finder import BACKWARD, FORWARD, OPTIMIZER
 from perfdoctor.collect.script.optimizers import ARCHITECTURE
 from perfdoctor.collect.script.state import (
     State,
-    autocast_dtype,
     guarded,
-    next_operation,
-    note_graph,
     samples_in,
 )
 
-#: The step whose operations are counted, once.
-_COUNTED_STEP = 2
 _LOSS_FOLLOWED = r.AFTER_FORWARD << 8 | r.LOSS
 _SETTLE_EVERY = 1024
 _UPDATING = (r.OPTIMIZER, r.BACKWARD, r.FORWARD)
@@ -38,11 +34,24 @@ def advancing(original: Call, state: State) -> Call:
     """`__next__` of a loader's iterator."""
     observer, recorder = state.observer, state.observer.recorder
     stack, note, clock = recorder.stack, recorder.note, recorder.clock
+    skims, noted = recorder.skimmed.on, recorder.skimmed.batches
     get_ident = threading.get_ident
 
     def advance(self: Any) -> Any:
+        if skims and skims[2] == id(self):
+            began, size = clock(), -1
+            try:
+                batch = original(self)
+                with suppress(Exception):  # objects of anyone's making
+                    size = 0
+                    size = samples_in(batch)
+                return batch
+            finally:
+                if skims:  # what it called may have ended that
+                    now = clock()
+                    noted.extend((now, now - began, size))
         facts = self.__dict__.get("_perfdoctor_facts")
-        if facts is None or state.inside or not state.active or get_ident() != state.thread:
+        if facts is None or not state.active or get_ident() != state.thread or state.amid():
             return original(self)
         steady, samples = facts is observer.steady and not recorder.current, None
         if steady:
@@ -88,7 +97,7 @@ def outermost(original: Call, state: State, torch: Any) -> Call:
     observer, recorder = state.observer, state.observer.recorder
     stack, note, clock = recorder.stack, recorder.note, recorder.clock
     grad_enabled, get_ident = torch.is_grad_enabled, threading.get_ident
-    validated = observer.validation_calls
+    looks, validated = observer.looks, observer.looks.validation_calls
     tracing = torch._C._get_tracing_state  # of torch.jit.trace, which must not see what we ask
 
     # The first five lines stand, indented alike, where torch's do: tracebacks show torch's.
@@ -128,24 +137,17 @@ def outermost(original: Call, state: State, torch: Any) -> Call:
             if not grad and validated.looks:
                 guarded(state, validated.begins, self, args, kwargs, sys._getframe(1))
         if state.noting and grad:
-            observer.autocast = autocast_dtype(torch)
             guarded(state, state.loop.note, sys._getframe(1), FORWARD)
-            guarded(state, observer.note_forward, self, args, kwargs)
-            guarded(state, observer.unused_part.called, self, sys._getframe(1))
+            guarded(state, looks.forward_begins, self, args, kwargs, sys._getframe(1))
             guarded(state, state.same_calls.begins, recorder.count)
-            if observer.thrown_away.looks:
-                first = next_operation(torch)
-                guarded(state, observer.thrown_away.calls.begins, self, sys._getframe(1), first)
         state.inside = True
         try:
             return original(self, *args, **kwargs)
         finally:
             state.inside = False
             if state.noting and grad:
-                guarded(state, observer.parametrized.ends)
                 guarded(state, state.same_calls.ends)
-                observer.first_after_forward = next_operation(torch)
-                guarded(state, observer.thrown_away.calls.ends, observer.first_after_forward)
+                guarded(state, looks.forward_ends)
                 if sys.exc_info()[0] is None:  # the loss follows
                     guarded(state, state.same_calls.begins, recorder.count)
             if steady:
@@ -169,13 +171,16 @@ def outermost(original: Call, state: State, torch: Any) -> Call:
 def differentiating(original: Call, state: State, *, named: bool) -> Call:
     """`torch.autograd.backward`, or `grad`, which names what the gradients are of."""
     observer, recorder = state.observer, state.observer.recorder
+    looks = observer.looks
     stack, note, clock = recorder.stack, recorder.note, recorder.clock
-    get_ident = threading.get_ident
+    skims, get_ident = recorder.skimmed.on, threading.get_ident
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if skims and not named:  # gradients that are named may be a search's
+            return original(*args, **kwargs)
         if not state.active or get_ident() != state.thread:
             return original(*args, **kwargs)
-        steady, depth, inside = observer.steady, len(stack), state.inside
+        steady, depth = observer.steady, len(stack)
         follows = recorder.current == r.AFTER_FORWARD and not named
         if steady is not None and follows and not observer.in_closure:
             note(r.BACKWARD)
@@ -189,27 +194,21 @@ def differentiating(original: Call, state: State, *, named: bool) -> Call:
             if not guarded(state, observer.backward_begins):
                 return original(*args, **kwargs)
             depth = len(stack)
-        noting = state.noting
+        noting, inside = state.noting, state.inside  # which what is told there may have changed
         if noting:
             guarded(state, state.same_calls.ends)
             guarded(state, state.loop.note, sys._getframe(1), BACKWARD)
-            if recorder.count == _COUNTED_STEP:
-                guarded(state, note_graph, observer, args)
             if named:
-                guarded(state, observer.one_by_one.begins, args, kwargs, sys._getframe(1))
-            guarded(state, observer.note_backward, None if named else args, kwargs)
+                guarded(state, looks.gradients_begin, args, kwargs, sys._getframe(1))
+            else:
+                guarded(state, looks.backward_begins, args, kwargs, observer.given)
         state.inside = True
         try:
             return original(*args, **kwargs)
         finally:
             state.inside = inside
             if noting:
-                guarded(state, observer.one_by_one.ends)
-                guarded(state, observer.unused_part.ends)
-                guarded(state, observer.parametrized.backward_ends)
-                guarded(state, observer.thrown_away.ends)
-                guarded(state, observer.loss_part.ends)
-                guarded(state, observer.search_gradients.backward_ends)
+                guarded(state, looks.backward_ends)
             if steady is not None:
                 recorder.current = around = stack[depth - 1]
                 del stack[depth - 1 :]
@@ -229,16 +228,18 @@ def differentiating(original: Call, state: State, *, named: bool) -> Call:
 def step_hooks(state: State) -> tuple[Call, Call]:
     """What an optimizer calls before and after its step."""
     observer, recorder = state.observer, state.observer.recorder
+    looks = observer.looks
     stack, note, clock = recorder.stack, recorder.note, recorder.clock
-    get_ident = threading.get_ident
+    skims, noted = recorder.skimmed.on, recorder.skimmed.ends
+    get_ident, thread = threading.get_ident, state.thread
 
     def before(optimizer: Any, args: Any, kwargs: Any) -> None:
-        if not state.active or get_ident() != state.thread:
+        if skims or not state.active or get_ident() != state.thread:
             return
         if state.noting:
             guarded(state, state.same_calls.ends)  # where no backward pass followed
             guarded(state, state.loop.note, sys._getframe(1), OPTIMIZER)
-            guarded(state, observer.note_update, optimizer)
+            guarded(state, looks.update_begins, optimizer)
         closure = args[1] if len(args) > 1 else kwargs.get("closure")
         if closure is None and observer.steady is not None and not recorder.current:
             note(r.OPTIMIZER)
@@ -249,6 +250,12 @@ def step_hooks(state: State) -> tuple[Call, Call]:
             guarded(state, observer.optimizer_begins, closure is not None)
 
     def after(optimizer: Any, args: Any, kwargs: Any) -> None:
+        if skims and skims[0] == id(optimizer) and get_ident() == thread:
+            noted.append(clock())
+            recorder.count += 1
+            if recorder.count >= skims[1]:
+                guarded(state, observer.is_due)
+            return
         if not state.active or get_ident() != state.thread:
             if state.active:
                 state.stepped_elsewhere()
@@ -260,11 +267,11 @@ def step_hooks(state: State) -> tuple[Call, Call]:
                 guarded(state, observer.is_due)
             return
         if state.noting:
-            guarded(state, observer.thrown_away.stepped, optimizer)
+            guarded(state, looks.thrown_away.stepped, optimizer)
         noting = state.noting
         kind = guarded(state, observer.optimizer_ends, optimizer)
         if noting:
-            guarded(state, observer.search_gradients.stepped, kind)
+            guarded(state, looks.search_gradients.stepped, kind)
         if kind == ARCHITECTURE and state.noting:
             guarded(state, state.note_search, sys._getframe(1))
 
@@ -275,11 +282,11 @@ def updating(original: Call, state: State) -> Call:
     """Part of the update outside of the optimizer's step: zero_grad, clipping, a scaler."""
     observer, recorder = state.observer, state.observer.recorder
     stack, note, clock = recorder.stack, recorder.note, recorder.clock
-    get_ident = threading.get_ident
+    skims, get_ident = recorder.skimmed.on, threading.get_ident
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         current = recorder.current
-        if not state.active or current in _UPDATING or get_ident() != state.thread:
+        if skims or not state.active or current in _UPDATING or get_ident() != state.thread:
             return original(*args, **kwargs)
         steady, depth, inside = observer.steady is not None, len(stack), state.inside
         if steady:

@@ -12,7 +12,7 @@ from torch import nn
 
 from perfdoctor.collect.script.arithmetic import Arithmetic
 from perfdoctor.collect.script.settings_used import _matmul_precision
-from perfdoctor.collect.script.state import _graph
+from perfdoctor.collect.script.step_looks import _graph
 
 
 def _counted(output: torch.Tensor) -> Arithmetic:
@@ -73,4 +73,4 @@ def test_an_observed_step_is_counted_once() -> None:
             model(torch.rand(8, 16)).sum().backward()
             optimizer.step()
             optimizer.zero_grad()
-    assert seen.observer.arithmetic.settings()["multiplied_in_products"] == 8 * 16 * 4
+    assert seen.observer.looks.arithmetic.settings()["multiplied_in_products"] == 8 * 16 * 4

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 from made import NAMES, at, library, script, seen, user
 
-from perfdoctor.collect.script.attribution import START_UP, Attribution
+from perfdoctor.collect.script.attribution import Attribution
+from perfdoctor.collect.script.kinds_of_work import START_UP
 from perfdoctor.collect.script.made_models import MadeModel, constructors, made_model
 from perfdoctor.collect.script.stacks import Frame
 from perfdoctor.stages import DATA_LOADING

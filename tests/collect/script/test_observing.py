@@ -82,10 +82,11 @@ class Net(nn.Module):
 class Watched:
     """An observed stretch of code."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, skims: bool = False) -> None:
         self.observer = Observer(
             Recorder(clock),
             Optimizers(lambda few, many: any(holds(m, few, many) for m in self._trained())),
+            skims=skims,
         )
         self.state = State(self.observer, on_failure=self._failed)
         self.patches = Patches(self.state)
@@ -541,8 +542,10 @@ def test_operations_of_a_step_are_counted_in_all_its_backward_passes(clock: Cloc
                 torch.stack(pairs).sum().backward()
             optimizer.step()
     of_one_loss = 5 * 4 + 2  # two elements, a difference and a square of each; stack and sum
-    assert seen.observer.loss_nodes == 3 * of_one_loss
-    assert seen.observer.autograd_nodes == 3 * (of_one_loss + 3)  # addmm, transpose and squeeze
+    assert seen.observer.looks.loss_nodes == 3 * of_one_loss
+    assert seen.observer.looks.autograd_nodes == 3 * (
+        of_one_loss + 3
+    )  # addmm, transpose and squeeze
 
 
 def test_a_stage_that_the_script_names_is_one_of_its_own(clock: Clock) -> None:

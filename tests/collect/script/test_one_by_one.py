@@ -73,7 +73,7 @@ def _told(
     clock: Clock, step: Step, made: Callable[[Clock], Any] = Parts, steps: int = STEPS
 ) -> dict[str, Any]:
     """What is found in a few such steps."""
-    return _watch(clock, step, made, steps).observer.one_by_one.settings()
+    return _watch(clock, step, made, steps).observer.looks.one_by_one.settings()
 
 
 def one_after_the_other(parts: Parts) -> None:
@@ -377,9 +377,9 @@ def test_on_a_device_its_own_clock_tells_when_it_has_come_so_far(clock: Clock) -
         for _ in range(STEPS):
             one_after_the_other(parts)
             parts.train()
-        assert seen.observer.one_by_one.settings() == {}
+        assert seen.observer.looks.one_by_one.settings() == {}
         device.reached = True
-        assert seen.observer.one_by_one.settings()["one_by_one_s"] == pytest.approx(60e-9)
+        assert seen.observer.looks.one_by_one.settings()["one_by_one_s"] == pytest.approx(60e-9)
 
 
 def test_without_a_device_s_clock_the_host_s_tells_nothing_of_it(clock: Clock) -> None:

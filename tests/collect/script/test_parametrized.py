@@ -94,7 +94,7 @@ def _seen(clock: Clock, model: nn.Module, step: Step = _step, steps: int = STEPS
             step(model)
             optimizer.step()
             optimizer.zero_grad()
-        settings = seen.observer.parametrized.settings()
+        settings = seen.observer.looks.parametrized.settings()
     lists = [m for m in model.modules() if isinstance(m, parametrize.ParametrizationList)]
     assert not any(one._forward_hooks or one._forward_pre_hooks for one in lists)
     return settings
@@ -225,7 +225,7 @@ def test_passes_without_gradients_are_a_part_of_the_forward_pass(clock: Clock) -
         for _ in batches:
             step(model)
             optimizer.step()
-        found = seen.observer.parametrized.settings()
+        found = seen.observer.looks.parametrized.settings()
     assert found["parametrized_of_forward"] <= 4 * 6 / (30 + 5 * 6)
     assert found["parametrized_times"] == TIMES
 
@@ -301,5 +301,5 @@ def test_numbers_and_random_state_are_the_same_to_the_last_bit() -> None:
     clock: Any = lambda: next(ticks)  # noqa: E731
     with Watched(clock) as seen:
         observed = list(_trained())
-        assert seen.observer.parametrized.settings()["parametrized_times"] == 3
+        assert seen.observer.looks.parametrized.settings()["parametrized_times"] == 3
     assert all(torch.equal(a, b) for a, b in zip(plain, observed, strict=True))

@@ -58,7 +58,7 @@ def searched(clock: Clock, search: Search, *, clears: bool = True) -> dict[str, 
             optimizer.step()
             if not clears:
                 optimizer.zero_grad()
-        return seen.observer.search_gradients.settings()
+        return seen.observer.looks.search_gradients.settings()
 
 
 def by_backward(net: Net, loss: torch.Tensor, architecture: torch.optim.Optimizer) -> None:
@@ -96,4 +96,4 @@ def test_two_models_that_are_trained_in_turns_are_no_search() -> None:
                     one.zero_grad()
                 models[1](models[0](torch.ones(2, 4))).sum().backward()
                 optimizer.step()
-        assert seen.observer.search_gradients.settings() == {}
+        assert seen.observer.looks.search_gradients.settings() == {}

@@ -66,7 +66,7 @@ def _told(clock: Clock, step: Callable[[Any], None], made: Callable[[Clock], Any
         parts = made(clock)
         for _ in range(STEPS):
             step(parts)
-        return seen.observer.thrown_away.settings()
+        return seen.observer.looks.thrown_away.settings()
 
 
 # -- what is thrown away ------------------------------------------------------------------------
@@ -503,7 +503,7 @@ def test_too_few_turns_say_nothing(clock: Clock) -> None:
             for _ in range(5):
                 gan.d_step(gan.fake())
             gan.g_step()
-        assert seen.observer.thrown_away.settings() == {}
+        assert seen.observer.looks.thrown_away.settings() == {}
 
 
 def test_steps_that_are_not_looked_into_end_what_was_begun(clock: Clock) -> None:
@@ -515,7 +515,7 @@ def test_steps_that_are_not_looked_into_end_what_was_begun(clock: Clock) -> None
             seen.state.noting = False
             for _ in range(3):
                 gan.g_step()
-        assert _PART not in seen.observer.thrown_away.settings()
+        assert _PART not in seen.observer.looks.thrown_away.settings()
 
 
 class Late:
@@ -542,9 +542,9 @@ def test_on_a_device_its_own_clock_tells_when_it_has_come_so_far(clock: Clock) -
             gan.g_step()
             if i == 1:
                 seen.observer.recorder.use_device(device)
-        assert seen.observer.thrown_away.settings() == {}
+        assert seen.observer.looks.thrown_away.settings() == {}
         device.reached = True
-        assert seen.observer.thrown_away.settings()[_PART] == pytest.approx(30 / 90)
+        assert seen.observer.looks.thrown_away.settings()[_PART] == pytest.approx(30 / 90)
 
 
 def _ticking() -> Any:
@@ -561,7 +561,7 @@ def test_without_a_device_s_clock_the_host_s_tells_nothing_of_it() -> None:
                 optimizer.zero_grad()
                 last(first(torch.ones(5, 4, device="meta"))).mean().backward()
                 optimizer.step()
-        assert seen.observer.thrown_away.settings() == {}
+        assert seen.observer.looks.thrown_away.settings() == {}
 
 
 def test_a_graph_that_is_too_large_to_be_walked_says_nothing(
@@ -586,7 +586,7 @@ def test_gradients_that_are_used_while_nobody_looks(clock: Clock) -> None:
             for _ in range(3):
                 gan.of_g.step()
             gan.of_g.zero_grad()
-        assert seen.observer.thrown_away.settings() == {}
+        assert seen.observer.looks.thrown_away.settings() == {}
 
 
 def test_a_graph_that_is_kept_has_no_hook_any_more(clock: Clock) -> None:
@@ -594,7 +594,7 @@ def test_a_graph_that_is_kept_has_no_hook_any_more(clock: Clock) -> None:
         gan = Pair(clock)
         fake = gan.fake()
         gan.d_step(fake, retain_graph=True)
-        (part,) = seen.observer.thrown_away._waiting
+        (part,) = seen.observer.looks.thrown_away._waiting
         assert len(part.marks) == 2
         fake.sum().backward()
         assert len(part.marks) == 2
@@ -614,7 +614,7 @@ def test_no_hook_and_no_tensor_stays_after_a_backward_pass(clock: Clock) -> None
             del fake
             gan.g_step()
         gc.collect()
-        assert not seen.observer.thrown_away._hooks
+        assert not seen.observer.looks.thrown_away._hooks
         assert all(reference() is None for reference in fakes)
 
 
@@ -625,8 +625,8 @@ def test_looking_ends_after_so_many_passes(clock: Clock, monkeypatch: pytest.Mon
         for _ in range(20):
             gan.d_step(gan.fake())
             gan.g_step()
-        assert len(seen.observer.thrown_away._passes) == 9
-        assert seen.observer.thrown_away.settings()[_PART] == pytest.approx(30 / 90)
+        assert len(seen.observer.looks.thrown_away._passes) == 9
+        assert seen.observer.looks.thrown_away.settings()[_PART] == pytest.approx(30 / 90)
 
 
 def _gradients() -> list[torch.Tensor]:
@@ -645,5 +645,5 @@ def test_gradients_and_random_numbers_are_the_same_to_the_last_bit() -> None:
     plain = _gradients()
     with Watched(_ticking()) as seen:
         observed = _gradients()
-        assert seen.observer.thrown_away.settings()[_PART] > 0
+        assert seen.observer.looks.thrown_away.settings()[_PART] > 0
     assert all(torch.equal(a, b) for a, b in zip(observed, plain, strict=True))

@@ -499,7 +499,7 @@ def test_looking_ends_after_so_many_steps(clock: Clock, monkeypatch: pytest.Monk
         pair = Pair(clock)
         for _ in range(20):
             pair.update(_differ(pair))
-        assert len(seen.observer.unused_part._steps) == 5
+        assert len(seen.observer.looks.unused_part._steps) == 5
         assert settings_used(seen.observer)[_ALONE] == pytest.approx(30 / 40)
 
 
@@ -510,7 +510,9 @@ def test_on_a_device_its_own_clock_tells_when_it_has_come_so_far(clock: Clock) -
             pair.update(_differ(pair))
             if i == 1:
                 seen.observer.recorder.use_device(device)
-        seen.observer.unused_part._steps = dict(list(seen.observer.unused_part._steps.items())[2:])
+        seen.observer.looks.unused_part._steps = dict(
+            list(seen.observer.looks.unused_part._steps.items())[2:]
+        )
         assert _ALONE not in settings_used(seen.observer)
         device.reached = True
         assert settings_used(seen.observer)[_ALONE] == pytest.approx(30 / 40)
@@ -541,10 +543,10 @@ def test_no_hook_and_no_tensor_stays(clock: Clock) -> None:
         teacher = weakref.ref(pair.teacher)
         del pair
         gc.collect()
-        assert not seen.observer.unused_part._hooks
+        assert not seen.observer.looks.unused_part._hooks
         assert teacher() is None
         assert all(reference() is None for reference in made)
-        assert seen.observer.unused_part.settings() == {}
+        assert seen.observer.looks.unused_part.settings() == {}
 
 
 def test_gradients_are_the_same_to_the_last_bit(clock: Clock) -> None:

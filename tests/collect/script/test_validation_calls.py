@@ -64,7 +64,7 @@ def found(
             model.eval()
             with torch.no_grad():
                 validate(model)
-    return seen.observer.validation_calls.settings(seen.state.loop.loops())
+    return seen.observer.looks.validation_calls.settings(seen.state.loop.loops())
 
 
 def greedy(model: Any, rows: int = ROWS, length: int = 10) -> torch.Tensor:
@@ -188,7 +188,7 @@ def test_a_teacher_that_is_called_within_the_steps_is_not_looked_at() -> None:
                 target = greedy(teacher, rows=1)
             model(target).sum().backward()
             optimizer.step()
-    assert seen.observer.validation_calls.settings(seen.state.loop.loops()) == {}
+    assert seen.observer.looks.validation_calls.settings(seen.state.loop.loops()) == {}
 
 
 # -- one sample at a time ----------------------------------------------------------------------
