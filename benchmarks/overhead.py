@@ -4,8 +4,9 @@
 
 One process, one thread, a plain loop. Blocks with and without the tool take turns (off, on, on,
 off, ...), so that a busy moment of the machine hits both. Each figure is the median over pairs of
-the difference per step, with its 95 % interval; the first steps of a block, in which tools set
-themselves up, do not count. "nothing" is the loop against itself: the noise.
+the difference per step, with its 95 % interval, of the second thousand steps of a block, and in the
+last column of the first thousand, in which tools set themselves up and perfdoctor looks into much.
+"nothing" is the loop against itself: the noise.
 
 torch.profiler records every step, as it does by default. Lightning's SimpleProfiler is put around
 the same actions as its Trainer puts it; it is left out where Lightning is not installed. Tools that
@@ -31,8 +32,8 @@ from perfdoctor.collect.script.session import Limits, Session
 from perfdoctor.ending import Ending
 from perfdoctor.stats import quantile_interval
 
-#: Steps of a block that are timed, after so many that are not.
-STEPS, SETTLING = 400, 100
+#: Steps of each half of a block.
+STEPS = 1000
 BATCH = 64
 
 Around = Callable[[str], AbstractContextManager[Any]]
@@ -47,20 +48,21 @@ class Loop:
         self.model = nn.Sequential(*parts, nn.Linear(width, 8))
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-3)
         self.loss = nn.CrossEntropyLoss()
-        count = BATCH * (STEPS + SETTLING)
+        count = BATCH * 2 * STEPS
         data = TensorDataset(torch.randn(count, width), torch.randint(0, 8, (count,)))
         self.loader = DataLoader(data, batch_size=BATCH)
 
-    def block(self, tool: Tool) -> float:
-        """Seconds per step."""
+    def block(self, tool: Tool) -> tuple[float, float]:
+        """Seconds per step of the first half and of the second one."""
         with tool(self) as around:
             batches = iter(self.loader)
-            for _ in range(SETTLING):
-                self._step(batches, around)
             start = time.perf_counter()
             for _ in range(STEPS):
                 self._step(batches, around)
-            return (time.perf_counter() - start) / STEPS
+            middle = time.perf_counter()
+            for _ in range(STEPS):
+                self._step(batches, around)
+            return (middle - start) / STEPS, (time.perf_counter() - middle) / STEPS
 
     def _step(self, batches: Iterator[Any], around: Around) -> None:
         with around("[_TrainingEpochLoop].train_dataloader_next"):
@@ -127,18 +129,25 @@ TOOLS: dict[str, Tool] = {
 }
 
 
-def added_us(loop: Loop, tool: Tool, pairs: int) -> tuple[float, float, float, float]:
-    """(step without in µs, median added, low, high), of interleaved pairs."""
-    without, added = [], []
+def added_us(loop: Loop, tool: Tool, pairs: int) -> tuple[float, float, float, float, float]:
+    """(step without in µs, median added, low, high, added at first), of interleaved pairs."""
+    without, added, at_first = [], [], []
     for pair in range(pairs):
         order = (nothing, tool) if pair % 2 == 0 else (tool, nothing)
         first, second = (loop.block(each) for each in order)
         off, on = (first, second) if pair % 2 == 0 else (second, first)
-        without.append(off * 1e6)
-        added.append((on - off) * 1e6)
+        without.append(off[1] * 1e6)
+        added.append((on[1] - off[1]) * 1e6)
+        at_first.append((on[0] - off[0]) * 1e6)
     values = np.array(added)
     low, high = quantile_interval(values, 0.5) or (values.min(), values.max())
-    return float(np.median(without)), float(np.median(values)), low, high
+    return (
+        float(np.median(without)),
+        float(np.median(values)),
+        low,
+        high,
+        float(np.median(at_first)),
+    )
 
 
 def main() -> int:
@@ -146,21 +155,21 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=40)
     pairs = parser.parse_args().pairs
     torch.set_num_threads(1)
-    print("| step without | tool | added per step | 95 % interval | of the step |")
-    print("|---|---|---|---|---|")
+    print("| step without | tool | added per step | 95 % interval | of the step | at first |")
+    print("|---|---|---|---|---|---|")
     for width, layers in ((32, 3), (256, 17)):
         loop = Loop(width, layers)
         loop.block(nothing)
         for name, tool in TOOLS.items():
             try:
-                step, added, low, high = added_us(loop, tool, pairs)
+                step, added, low, high, first = added_us(loop, tool, pairs)
             except ImportError:
                 print(f"{name}: not installed", file=sys.stderr)
                 continue
             share = 100 * added / step
             print(
                 f"| {step / 1e3:.2f} ms | {name} | {added:.1f} µs | {low:.1f} … {high:.1f} µs "
-                f"| {share:.2f} % |",
+                f"| {share:.2f} % | {first:.1f} µs |",
                 flush=True,
             )
     return 0

@@ -107,6 +107,18 @@ def test_losses_and_output_are_the_same_with_processes_and_threads(tmp_path):
     assert parts_of(report)["checkpoint"] > 0
 
 
+def test_steps_that_are_short_and_alike_are_not_all_looked_into(tmp_path):
+    report = watched(tmp_path, ["long"])
+    (note,) = report["notes"]
+    assert note.endswith("their stages are shared out as in the steps around them.")
+    assert 200 < int(note.split()[0]) < 403
+    rate = report["throughput"]
+    assert rate["samples_per_s"] / rate["steps_per_s"] == pytest.approx(4, rel=0.01)
+    assert {"data_loading", "forward", "loss", "backward", "optimizer"} <= set(report["stages"])
+    assert parts_of(report)["validation"] > 0
+    assert parts_of(report)["checkpoint"] > 0
+
+
 def test_a_loader_made_anew_each_epoch_stays_the_same_loader(tmp_path):
     report = watched(tmp_path, ["anew"])
     # A look that holds the frame of an epoch keeps its loader alive when the next one is made.

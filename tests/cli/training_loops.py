@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import io
+import itertools
 import os
 import pickle
 import random
@@ -100,6 +101,30 @@ def train(
 
 def plain() -> Made:
     return train(DataLoader(Squares(), batch_size=BATCH, shuffle=True), epochs=2)
+
+
+def long() -> Made:
+    """Short steps that are alike, with a validation and a checkpoint among them."""
+    x, y = torch.rand(500 * BATCH, 8), torch.rand(500 * BATCH)
+    loader = DataLoader(TensorDataset(x, y), batch_size=BATCH, shuffle=True)
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+    first = train(list(itertools.islice(loader, 3)), model, optimizer)
+    steps = samples = 0
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = nn.functional.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        steps, samples = steps + 1, samples + len(x)
+        if steps == 250:
+            model.eval()
+            with torch.no_grad():
+                show(loss=loss, held_out=model(x).sum())
+            model.train()
+            torch.save(model.state_dict(), io.BytesIO())
+    show(loss=loss)
+    return first[0] + steps, first[1] + samples
 
 
 def workers() -> Made:
@@ -396,6 +421,7 @@ LOOPS: dict[str, Callable[[], Made]] = {
     loop.__name__: loop
     for loop in (
         plain,
+        long,
         workers,
         persistent,
         spawn,

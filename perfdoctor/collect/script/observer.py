@@ -151,7 +151,7 @@ class Observer:
         iterator was thrown away, this comes in the middle of anything."""
         if self.recorder.half_noted:
             return False
-        self._watch_again()
+        self.watch_again()
         self.recorder.enter(facts.label)
         return True
 
@@ -372,6 +372,12 @@ class Observer:
         only = None if self._only is None else self._only.reference()
         self.due = self.skimming.due(self._asked, self.steady, only)
 
+    def watch_again(self) -> None:
+        """Something happens that is not of every step: it is not skimmed."""
+        if self.skimming.on:
+            self.skimming.end()
+            self.due = self.recorder.count + 1
+
     def block_begins(self, label: int) -> None:
         """A part with a label of its own: saving, copying, communicating, the user's stage."""
         self._resolve(r.OTHER)
@@ -434,19 +440,13 @@ class Observer:
     def _resolve(self, label: int) -> None:
         """What followed a forward was `label`, now that something tells."""
         recorder = self.recorder
-        self._watch_again()
+        self.watch_again()
         if recorder.current == r.AFTER_FORWARD:
             recorder.leave()
             recorder.relabel(r.AFTER_FORWARD, label)
         if self.searches.waiting and self.searches.updated():
             self._was_architecture_step()
             self._updated, self._computing = recorder.now(), None
-
-    def _watch_again(self) -> None:
-        """Something happens that is not of every step."""
-        if self.skimming.on:
-            self.skimming.end()
-            self.due = self.recorder.count + 1
 
     def _outside_is(self, label: int) -> None:
         if self._outside == label and self._settled:

@@ -209,6 +209,7 @@ class Session:
                 memory=self._machine.memory(),
                 utilisation=self._machine.utilisation(),
                 started_at=self.started_at,
+                notes=self.observer.skimming.notes(),
                 warnings=tuple(self.problems),
             ),
         )

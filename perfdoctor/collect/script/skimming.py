@@ -62,6 +62,16 @@ class Skimming:
         self.tell(True)
         return until
 
+    def notes(self) -> tuple[str, ...]:
+        """What there is to know of it, as sentences for the report."""
+        skimmed, steps = self._recorder.usual.steps, self._recorder.steps.steps
+        if not skimmed:
+            return ()
+        return (
+            f"{skimmed:,} of {steps:,} steps, short and alike, were timed as a whole but for their"
+            " loading: their stages are shared out as in the steps around them.",
+        )
+
     def end(self) -> None:
         """From now on everything is watched."""
         recorder, facts = self._recorder, self._facts

@@ -26,6 +26,7 @@ from perfdoctor.collect.script.state import (
 
 _LOSS_FOLLOWED = r.AFTER_FORWARD << 8 | r.LOSS
 _SETTLE_EVERY = 1024
+_MOST_NOTED = 3 * 4096
 _UPDATING = (r.OPTIMIZER, r.BACKWARD, r.FORWARD)
 Call = Callable[..., Any]
 
@@ -50,6 +51,8 @@ def advancing(original: Call, state: State) -> Call:
                 if skims:  # what it called may have ended that
                     now = clock()
                     noted.extend((now, now - began, size))
+                    if len(noted) > _MOST_NOTED:  # there may be batches and no steps
+                        guarded(state, observer.watch_again)
         facts = self.__dict__.get("_perfdoctor_facts")
         if facts is None or not state.active or get_ident() != state.thread or state.amid():
             return original(self)

@@ -15,10 +15,11 @@ from torch.utils.data import DataLoader
 
 import perfdoctor
 from perfdoctor.collect.script import recorder as r
+from perfdoctor.collect.script import steps
 from perfdoctor.collect.script.skimming import SHORT_NS, Skimming
 
 STEPS = 320
-EPOCH = 150
+EPOCH = 200
 Event = Callable[["Training"], None]
 
 
@@ -47,7 +48,8 @@ class Training:
     def run(self, events: Mapping[int, Event], steps: int = STEPS) -> None:
         done = 0
         while done < steps:
-            for x, _ in self.loader:
+            self.batches = iter(self.loader)
+            for x, _ in self.batches:
                 self.step(x)
                 done += 1
                 events.get(done, lambda training: None)(self)
@@ -111,14 +113,12 @@ EVENTS = (
 )
 
 
-def _seen(
-    events: Mapping[int, Event], *, skims: bool, unit: int = 1000, steps: int = STEPS
-) -> Watched:
+def _seen(events: Mapping[int, Event], *, skims: bool, unit: int = 1000) -> Watched:
     clock = Clock()
     torch.manual_seed(0)
     with Watched(clock, skims=skims) as seen:
         seen.state.noting = False  # as in nearly all steps
-        Training(clock, unit).run(events, steps)
+        Training(clock, unit).run(events)
     assert not seen.observer.recorder.stack
     return seen
 
@@ -133,6 +133,28 @@ def test_most_short_steps_are_timed_as_a_whole_and_come_to_the_same() -> None:
         assert sum(one.values()) == sum(other.values())
         assert one == pytest.approx(other, rel=0.01, abs=10)
     assert skimmed.totals()["data_loading"] == watched.totals()["data_loading"]
+
+
+def test_it_is_said_how_many_there_were() -> None:
+    seen = _seen({}, skims=True)
+    (note,) = seen.observer.skimming.notes()
+    assert note.startswith(f"{seen.observer.recorder.usual.steps:,} of {STEPS:,} steps,")
+    assert _seen({}, skims=False).observer.skimming.notes() == ()
+
+
+def test_batches_without_any_step_do_not_pile_up(monkeypatch: Any) -> None:
+    monkeypatch.setattr(steps, "_MOST_NOTED", 3 * 30)
+
+    def only_loads(training: Training) -> None:
+        for number, _ in enumerate(training.batches):
+            assert len(seen.observer.recorder.skimmed.batches) <= 3 * 31
+            if number == 80:
+                return
+
+    clock = Clock()
+    with Watched(clock, skims=True) as seen:
+        Training(clock).run({105: only_loads}, steps=110)
+    assert seen.samples()[105] == 4 * 82
 
 
 def test_steps_that_are_long_are_all_watched() -> None:
