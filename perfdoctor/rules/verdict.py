@@ -9,6 +9,7 @@ from dataclasses import replace
 from perfdoctor.report import Diagnosis, Finding
 from perfdoctor.rules.compiling_time import compiling_bound
 from perfdoctor.rules.elsewhere import mostly_waits, no_step_seen, waits
+from perfdoctor.rules.evaluated_apart import evaluating_bound
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.groups import (
     COMPUTE,
@@ -75,6 +76,8 @@ def verdict(facts: Facts, findings: Sequence[Finding]) -> Diagnosis:
     for whole in (starting_bound, compiling_bound):
         if (found := whole(facts, findings)) is not None:
             return found
+    if (evaluated := evaluating_bound(facts)) is not None:
+        return evaluated
     own = (ARCH_STEP,) if sane_schedule(facts) else ()
     split = replace(whole_run(facts), own=own)
     steps = int(facts.number("steps.count"))

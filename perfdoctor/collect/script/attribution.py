@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
@@ -145,15 +145,19 @@ class Attribution:
         """Lines that make the batch, by the source."""
         return self._batches.statements
 
-    def lines(self, most: int = 5) -> tuple[Line, ...]:
-        """The hottest lines of each stage, hottest first."""
+    def lines(
+        self, most: int = 5, told: Callable[[str, str], str] = lambda name, stage: stage
+    ) -> tuple[Line, ...]:
+        """The hottest lines of each stage, hottest first. `told` gives the stage to tell, by the
+        name of a look's label and the stage that it shows."""
         # What is imported before the first step is as long as it is: no line of the script's.
-        told = (s for s in self._samples if not self._kinds.starts_up(s))
-        found = [line for s in told if (line := self._line(s, self._kinds.of(s).stage))]
-        merged = _merged(found)
+        looks = [s for s in self._samples if not self._kinds.starts_up(s)]
+        stages = (told(self._names[s.label], self._kinds.of(s).stage) for s in looks)
+        lines = (self._line(s, stage) for s, stage in zip(looks, stages, strict=True))
+        merged = _merged(line for line in lines if line is not None)
         # The sources of the hottest alone are read: parsing all would take seconds.
-        stages = dict.fromkeys(line.stage for line in merged)
-        hottest = [[n for n in merged if n.stage == stage][:most] for stage in stages]
+        each = dict.fromkeys(line.stage for line in merged)
+        hottest = [[n for n in merged if n.stage == stage][:most] for stage in each]
         chosen = (_with_call(line) for lines in hottest for line in lines)
         return tuple(sorted(chosen, key=lambda line: -line.seconds))
 

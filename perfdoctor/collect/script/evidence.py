@@ -37,6 +37,7 @@ _LEAST = 0.005
 _SEARCHED = (r.OTHER, r.FORWARD, r.AFTER_FORWARD, r.LOSS, r.BACKWARD, r.OPTIMIZER)
 #: Stage → the label whose time lines may show to be another stage's.
 _DIVIDED = {OTHER: OTHER, LOSS: AFTER_FORWARD, VALIDATION: VALIDATION}
+_SOURCES = {label: stage for stage, label in _DIVIDED.items()}
 #: What a line calls that sorts.
 _SORTS = re.compile(r"\b(?:arg|m)?sort(?:ed)?$")
 #: Parts of `other` that so few looks rest on are left in it.
@@ -78,15 +79,22 @@ def explained(
     # and what runs without gradients as validation, whatever it is for.
     seen = {stage: found.split(labels=(label,)) for stage, label in _DIVIDED.items()}
     looked = _looked(script, names) | {SHUT_DOWN: sum(one.seconds for one in end)}
-    for one in seen.values():
-        for part in one.parts:
-            looked[part.stage] = looked.get(part.stage, 0.0) + part.seconds
     split = {stage: _of_others(stage, one) for stage, one in seen.items()}
+
+    def told(name: str, stage: str) -> str:
+        """Of parts that are left in their stage, as few looks rest on them, that stage."""
+        source = _SOURCES.get(name)
+        return stage if source is None or stage in (OTHER, *split[source]) else source
+
+    for source, one in seen.items():
+        for part in one.parts:
+            stage = told(_DIVIDED[source], part.stage)
+            looked[stage] = looked.get(stage, 0.0) + part.seconds
     split[VALIDATION] = _with_search(split[VALIDATION], samples, sorted_out, names)
     took = divided(before_end(seconds, end, stage_of), split)
     took[SHUT_DOWN] = looked[SHUT_DOWN]
     leaving = Attribution(end, [SHUT_DOWN] * len(names)).lines(_PER_STAGE)
-    spots = _scaled((*found.lines(_PER_STAGE), *leaving), looked, took)
+    spots = _scaled((*found.lines(_PER_STAGE, told), *leaving), looked, took)
     return Explained(tuple(marked(spots, samples, names, same or {})), split)
 
 

@@ -362,6 +362,7 @@ class Observer:
     def ask_at_once(self) -> None:
         """`on_step` is to be called after the step that is running."""
         self.due = self._asked = 0
+        self.skimming.end_soon()
 
     def is_due(self) -> None:
         """Something may be due after this step."""

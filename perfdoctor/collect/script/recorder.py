@@ -252,13 +252,14 @@ class Recorder:
     def skim(self, loader: int, on: Sequence[int]) -> None:
         """From here on, where a step has just ended, steps are noted in `skimmed` alone, which `on`
         is for; batches are those of the loader of this label."""
+        self.switch(SKIMMED)
         self.settle()
-        self.current = self._at = SKIMMED
         self.skimmed.begin(on, loader, self._since)
 
     def watch(self) -> int:
         """No longer: those steps are added to the others; the batches that they took."""
         found, loader = self.skimmed.end(), self.skimmed.loader
+        self.usual.leave_out_next()
         self.steps.add_all(self.usual.rows(found, loader))
         self._since = found.until
         self._spent[loader] += found.next_waited

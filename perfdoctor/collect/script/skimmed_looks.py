@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from perfdoctor.collect.script import recorder as r
 from perfdoctor.collect.script.stacks import Frame, Sampled
 
-#: What may run in a step that is skimmed; all else ends the skimming.
+#: What may run in a step that is skimmed, besides the loader; all else ends the skimming.
 _STEPS = frozenset((r.OTHER, r.FORWARD, r.AFTER_FORWARD, r.LOSS, r.BACKWARD, r.OPTIMIZER))
 #: A function that is so clearly of one label is so in its other lines too.
 _CLEAR = 0.9
@@ -32,7 +32,7 @@ class _Place:
 
 def told_apart(samples: Sequence[Sampled]) -> list[Sampled]:
     """The looks, those of skimmed steps under the labels that they most likely belong to."""
-    root = _tree(sample for sample in samples if sample.label in _STEPS)
+    root = _tree(s for s in samples if s.label in _STEPS or s.label > r.SKIMMED)
     found: list[Sampled] = []
     for sample in samples:
         found += [sample] if sample.label != r.SKIMMED else _by_label(sample, root)

@@ -20,7 +20,7 @@ from perfdoctor.collect.script.recorder import Recorder
 #: Steps shorter than this are skimmed.
 SHORT_NS = 6_000_000
 #: Steps in a row that are watched, and that are skimmed.
-_WATCHED, _SKIMMED = 10, 190
+_WATCHED, _SKIMMED = 20, 480
 #: Until then the training may still settle down, and is looked into often.
 _FIRST = 100
 
@@ -71,6 +71,12 @@ class Skimming:
             f"{skimmed:,} of {steps:,} steps, short and alike, were timed as a whole but for their"
             " loading: their stages are shared out as in the steps around them.",
         )
+
+    def end_soon(self) -> None:
+        """With the step that is running; in the middle of anything."""
+        on = self._recorder.skimmed.on
+        if on:
+            on[1] = 0
 
     def end(self) -> None:
         """From now on everything is watched."""

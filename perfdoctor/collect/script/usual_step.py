@@ -22,11 +22,14 @@ if TYPE_CHECKING:  # not before the script's first line, see `perfdoctor.running
 _MOST, _FEWEST = 36, 8
 #: A step is usual up to so many times the median: one twice as long holds something else.
 _USUAL = 1.5
-#: Unusual time in skimmed steps, of all the time in them, that is worth it to look again. What is
-#: wrongly told is at most as much.
+#: Unusual time in skimmed steps, beside the usual, from which on they are watched again: so much of
+#: what is told is told wrongly at most.
 _UNUSUAL_SHARE = 0.03
-#: So many median steps are allowed for besides: a burst at the beginning is no habit.
-_GRACE = 10
+#: So much is allowed for besides: what happens once, as a report that is written or a program that
+#: starts, is no habit.
+_GRACE_NS = 1_000_000_000
+#: So many long steps one after the other are a slow machine, and nothing that happens in one.
+_IN_A_ROW = 3
 
 
 @dataclass(frozen=True)
@@ -58,13 +61,19 @@ class UsualStep:
         self._skimmed, self._other, self._ends = skimmed, other, tuple(ends)
         self._rows: deque[_Row] = deque(maxlen=_MOST)
         self._parts = _Parts((), 0)
+        self._leave_out = False
         self.steps = 0  # that were parted
-        self._parted = self._unusual = 0
+        self._usual = self._unusual = 0
 
     def watched(self, row: list[int]) -> None:
         """A step that was watched whole; the row must not change any more."""
-        if not any(row[label] for label in self._ends):
+        leave_out, self._leave_out = self._leave_out, False
+        if not leave_out and not any(row[label] for label in self._ends):
             self._rows.append(_Row(row, sum(row[: self._skimmed]), sum(row[:MOST_LABELS])))
+
+    def leave_out_next(self) -> None:
+        """In the next step is more than in others: what was done to add these up, for one."""
+        self._leave_out = True
 
     def step_ns(self) -> float | None:
         """Median of the watched steps, loading included; None where they are few."""
@@ -96,11 +105,13 @@ class UsualStep:
 
     def rows(self, steps: Stretch, loader: int) -> NDArray[np.int64]:
         """These steps as rows, each with the parts of a usual one: scaled for all of them together,
-        and what one of them differs goes to its largest part."""
+        and what one of them differs goes to its largest part; what one is far longer to `other`,
+        where the steps around it are not as well."""
         import numpy as np
 
-        most = _USUAL * self._parts.whole
-        usual = steps.taken <= most
+        long = steps.taken > _USUAL * self._parts.whole
+        slow = _in_a_row(long)  # as beside another program: no part of theirs is longer than others
+        alone, usual = long & ~slow, ~long
         mean = steps.taken[usual].mean() if usual.any() else self._parts.whole
         pattern = np.zeros(WIDTH, dtype=np.int64)
         for label, part in self._parts.of_label:
@@ -108,17 +119,28 @@ class UsualStep:
         rest, largest = steps.taken - pattern.sum(), int(pattern.argmax())
         rows = np.tile(pattern, (steps.taken.size, 1))
         rows[usual, largest] += rest[usual]
-        rows[~usual, self._other] += rest[~usual]
-        for short in np.flatnonzero(rows[:, largest] < 0):
-            rows[short] = pattern * steps.taken[short] // pattern.sum()
-            rows[short, largest] += steps.taken[short] - rows[short].sum()
+        rows[alone, self._other] += rest[alone]
+        for at in np.flatnonzero(slow | (rows[:, largest] < 0)):
+            rows[at] = pattern * steps.taken[at] // pattern.sum()
+            rows[at, largest] += steps.taken[at] - rows[at].sum()
         rows[:, loader] += steps.waited
         rows[:, SAMPLES] = steps.samples
         self.steps += steps.taken.size
-        self._parted += int(steps.taken.sum())
-        self._unusual += int(rest[~usual].sum())
+        self._usual += int(steps.taken.sum() - rest[alone].sum())
+        self._unusual += int(rest[alone].sum())
         return rows
 
     def is_regular(self) -> bool:
         """Whether skimmed steps were like the watched ones, all but a few."""
-        return self._unusual <= _UNUSUAL_SHARE * self._parted + _GRACE * self._parts.whole
+        return self._unusual <= _UNUSUAL_SHARE * self._usual + _GRACE_NS
+
+
+def _in_a_row(marks: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where at least `_IN_A_ROW` marks follow each other."""
+    import numpy as np
+
+    ends = np.flatnonzero(np.diff(np.concatenate(([False], marks, [False]))))
+    found = np.zeros_like(marks)
+    for first, end in ends.reshape(-1, 2):
+        found[first:end] = end - first >= _IN_A_ROW
+    return found

@@ -106,6 +106,16 @@ def test_few_looks_leave_the_loss_whole(step) -> None:
     assert divided(SECONDS, found.split) == pytest.approx(SECONDS)
 
 
+def test_lines_of_parts_that_are_left_in_the_loss_are_lines_of_the_loss(step) -> None:
+    found = _explained(step, _looks(step, count=4))
+    shares = {(spot.stage, spot.line): spot.share for spot in found.hotspots if spot.file == FILE}
+    assert shares == {
+        ("loss", line_with(FILE, "scores(out)")): pytest.approx(0.12),
+        ("loss", line_with(FILE, "logged(out)")): pytest.approx(0.06),
+        ("loss", line_with(FILE, "loss = between")): pytest.approx(0.02),
+    }
+
+
 def test_looks_in_what_follows_a_forward_do_not_divide_what_no_hook_explains(step) -> None:
     logs = seen(*step[3], label=r.OTHER, seconds=1.0)
     rest = seen(user("main"), label=r.OTHER, seconds=3.0)

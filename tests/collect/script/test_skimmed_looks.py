@@ -11,7 +11,16 @@ from perfdoctor.collect.script.skimmed_looks import told_apart
 from perfdoctor.collect.script.stacks import Frame, Sampled
 
 #: Function → first line.
-_FUNCTIONS = {"main": 1, "train": 10, "forward": 50, "linear": 5, "mse": 9, "plot": 70, "relu": 20}
+_FUNCTIONS = {
+    "main": 1,
+    "train": 10,
+    "forward": 50,
+    "linear": 5,
+    "mse": 9,
+    "plot": 70,
+    "relu": 20,
+    "fetch": 30,
+}
 
 
 def _look(label: int, calls: Sequence[tuple[str, int]], count: int = 1) -> Sampled:
@@ -65,6 +74,14 @@ def test_an_unknown_call_of_a_known_line_is_divided_like_the_line() -> None:
 
 def test_validation_tells_nothing_of_training_steps() -> None:
     assert _labels(("main", 3), ("forward", 51)) == {r.OTHER: 1.0}
+
+
+def test_the_loader_s_lines_are_the_loader_s() -> None:
+    loader = r.SKIMMED + 1
+    next_batch = (("main", 2), ("train", 11), ("fetch", 31))
+    watched = _look(loader, next_batch, 3)
+    found = told_apart([*WATCHED, watched, _look(r.SKIMMED, next_batch)])
+    assert found[-1].label == loader
 
 
 def test_without_any_watched_look_all_is_other() -> None:

@@ -56,6 +56,14 @@ def test_what_is_far_longer_than_usual_is_of_no_stage() -> None:
     assert row == _row(FORWARD=100, BACKWARD=300, OTHER=4_600)
 
 
+def test_steps_that_are_all_slow_are_slow_in_all_their_parts() -> None:
+    usual = _learned(*[_row(FORWARD=100, BACKWARD=300)] * 10)
+    found = _rows(usual, 400, 1200, 2000, 800, 400, 800, 400, 800, 800)
+    assert found[1:4] == [_row(FORWARD=n, BACKWARD=3 * n) for n in (300, 500, 200)]
+    alone = _row(FORWARD=100, BACKWARD=300, OTHER=400)
+    assert [found[5], *found[7:]] == [alone] * 3
+
+
 def test_unusual_steps_among_the_watched_ones_tell_nothing() -> None:
     validated = _row(FORWARD=100, BACKWARD=300, OTHER=9_000)
     usual = _learned(*[_row(FORWARD=100, BACKWARD=300)] * 10, validated)
@@ -97,10 +105,20 @@ def test_the_length_of_a_step_has_its_loading_in_it() -> None:
 
 def test_a_burst_is_forgiven_and_a_habit_is_not() -> None:
     usual = _learned(*[_row(FORWARD=100)] * 10)
-    _rows(usual, 1_000)
+    _rows(usual, 900_000_000, *[100] * 100)
     assert usual.is_regular()
-    _rows(usual, *[1_000] * 10)
+    _rows(usual, 100_001_000)
     assert not usual.is_regular()
+
+
+def test_the_step_after_a_stretch_tells_nothing() -> None:
+    usual = _learned(*[_row(FORWARD=100)] * 10)
+    usual.leave_out_next()
+    for _ in range(30):
+        usual.watched(_row(BACKWARD=100))
+    usual.watched(_row(BACKWARD=100))
+    usual.learn()
+    assert _rows(usual, 100) == [_row(FORWARD=16, BACKWARD=84)]
 
 
 @given(
