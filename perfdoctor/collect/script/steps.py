@@ -11,7 +11,6 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from perfdoctor.collect.script import frames
@@ -43,9 +42,10 @@ def advancing(original: Call, state: State) -> Call:
             began, size = clock(), -1
             try:
                 batch = original(self)
-                with suppress(Exception):  # objects of anyone's making
-                    size = 0
+                try:
                     size = samples_in(batch)
+                except Exception:  # objects of anyone's making
+                    size = 0
                 return batch
             finally:
                 if skims:  # what it called may have ended that
