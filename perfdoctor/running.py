@@ -6,6 +6,7 @@ so neither numpy nor torch is imported before its first line; a test looks.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -82,7 +83,7 @@ def run(
         if view is not None:
             view.concluded(so_far)
 
-    session.start(on_partial=partial, live=view)
+    session.start(partial, view, import_ahead)
     session.printed.start(sys.stdout, sys.stderr)
     execute(Script(request.script, request.arguments, request.is_module), finish)
 
@@ -121,9 +122,32 @@ def _run_as_rank(
                 meeting.note_report(path)
 
     shown = request.live and meeting.place.rank == 0  # one terminal has room for one
-    session.start(on_partial=partial, live=panel(os.environ) if shown else None)
+    session.start(partial, panel(os.environ) if shown else None, import_ahead)
     session.printed.start(sys.stdout, sys.stderr)
     execute(Script(request.script, request.arguments, request.is_module), finish)
+
+
+def import_ahead() -> None:
+    """What reports need, before the training begins: it would have to wait for it.
+
+    Imports in another thread hold the interpreter's lock, 0.3 s in all, a third of it for a
+    collection of torch's objects, which they set off.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        import perfdoctor.collect.counters
+        import perfdoctor.collect.environment
+        import perfdoctor.collect.script.assembly
+        import perfdoctor.collect.script.settings_used
+        import perfdoctor.pipeline
+        import perfdoctor.schema  # noqa: F401
+        from perfdoctor.rules import catalogue
+
+        catalogue.builtin()
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _with_printed(run: Run, session: Session) -> Run:

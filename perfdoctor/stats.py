@@ -102,9 +102,8 @@ def _normal_cdf(n: int, q: float) -> Callable[[int], float]:
 
 def _binomial_cdf(n: int, q: float) -> Floats:
     k = np.arange(n + 1, dtype=np.float64)
-    log_choose = math.lgamma(n + 1) - np.array(
-        [math.lgamma(v + 1) + math.lgamma(n - v + 1) for v in k]
-    )
+    log_factorial = np.concatenate(([0.0], np.cumsum(np.log(k[1:]))))
+    log_choose = log_factorial[-1] - log_factorial - log_factorial[::-1]
     cdf: Floats = np.cumsum(np.exp(log_choose + k * math.log(q) + (n - k) * math.log1p(-q)))
     return cdf
 

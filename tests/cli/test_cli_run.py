@@ -318,6 +318,21 @@ def test_a_script_sees_nothing_imported_and_its_settings_count(tmp_path):
     assert report["recommendations"] == []
 
 
+def test_what_reports_need_is_imported_with_torch_and_not_while_it_trains(tmp_path):
+    path = script(
+        tmp_path,
+        """
+        import gc, sys
+        assert not any(name.startswith("perfdoctor.rules") for name in sys.modules)
+        gc.set_threshold(701, 11, 12)
+        import torch
+        needed = {"perfdoctor.rules.gains", "perfdoctor.schema", "perfdoctor.summarise"}
+        print(sorted(needed - set(sys.modules)), gc.isenabled(), gc.get_threshold())
+        """,
+    )
+    assert run(path, cwd=tmp_path).stdout == "[] True (701, 11, 12)\n"
+
+
 def test_a_script_without_torch_is_told_so_and_goes_its_way(tmp_path):
     path = script(tmp_path, "import sys; print(sys.argv[1:]); sys.exit(4)")
     for words in ([path], ["-m", "script"]):

@@ -37,9 +37,10 @@ if TYPE_CHECKING:  # nothing that imports numpy before the script's first line, 
 
 #: The configuration is read once the training runs: at its end, models and loaders are gone.
 _SETTLED_STEPS = (3, 20)
-#: How often a report is written while the script runs, for the case that it is killed.
-#: At every so many seconds of training at first, then at every so many of these moments.
-_PARTIAL_S, _PARTIAL_EVERY = 3.0, 5
+#: How often a report is written while the script runs, for the case that it is killed: so many
+#: seconds after training began, at the first of these moments and then every so many; more often
+#: where somebody watches. One costs the training 0.1 s.
+_PARTIAL_S, _PARTIAL_FIRST, _PARTIAL_EVERY, _SHOWN_EVERY = 3.0, (1, 4), 20, 5
 #: Time between looks at the training's line. One costs the training about 0.4 ms on two cores,
 #: since it has to give up the interpreter's lock and get it back: 1 %, and 20 looks a second.
 _LOOK_S = 0.05
@@ -51,7 +52,7 @@ _NOTED_FIRST, _NOTED_EVERY = 30, 1000
 _WARNS_OF_THREADS = sys.version_info >= (3, 12)
 #: Later something may be due after every so many steps, and after the step that follows (`ddp`);
 #: before the first of these somewhat more often, and much later less often.
-_LOOKED_EVERY, _LOOKED_EARLY, _LOOKED_LATE = 100, 20, 500
+_LOOKED_EVERY, _LOOKED_EARLY, _LOOKED_LATE = 100, 20, 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,15 +114,21 @@ class Session:
         self._deadline: float | None = None
         self._live: Live | None = None
         self._live_watch: LiveWatch | None = None
+        self._prepare: Callable[[], None] = lambda: None
 
     def start(
-        self, on_partial: Callable[[Run], None] | None = None, live: Live | None = None
+        self,
+        on_partial: Callable[[Run], None] | None = None,
+        live: Live | None = None,
+        prepare: Callable[[], None] = lambda: None,
     ) -> None:
         """The script's first line comes next.
 
         `on_partial` gets what was seen so far now and then, `live` what is to be shown every
-        second, both in another thread. `live` is closed when the observation ends.
+        second, both in another thread. `live` is closed when the observation ends. `prepare` is
+        called once torch has been imported.
         """
+        self._prepare = prepare
         if live is not None:
             self._show_on(live)
         if on_partial is not None:
@@ -248,7 +255,8 @@ class Session:
         if not self.recorder.steps.steps or self._ended:
             return
         self._moments += 1
-        if self._moments < _PARTIAL_EVERY or self._moments % _PARTIAL_EVERY == 0:
+        every = _PARTIAL_EVERY if self._live is None else _SHOWN_EVERY
+        if self._moments in _PARTIAL_FIRST or self._moments % every == 0:
             on_partial(self._assembled(Ending("running"), {}, (), None))
 
     def _show_on(self, live: Live) -> None:
@@ -275,6 +283,7 @@ class Session:
             self._watch = WorkerWatch(warn=self.problems.append)
             self._watch.install()
             self.patches.install(self._watch.note_iterator)
+            self._prepare()
         except Exception as error:
             self.state.failed(error)
 

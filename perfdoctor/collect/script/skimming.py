@@ -20,7 +20,7 @@ from perfdoctor.collect.script.recorder import Recorder
 #: Steps shorter than this are skimmed.
 SHORT_NS = 6_000_000
 #: Steps in a row that are watched, and that are skimmed.
-_WATCHED, _SKIMMED = 20, 480
+_WATCHED, _SKIMMED = 20, 980
 #: Until then the training may still settle down, and is looked into often.
 _FIRST = 100
 
