@@ -12,6 +12,7 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
+from perfdoctor.collect.script.after_model import AfterModel
 from perfdoctor.collect.script.arithmetic import Arithmetic
 from perfdoctor.collect.script.dense_tables import DenseTables
 from perfdoctor.collect.script.graph_reach import GraphReach
@@ -52,7 +53,7 @@ class StepLooks:
         self.autograd_nodes: int | None = None
         self.loss_nodes: int | None = None
         self.recomputes = False
-        self._first_after_forward: int | None = None
+        self._after_model = AfterModel()
         self.loss_part = LossPart(recorder.clock)
         self.kept_graphs = KeptGraphs()
         self.graph_reach = GraphReach()
@@ -80,11 +81,12 @@ class StepLooks:
         if self.thrown_away.looks:
             self.thrown_away.calls.begins(module, frame, _next_operation(torch))
 
-    def forward_ends(self) -> None:
+    def forward_ends(self, module: Any) -> None:
         """It has returned."""
         import torch
 
-        self._first_after_forward = first = _next_operation(torch)
+        first = _next_operation(torch)
+        self._after_model.forward_ends(module, first)
         _each(self.parametrized.ends, partial(self.thrown_away.calls.ends, first))
 
     def backward_begins(self, args: Any, kwargs: Any, given: LoaderFacts | None) -> None:
@@ -97,7 +99,7 @@ class StepLooks:
         self.unused_part.looks_into(outputs)
         self.thrown_away.looks_into(outputs)
         if not self._recorder.on_device:
-            self.loss_part.begins(outputs, self._first_after_forward)
+            self.loss_part.begins(outputs, self._after_model.first)
         self.kept_graphs.note(count, None if given is None else given.batches, args, kwargs)
         self.graph_reach.note(count, self._recorder.epochs > 0, outputs)
         self.search_gradients.backward_begins()
@@ -119,6 +121,7 @@ class StepLooks:
     def backward_ends(self) -> None:
         """The gradients are there, of either."""
         _each(
+            self._after_model.backward_ends,
             self.one_by_one.ends,
             self.unused_part.ends,
             self.parametrized.backward_ends,
@@ -157,8 +160,9 @@ class StepLooks:
         self.autograd_nodes = (self.autograd_nodes or 0) + len(functions)
         self.transforms.note(functions)
         self.arithmetic.add(functions)
-        if self._first_after_forward is not None:
-            later = sum(f._sequence_nr() >= self._first_after_forward for f in functions)
+        first = self._after_model.first
+        if first is not None:
+            later = sum(f._sequence_nr() >= first for f in functions)
             self.loss_nodes = (self.loss_nodes or 0) + later
         self.padded_batches.note_graph(self._recorder.count, functions)
         if any(type(f).__name__ == "CheckpointFunctionBackward" for f in functions):

@@ -150,7 +150,7 @@ def outermost(original: Call, state: State, torch: Any) -> Call:
             state.inside = False
             if state.noting and grad:
                 guarded(state, state.same_calls.ends)
-                guarded(state, looks.forward_ends)
+                guarded(state, looks.forward_ends, self)
                 if sys.exc_info()[0] is None:  # the loss follows
                     guarded(state, state.same_calls.begins, recorder.count)
             if steady:
