@@ -33,6 +33,7 @@ _BUSY_PERCENT = 25.0
 #: computes waits for a core as well.
 _SATURATED_PERCENT = 80.0
 _FOREIGN = "utilisation.cpu_foreign.mean"
+_TREND = "throughput.trend"
 _SLOPE = "memory.trend_bytes_per_step"
 #: Below this the growth is that of an allocator's caches: a loss and its small graph take more.
 _NOTABLE_BYTES = 1024.0
@@ -115,7 +116,9 @@ def by_machine(facts: Facts) -> bool:
     """
     if not machine_was_busy(facts):
         return False
-    return not _in_one_place(facts) or (_saturated(facts) and not _computes_more(facts))
+    if not _in_one_place(facts):
+        return True
+    return _saturated(facts) and not _computes_more(facts) and not _beyond_others(facts)
 
 
 def _saturated(facts: Facts) -> bool:
@@ -136,6 +139,21 @@ def _computes_more(facts: Facts) -> bool:
         return False
     longer = halves[1] / halves[0]
     return longer * late / early - 1 >= _ALIKE * (longer - 1)
+
+
+def _beyond_others(facts: Facts) -> bool:
+    """Whether steps got slower by more than others can have caused.
+
+    With all that others took, the training would have gone (own + others) ÷ own times as fast;
+    twice that is allowed for, since both are means of a run and others may have come late.
+    """
+    foreign, first, last = (
+        facts.known(path) for path in (_FOREIGN, f"{_TREND}.first", f"{_TREND}.last")
+    )
+    own = sum(facts.known(f"utilisation.cpu_{part}.mean") or 0.0 for part in ("main", "workers"))
+    if foreign is None or not first or not last or own <= 0:
+        return False
+    return first / last > 2 * (own + foreign) / own
 
 
 def _in_one_place(facts: Facts) -> bool:

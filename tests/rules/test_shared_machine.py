@@ -66,6 +66,17 @@ def test_others_that_leave_cores_free_do_not_slow_one_stage_down() -> None:
     assert verdict == "degrading"
 
 
+@pytest.mark.parametrize(("times", "is_script"), [(1.0, False), (20.0, True)])
+def test_a_fall_far_beyond_what_others_took_is_the_scripts_doing(
+    times: float, is_script: bool
+) -> None:
+    other = np.linspace(0.010, 0.010 + 0.060 * times, STEPS)
+    report = script(parts_s={**PARTS_S, "other": other})
+    busy = {"cpu": 100.0, "cpu_foreign": 100.0, "cpu_main": 98.0}
+    found, _ = judged(changed(report, busy))
+    assert (found == "degrading") is is_script
+
+
 def growing_by(share_of_line: float) -> Report:
     """`other` doubles, and one of its lines takes this part of the training."""
     hot = line("train.py:33", "train", "merge", "other", share_of_line)
