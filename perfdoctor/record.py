@@ -257,7 +257,10 @@ class Hotspot:
     while this is made, "MFCC at train.py:76", for each sample the same. `same_in`: the outermost
     function around the line that gives the same result in every step; None where none is known.
     `permutes`: what puts all there is into a random order there to take a few, and `permutes_for`
-    how many those are, None for as many as a batch has. `sorts`: what sorts all there is, to take
+    how many those are, None for as many as a batch has. `weighs`: what goes through the weights of
+    all there is to draw a few by them, there or, where `prepares_weights`, at another line of the
+    function, for which this one computes them; `weighs_for` how many are drawn, None for as many as
+    a batch has. `sorts`: what sorts all there is, to take
     the first few. `makes`: the class of a module of torch that is made there within the steps,
     `fills` whether the values it is made with are overwritten at once.
     """
@@ -277,6 +280,9 @@ class Hotspot:
     same_in: str | None = None
     permutes: str | None = None
     permutes_for: int | None = None
+    weighs: str | None = None
+    weighs_for: int | None = None
+    prepares_weights: bool = False
     sorts: str | None = None
     makes: str | None = None
     fills: bool = False

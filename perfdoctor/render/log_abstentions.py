@@ -37,6 +37,7 @@ _FACTS = {
     "configuration.longest_of_positions": "how long the longest row of a batch is",
     "configuration.arithmetic_per_position": "what padding costs",
     "configuration.saved_unneeded": "what checkpoints hold",
+    "configuration.saved_data": "what of checkpoints is always the same",
     "configuration.thrown_away_of_backward": "which gradients are cleared unused",
     "configuration.one_by_one_s": "whether gradients are taken one by one",
     "configuration.parametrized_times": "how often parametrized weights are computed",

@@ -164,6 +164,10 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "perfdoctor.rules.whole_draws:WholeOrderForFew",
         "All samples are put into a random order, or listed, to draw a batch of them.",
     ),
+    "PD127": (
+        "perfdoctor.rules.weighted_draws:AllWeightsForFew",
+        "A few are drawn by weights, and the weights of all are gone through for it each time.",
+    ),
     "PD201": (
         "perfdoctor.rules.transfer:PageableHostCopies",
         "Batches are copied to the GPU from pageable memory.",
@@ -459,6 +463,10 @@ BUILTIN: dict[str, tuple[str, str]] = {
     "PD512": (
         "perfdoctor.rules.validation_calls:ValidatedOneByOne",
         "Validation calls the model on one sample at a time.",
+    ),
+    "PD513": (
+        "perfdoctor.rules.saved_data:DataInCheckpoints",
+        "Checkpoints hold data, which is the same in each of them.",
     ),
     "PD601": (
         "perfdoctor.rules.uneven_ranks:StragglerRank",

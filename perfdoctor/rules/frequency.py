@@ -29,6 +29,8 @@ from perfdoctor.stages import STAGES
 CHECKPOINT_CAUSE = "checkpoints"
 #: Of the bytes of checkpoints, those that belong to no tensor in them (PD510).
 SAVED_UNNEEDED = "configuration.saved_unneeded"
+#: And those of data, which is the same in each of them (PD513).
+SAVED_DATA = "configuration.saved_data"
 #: Where they are so many, leaving them out changes nothing and saves about as much as saving more
 #: rarely.
 _MOSTLY_UNNEEDED = 0.5
@@ -191,7 +193,7 @@ class CheckpointTooFrequent:
             predicted=less_often(share, factor, count) if observed else rarer(share, factor),
             confidence=0.7,
             effort="lines",
-            behind=(facts.known(SAVED_UNNEEDED) or 0.0) >= _MOSTLY_UNNEEDED,
+            behind=_left_out(facts) >= _MOSTLY_UNNEEDED,
         )
         return with_line(facts, finding, "checkpoint") if observed else finding
 
@@ -213,7 +215,8 @@ class LoggingTooFrequent:
 
     ## What to change
     Log, compute metrics and draw half, a fifth or a tenth as often; keep sums on the GPU and call
-    `.item()` when they are shown.
+    `.item()` when they are shown. Histograms and norms of all weights and gradients are needed in
+    few steps (`wandb.watch` makes them once in 1,000).
 
     ## How the gain is predicted
     Amdahl's law over the wall clock: the same work, less often. Its ends take the share as a
@@ -279,6 +282,11 @@ def _every(facts: Facts, part: Part) -> int | None:
     if every is None and epochs is not None and 1 < part.count <= epochs:
         every = round(epochs / part.count)
     return every
+
+
+def _left_out(facts: Facts) -> float:
+    """The part of the bytes of checkpoints that need not be in them."""
+    return sum(facts.known(path) or 0.0 for path in (SAVED_UNNEEDED, SAVED_DATA))
 
 
 def stalls_are_of(facts: Facts, part: Part) -> bool:

@@ -89,6 +89,7 @@ ADVICE: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("Warm-up epochs without architecture updates", ("PD406",), ""),
     ("One iterator of the validation data, not a new one each step", ("PD112",), ""),
     ("Draw a batch's indices, not an order of all", ("PD126",), "what the source draws"),
+    ("Prioritised replay with a sum tree", ("PD127",), "what the source draws"),
     ("Make a model's copy once and copy values into it", ("PD243",), "its lines"),
     ("`topk` in place of sorting all for the first few", ("PD244",), "what the source takes"),
     ("Cache graphs that do not change", ("PD213", "PD238"), "the line"),

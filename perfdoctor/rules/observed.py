@@ -41,6 +41,8 @@ class HotLine:
     whether every worker does it for all samples; `anew` what is made there again for each sample;
     `same_in` the function around it that gives the same result in every step; `permutes` what puts
     all into a random order there to take a few, and `permutes_for` their number (None: a batch's);
+    `weighs` what goes through all weights to draw a few, `weighs_for` of these, `prepares_weights`
+    whether the line only computes the weights for it;
     `sorts` what sorts all there for the first few; `makes` the class of a module that is made there
     within the steps, `fills` whether its values are overwritten at once.
     """
@@ -60,6 +62,9 @@ class HotLine:
     same_in: str = ""
     permutes: str = ""
     permutes_for: float | None = None
+    weighs: str = ""
+    weighs_for: float | None = None
+    prepares_weights: bool = False
     sorts: str = ""
     makes: str = ""
     fills: bool = False
@@ -152,6 +157,9 @@ def _hot_line(facts: Facts, path: str) -> HotLine | None:
         same_in=_text(facts, f"{path}.same_in"),
         permutes=_text(facts, f"{path}.permutes"),
         permutes_for=facts.known(f"{path}.permutes_for"),
+        weighs=_text(facts, f"{path}.weighs"),
+        weighs_for=facts.known(f"{path}.weighs_for"),
+        prepares_weights=_told(facts, f"{path}.prepares_weights") or False,
         sorts=_text(facts, f"{path}.sorts"),
         makes=_text(facts, f"{path}.makes"),
         fills=_told(facts, f"{path}.fills") or False,

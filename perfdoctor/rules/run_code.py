@@ -24,7 +24,7 @@ from perfdoctor.rules.observed import (
 from perfdoctor.rules.run_growth import by_machine
 from perfdoctor.rules.slowed_alike import slowed_alike
 from perfdoctor.rules.trends import DEGRADED, grown_stage, lasting_fall
-from perfdoctor.rules.whole_draws import whole_draws
+from perfdoctor.rules.weighted_draws import draws_of_all
 from perfdoctor.rules.whole_sorts import whole_sorts
 from perfdoctor.rules.wording import percent
 from perfdoctor.stages import FORWARD, OTHER
@@ -166,7 +166,7 @@ class PythonInTheLoop:
         if grew and grown_stage(facts) == OTHER and not slowed_alike(facts, fall, DEGRADED):
             return None  # PD701 speaks of what grows
         seen = [n for n in hot_lines(facts, OTHER) if not n.calls(COLLECTS) and not _of_torch(n)]
-        told = [*whole_draws(facts, OTHER), *whole_sorts(facts, OTHER)]  # PD126 and PD244 do
+        told = [*draws_of_all(facts, OTHER), *whole_sorts(facts, OTHER)]  # PD126, 127 and 244 do
         told += made_and_loaded(facts, OTHER)  # and PD243
         seen, share = [n for n in seen if n not in told], share - sum(n.share for n in told)
         averages = averaging(seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
@@ -26,6 +27,7 @@ from perfdoctor.rules.observed import (
 from perfdoctor.rules.run_gains import factor_for
 from perfdoctor.rules.whole_run import is_whole
 from perfdoctor.rules.wording import duration, grouped, percent
+from perfdoctor.stages import BACKWARD, FORWARD, LOSS, OPTIMIZER
 
 METRICS, LOGGING = "metrics", "logging"
 FACTORS = (2, 5, 10)
@@ -40,6 +42,14 @@ _ABOUT_IT = 0.5
 _FIGURES = (
     r"savefig|matplotlib|pyplot|\bplt\b|plot|seaborn|plotly|bokeh|imshow|subplots|tight_layout"
     r"|make_grid|save_image|add_figure|add_image|Figure|[Cc]anvas|\bdraw|\bhist\b"
+)
+#: What makes statistics, as of weights and gradients.
+_STATISTICS = r"hist(?:c|ogram)|\b_?(?:norm|std|var|mean|quantile)\b"
+#: Stages that are measured as a whole, and what logs within them.
+_MEASURED = (FORWARD, LOSS, BACKWARD, OPTIMIZER)
+_LOGS = (
+    r"\bLightningModule\.log(?:_dict)?\b|\badd_(?:scalars?|histogram)\b|\b(?:wandb|mlflow)\.log"
+    r"|^print$"
 )
 _PRINTS = r"\bprint\b|\.write\b|\.flush\b|fsync|stdout"
 
@@ -170,29 +180,43 @@ def logging_in_run(facts: Facts, cause: str) -> Finding | None:
     part, limit = _logging(facts, drawn=False), facts.threshold("share")
     if part is None or part.share <= limit:
         return None
-    count = often_in_all(facts, part)
-    factor = factor_for(part.share, limit, factors(facts, LOGGING), count)
+    count, inside = often_in_all(facts, part), _logged_inside(facts)
+    often = _FACTORS_OF_STEPS if inside else factors(facts, LOGGING)
+    factor = factor_for(part.share, limit, often, count)
     drawing = set(_drawing(facts))
-    lines = [line for line in hot_lines(facts, LOGGING) if line not in drawing]
-    prints = bool(lines) and lines[0].calls(_PRINTS)
-    how = (
-        "let the file buffer its lines: no flush and no fsync after each"
-        if prints
-        else "and keep running sums until then"
-    )
+    logging = [line for line in hot_lines(facts, LOGGING) if line not in drawing]
+    lines = sorted([*logging, *inside], key=lambda line: -line.share)
     return Finding(
         stage=LOGGING,
         title=f"Logging takes {percent(part.share)} of the training ({duration(part.seconds)}"
         f"{how_often(facts, LOGGING)}){at(lines[0] if lines else None)}",
-        advice=f"Log {_rarer(factor)}, {how}.",
+        advice=f"Log {_rarer(factor)}, {_how(lines)}.",
         change={"log_every_times": factor},
-        snippet=f"if step % {factor} == 0:\n    log(step, running_loss.item())",
+        snippet=f"if step % {factor} == 0:\n    log(step, {_what(lines)})",
         evidence=_evidence(LOGGING, part, limit, lines),
         cause=cause,
         predicted=less_often(part.share, factor, count),
         confidence=0.8,
         effort="lines",
     )
+
+
+def _how(lines: list[HotLine]) -> str:
+    if lines and lines[0].calls(_PRINTS):
+        return "let the file buffer its lines: no flush and no fsync after each"
+    if _is_of_statistics(lines):
+        return (
+            "and compute the numbers for it only then: those on weights and gradients change slowly"
+        )
+    return "and keep running sums until then"
+
+
+def _what(lines: list[HotLine]) -> str:
+    return "statistics(model)" if _is_of_statistics(lines) else "running_loss.item()"
+
+
+def _is_of_statistics(lines: list[HotLine]) -> bool:
+    return bool(lines) and lines[0].calls(_STATISTICS)
 
 
 def told(facts: Facts, name: str) -> Part | None:
@@ -254,14 +278,29 @@ def _drawing(facts: Facts) -> list[HotLine]:
 
 def _logging(facts: Facts, *, drawn: bool) -> Part | None:
     """The time for logging, as far as it is drawing or as far as it is not, by the looks at it."""
-    part = told(facts, LOGGING)
+    part, inside = told(facts, LOGGING), sum(line.share for line in _logged_inside(facts))
     if part is None:
-        return None
+        return None if drawn or not inside else _as_part(facts, inside)
     seen = sum(line.share for line in hot_lines(facts, LOGGING))
     figures = sum(line.share for line in _drawing(facts)) / seen if seen > 0 else 0.0
     scale = figures if drawn else 1 - figures
     count = _long_ones(facts, LOGGING) if drawn else part.count
-    return replace(part, share=part.share * scale, seconds=part.seconds * scale, count=count)
+    part = replace(part, share=part.share * scale, seconds=part.seconds * scale, count=count)
+    if drawn or not inside:
+        return part
+    more = _as_part(facts, inside)
+    return replace(part, share=part.share + more.share, seconds=part.seconds + more.seconds)
+
+
+def _logged_inside(facts: Facts) -> list[HotLine]:
+    """Lines that log in the midst of a stage that is measured as a whole, such as a hook of
+    Lightning's within the update."""
+    return [n for n in hot_lines(facts, *_MEASURED) if re.search(_LOGS, n.library)]
+
+
+def _as_part(facts: Facts, share: float) -> Part:
+    whole_s = facts.number("wall.total_s") * training_part(facts)
+    return Part(LOGGING, share * whole_s, share, 1)
 
 
 def _long_ones(facts: Facts, stage: str) -> int:

@@ -33,7 +33,7 @@ from perfdoctor.rules.run_batches import (
     sample_lines,
     wait_of,
 )
-from perfdoctor.rules.whole_draws import whole_draws
+from perfdoctor.rules.weighted_draws import draws_of_all
 from perfdoctor.rules.wording import grouped, percent
 from perfdoctor.stages import DATA_LOADING
 
@@ -108,8 +108,8 @@ class BatchesMadeInLoop:
         share, limit = facts.number(WAIT_SHARE), facts.threshold("exposed_share")
         if has_loader(facts) or share < limit:
             return None
-        if share - sum(line.share for line in whole_draws(facts, DATA_LOADING)) < limit:
-            return None  # PD126 speaks of what takes it
+        if share - sum(line.share for line in draws_of_all(facts, DATA_LOADING)) < limit:
+            return None  # PD126 and PD127 speak of what takes it
         seen, lines = hot_lines(facts, DATA_LOADING), loading_lines(facts)
         if are_made_ahead(seen):
             return too_slow(facts, seen, share)

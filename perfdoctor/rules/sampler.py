@@ -12,7 +12,7 @@ from perfdoctor.rules.loader_advice import WORKERS
 from perfdoctor.rules.measured import beside
 from perfdoctor.rules.mended import VECTORISED
 from perfdoctor.rules.observed import RUNS, HotLine, at, hot_lines, line_evidence, without
-from perfdoctor.rules.whole_draws import whole_draws
+from perfdoctor.rules.weighted_draws import draws_of_all
 from perfdoctor.rules.wording import percent
 from perfdoctor.stages import DATA_LOADING
 
@@ -90,8 +90,8 @@ class SlowSampler:
 def _samples(facts: Facts, line: HotLine, workers: bool) -> bool:
     """Whether a line of the training process is of a sampler: of a class that is known as one, or,
     beside workers who iterate over the dataset, in some `__iter__`."""
-    if line in whole_draws(facts, DATA_LOADING):
-        return False  # PD126 speaks of it
+    if line in draws_of_all(facts, DATA_LOADING):
+        return False  # PD126 and PD127 speak of it
     if "/torch/" in line.file.replace("\\", "/"):
         return False
     own = [facts.text(path) for path in _SAMPLERS if facts.has(path)]

@@ -14,7 +14,7 @@ from perfdoctor.rules.wording import percent
 
 #: Of the checkpoints' time, of the part of the bytes that nobody needs: collecting and naming
 #: tensors does not depend on bytes, writing them does (our own choice).
-_GOES = (0.5, 0.9, 1.0)
+GOES = (0.5, 0.9, 1.0)
 
 
 class ViewsSavedWhole:
@@ -60,7 +60,7 @@ class ViewsSavedWhole:
         if part < facts.threshold("part") or share < facts.threshold("share"):
             return None
         lines = hot_lines(facts, "checkpoint")
-        low, likely, high = _GOES
+        low, likely, high = GOES
         return Finding(
             stage="checkpoint",
             title=f"{percent(part)} of the bytes in the checkpoints belong to no tensor that is "

@@ -29,7 +29,7 @@ _TIMES = 30
 #: the few are drawn by Python, a third at least.
 _GOES, _GOES_OF_TORCH = (0.80, 0.97, 1.0), (0.30, 0.95, 1.0)
 #: The cause of what PD214 says of the same lines.
-_IN_THE_LOOP = "python-in-the-loop"
+IN_THE_LOOP = "python-in-the-loop"
 
 _WITHOUT = (
     "A Generator of NumPy's draws few of many without that: rng.choice(n, k, replace=False, "
@@ -127,7 +127,7 @@ class WholeOrderForFew:
                 ),
                 *line_evidence(lines),
             ),
-            cause=self.cause if loads else _IN_THE_LOOP,
+            cause=self.cause if loads else IN_THE_LOOP,
             predicted=without(share, *_gone(line.permutes)),
             confidence=0.9,
             effort="lines",
@@ -143,13 +143,13 @@ def whole_draws(facts: Facts, *stages: str) -> list[HotLine]:
 
 def _many(facts: Facts, line: HotLine) -> bool:
     """Whether it takes as long as putting many more numbers into an order than it takes."""
-    step_s, taken = facts.known("steps.time.mean_s"), line.permutes_for or _batch(facts)
+    step_s, taken = facts.known("steps.time.mean_s"), line.permutes_for or batch_of(facts)
     if step_s is None or not taken:
         return False
     return line.share * step_s >= _TIMES * _NUMBER_S * taken
 
 
-def _batch(facts: Facts) -> float | None:
+def batch_of(facts: Facts) -> float | None:
     """Samples of a step."""
     return samples_of_step(facts) or facts.known("configuration.batch_size")
 

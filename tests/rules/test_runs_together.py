@@ -240,12 +240,20 @@ def test_seconds_of_a_whole_run_are_taken_off_it_once(
     assert getattr(predicted, end) == pytest.approx(30 / left_s, rel=0.05)
 
 
-@pytest.mark.parametrize(("unneeded", "first"), [(0.55, "PD510"), (0.45, "PD502")])
+@pytest.mark.parametrize(
+    ("setting", "part", "first"),
+    [
+        ("saved_unneeded", 0.55, "PD510"),
+        ("saved_unneeded", 0.45, "PD502"),
+        ("saved_data", 0.55, "PD513"),
+        ("saved_data", 0.45, "PD502"),
+    ],
+)
 def test_what_is_saved_for_nothing_comes_before_saving_more_rarely(
-    unneeded: float, first: str
+    setting: str, part: float, first: str
 ) -> None:
     report = REPORTS["reporting"]
-    used = {**report.configuration, "saved_unneeded": unneeded}
+    used = {**report.configuration, setting: part}
     found = diagnose(replace(report, configuration=used), Settings()).recommendations
-    about = [one.rule for one in found if one.rule in {"PD502", "PD510"}]
+    about = [one.rule for one in found if one.rule in {"PD502", "PD510", "PD513"}]
     assert about == [first]

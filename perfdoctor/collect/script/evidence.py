@@ -23,6 +23,7 @@ from perfdoctor.collect.script.rereading import same_each_time
 from perfdoctor.collect.script.same_lines import Functions, marked
 from perfdoctor.collect.script.skimmed_looks import told_apart
 from perfdoctor.collect.script.stacks import Sampled
+from perfdoctor.collect.script.weighted_draws import weighted_draw
 from perfdoctor.collect.script.whole_draws import whole_draw
 from perfdoctor.collect.script.whole_sorts import whole_sort
 from perfdoctor.collect.script.work import VALIDATION
@@ -168,6 +169,7 @@ def worker_hotspots(samples: Sequence[Sampled], labels: int) -> tuple[Hotspot, .
 def _hotspot(line: Line, share: float) -> Hotspot:
     loads = line.stage == DATA_LOADING
     draw = whole_draw(line.file, line.line) if line.stage in (DATA_LOADING, OTHER) else None
+    weighted = weighted_draw(line.file, line.line) if line.stage in (DATA_LOADING, OTHER) else None
     place = (line.file, line.line, line.callee)
     return Hotspot(
         file=line.file,
@@ -186,6 +188,9 @@ def _hotspot(line: Line, share: float) -> Hotspot:
         repeated_in_workers=line.process == "worker" and repeated_in_workers(*place[:2]),
         permutes=None if draw is None else draw.how,
         permutes_for=None if draw is None else draw.taken,
+        weighs=None if weighted is None else weighted.how,
+        weighs_for=None if weighted is None else weighted.taken,
+        prepares_weights=weighted is not None and weighted.prepares,
         sorts=whole_sort(*place[:2]) if _SORTS.search(line.callee or "") else None,
     )
 

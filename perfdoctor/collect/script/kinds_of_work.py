@@ -9,6 +9,7 @@ from perfdoctor.collect.script.batch_source import BatchSource
 from perfdoctor.collect.script.libraries import USER, Libraries
 from perfdoctor.collect.script.source import calls_at
 from perfdoctor.collect.script.stacks import Frame, Sampled
+from perfdoctor.collect.script.weight_records import recorded
 from perfdoctor.collect.script.work import Work
 from perfdoctor.stages import DATA_LOADING, FORWARD, LOSS, OPTIMIZER, OTHER
 
@@ -66,6 +67,8 @@ class Kinds:
         if maker is not None:
             loads = Work(DATA_LOADING, f"makes the batch for {maker.name}, line {maker.line}")
             return self._acts(stack[: stack.index(maker)]) or loads
+        if recorded(self.inside_loop(stack), self._is_user):
+            return Work(work.LOGGING, "records numbers on weights or gradients")
         named = (self._by_name(stack), self._by_purpose(stack))
         known = [w for w in (*near, *far, *named) if w is not None]
         return known[0] if known else self._by_position(stack, label)
@@ -73,10 +76,14 @@ class Kinds:
     def _acts(self, inside: _Stack) -> Work | None:
         """What is no loading of what makes the batch, where the model acts for its data: the model
         is asked, or the environment moved on, in turns with the training."""
-        names = {frame.name for frame in inside} if self._acting else set()
-        if names & CALLS_MODULE:
+        moves = self._acting and any(frame.name in _OF_ENVIRONMENTS for frame in inside)
+        asks = self._asks_the_model(inside)
+        return asks or (Work(OTHER, "moves an environment on") if moves else None)
+
+    def _asks_the_model(self, inside: _Stack) -> Work | None:
+        if self._acting and any(frame.name in CALLS_MODULE for frame in inside):
             return Work(FORWARD, "calls a model without gradients")
-        return Work(OTHER, "moves an environment on") if names & _OF_ENVIRONMENTS else None
+        return None
 
     def _updates(self, stack: _Stack) -> bool:
         """Whether it is what surrounds an update, and not a closure or a hook that runs in it."""
@@ -147,7 +154,7 @@ class Kinds:
             batch_source.AFTER_STEP,
         ):
             return Work(LOSS, "follows the forward")
-        return Work(OTHER, position)
+        return self._asks_the_model(self.inside_loop(stack)) or Work(OTHER, position)
 
     def inside_loop(self, stack: _Stack) -> _Stack:
         """The frames up to the one that holds the training loop."""
@@ -156,3 +163,6 @@ class Kinds:
 
     def _owner(self, frame: Frame) -> str:
         return self._libraries.of(frame.file)
+
+    def _is_user(self, frame: Frame) -> bool:
+        return self._owner(frame) == USER

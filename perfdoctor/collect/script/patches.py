@@ -27,6 +27,7 @@ from perfdoctor.collect.script.copies import (
 )
 from perfdoctor.collect.script.imports import after_import
 from perfdoctor.collect.script.iterators import NoteIterator, ending, iterating
+from perfdoctor.collect.script.saved_data import SavedData
 from perfdoctor.collect.script.saved_tensors import SavedTensors
 from perfdoctor.collect.script.state import State, guarded
 from perfdoctor.collect.script.steps import (
@@ -71,6 +72,7 @@ class Patches:
         self._hooks: list[Any] = []
         self.copies = Copies()
         self.saved = SavedTensors()
+        self.saved_data = SavedData(state.observer.modules, state.observer.optimizers)
 
     def install(self, note_iterator: NoteIterator = lambda iterator, loader, took_s: None) -> None:
         """Puts every wrapper in place. Needs torch to be imported.
@@ -100,7 +102,7 @@ class Patches:
 
     def settings(self) -> dict[str, Any]:
         """What was noted of copies and saves, as configuration."""
-        return self.copies.settings() | self.saved.settings()
+        return self.copies.settings() | self.saved.settings() | self.saved_data.settings()
 
     def remove(self) -> None:
         """From here on the training runs as if nothing had been there."""
@@ -238,9 +240,13 @@ class Patches:
 
     def _saving(self, torch: Any) -> None:
         def make(original: Callable[..., Any]) -> Callable[..., Any]:
-            return self._block(original, r.CHECKPOINT, look=self.saved.note)
+            return self._block(original, r.CHECKPOINT, look=self._look_at_saved)
 
         self.replace(torch, "save", make)
+
+    def _look_at_saved(self, saved: Any, file: Any = None) -> None:
+        self.saved.note(saved)
+        self.saved_data.note(saved, file)
 
     def _communication(self, torch: Any) -> None:
         if not torch.distributed.is_available():
@@ -256,9 +262,9 @@ class Patches:
         self,
         original: Callable[..., Any],
         label: int,
-        look: Callable[[Any], None] | None = None,
+        look: Callable[..., None] | None = None,
     ) -> Callable[..., Any]:
-        """`original` under `label`; `look` is given its first argument."""
+        """`original` under `label`; `look` is given its first arguments, two at most."""
         observer = self.state.observer
 
         def begins(args: Sequence[Any]) -> bool:
@@ -266,7 +272,7 @@ class Patches:
                 return False
             observer.block_begins(label)
             if look is not None and args:
-                look(args[0])
+                look(*args[:2])
             return True
 
         return self._around(original, begins, observer.block_ends)

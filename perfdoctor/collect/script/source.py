@@ -131,7 +131,7 @@ def calls_at(file: str, line: int) -> tuple[str, ...]:
     nodes = [node for one in found for part in heads(one) for node in ast.walk(part)]
     calls = [node for node in nodes if isinstance(node, ast.Call)]
     on_line = [call for call in calls if call.lineno <= line <= (call.end_lineno or call.lineno)]
-    return tuple(name for name in map(_called, on_line) if name)
+    return tuple(name for name in map(call_name, on_line) if name)
 
 
 def asked_at_once(file: str, line: int) -> str | None:
@@ -149,7 +149,7 @@ def asked_at_once(file: str, line: int) -> str | None:
         return None
     attributes = (node.value for node in nodes if isinstance(node, ast.Attribute))
     asked_on = {id(value) for value in attributes if isinstance(value, ast.Call)}
-    calls = [(_called(node), id(node)) for node in nodes if isinstance(node, ast.Call)]
+    calls = [(call_name(node), id(node)) for node in nodes if isinstance(node, ast.Call)]
     at_once = (name for name, call in calls if _ASKS[call in asked_on].search(name))
     return next(at_once, None)
 
@@ -180,7 +180,9 @@ def _statements_at(module: ast.AST, line: int) -> list[ast.stmt]:
         owner = inside[0]
 
 
-def _called(call: ast.Call) -> str:
+def call_name(call: ast.Call) -> str:
+    """The dotted name of what is called, as written; it begins with a dot where that is called on
+    what has no name."""
     parts: list[str] = []
     node: ast.AST = call.func
     while isinstance(node, ast.Attribute):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from made import NAMES, at, found_loops, library, line_with, script, seen, user
 
+from perfdoctor.collect.script import recorder
 from perfdoctor.collect.script.attribution import hot_lines, split_other, wilson
 from perfdoctor.collect.script.stacks import Frame
 
@@ -285,6 +286,15 @@ def test_a_model_called_beside_the_training_is_the_line_that_calls_it():
     assert (line.callee, line.share) == ("policy", 1.0)
 
 
+@pytest.mark.parametrize("acts", [True, False])
+def test_a_model_that_is_asked_for_targets_or_actions_is_a_forward(acts):
+    names = ["other", *(f"stage {n}" for n in range(1, 30))]
+    names[recorder.VALIDATION] = "other" if acts else "validation"
+    asked = seen(*module_call(user("Net.forward", 12)), user("main", 3))
+    found = split_other([asked, seen(user("main", 4))], (), names).shares
+    assert found == ({"forward": 0.5, "other": 0.5} if acts else {"other": 1.0})
+
+
 def test_a_layer_of_torchs_called_beside_the_training_is_named():
     (line,) = hot_lines([seen(*torch_layer("Linear"), user("act", 3))], NAMES)
     assert (line.line, line.library, line.callee) == (3, "torch", "Linear.forward")
@@ -433,3 +443,39 @@ def test_what_a_pool_makes_while_the_line_waits_is_what_it_was_asked_for(text, c
 def _waiting(line):
     private = Frame(futures.__file__, 317, "_result_or_cancel", 1)
     return Frame(futures.__file__, 451, "Future.result", 1), private, line
+
+
+RECORDING = """
+    def histogram(x):
+        return x
+
+    def batches():
+        for i in range(5):
+            yield histogram(i)
+
+    def norms(net):
+        if hasattr(net, "parameters"):
+            return [p.grad.norm() for p in net.parameters()]
+
+    def main():
+        for x in batches():
+            model(x)
+            backward()
+            optimizer()
+            print(norms(model))
+"""
+
+
+def test_norms_of_gradients_that_are_printed_are_logging_and_batches_stay_data():
+    file = "/home/me/recording.py"
+    loops, names = found_loops(RECORDING, file), script(RECORDING, file)
+    end = at(names["main"].__code__, "print(norms")
+    hot = at(names["norms"].__code__, "p.grad.norm")
+    norms = seen(library("torch/functional.py", "norm"), hot, end)
+    assert split_other([norms], loops, NAMES).parts[0].reasons == (
+        "records numbers on weights or gradients",
+    )
+    batch = at(names["batches"].__code__, "yield hist")
+    header = at(names["main"].__code__, "for x in batches")
+    made = seen(library("numpy/x.py", "histogram"), batch, header)
+    assert shares(made, loops=loops) == {"data_loading": 1.0}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from typing import Any
 
 import pytest
@@ -63,3 +63,10 @@ def test_containers_that_hold_themselves_end() -> None:
 def test_only_the_first_saves_are_looked_into() -> None:
     small, part = torch.zeros(10), torch.zeros(1000)[:10]
     assert _unneeded(small, small, small, part) == pytest.approx(0.0)
+
+
+def test_long_lists_of_numbers_are_not_gone_through() -> None:
+    part = torch.zeros(100)[:50]
+    assert _unneeded({"losses": [*[0] * 60_000, part], "w": torch.zeros(4)}) == pytest.approx(0.0)
+    assert _unneeded({"losses": [*[0] * 40_000, part]}) == pytest.approx(0.5)
+    assert _unneeded([deque([torch.zeros(100)[:50]])]) == pytest.approx(0.5)
