@@ -11,27 +11,40 @@ _RECURRENT_GATES = 8
 _CASTS = 2
 
 
+class UntoldError(Exception):
+    """This torch does not tell the shapes of what operations gave, as those before 2.5."""
+
+
 @dataclass
 class Arithmetic:
     """Multiplications of the forward passes of a step: in matrix products, in convolutions, and in
-    recurrent layers that are one operation."""
+    recurrent layers that are one operation.
+
+    `told` is False where there was an operation of which they are not known.
+    """
 
     products: int = 0
     convolutions: int = 0
     recurrent: int = 0
+    told: bool = True
 
     def add(self, functions: Iterable[Any]) -> None:
         """The operations that a backward pass goes through."""
         for function in functions:
             rows, work = product(function)
             self.products += work
-            if not rows:
+            if rows:
+                continue
+            try:
                 self.convolutions += convolution(function)
                 self.recurrent += recurrent(function)
+            except UntoldError:
+                self.told = False
 
     def settings(self) -> dict[str, int | None]:
-        """As configuration; None where none were seen, as in a graph that a compiler made."""
-        seen = self.products or self.convolutions or self.recurrent
+        """As configuration; None where none were seen, as in a graph that a compiler made, and
+        where not all are known."""
+        seen = self.told and (self.products or self.convolutions or self.recurrent)
         return {
             "multiplied_in_products": self.products if seen else None,
             "multiplied_in_convolutions": self.convolutions if seen else None,
@@ -52,21 +65,27 @@ def product(function: Any) -> tuple[int, int]:
 
 
 def convolution(function: Any) -> int:
-    """Multiplications of a convolution; 0 of anything else."""
+    """Multiplications of a convolution; 0 of anything else. Raises `UntoldError`."""
     if not type(function).__name__.startswith("Convolution"):
         return 0
     return _numbers(output_shape(function)) * _filter_size(function)
 
 
 def recurrent(function: Any) -> int:
-    """Multiplications of a recurrent layer that is one operation, about; 0 of anything else."""
+    """Multiplications of a recurrent layer that is one operation, about; 0 of anything else.
+
+    Raises:
+        UntoldError: not known of such a layer.
+    """
     shape = output_shape(function) if "Rnn" in type(function).__name__ else ()
     return _numbers(shape) * _RECURRENT_GATES * shape[-1] if len(shape) == 3 else 0
 
 
 def output_shape(function: Any) -> tuple[int, ...]:
-    """Of what the operation gave."""
+    """Of what the operation gave. Raises `UntoldError`."""
     outputs = getattr(function, "_input_metadata", None)
+    if outputs is None:
+        raise UntoldError
     return tuple(int(size) for size in outputs[0].shape) if outputs else ()
 
 

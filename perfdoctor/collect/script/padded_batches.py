@@ -11,7 +11,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from perfdoctor.collect.script.arithmetic import convolution, output_shape, product, recurrent
+from perfdoctor.collect.script.arithmetic import (
+    UntoldError,
+    convolution,
+    output_shape,
+    product,
+    recurrent,
+)
 
 #: Steps that are remembered: a median of fewer says nothing, and needs no more.
 _FEWEST, _MOST = 3, 200
@@ -73,8 +79,15 @@ class PaddedBatches:
 def arithmetic_per_position(functions: Iterable[Any], shapes: Iterable[Shape]) -> float | None:
     """The part of the products and convolutions that is done for each position of such batches.
 
-    None where there are none, as in a graph that a compiler made.
+    None where there are none, as in a graph that a compiler made, and where not all are known.
     """
+    try:
+        return _positional_part(functions, shapes)
+    except UntoldError:
+        return None
+
+
+def _positional_part(functions: Iterable[Any], shapes: Iterable[Shape]) -> float | None:
     products: Counter[tuple[int, int]] = Counter()  # rows, work → times
     whole = positional = 0
     for function in functions:

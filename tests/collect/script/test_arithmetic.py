@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import torch
 from test_observing import Clock, Watched
+from told_shapes import told_shapes
 from torch import nn
 
 from perfdoctor.collect.script.arithmetic import Arithmetic
+from perfdoctor.collect.script.padded_batches import arithmetic_per_position
 from perfdoctor.collect.script.settings_used import _matmul_precision
 from perfdoctor.collect.script.step_looks import _graph
 
@@ -26,6 +28,7 @@ def test_a_product_multiplies_rows_by_both_sides_of_its_weight() -> None:
     assert found == Arithmetic(products=8 * 16 * 4)
 
 
+@told_shapes
 @pytest.mark.parametrize("half", [False, True])
 def test_a_convolution_multiplies_its_filter_for_each_number_it_gives(half: bool) -> None:
     """Under autocast its weight is cast on the way."""
@@ -34,6 +37,19 @@ def test_a_convolution_multiplies_its_filter_for_each_number_it_gives(half: bool
     assert _counted(output) == Arithmetic(convolutions=2 * 5 * 8 * 8 * 27)
 
 
+@pytest.mark.parametrize("layer", [nn.Conv1d(8, 5, 3), nn.LSTM(8, 4)])
+def test_nothing_is_told_where_torch_tells_no_shapes(layer: nn.Module) -> None:
+    outputs = layer(torch.rand(2, 8, 8))
+    outputs = outputs[0] if isinstance(outputs, tuple) else outputs
+    functions = [type(type(f).__name__, (), {})() for f in _graph(outputs.sum())]
+    product = SimpleNamespace(_saved_mat2_sym_sizes=(4, 4), _saved_mat1_sym_sizes=(2, 4))
+    found = Arithmetic()
+    found.add([product, *functions])
+    assert set(found.settings().values()) == {None}
+    assert arithmetic_per_position([product, *functions], [(2, 8)]) is None
+
+
+@told_shapes
 def test_images_that_are_cut_into_patches_are_mostly_products() -> None:
     patches, layer = nn.Conv2d(3, 32, 4, stride=4), nn.Linear(32, 128)
     tokens = patches(torch.rand(2, 3, 16, 16)).flatten(2).transpose(1, 2)

@@ -111,7 +111,7 @@ def test_a_script_that_takes_the_signal_later_is_not_robbed_of_it(looks: CpuLook
 
 def test_afterwards_all_is_as_it_was(looks: CpuLooks) -> None:
     assert looks.start()
-    burn(0.05)
+    burn(0.3)
     looks.stop()
     count = sum(s.count for s in looks.snapshot())
     assert signal.getsignal(signal.SIGURG) == signal.SIG_DFL

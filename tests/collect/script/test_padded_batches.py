@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from test_observing import Clock, Watched
+from told_shapes import told_shapes
 from torch import nn
 
 from perfdoctor.collect.script.settings_used import settings_used
@@ -130,6 +131,7 @@ def test_padding_is_seen_however_it_is_told(way: str) -> None:
     assert found["arithmetic_per_position"] > 0.9
 
 
+@told_shapes
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
 def test_recurrent_layers_compute_on_padding_unless_it_is_packed(kind: Any) -> None:
     for trained in (True, False):
@@ -151,6 +153,7 @@ def test_a_mask_for_an_encoder_of_torch_is_read_by_what_it_leaves_out() -> None:
             assert found["tokens_of_positions"] == 1.0
 
 
+@told_shapes
 def test_a_convolution_over_positions_computes_on_padding() -> None:
     class Words(Tagger):
         def __init__(self) -> None:
@@ -251,6 +254,7 @@ COSTLESS: dict[str, tuple[nn.Module, Step]] = {
 }
 
 
+@told_shapes
 @pytest.mark.parametrize("way", COSTLESS)
 def test_padding_costs_only_what_is_computed_for_each_position(way: str) -> None:
     found = used(*COSTLESS[way])

@@ -57,7 +57,8 @@ def _padded_before(x: torch.Tensor, k: torch.Tensor) -> Any:
 
 
 def _mixing_channels(x: torch.Tensor, k: torch.Tensor) -> Any:
-    spectra = fft.rfft(x, n=N)[:, None], fft.rfft(k, n=N)[None, :, None].expand(2, 3, 3, -1)
+    kernels = fft.rfft(k, n=N).unsqueeze(1).unsqueeze(0).expand(2, 3, 3, -1)
+    spectra = fft.rfft(x, n=N).unsqueeze(1), kernels
     return fft.irfft((spectra[0] * spectra[1]).sum(2), n=N).narrow(-1, 0, LONG)
 
 
