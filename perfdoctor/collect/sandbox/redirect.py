@@ -31,6 +31,9 @@ _JOIN = (
 #: A larger database is data to learn from, not a log; and to copy it takes seconds. [own]
 _LARGE_BYTES = 1 << 30
 
+#: Classes that hold functions of `os`: of Python 3.10, and from 3.13 on.
+_HOLDERS = (("pathlib", "_NormalAccessor"), ("glob", "_StringGlobber"))
+
 
 def install(scratch: str) -> None:
     """From now on; also in the processes that `multiprocessing` starts."""
@@ -57,11 +60,12 @@ def _everywhere(replaced: dict[Any, Callable[..., Any]]) -> None:
     builtins.open = replaced[_io.open]
     for able in (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks):
         able |= {ours for original, ours in replaced.items() if original in able}
-    accessor = getattr(sys.modules["pathlib"], "_NormalAccessor", None)  # Python 3.10
-    for key, value in list(vars(accessor).items()) if accessor else ():
-        original = getattr(value, "__func__", value)
-        if id(original) in by_id:
-            setattr(accessor, key, staticmethod(by_id[id(original)]))
+    for module, kind in _HOLDERS:
+        holder = getattr(sys.modules.get(module), kind, None)
+        for key, value in list(vars(holder).items()) if holder else ():
+            original = getattr(value, "__func__", value)
+            if id(original) in by_id:
+                setattr(holder, key, staticmethod(by_id[id(original)]))
 
 
 def _spawning(scratch: str) -> None:
