@@ -42,11 +42,11 @@ def sandboxed(
     code: str, folder: Path, before: list[str] | None = None, enter: str = ENTER
 ) -> subprocess.CompletedProcess[str]:
     how = "really" if before else "simulated"
-    (folder / "code.py").write_text(enter + textwrap.dedent(code))
+    (folder / "in_the_sandbox.py").write_text(enter + textwrap.dedent(code))
     root = str(Path(__file__).parents[2])
     with scratch_folder() as scratch:
         return subprocess.run(
-            [*(before or []), sys.executable, str(folder / "code.py"), str(scratch), how],
+            [*(before or []), sys.executable, str(folder / "in_the_sandbox.py"), str(scratch), how],
             cwd=folder, capture_output=True, text=True, timeout=120, check=False,
             env={**os.environ, "PYTHONPATH": f"{root}:{os.environ.get('PYTHONPATH', '')}"},
         )  # fmt: skip
@@ -60,7 +60,7 @@ def contents(folder: Path) -> dict[str, tuple[str, int, int]]:
             path.lstat().st_mtime_ns if path.is_file() else 0,
         )
         for path in sorted(folder.rglob("*"))
-        if path.name != "code.py"
+        if path.name != "in_the_sandbox.py"
     }
 
 

@@ -60,8 +60,8 @@ def _everywhere(replaced: dict[Any, Callable[..., Any]]) -> None:
     builtins.open = replaced[_io.open]
     for able in (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks):
         able |= {ours for original, ours in replaced.items() if original in able}
-    for module, kind in _HOLDERS:
-        holder = getattr(sys.modules.get(module), kind, None)
+    for place, kind in _HOLDERS:
+        holder = getattr(sys.modules.get(place), kind, None)
         for key, value in list(vars(holder).items()) if holder else ():
             original = getattr(value, "__func__", value)
             if id(original) in by_id:
