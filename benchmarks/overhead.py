@@ -4,9 +4,10 @@
 
 One process, one thread, a plain loop. Blocks with and without the tool take turns (off, on, on,
 off, ...), so that a busy moment of the machine hits both. Each figure is the median over pairs of
-the difference per step, with its 95 % interval, of the second thousand steps of a block, and in the
-last column of the first thousand, in which tools set themselves up and perfdoctor looks into much.
-"nothing" is the loop against itself: the noise.
+the difference per step, with its 95 % interval, of the second half of a block, and in the last
+column of the first half, in which tools set themselves up and perfdoctor looks into much.
+"nothing" is the loop against itself: the noise. Halves are a thousand short steps, or 150 of about
+10 ms.
 
 torch.profiler records every step, as it does by default. Lightning's SimpleProfiler is put around
 the same actions as its Trainer puts it; it is left out where Lightning is not installed. Tools that
@@ -32,8 +33,8 @@ from perfdoctor.collect.script.session import Limits, Session
 from perfdoctor.ending import Ending
 from perfdoctor.stats import quantile_interval
 
-#: Steps of each half of a block.
-STEPS = 1000
+#: (width, layers, steps of each half of a block) of the loops.
+SIZES = ((32, 3, 1000), (384, 21, 150))
 BATCH = 64
 
 Around = Callable[[str], AbstractContextManager[Any]]
@@ -43,12 +44,13 @@ Tool = Callable[["Loop"], AbstractContextManager[Around]]
 class Loop:
     """A training loop whose step takes about `layers` × a fraction of a millisecond."""
 
-    def __init__(self, width: int, layers: int) -> None:
+    def __init__(self, width: int, layers: int, steps: int = 1000) -> None:
+        self.steps = steps
         parts = [nn.Linear(width, width) if i % 2 == 0 else nn.ReLU() for i in range(layers)]
         self.model = nn.Sequential(*parts, nn.Linear(width, 8))
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-3)
         self.loss = nn.CrossEntropyLoss()
-        count = BATCH * 2 * STEPS
+        count = BATCH * 2 * steps
         data = TensorDataset(torch.randn(count, width), torch.randint(0, 8, (count,)))
         self.loader = DataLoader(data, batch_size=BATCH)
 
@@ -57,12 +59,13 @@ class Loop:
         with tool(self) as around:
             batches = iter(self.loader)
             start = time.perf_counter()
-            for _ in range(STEPS):
+            for _ in range(self.steps):
                 self._step(batches, around)
             middle = time.perf_counter()
-            for _ in range(STEPS):
+            for _ in range(self.steps):
                 self._step(batches, around)
-            return (middle - start) / STEPS, (time.perf_counter() - middle) / STEPS
+            end = time.perf_counter()
+            return (middle - start) / self.steps, (end - middle) / self.steps
 
     def _step(self, batches: Iterator[Any], around: Around) -> None:
         with around("[_TrainingEpochLoop].train_dataloader_next"):
@@ -157,8 +160,8 @@ def main() -> int:
     torch.set_num_threads(1)
     print("| step without | tool | added per step | 95 % interval | of the step | at first |")
     print("|---|---|---|---|---|---|")
-    for width, layers in ((32, 3), (256, 17)):
-        loop = Loop(width, layers)
+    for size in SIZES:
+        loop = Loop(*size)
         loop.block(nothing)
         for name, tool in TOOLS.items():
             try:
