@@ -100,7 +100,8 @@ def _samples_of(shard: str) -> Iterator[RawSample]:
 
 def _members(shard: str) -> Iterator[tuple[str, bytes]]:
     with Path(shard).open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
-        while (member := tar.next()) is not None:
+        # an empty archive is at 0, from where `next` of Python 3.10 seeks to -1
+        while tar.offset and (member := tar.next()) is not None:
             vars(tar)["members"] = []  # it would keep every header of a shard of millions
             held = tar.extractfile(member) if member.isfile() else None
             if held is not None and not Path(member.name).name.startswith("."):
