@@ -468,6 +468,10 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "perfdoctor.rules.saved_data:DataInCheckpoints",
         "Checkpoints hold data, which is the same in each of them.",
     ),
+    "PD514": (
+        "perfdoctor.rules.small_validation_batches:SmallValidationBatches",
+        "Validation goes in batches that are far smaller than the training's.",
+    ),
     "PD601": (
         "perfdoctor.rules.uneven_ranks:StragglerRank",
         "One rank is slower than the others, which wait for it in every step.",

@@ -62,9 +62,7 @@ class SlowValidationCode:
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if such lines take a large share, and do not make the training's batches too."""
-        loading = {(line.file, line.line) for line in loading_lines(facts)}
-        found = [n for n in hot_lines(facts, _VALIDATION) if (n.file, n.line) not in loading]
-        lines = [line for line in found if _is_python(line) and not _beside_a_call(line, found)]
+        lines = python_lines(facts)
         share = min(1.0, sum(line.share for line in lines))
         if share < facts.threshold("share"):
             return None
@@ -89,6 +87,13 @@ class SlowValidationCode:
             effort="lines",
             safety="numerics",
         )
+
+
+def python_lines(facts: Facts) -> list[HotLine]:
+    """The lines of Python of validation's own that call no library, hottest first."""
+    loading = {(line.file, line.line) for line in loading_lines(facts)}
+    found = [n for n in hot_lines(facts, _VALIDATION) if (n.file, n.line) not in loading]
+    return [line for line in found if _is_python(line) and not _beside_a_call(line, found)]
 
 
 def _is_python(line: HotLine) -> bool:

@@ -7,6 +7,11 @@ from perfdoctor.rules.observed import samples_of_step
 
 PREFIX, ALONE = "configuration.prefix", "configuration.alone"
 _SEEN = "configuration.validation_seen_s"
+#: What a call in validation is given, as a part of what a call in training is; the batch size of
+#: validation's loader, and its batches each time (PD514).
+CALL_PART = "configuration.validation_call_part"
+VALIDATION_BATCH = "configuration.validation_batch_size"
+VALIDATION_BATCHES = "configuration.validation_batches"
 #: A call on one sample of a batch, as times of what a sample takes in the forward pass of a
 #: training step: least, likely, most (`python benchmarks/validation_calls.py`: 0.26 to 0.91; the
 #: most is our own choice, since what a call works on may outgrow the caches).
@@ -14,19 +19,21 @@ _OF_FORWARD = (0.25, 0.85, 1.5)
 #: The same as parts of a call on one sample, where the training never calls the module itself (the
 #: same measurement: 0.07 to 0.32, and more than 1 of large convolutions).
 _OF_CALL = (0.05, 0.2, 1.0)
+#: Calls that are given more of a training call's input are not small, as PD514 has it.
+_SMALL = 0.25
 #: Of what is predicted, what goes where most of a validation was not looked at, at least (our own
 #: choice): the rest of it may be something else.
 _UNSEEN = 0.5
 
 
 def goes_unchanged(facts: Facts) -> float:
-    """The part of validation that likely goes while it gives the same, by PD511 or PD512; 0 where
-    nothing is known of its calls."""
+    """The part of validation that likely goes while it gives the same, by PD511, PD512 or PD514; 0
+    where nothing is known of its calls."""
     prefix, left = (facts.known(f"{PREFIX}_{name}") for name in ("of_validation", "left"))
     of_prefixes = prefix * (1 - left) if prefix is not None and left is not None else 0.0
     alone = facts.known(f"{ALONE}_of_validation")
     if alone is None or facts.known(f"{ALONE}_s") is None:
-        return of_prefixes
+        return max(of_prefixes, _goes_in_larger_batches(facts))
     return max(of_prefixes, alone * (1 - left_in_batch(facts)[1]))
 
 
@@ -59,3 +66,19 @@ def left_in_batch(facts: Facts) -> tuple[float, float, float]:
     of_call = forward_s / samples * size / call_s
     least, likely, most = (min(1.0, times * of_call) for times in _OF_FORWARD)
     return least, likely, most
+
+
+def left_in_larger_batches(facts: Facts) -> tuple[float, float]:
+    """The part of the time of validation's batches that is left in larger ones: at best, likely.
+    Raises `Missing`."""
+    each_s = facts.number("stages.validation.mean_s") / max(1.0, facts.number(VALIDATION_BATCHES))
+    of_batch = facts.number(CALL_PART) * facts.number("stages.forward.p50_s") / max(1e-9, each_s)
+    least, likely, _ = (min(1.0, times * of_batch) for times in _OF_FORWARD)
+    return least, likely
+
+
+def _goes_in_larger_batches(facts: Facts) -> float:
+    needed = (CALL_PART, VALIDATION_BATCHES, "stages.forward.p50_s", "stages.validation.mean_s")
+    if any(facts.known(path) is None for path in needed) or facts.number(CALL_PART) > _SMALL:
+        return 0.0
+    return 1 - left_in_larger_batches(facts)[1]

@@ -449,6 +449,21 @@ def one_sample_at_a_time() -> Report:
     return script(parts_s=parts_s, hotspots=(hot,), **alone)
 
 
+def small_validation_batches() -> Report:
+    """The same in 1 600 batches of one, each a 60th of the training's; a framework does the rest."""
+    hot = line("train.py:89", "Lit.validation_step", "LightningModule.log_dict", "validation", 0.2)
+    parts_s = {**PARTS_S, "validation": seldom(1.75, 50)}
+    small = {
+        "validation_seen_s": 0.3,
+        "prefix_calls": 0,
+        "alone_calls": 0,
+        "validation_call_part": 0.016,
+        "validation_batch_size": 1,
+        "validation_batches": 1600,
+    }
+    return script(parts_s=parts_s, hotspots=(hot,), **small)
+
+
 RUNS: dict[str, Callable[[], Report]] = {
     make.__name__: make
     for make in (
@@ -488,5 +503,6 @@ RUNS: dict[str, Callable[[], Report]] = {
         rising_and_falling,
         prefixes,
         one_sample_at_a_time,
+        small_validation_batches,
     )
 }

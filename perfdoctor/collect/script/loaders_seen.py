@@ -85,6 +85,11 @@ class LoaderFacts:
         return max(1.0, self.batches / self.iterators) <= _PART * each
 
     @property
+    def batch_size(self) -> int | None:
+        """As it was asked for; None where a sampler of batches is."""
+        return self.kind[-2] if self.kind else None
+
+    @property
     def _whole(self) -> int | None:
         """Batches of a pass over the data set."""
         used = self.settings or {}

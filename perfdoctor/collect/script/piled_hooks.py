@@ -1,8 +1,8 @@
 """How many hooks the modules and parameters of a training have, early on and later.
 
 A hook that is registered in each epoch, validation or step and never removed runs once more in
-every pass from then on. Only how many there are is counted, after a few early steps and then one
-in a hundred: hooks that come and go between two of these are none that pile up.
+every pass from then on. Only how many there are is counted, after a few early steps, then now
+and then, and in the end: hooks that come and go between two of these are none that pile up.
 """
 
 from __future__ import annotations
@@ -68,12 +68,23 @@ class PiledHooks:
         """After step `count`; `modules` gives the outermost ones that have parameters."""
         if self._ended or (count not in _EARLY and count % _EVERY):
             return
+        self._look(modules)
+        self._looks += 1
+
+    def at_end(self, modules: Callable[[], Iterable[Any]]) -> None:
+        """After the last step, which may be long after the last look. Fewer than then tell of who
+        tidies up."""
+        if not self._ended and self._looks:
+            self._look(modules, only_more=True)
+
+    def _look(self, modules: Callable[[], Iterable[Any]], *, only_more: bool = False) -> None:
         try:
             for stage, held in _held(modules()).items():
-                self._note(stage, held)
+                known = self._counted.get(stage)
+                if not only_more or known is None or sum(map(len, held)) > known.last:
+                    self._note(stage, held)
         except Exception:  # modules of anyone's making
             self._ended, self._counted = True, {}
-        self._looks += 1
 
     def settings(self) -> dict[str, Any]:
         """As configuration: hooks at first and at last, of the stages in which they became more

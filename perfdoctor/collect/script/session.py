@@ -169,6 +169,7 @@ class Session:
     def _measure(self) -> None:
         """What rules would have to guess, on the host, once the training is over."""
         guarded(self.state, self.observer.optimizers.look_at_rates)
+        self._hooks.at_end(self._with_parameters)
         if not self.recorder.on_device:
             guarded(self.state, self.observer.looks.measure)
 
@@ -187,6 +188,7 @@ class Session:
             steps_per_iterator,
             with_unused_part,
         )
+        from perfdoctor.collect.script.validation_batches import loader_of_validation
         from perfdoctor.record import Source
 
         used = self._settings or self._settings_now()
@@ -196,6 +198,7 @@ class Session:
         used |= {IN_PART: True} if self._in_part else {}
         used = with_unused_part(used, self.observer)
         used |= self.observer.looks.validation_calls.settings(self.state.loop.loops())
+        used |= loader_of_validation(self.observer.loaders.values())
         if self._environment is None:
             from perfdoctor.collect.environment import describe_environment
 

@@ -31,6 +31,7 @@ from perfdoctor.collect.script.given_shapes import (
 )
 from perfdoctor.collect.script.loop_finder import LoopFacts, Spot
 from perfdoctor.collect.script.recorder import Recorder
+from perfdoctor.collect.script.validation_batches import CallSizes
 
 #: Validations that are looked at, and calls of each: 10 µs a call, 16 ms in all.
 _MOST_VALIDATIONS, _MOST_CALLS = 8, 200
@@ -91,6 +92,7 @@ class ValidationCalls:
         self._trained: dict[int, tuple[int, int]] = {}  # module → samples, numbers of one
         self._growing: list[_Row] = []
         self._alone: list[_Row] = []
+        self._sizes = CallSizes()
         self._calls = self._all_calls = self._all_ns = 0
         self._since = self._until = self._began = 0
         self._running: _Module | None = None
@@ -166,6 +168,9 @@ class ValidationCalls:
         given = tuple(map(described, tensors))
         self._may_grow(one, given, tensors)
         self._may_be_alone(one, given, path)
+        if one.key in self._trained:
+            samples, of_one = self._trained[one.key]
+            self._sizes.add(one.key, given[0], samples * of_one)
         one.given, one.path = given, path
         one.kept = [tensor if is_small(tensor) else None for tensor in tensors]
 
@@ -242,6 +247,7 @@ class ValidationCalls:
         found = {"validation_seen_s": spent_ns * 1e-9 / validations}
         found |= _of_prefixes(growing, calls)
         found |= self._of_samples(alone, calls)
+        found |= {} if growing else self._sizes.settings()
         if not self._on_device:
             found |= _times_of_prefixes(growing, spent_ns) | _times_of_samples(alone, spent_ns)
         return found

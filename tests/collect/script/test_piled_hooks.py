@@ -51,6 +51,18 @@ def each(every: int, register: Callable[[], object]) -> Callable[[int], object]:
     return lambda step: register() if step % every == 0 else None
 
 
+def test_the_end_may_be_long_after_the_last_look(model: nn.Sequential) -> None:
+    _, hooks = counted(model, each(100, lambda: model[0].register_forward_hook(report)))
+    handles = [model[0].register_forward_hook(report) for _ in range(3)]
+    hooks.at_end(lambda: [model])
+    used = hooks.settings()
+    assert (used["hooks_at_last"], used["hooks_rises"], used["hooks_alike"]) == (7, 5, 7)
+    for handle in handles:
+        handle.remove()
+    hooks.at_end(lambda: [model])  # who tidies up after the training had them in it
+    assert hooks.settings() == used
+
+
 def test_hooks_of_each_epoch_become_more(model: nn.Sequential) -> None:
     used, _ = counted(model, each(50, lambda: model[0].register_forward_hook(report)))
     assert used == {
