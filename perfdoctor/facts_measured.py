@@ -35,6 +35,7 @@ MEASURED = frozenset(
         "gradients_unused_module",
         "graph_nodes_grown_per_step",
         "graph_nodes_own",
+        "graph_steps_back",
         "hooks_alike",
         "hooks_at_first",
         "hooks_at_last",
@@ -85,6 +86,8 @@ MEASURED = frozenset(
         "thrown_away_of_backward",
         "thrown_away_used_at",
         "tokens_of_positions",
+        "validation_batches",
+        "validation_call_part",
         "validation_seen_s",
     }
 )

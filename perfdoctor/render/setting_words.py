@@ -62,6 +62,7 @@ _USED = {
     "gradients_unused_module": "module of these",
     "graph_nodes_grown_per_step": "autograd nodes of earlier steps more each step",
     "graph_nodes_own": "autograd nodes of a step's own",
+    "graph_steps_back": "steps after which a carried state begins anew",
     "h2d_pinned": "batches copied from pinned memory",
     "hooks_alike": "hooks of one function on one module",
     "hooks_at_first": "hooks at first",
@@ -122,6 +123,9 @@ _USED = {
     "thrown_away_module": "gradients thrown away of",
     "thrown_away_made_at": "its output made at",
     "thrown_away_used_at": "its output used at",
+    "validation_batch_size": "batch size of validation",
+    "validation_batches": "batches of a validation",
+    "validation_call_part": "input of a call of validation beside the training's",
     "validation_seen_s": "seconds of a validation whose calls were seen",
     "world_size": "ranks",
 }

@@ -21,12 +21,14 @@ from perfdoctor.stages import BACKWARD
 
 _GROWN = "configuration.graph_nodes_grown_per_step"
 _OWN = "configuration.graph_nodes_own"
+_STEPS_BACK = "configuration.graph_steps_back"
 #: An epoch is cut into so many parts, each with the median over all epochs: what else slows steps
-#: down does so in all of them alike.
+#: down does so in all of them alike. Sequences of fewer steps are cut into their steps.
 _TENTHS = 10
 #: Where the epochs are not known: a fall of the backward pass is seen between so many steps before
-#: it and as many after it, and so many stretches from fall to fall are epochs.
-_NEIGHBOURS, _FEWEST_TEETH = 5, 2
+#: it and as many after it (one, where the graphs were seen to end after few), and so many stretches
+#: from fall to fall are epochs, of so many steps.
+_NEIGHBOURS, _FEWEST_TEETH, _SHORTEST = 5, 2, 5
 _OF_TRAINING, _OF_PAIRS = "share of training", "share of pairs"
 
 
@@ -34,7 +36,7 @@ class GraphReachesBack:
     """Each backward pass goes through the graphs of earlier steps again.
 
     ## What it does
-    Counts in a few of the first steps of an observed script the operations that a loss leads to,
+    Counts in the first steps of an observed script the operations that a loss leads to,
     and how many of them are older than the step.
 
     ## Why it is slow
@@ -44,12 +46,13 @@ class GraphReachesBack:
     their activations stay in memory. (`retain_graph=True` is what makes that possible.)
 
     ## Evidence and threshold
-    The operations of earlier steps become more from each counted step to the next of its epoch,
-    the backward pass takes longer from tenth to tenth of an epoch (medians over all epochs), and
-    what it takes beyond the first of them is visible.
+    The operations of earlier steps become more from each counted step to the next of its epoch, or
+    of a sequence of six steps and more that begins anew within it; the backward pass takes longer
+    from tenth to tenth of an epoch, or from step to step of such sequences (medians over all of
+    them); and what it takes beyond the first of them is visible.
     - `nodes` = 1 (source: the least by which a graph can grow)
     - `rising` = 0.8 (source: of the pairs of ten values so many rise by chance in one of a
-      hundred cases, by the Mann-Kendall test)
+      hundred cases, by the Mann-Kendall test, of six values in one of fifteen)
     - `share` = 0.1 (source: our own choice, half of the 20 % from which xprof and TraceML call a
       stage high)
 
@@ -115,55 +118,63 @@ class GraphReachesBack:
 
 def _lengths(facts: Facts) -> Floats:
     """Seconds of the backward pass in each tenth of an epoch, medians over all epochs; of the run,
-    where there are none or where it slows down as a whole. Raises `Missing` of too few steps."""
+    where there are none or where it slows down as a whole; or in each step of short sequences.
+    Raises `Missing` of too few steps."""
     column, step = stage_columns(facts).get(BACKWARD, np.empty(0)), _numbers(facts)
     if not column.size == step.size >= _TENTHS:
         raise Missing("series.backward_s")
     timed = column > 0
     column, step = column[timed], step[timed]
-    tenth = np.floor(_into_epoch(facts, column, step) * _TENTHS)
-    parts = [column[tenth == part] for part in range(_TENTHS)]
+    into, count = _into_epoch(facts, column, step)
+    number = np.floor(into * count)
+    parts = [column[number == part] for part in range(count)]
     if min(part.size for part in parts) == 0:
         raise Missing("series.backward_s")
     return np.array([np.median(part) for part in parts])
 
 
-def _into_epoch(facts: Facts, column: Floats, step: Floats) -> Floats:
-    """How far into its epoch each step is, from 0 to 1: the epochs that are known, or those that
-    the backward passes show; else how far into the run."""
+def _into_epoch(facts: Facts, column: Floats, step: Floats) -> tuple[Floats, int]:
+    """How far into its epoch each step is, from 0 to 1, and into how many parts that can be cut:
+    of the epochs that are known, or those that the backward passes show; else of the run."""
     whole = (step - 1) / step[-1] if step.size else step
+    back, epoch = facts.known(_STEPS_BACK), facts.known("epochs.steps_per_epoch")
+    if back is not None:
+        return _since_anew(column, step, 1 if back < 2 * _TENTHS else _NEIGHBOURS) or (
+            whole,
+            _TENTHS,
+        )
     if lasting_fall(facts, DEGRADED) is not None:
-        return whole
-    epoch = facts.known("epochs.steps_per_epoch")
+        return whole, _TENTHS
     if epoch is None:
-        return _since_anew(column, step, whole)
-    return (step - 1) % epoch / epoch if epoch >= _TENTHS else whole
+        return _since_anew(column, step, _NEIGHBOURS) or (whole, _TENTHS)
+    return (step - 1) % epoch / epoch if epoch >= _TENTHS else whole, _TENTHS
 
 
-def _since_anew(column: Floats, step: Floats, otherwise: Floats) -> Floats:
-    """How far each step is from the last at which the state was begun anew to the next, where
-    enough are seen; of a script's own generator no epochs are known."""
-    starts = _falls(column)
+def _since_anew(column: Floats, step: Floats, neighbours: int) -> tuple[Floats, int] | None:
+    """How far each step is from the last at which the state was begun anew to the next, and into
+    how many parts that can be cut, where enough are seen; of a script's own generator no epochs
+    are known."""
+    starts = _falls(column, neighbours)
     long = np.diff(step[starts])
-    if long.size < _FEWEST_TEETH or np.median(long) < _TENTHS:
-        return otherwise
+    if long.size < _FEWEST_TEETH or np.median(long) < (_SHORTEST if neighbours == 1 else _TENTHS):
+        return None
     into = np.full(step.size, np.nan)
     for first, last in itertools.pairwise(starts):
         into[first:last] = (step[first:last] - step[first]) / (step[last] - step[first])
-    return into
+    return into, min(_TENTHS, int(np.median(long)))
 
 
-def _falls(column: Floats) -> list[int]:
+def _falls(column: Floats, neighbours: int) -> list[int]:
     """The places at which it falls by more than half of all it varies by, into the lowest quarter,
-    each by the medians of five neighbours, which two slow steps do not move."""
-    if column.size < 2 * _NEIGHBOURS:
+    each by the medians of that many neighbours: of five, two slow steps do not move them."""
+    if column.size < 2 * neighbours:
         return []
-    near = np.median(np.lib.stride_tricks.sliding_window_view(column, _NEIGHBOURS), axis=1)
-    fall, after = near[:-_NEIGHBOURS] - near[_NEIGHBOURS:], near[_NEIGHBOURS:]
+    near = np.median(np.lib.stride_tricks.sliding_window_view(column, neighbours), axis=1)
+    fall, after = near[:-neighbours] - near[neighbours:], near[neighbours:]
     low, high = np.percentile(near, [5, 95])
     deep = np.flatnonzero((fall > (high - low) / 2) & (after < low + (high - low) / 4))
     runs = np.split(deep, np.flatnonzero(np.diff(deep) > 1) + 1) if deep.size else []
-    return [int(run[np.argmax(fall[run])]) + _NEIGHBOURS for run in runs]
+    return [int(run[np.argmax(fall[run])]) + neighbours for run in runs]
 
 
 def _numbers(facts: Facts) -> Floats:

@@ -395,6 +395,14 @@ def carried_state() -> Report:
     return script(parts_s={**PARTS_S, "backward": backward}, hotspots=(hot,), **nodes)
 
 
+def carried_state_of_sequences() -> Report:
+    """The same through sequences of seven steps, of which two are short: 6 to 36 ms."""
+    longer = [np.linspace(0.006, 0.036, 7)[:n] for n in (7, 7, 6, 7, 7, 4) * STEPS]
+    backward = np.concatenate(longer)[:STEPS] * _noisy(1.0, 9)
+    nodes = {"graph_nodes_own": 60, "graph_nodes_grown_per_step": 12.0, "graph_steps_back": 7}
+    return script(parts_s={**PARTS_S, "backward": backward}, **nodes)
+
+
 def carried_state_of_the_run() -> Report:
     """The same where the state never begins anew, so that the whole run slows down."""
     backward = np.linspace(0.006, 0.12, STEPS) * _noisy(1.0, 9)
@@ -450,7 +458,7 @@ def one_sample_at_a_time() -> Report:
 
 
 def small_validation_batches() -> Report:
-    """The same in 1 600 batches of one, each a 60th of the training's; a framework does the rest."""
+    """The same in 1 600 batches of one, a 60th of the training's; a framework does the rest."""
     hot = line("train.py:89", "Lit.validation_step", "LightningModule.log_dict", "validation", 0.2)
     parts_s = {**PARTS_S, "validation": seldom(1.75, 50)}
     small = {
@@ -499,6 +507,7 @@ RUNS: dict[str, Callable[[], Report]] = {
         piled_hooks_on_slow_machine,
         prepares_long,
         carried_state,
+        carried_state_of_sequences,
         carried_state_of_the_run,
         rising_and_falling,
         prefixes,

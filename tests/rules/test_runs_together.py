@@ -56,6 +56,7 @@ VERDICTS = {
     "piled_hooks_on_slow_machine": ("healthy", "none", None),
     "prepares_long": ("overhead-bound", "start_up", "PD509"),
     "carried_state": ("compute-bound", "backward", "PD241"),
+    "carried_state_of_sequences": ("compute-bound", "backward", "PD241"),
     "rising_and_falling": ("healthy", "none", "PD901"),
     "prefixes": ("evaluation-bound", "validation", "PD511"),
     "one_sample_at_a_time": ("evaluation-bound", "validation", "PD512"),

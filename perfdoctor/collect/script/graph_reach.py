@@ -2,7 +2,7 @@
 
 A state that is carried from step to step without being detached ties each step's graph to all
 those before it. Autograd numbers its operations, so what a loss leads to and is no newer than the
-loss of the step before belongs to earlier steps. Counted in a few of the first steps.
+loss of the step before belongs to earlier steps. Counted in the first steps.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from typing import Any
 
 from perfdoctor.collect.script.graph_owners import is_leaf, nodes_behind
 
-#: The steps whose operations are counted: all are looked into (`Session`), and they lie apart, so
-#: that what begins anew after a few steps, or grows no further, is told apart.
-_STEPS = frozenset({1, 2, 3, 4, 6, 9, 13, 18, 23, 28})
-#: Operations of one graph, about 20 ms; one that has more is not counted, nor any after it.
-_MOST_NODES = 20_000
+#: The steps whose operations are counted: all are looked into (`Session`).
+_STEPS = range(1, 29)
+#: Operations of one graph, about 20 ms, and of all: after that nothing is counted.
+_MOST_NODES, _MOST_IN_ALL = 20_000, 100_000
 #: Of the graphs of several losses or batches in a step, so many: each hangs on the step before.
 _MOST_CALLS = 2
-#: From one counted step to the next of its epoch, so often: fewer may be chance.
-_FEWEST_TURNS = 4
+#: So often operations became more from one step to the next: fewer may be chance. And for each time
+#: that they became fewer, since the state began anew with a sequence: who cuts it off after four
+#: steps means to (our own choice).
+_FEWEST_RISES, _RISES_A_FALL = 4, 5
 
 
 @dataclass
@@ -42,6 +43,7 @@ class GraphReach:
         self._counted: dict[int, _Counted] = {}
         self._step, self._calls = -1, 0
         self._began = [0]  # steps with which epochs begin
+        self._walked = 0
         self._newest = self._before = -1  # operations of this step's losses, and the one before's
         self._ended = False
 
@@ -61,11 +63,12 @@ class GraphReach:
         self._calls += 1
         if step in _STEPS and self._before >= 0 and self._calls <= _MOST_CALLS:
             self._count(step, tensors)
-        self._ended = self._ended or step >= max(_STEPS) + 1
+        self._ended = self._ended or step >= _STEPS.stop
 
     def _count(self, step: int, tensors: Sequence[Any]) -> None:
         found = _ages(tensors)
-        if found is None:
+        self._walked += 0 if found is None else len(found)
+        if found is None or self._walked > _MOST_IN_ALL:
             self._ended = True
             return
         earlier = sum(number <= self._before for number in found)
@@ -75,20 +78,24 @@ class GraphReach:
 
     def settings(self) -> dict[str, Any]:
         """As configuration: operations of a step's own graph, and by how many of earlier steps it
-        grows with each step; 0 where it does not grow each time. Nothing of too few steps."""
-        turns = [
-            (after.earlier - before.earlier) / (step - last)
+        grows with each step, but where the state begins anew within an epoch, and after how many
+        steps that is; 0 where it does not grow. Nothing of too few steps."""
+        turns = {
+            step: (after.earlier - before.earlier) / (step - last)
             for (last, before), (step, after) in itertools.pairwise(sorted(self._counted.items()))
             if after.epoch == before.epoch
-        ]
-        if len(turns) < _FEWEST_TURNS:
-            return {}
-        own = statistics.median(counted.own for counted in self._counted.values())
-        grows = min(turns) > 0
-        return {
-            "graph_nodes_own": round(own),
-            "graph_nodes_grown_per_step": float(statistics.median(turns)) if grows else 0.0,
         }
+        if len(turns) < _FEWEST_RISES:
+            return {}
+        rises = [turn for turn in turns.values() if turn > 0]
+        falls = [step for step, turn in turns.items() if turn <= 0]
+        grows = len(rises) >= max(_FEWEST_RISES, _RISES_A_FALL * len(falls))
+        found = {
+            "graph_nodes_own": round(statistics.median(c.own for c in self._counted.values())),
+            "graph_nodes_grown_per_step": float(statistics.median(rises)) if grows else 0.0,
+        }
+        lengths = [after - before for before, after in itertools.pairwise(falls)]
+        return found | ({"graph_steps_back": max(lengths)} if grows and lengths else {})
 
 
 def _ages(tensors: Sequence[Any]) -> list[int] | None:

@@ -83,9 +83,17 @@ def test_a_state_that_begins_anew_with_each_epoch_grows_within_them(clock: Clock
         assert _trained(seen, Mood(), epochs=5, steps=8, anew=8)[_GROWN] == 6
 
 
+def test_a_state_that_begins_anew_with_each_sequence_grows_within_them(clock: Clock) -> None:
+    with Watched(clock) as seen:
+        used = _trained(seen, Mood(), anew=7)
+        assert (used[_GROWN], used["graph_steps_back"]) == (6, 7)
+
+
 def test_a_state_that_is_cut_off_every_few_steps_of_an_epoch_is_meant_so(clock: Clock) -> None:
     with Watched(clock) as seen:
-        assert _trained(seen, Mood(), anew=4)[_GROWN] == 0
+        used = _trained(seen, Mood(), anew=4)
+        assert used[_GROWN] == 0
+        assert "graph_steps_back" not in used
 
 
 def test_graphs_that_get_larger_by_themselves_reach_nowhere(clock: Clock) -> None:
@@ -133,7 +141,10 @@ def test_nothing_is_said_of_few_steps(clock: Clock) -> None:
         assert _GROWN not in _trained(seen, Mood(), steps=4)
 
 
-def test_large_graphs_are_not_counted(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph_reach, "_MOST_NODES", 12)
+@pytest.mark.parametrize("limit", ["_MOST_NODES", "_MOST_IN_ALL"])
+def test_large_graphs_are_not_counted(
+    clock: Clock, limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graph_reach, limit, 12)
     with Watched(clock) as seen:
         assert _GROWN not in _trained(seen, Mood())
