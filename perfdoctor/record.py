@@ -254,8 +254,9 @@ class Hotspot:
     nothing is read, or the source does not tell. `drawn_each_time`: what the line gives is drawn at
     random for each sample; None where the source does not tell. `repeated_in_workers`: each worker
     does it for all samples, and only then drops those of the others. `made_anew`: the line runs
-    while this is made, "MFCC at train.py:76", for each sample the same. `same_in`: the outermost
-    function around the line that gives the same result in every step; None where none is known.
+    while this is made, "MFCC at train.py:76", for each sample the same ("Resample at train.py:80
+    for each rate": for each with that). `same_in`: the outermost function around the line that
+    gives the same result in every step; None where none is known.
     `permutes`: what puts all there is into a random order there to take a few, and `permutes_for`
     how many those are, None for as many as a batch has. `weighs`: what goes through the weights of
     all there is to draw a few by them, there or, where `prepares_weights`, at another line of the

@@ -188,8 +188,9 @@ class Attribution:
         share = sample.seconds / self._seconds if self._seconds else 0.0
         place = (frame.file, frame.line, frame.function)
         line = Line(*place, library, callee, stage, sample.seconds, share, self._process)
-        made = made_anew(stack, self._is_user) if stage == DATA_LOADING else None
-        line = replace(line, count=sample.count, made_anew=made)
+        line = replace(line, count=sample.count)
+        if stage == DATA_LOADING:
+            line = replace(line, made_anew=made_anew(stack, self._is_user, self._constructors))
         return line if model is None else replace(line, makes=model.name, fills=model.filled)
 
     def _model_made(self, stack: _Stack, stage: str) -> MadeModel | None:

@@ -160,9 +160,13 @@ def _of_search(
     return replace(sample, label=r.ARCH_STEP) if inside else sample
 
 
-def worker_hotspots(samples: Sequence[Sampled], labels: int) -> tuple[Hotspot, ...]:
+def worker_hotspots(
+    samples: Sequence[Sampled], labels: int, constructors: Constructors | None = None
+) -> tuple[Hotspot, ...]:
     """Lines of the loader's workers, as shares of the workers' busy time."""
-    found = Attribution(samples, [DATA_LOADING] * labels, process="worker").lines(_PER_STAGE)
+    names = [DATA_LOADING] * labels
+    seen = Attribution(samples, names, process="worker", constructors=constructors)
+    found = seen.lines(_PER_STAGE)
     return tuple(_hotspot(line, line.share) for line in found if line.share >= _LEAST)
 
 

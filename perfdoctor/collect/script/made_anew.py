@@ -1,13 +1,14 @@
 """An object that a dataset makes for each sample, although each time it is the same one.
 
 `MFCC()(wav)` in `__getitem__` builds its filters for every sample. The stack tells that something
-is being made there, the source that nothing of the sample goes into it.
+is being made there, the source that nothing of the sample goes into it. A module, such as
+`Resample(rate, 16_000)(wav)`, is not made of the sample's data: it is the same one for each rate.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import PurePath
 
 from perfdoctor.collect.script.source import (
@@ -25,34 +26,45 @@ _MAKERS = frozenset(["__init__", "from_pretrained"])
 _OWN = frozenset(["self", "cls"])
 
 
-def made_anew(stack: Sequence[Frame], is_user: Callable[[Frame], bool]) -> str | None:
-    """What is made and where, "MFCC at train.py:76"; None where nothing is, or each time another.
+def made_anew(
+    stack: Sequence[Frame],
+    is_user: Callable[[Frame], bool],
+    modules: Collection[tuple[str, int]] = (),
+) -> str | None:
+    """What is made and where, "MFCC at train.py:76", or "Resample at train.py:76 for each rate";
+    None where nothing is, or each time another.
 
-    `stack`: innermost frame first, of a look while a batch is made.
+    `stack`: innermost frame first, of a look while a batch is made. `modules`: where constructors
+    of modules begin, by file and first line.
     """
     asked = [i for i, frame in enumerate(stack) if frame.name in _ASKED and is_user(frame)]
     for i in range(max(asked, default=0), 0, -1):
         called, caller = stack[i - 1], stack[i]
         if called.name in _MAKERS and is_user(caller):
-            made = _made(caller.file, caller.line, called)
-            return made and f"{made} at {PurePath(caller.file).name}:{caller.line}"
+            module = (called.file, called.first_line) in modules
+            return _made(caller, called, module=module)
     return None
 
 
-def _made(file: str, line: int, called: Frame) -> str | None:
-    """The class, where the call at the line gets nothing that changes."""
-    module = module_of(file)
-    function = None if module is None else function_at(module, line)
-    statement = None if function is None else statement_at(function, line)
+def _made(caller: Frame, called: Frame, *, module: bool) -> str | None:
+    """Where the call at the line gets nothing that changes; or it makes a module, of names only."""
+    tree = module_of(caller.file)
+    function = None if tree is None else function_at(tree, caller.line)
+    statement = None if function is None else statement_at(function, caller.line)
     if function is None or statement is None:
         return None
     calls = [n for part in heads(statement) for n in ast.walk(part) if isinstance(n, ast.Call)]
     name = called.function.rpartition(".")[0].rpartition(".")[2]
     makes = [call for call in calls if _ends(call, called.name, name)]
-    changing = _assigned(function)
-    if len(makes) != 1 or not all(_constant(part, changing) for part in _parts(makes[0])):
+    if len(makes) != 1:
         return None
-    return name
+    changing, parts = _assigned(function), _parts(makes[0])
+    by = [ast.unparse(part) for part in parts if not _constant(part, changing)]
+    named = all(isinstance(p, ast.Name) for p in parts if not _constant(p, changing))
+    if by and not (module and named):
+        return None
+    each = f" for each {' and '.join(by)}" if by else ""
+    return f"{name} at {PurePath(caller.file).name}:{caller.line}{each}"
 
 
 def _ends(call: ast.Call, maker: str, made: str) -> bool:

@@ -240,6 +240,7 @@ class Session:
     def _loader(self) -> tuple[LoaderRecord | None, tuple[Hotspot, ...]]:
         """The training's loader from inside, and the lines of its workers."""
         from perfdoctor.collect.script.evidence import loader_record, worker_hotspots
+        from perfdoctor.collect.script.made_models import constructors
         from perfdoctor.collect.script.settings_used import training_loader
 
         facts = training_loader(self.observer)
@@ -250,7 +251,7 @@ class Session:
             for s in self._watch.sampled().get(facts.number, [])
             if s.label in (FETCHING, COLLATING)
         ]
-        spots = worker_hotspots(busy, COLLATING + 1)
+        spots = worker_hotspots(busy, COLLATING + 1, constructors())
         return loader_record(facts, self._loaders[facts.number]), spots
 
     def _partial(self, on_partial: Callable[[Run], None]) -> None:

@@ -33,7 +33,9 @@ class Clips:
 """
 
 
-def _made(line: str, *, maker: str = "__init__", inside: str = "pass") -> str | None:
+def _made(
+    line: str, *, maker: str = "__init__", inside: str = "pass", module: bool = False
+) -> str | None:
     file = f"/home/me/{next(_NUMBERS)}/makes.py"  # trees are kept by file
     names = script(_HEAD % (line, inside), file)
     code = getattr(names["Filters"], maker).__code__
@@ -42,7 +44,8 @@ def _made(line: str, *, maker: str = "__init__", inside: str = "pass") -> str | 
     helper = at(names["Clips"].features.__code__, inside)
     fetch = Frame("/venv/lib/python3.11/site-packages/torch/fetch.py", 9, "fetch", 1)
     called = (making,) if inside == "pass" else (making, helper)
-    return made_anew([*called, asked, fetch], _is_user)
+    modules = {(file, code.co_firstlineno)} if module else set()
+    return made_anew([*called, asked, fetch], _is_user, modules)
 
 
 def _is_user(frame: Any) -> bool:
@@ -83,6 +86,27 @@ def test_so_is_a_class_method_and_a_helper_that_getitem_calls() -> None:
 )
 def test_what_may_be_another_one_each_time_is_not(line: str) -> None:
     assert _made(line) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "each"),
+    [
+        ("return Filters(path, SIZE)(index)", " for each path"),
+        ("return Filters(path, new=index)(index)", " for each path and index"),
+        ("return Filters(SIZE)(path)", ""),
+    ],
+)
+def test_a_module_is_the_same_one_for_each_value(line: str, each: str) -> None:
+    made = _made(line, module=True)
+    assert made is not None
+    assert made.rstrip("0123456789").partition(":")[0] == "Filters at makes.py"
+    assert made.partition(" for ")[2] == each.removeprefix(" for ")
+    assert (_made(line) is None) == bool(each)
+
+
+@pytest.mark.parametrize("line", ["return Filters(random())", "return Filters(self.rates[index])"])
+def test_a_module_of_who_knows_what_may_be_another_one(line: str) -> None:
+    assert _made(line, module=True) is None
 
 
 def test_outside_of_a_dataset_nothing_is_said() -> None:
