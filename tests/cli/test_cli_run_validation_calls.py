@@ -103,3 +103,48 @@ def test_validation_of_one_sample_after_another_is_told(
     assert (used["alone_calls"] > 0) is said
     assert used.get("alone_in") == ("evaluate" if said else None)
     assert ("PD512" in [one["rule"] for one in report["recommendations"]]) is said
+
+
+RANKED = """
+import sys
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+def evaluate(model, loader):
+    model.eval()
+    hits = 0
+    with torch.no_grad():
+        for candidates, right in loader:
+            rows, among = candidates.shape[:2]
+            scores = model(candidates.flatten(0, 1)).view(rows, among)
+            hits += int((scores.argmax(1) == right).sum())
+    model.train()
+    return hits
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    model = nn.Sequential(*[nn.Sequential(nn.Linear(32, 32), nn.ReLU()) for _ in range(8)])
+    model.append(nn.Linear(32, 1))
+    optimizer = torch.optim.Adam(model.parameters())
+    users = TensorDataset(torch.rand(1200, 10, 32), torch.randint(0, 10, (1200,)))
+    loader = DataLoader(users, batch_size=1 if sys.argv[1] == "one" else 100)
+    for epoch in range(4):
+        for _ in range(40):
+            loss = model(torch.rand(512, 32)).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        evaluate(model, loader)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("word", "said"), [("one", True), ("several", False)])
+def test_validation_in_small_batches_is_told(tmp_path: Path, word: str, said: bool) -> None:
+    report = reported(tmp_path, RANKED, word, OMP_NUM_THREADS="1")
+    used = report["configuration"]
+    assert used["alone_calls"] == 0
+    assert used["validation_batch_size"] == (1 if said else 100)
+    assert used["validation_batches"] == (1200 if said else 12)
+    assert ("PD514" in [one["rule"] for one in report["recommendations"]]) is said

@@ -114,7 +114,7 @@ def _asked(source: DrawSource, call: ast.Call) -> tuple[ast.expr, ast.expr] | No
         return _both(given, "p", "size")
     if name == _IN_ROWS:
         return _both(_given(call, ("input", "num_samples")), "input", "num_samples")
-    if name == "random.choices" and "cum_weights" not in {k.arg for k in call.keywords}:
+    if name == "random.choices":  # with sums that are kept (`cum_weights`) it is quick
         return _both(_given(call, ("population", "weights")), "weights", "k")
     return None
 

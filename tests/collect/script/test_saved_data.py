@@ -83,6 +83,8 @@ def test_parts_of_one_storage_count_once() -> None:
         lambda t: {k: v.clone().half() for k, v in t.model.state_dict().items()},
         lambda t: {"parameters": list(t.model.parameters())},
         lambda t: {"unknown": _OTHER.state_dict()},
+        lambda t: {"teacher": _FROZEN},
+        lambda t: {"best": _BEST},
         lambda t: {"moments": [s["exp_avg"] for s in t.optimizer.state.values()]},
         lambda t: {"batch": torch.rand(1000, 20)},
         lambda t: {"view": t.x[:1]},
@@ -93,6 +95,8 @@ def test_the_state_of_a_training_is_no_data(save: Callable[[_Training], Any]) ->
 
 
 _OTHER = nn.Linear(100, 100)
+_FROZEN = _OTHER.state_dict()  # the same tensors in each save
+_BEST = [torch.zeros(40, 20), torch.zeros(40)]  # of the shapes of the model's
 
 
 def test_what_is_written_to_is_no_data_as_a_replay_buffer() -> None:
