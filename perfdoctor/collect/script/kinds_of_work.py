@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from perfdoctor.collect.script import batch_source, work
@@ -25,6 +26,8 @@ _OPTIMIZERS = frozenset(["torch.optim.optimizer", "accelerate.optimizer"])
 _UPDATES = frozenset(["wrapper", "step", "zero_grad"])
 #: What these call besides the update itself.
 _BESIDE_UPDATES = frozenset(["torch.autograd.profiler", "torch._ops", "contextlib", "functools"])
+#: What losses are called.
+_LOSSES = re.compile(r"loss|criterion|objective", re.IGNORECASE)
 _IMPORTLIB = "importlib._bootstrap"
 #: How environments are moved on.
 _OF_ENVIRONMENTS = frozenset(["step", "reset"])
@@ -71,6 +74,8 @@ class Kinds:
             return Work(work.LOGGING, "records numbers on weights or gradients")
         named = (self._by_name(stack), self._by_purpose(stack))
         known = [w for w in (*near, *far, *named) if w is not None]
+        if label == AFTER_FORWARD and self._is_loss(stack):
+            known = [w for w in known if w.stage != DATA_LOADING]
         return known[0] if known else self._by_position(stack, label)
 
     def _acts(self, inside: _Stack) -> Work | None:
@@ -146,6 +151,12 @@ class Kinds:
         called = next(iter(calls_at(stack[depth].file, stack[depth].line)), "")
         found = work.of_call(called) or work.of_name(called)
         return found if found is not None and found.stage == work.LOGGING else None
+
+    def _is_loss(self, stack: _Stack) -> bool:
+        """Whether a module, or what is called a loss, runs: what it prepares is no batch."""
+        depth = self._batches.loop_depth(stack)
+        inside = stack[:depth]
+        return any(f.name in CALLS_MODULE or _LOSSES.search(f.name) for f in inside)
 
     def _by_position(self, stack: _Stack, label: str) -> Work:
         position = self._batches.position(stack)

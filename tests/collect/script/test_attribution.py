@@ -173,6 +173,25 @@ def test_time_after_the_forward_is_the_loss_up_to_the_backward(training):
     assert reasons["other"] == ("after the optimizer",)
 
 
+@pytest.mark.parametrize(
+    ("inside", "stage"),
+    [
+        (["weights", "forward", "_wrapped_call_impl"], "loss"),
+        (["weights", "focal_loss"], "loss"),
+        (["weights"], "data_loading"),  # the next batch, perhaps
+    ],
+)
+def test_what_a_loss_prepares_for_itself_is_no_batch(training, inside, stage):
+    loops, names, _ = training
+    encodes = library("sklearn/preprocessing/_label.py", "LabelEncoder.fit_transform")
+    calls = at(names["main"].__code__, "loss = score")
+    look = seen(encodes, *map(user, inside), calls, label=1)
+    assert shares(look, loops=loops) == {stage: 1.0}
+    later = at(names["main"].__code__, "    score(out)")
+    look = seen(encodes, *map(user, inside), later, label=0)
+    assert shares(look, loops=loops) == {"data_loading": 1.0}
+
+
 def test_names_of_functions_count_only_where_nothing_else_explains_the_time(training):
     loops, names, _ = training
     end = at(names["main"].__code__, "    score(out)")
