@@ -79,6 +79,7 @@ MEASURED = frozenset(
         "saved_data",
         "saved_data_named",
         "saved_unneeded",
+        "stacks_of_forward",
         "steps_in_other_threads",
         "steps_per_iterator",
         "thrown_away_made_at",

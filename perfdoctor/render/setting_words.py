@@ -114,6 +114,7 @@ _USED = {
     "saved_data": "saved bytes that are data",
     "saved_data_named": "data saved as",
     "saved_unneeded": "saved bytes that no tensor needs",
+    "stacks_of_forward": "forward pass for stacks written down",
     "start_method": "start of workers by",
     "steps_in_other_threads": "steps in other threads",
     "tensors": "tensors of parameters",

@@ -18,7 +18,9 @@ _OURS = str(Path(__file__).resolve().parents[1]) + os.sep
 _INTERNAL = "importlib._bootstrap"
 
 #: Code that passes for another function's: its lines up to this one are shown, those below not.
-_disguised: dict[CodeType, int] = {}
+#: By `id`, with the code so that it lives on: Python hashes all of a code's contents, which takes
+#: longer than anything else that is done for a frame.
+_disguised: dict[int, tuple[int, CodeType]] = {}
 
 # `warnings` names the place above the outermost frame like this (from C, since 3.13 anew).
 _ABOVE = ("<sys>", 0) if sys.version_info >= (3, 13) else ("sys", 1)
@@ -70,7 +72,7 @@ def disguised(code: CodeType, original: CodeType, lines: int) -> CodeType:
     code = code.replace(co_filename=original.co_filename, co_firstlineno=first)
     if sys.version_info >= (3, 11):
         code = code.replace(co_qualname=original.co_qualname)
-    _disguised[code] = first + lines - 1
+    _disguised[id(code)] = (first + lines - 1, code)
     return code
 
 
@@ -106,9 +108,9 @@ def _without_ours(tb: TracebackType | None) -> TracebackType | None:
 
 
 def _is_ours(code: CodeType, line: int | None) -> bool:
-    shown = _disguised.get(code)
+    shown = _disguised.get(id(code))
     if shown is not None:
-        return line is not None and line > shown
+        return line is not None and line > shown[0]
     return code.co_filename.startswith(_OURS)
 
 
@@ -128,14 +130,17 @@ def hide_from_traceback_module() -> None:
 def _hiding(original: Callable[..., Any]) -> Callable[..., Any]:
     # No generator and no inner function in the loop: `walk_stack(None)` counts the frames above.
     def without_ours(cls: type, frame_gen: Iterable[Any], **options: Any) -> Any:
-        kept = []
+        # In a few words: anomaly detection comes here for every operation, with every frame.
+        kept, base, ours, known = [], _BASE.__code__, _OURS, _disguised
         for item in frame_gen:
             code = item[0].f_code
-            if code is _BASE.__code__:
+            if code is base:
                 break
-            line = item[1][0] if isinstance(item[1], tuple) else item[1]
-            if not _is_ours(code, line):
-                kept.append(item)
+            if code.co_filename.startswith(ours) or id(code) in known:
+                line = item[1][0] if isinstance(item[1], tuple) else item[1]
+                if _is_ours(code, line):
+                    continue
+            kept.append(item)
         return original(cls, kept, **options)
 
     setattr(without_ours, "_perfdoctor", True)  # noqa: B010

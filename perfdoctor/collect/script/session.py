@@ -92,6 +92,7 @@ class Session:
         self.patches = Patches(self.state)
         self._watch: WorkerWatch | None = None
         self._settings: dict[str, Any] = {}
+        self._written: dict[str, float] = {}
         self._ddp = DdpWatch()
         self._hooks = PiledHooks()
         self._pauses = CollectionWatch()
@@ -151,10 +152,13 @@ class Session:
         from perfdoctor.collect.script.assembly import seconds_by_stage, stages_of
         from perfdoctor.collect.script.evidence import explained
         from perfdoctor.collect.script.made_models import constructors
+        from perfdoctor.collect.script.written_stacks import stacks_of_forward
 
         stage_of = stages_of(self.observer)
+        samples = self._sampler.snapshot()
+        self._written = stacks_of_forward(samples)
         seen = explained(
-            self._sampler.snapshot(),
+            samples,
             stage_of,
             self.state.loop.loops(),
             seconds_by_stage(self.recorder, stage_of),
@@ -195,7 +199,7 @@ class Session:
         used = used | self._ddp.settings() | self._hooks.settings() | self.patches.settings()
         used |= self.observer.looks.settings() | self.state.settings()
         used |= steps_per_iterator(self.observer) | remade_elsewhere(self.observer)
-        used |= {IN_PART: True} if self._in_part else {}
+        used |= self._written | ({IN_PART: True} if self._in_part else {})
         used = with_unused_part(used, self.observer)
         used |= self.observer.looks.validation_calls.settings(self.state.loop.loops())
         used |= loader_of_validation(self.observer.loaders.values())
