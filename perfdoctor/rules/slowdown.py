@@ -9,6 +9,7 @@ from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.logs import RUN, WHOLE_RUNS
 from perfdoctor.rules.observed import is_run
+from perfdoctor.rules.passing_moods import may_pass, passing_mood
 from perfdoctor.rules.run_gains import up_to_of_steps
 from perfdoctor.rules.run_growth import by_machine, shared_machine, slower_in_run
 from perfdoctor.rules.slowed_alike import machine_slowed, slowed_alike
@@ -59,9 +60,10 @@ class ThroughputDrops:
     Where the work itself grows on purpose: longer sequences or larger images as training goes on,
     or layers that are unfrozen.
     Of an observed script it is an option without a gain where others used the machine and all
-    stages got slower, where the processor was full (80 %) and the steps had no more of it, or where
-    all that computes got slower alike, the update as well, and memory did not grow: then it is more
-    likely the machine than the script.
+    stages got slower, where the processor was full (80 %) and the steps had no more of it, where
+    all that computes got slower alike, the update as well, and memory did not grow, or where it got
+    slower at once, by less than 30 % and for less than 15 s until the end: then it is more likely
+    the machine than the script.
     """
 
     code: ClassVar[str] = "PD701"
@@ -84,6 +86,8 @@ class ThroughputDrops:
                 return shared_machine(facts, found, fall.evidence(least))
             if slowed_alike(facts, fall, least):
                 return machine_slowed(facts, found, fall, least)
+            if may_pass(facts, fall):
+                return passing_mood(facts, found, fall, least)
             return slower_in_run(facts, found, lost_share(facts, fall))
         passed = passing_fall(facts, least)
         if passed is None:

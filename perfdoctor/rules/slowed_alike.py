@@ -40,7 +40,7 @@ def slowed_alike(facts: Facts, fall: Fall | None, least: float) -> bool:
     The update above all, which does the same in every step. What the other stages lost beside that
     must be less than would be called a fall.
     """
-    if fall is None or not is_run(facts) or _memory_grew(facts):
+    if fall is None or not is_run(facts) or memory_grew(facts):
         return False
     longer = _longer(facts, fall)
     if len(longer) < _FEWEST or OPTIMIZER not in longer:
@@ -98,7 +98,8 @@ def _ends(facts: Facts, fall: Fall, column: Floats) -> tuple[float, float]:
     return float(np.median(before)), float(np.median(after))
 
 
-def _memory_grew(facts: Facts) -> bool:
+def memory_grew(facts: Facts) -> bool:
+    """Whether memory grew over the run by a notable part: a cause to look for."""
     slope, peak = facts.known(_SLOPE), facts.known(_PEAK)
     if slope is None or not peak:
         return False

@@ -114,7 +114,7 @@ def lasting_fall(facts: Facts, least: float, *, short: bool = False) -> Fall | N
     halved = short and last <= _NO_MOOD * first
     if last > first * (1 - least) or (is_short(facts) and not halved):
         return None
-    drops = _last_drops(facts)
+    drops = last_drops(facts)
     if drops and drops[-1].after <= drops[0].before * (1 - least):
         return _between(facts, drops)
     if _restarts(facts):
@@ -204,7 +204,7 @@ def loading_grew(facts: Facts) -> bool | None:
 def before_and_after(facts: Facts, fall: Fall, column: Floats) -> tuple[Floats, Floats]:
     """The steps of a column before a fall and after it: its first and last tenth, where the fall is
     not at a step."""
-    drops = _last_drops(facts) if fall.tested else []
+    drops = last_drops(facts) if fall.tested else []
     if drops and 0 < drops[0].index <= drops[-1].index < column.size:
         return column[: drops[0].index], column[drops[-1].index :]
     parts = tenths(column)
@@ -286,7 +286,7 @@ def _between(facts: Facts, drops: list[Point]) -> Fall:
     return Fall(first.before, last.after, unit(facts), place, first.where, tested=True)
 
 
-def _last_drops(facts: Facts) -> list[Point]:
+def last_drops(facts: Facts) -> list[Point]:
     """The changes since the last one for the better, or since another run began."""
     drops: list[Point] = []
     for point in _points(facts):

@@ -18,6 +18,7 @@ from perfdoctor.rules.engine import diagnose
 from perfdoctor.settings import Settings
 
 COMPUTING = ("forward", "loss", "backward")
+FAR_AT_ONCE = np.where(np.arange(STEPS) < 0.6 * STEPS, 1.0, 2.0)
 AT_ONCE = np.where(np.arange(STEPS) < 0.6 * STEPS, 1.0, 1.35)
 GRADUAL = np.linspace(1.0, 1.8, STEPS)
 
@@ -63,11 +64,11 @@ def test_what_hits_all_that_computes_is_not_called_the_scripts_doing(report: Rep
 GROWING_OTHER = np.where(np.arange(STEPS) < 0.6 * STEPS, 0.001, 0.03)
 SCRIPT = {
     "batches get longer": slower(GRADUAL, COMPUTING),
-    "batches are longer from here on": slower(AT_ONCE, COMPUTING),
-    "the backward pass alone": slower(AT_ONCE, ["backward"]),
-    "the forward pass alone": slower(AT_ONCE * AT_ONCE, ["forward"]),
+    "batches are longer from here on": slower(FAR_AT_ONCE, COMPUTING),
+    "the backward pass alone": slower(FAR_AT_ONCE, ["backward"]),
+    "the forward pass alone": slower(FAR_AT_ONCE * FAR_AT_ONCE, ["forward"]),
     "forward and backward, and the loss is long and stays": slower(
-        AT_ONCE, PARTS_S, loss=_noisy(0.01, 9)
+        FAR_AT_ONCE, PARTS_S, loss=_noisy(0.01, 9)
     ),
     "more of it between the stages": slower(1 + 0.4 * (AT_ONCE - 1), PARTS_S, other=GROWING_OTHER),
     "one stage, little by little": growing(),
@@ -87,3 +88,34 @@ def test_what_goes_with_growing_memory_is_the_scripts_doing() -> None:
     report = slower(AT_ONCE, PARTS_S)
     verdict, _ = judged(report, trend_bytes_per_step=1e6, peak_bytes=400_000_000)
     assert verdict == "degrading"
+
+
+A_LITTLE = {
+    "the backward pass": slower(AT_ONCE, ["backward"]),
+    "forward and backward, and the update stays": slower(AT_ONCE, COMPUTING),
+}
+
+
+@pytest.mark.parametrize("report", A_LITTLE.values(), ids=A_LITTLE)
+def test_a_small_fall_at_once_seconds_before_the_end_can_be_a_mood_of_the_machine(
+    report: Report,
+) -> None:
+    verdict, advice = judged(report)
+    assert verdict == "healthy"
+    assert (advice.optional, advice.predicted, advice.snippet) == (True, None, "")
+    assert advice.title.endswith("at once and shortly before the end")
+    assert "measure again" in advice.advice
+
+
+def test_a_small_fall_that_lasts_is_the_scripts_doing() -> None:
+    long = {name: 4 * seconds for name, seconds in PARTS_S.items()}
+    report = script(parts_s=long | {"backward": _noisy(long["backward"], 5) * AT_ONCE})
+    verdict, advice = judged(report)
+    assert verdict == "degrading"
+    assert not advice.optional
+
+
+def test_a_small_fall_between_the_stages_is_the_scripts_doing() -> None:
+    at_once = np.where(np.arange(STEPS) < 0.6 * STEPS, 0.001, 0.015)
+    report = script(parts_s=PARTS_S | {"other": _noisy(1.0, 5) * at_once})
+    assert judged(report)[0] == "degrading"
