@@ -1,4 +1,4 @@
-"""PD107, PD110: an .npz file that stays open unpacks a whole array at each access."""
+"""PD107, PD110: archives of many samples that are unpacked, or opened, again for each of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from perfdoctor.rules.loader_advice import LOADER_CAUSE
 from perfdoctor.rules.mended import Gone
 from perfdoctor.rules.observed import HotLine, line_evidence, without
 from perfdoctor.rules.read_once import sample_evidence
-from perfdoctor.rules.run_batches import also_in_validation, cheaper_batches
+from perfdoctor.rules.run_batches import (
+    also_in_validation,
+    cheaper_batches,
+    what_loading_costs,
+)
 from perfdoctor.rules.wording import percent
 from perfdoctor.stages import DATA_LOADING
 
@@ -26,6 +30,48 @@ _SNIPPET = (
     "    self.arrays = dict(archive)  # once\n"
     'sample = self.arrays["x"][index]'
 )
+#: What opens a file that holds many samples: its table of contents is read each time.
+_OPENS = r"^(?:ZipFile|TarFile)\.(?:__init__|\w*open) |^File\.__init__ |^Environment\.__init__ "
+_OPEN_ONCE = (
+    "{} opens the archive again for every sample that is taken out of it, and reads its table of "
+    "contents each time. Keep what is open by its path, in each worker its own, since open files "
+    "cannot be handed to workers; where there are thousands of archives, the last few."
+)
+_OPENED = (
+    "def __init__(self, ...):\n"
+    "    ...\n"
+    "    self.archives = {}  # filled by the first samples, in each worker\n\n"
+    "def archive(self, path):\n"
+    "    if path not in self.archives:\n"
+    "        self.archives[path] = zipfile.ZipFile(path)\n"
+    "    return self.archives[path]"
+)
+
+
+def opening(lines: Sequence[HotLine]) -> list[HotLine]:
+    """Those of the lines that open an archive of many samples, if the hottest one does."""
+    found = [line for line in lines if line.calls(_OPENS)]
+    return found if found and found[0] is lines[0] else []
+
+
+def opened_samples(facts: Facts, lines: Sequence[HotLine], gone: Gone) -> Finding:
+    """PD107: these lines open for every sample; without them goes `gone` of making a batch."""
+    predicted = also_in_validation(
+        facts, lines, Gone(gone.low, 1.0, 1.0), cheaper_batches(facts, *gone.ends)
+    )
+    return Finding(
+        stage=DATA_LOADING,
+        title=f"{lines[0].words} opens an archive for every sample: {percent(gone.likely)} of the "
+        f"time for making batches; {what_loading_costs(facts)}",
+        advice=_OPEN_ONCE.format(lines[0].place),
+        change={"open_once": True},
+        snippet=_OPENED,
+        evidence=sample_evidence(facts, lines, gone),
+        cause=LOADER_CAUSE,
+        predicted=predicted,
+        confidence=0.9,
+        effort="lines",
+    )
 
 
 def unpacking(lines: Sequence[HotLine]) -> list[HotLine]:
@@ -34,7 +80,7 @@ def unpacking(lines: Sequence[HotLine]) -> list[HotLine]:
     return found if found and found[0] is lines[0] else []
 
 
-def unpacked_samples(facts: Facts, lines: Sequence[HotLine], gone: Gone, wait: float) -> Finding:
+def unpacked_samples(facts: Facts, lines: Sequence[HotLine], gone: Gone) -> Finding:
     """PD107: these lines unpack for every sample; without them goes `gone` of making a batch."""
     predicted = also_in_validation(
         facts, lines, Gone(gone.low, 1.0, 1.0), cheaper_batches(facts, *gone.ends)
@@ -42,7 +88,7 @@ def unpacked_samples(facts: Facts, lines: Sequence[HotLine], gone: Gone, wait: f
     return Finding(
         stage=DATA_LOADING,
         title=f"{lines[0].words} unpacks a whole array for every sample: {percent(gone.likely)} of "
-        f"the time for making batches; {percent(wait)} of each step waits for data",
+        f"the time for making batches; {what_loading_costs(facts)}",
         advice=_ADVICE.format(lines[0].place),
         change={"unpack_once": True},
         snippet=_SNIPPET,

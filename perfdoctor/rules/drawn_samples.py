@@ -11,7 +11,7 @@ from perfdoctor.rules.loader_facts import cores_taken
 from perfdoctor.rules.mended import Gone, is_random
 from perfdoctor.rules.observed import HotLine
 from perfdoctor.rules.read_once import sample_evidence
-from perfdoctor.rules.run_batches import cheaper_batches, samples_of_batch, wait_of
+from perfdoctor.rules.run_batches import cheaper_batches, samples_of_batch, what_loading_costs
 from perfdoctor.rules.wording import count, percent
 from perfdoctor.stages import DATA_LOADING
 
@@ -43,7 +43,7 @@ def drawn_samples(facts: Facts, lines: Sequence[HotLine]) -> Finding | None:
     return Finding(
         stage=DATA_LOADING,
         title=f"{drawn[0].words}{more} {verb} every sample at random: {percent(part)} of the time "
-        f"for making batches; {percent(wait_of(facts).usual)} of each step waits for data",
+        f"for making batches; {what_loading_costs(facts)}",
         advice=_advice(facts, f"{drawn[0].place}{more}"),
         change={"cheaper_augmentation": True},
         snippet=_SNIPPET,

@@ -13,10 +13,11 @@ from perfdoctor.rules.observed import OUTSIDE, is_between
 from perfdoctor.stages import OTHER
 
 COMPUTE = "compute"
+INPUT = "input"
 OVERHEAD = "overhead"
 #: Stage → group; the user's own stages are part of the computation.
 GROUPS = {
-    "data_loading": "input",
+    "data_loading": INPUT,
     "h2d_copy": "transfer",
     "forward": COMPUTE,
     "loss": COMPUTE,

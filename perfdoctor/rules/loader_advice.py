@@ -10,7 +10,12 @@ from perfdoctor.pipeline_model import LoaderModel, best_workers, predict
 from perfdoctor.report import Evidence, Prediction
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.gains import from_loader
-from perfdoctor.rules.loader_facts import cores_taken, waits_for_storage, whole_cores
+from perfdoctor.rules.loader_facts import (
+    cores_taken,
+    crowding,
+    waits_for_storage,
+    whole_cores,
+)
 from perfdoctor.rules.observed import is_run
 from perfdoctor.rules.wording import percent
 
@@ -85,7 +90,10 @@ def loader_evidence(facts: Facts) -> tuple[Evidence, ...]:
     of_batch = "loader.batch.p50_s"
     if is_run(facts) and not facts.has(of_batch):  # made in the loop: the wait is the batch
         of_batch = "stages.data_loading.p50_s"
+    part = crowding(facts)
+    crowded = (Evidence(metric="workers, of a step's processor time", value=part, unit="share"),)
     return (
+        *(crowded if part > share else ()),
         Evidence(metric="wait for data", value=share, unit="share of step", threshold=limit),
         Evidence(metric="time to make a batch", value=facts.number(of_batch), unit="s"),
         Evidence(metric="workers", value=facts.number(WORKERS), unit=""),

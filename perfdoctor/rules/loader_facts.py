@@ -20,6 +20,7 @@ from perfdoctor.report import Report
 from perfdoctor.rules.facts import Facts, Missing
 from perfdoctor.rules.observed import is_run
 from perfdoctor.rules.whole_run import is_whole
+from perfdoctor.rules.wording import on_cuda
 from perfdoctor.schema import to_dict
 from perfdoctor.whatif import Job
 
@@ -41,6 +42,9 @@ _WAITING = 0.25
 #: From this part of their time on the cores are what is waited for (gpuprof and loadtune call
 #: workers bound by the processor from 80 %).
 _BUSY = 0.8
+#: Workers that take this part of a step's processor time, where there is no more of it, hold the
+#: training up (xprof and TraceML call a stage high from 20 % on).
+CROWDED = 0.2
 #: Ways of starting a worker as a new interpreter, and the seconds that takes where no import of
 #: torch was timed: with torch and its friends (PyTorch issue 153594).
 FRESH_STARTS, _FRESH_S = ("spawn", "forkserver"), 3.3
@@ -178,6 +182,18 @@ def waits_for_storage(facts: Facts, computing: float) -> bool:
     cores = facts.known("environment.cores_usable")
     left = min(1.0, free_cores(facts) / cores) if cores else 1.0
     return computing <= _WAITING * left
+
+
+def crowding(facts: Facts) -> float:
+    """The workers' part (0–1) of the processor time of an observed step, where they and a training
+    that computes on the host fill the cores: then each waits for the other, however well the
+    queue is filled. 0 elsewhere."""
+    if not is_run(facts) or on_cuda(facts) or not _cores_filled(facts):
+        return 0.0
+    wait = facts.known("stages.data_loading.share") or 0.0
+    computing_s = _compute_cpu_s(facts, facts.number("steps.time.mean_s") * (1 - wait))
+    making_s = facts.number("loader.batch_cpu_s")
+    return making_s / (making_s + computing_s)
 
 
 def _cores_filled(facts: Facts) -> bool:

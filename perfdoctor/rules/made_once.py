@@ -14,7 +14,7 @@ from perfdoctor.rules.run_batches import (
     also_in_validation,
     cheaper_batches,
     iterable,
-    wait_of,
+    what_loading_costs,
 )
 from perfdoctor.rules.wording import percent
 from perfdoctor.stages import DATA_LOADING
@@ -38,7 +38,7 @@ def made_once(facts: Facts, lines: Sequence[HotLine], gone: Gone) -> Finding:
     They go in the first epoch too: what is left is making it once, or once for each of some values,
     of which there may be as many as samples.
     """
-    wait, (name, _, where) = wait_of(facts).usual, lines[0].anew.partition(" at ")
+    name, _, where = lines[0].anew.partition(" at ")
     place, _, by = where.partition(" for each ")
     gone = Gone(0.0, gone.likely, gone.high) if by else gone
     predicted = cheaper_batches(facts, *gone.ends)
@@ -48,7 +48,7 @@ def made_once(facts: Facts, lines: Sequence[HotLine], gone: Gone) -> Finding:
     return Finding(
         stage=DATA_LOADING,
         title=f"{place} makes {again} for every sample: {percent(gone.likely)} of the time for "
-        f"making batches; {percent(wait)} of each step waits for data",
+        f"making batches; {what_loading_costs(facts)}",
         advice=advice,
         change={"made_once": True},
         snippet=snippet,

@@ -13,7 +13,7 @@ from perfdoctor.rules.run_batches import (
     also_in_validation,
     cheaper_batches,
     iterable,
-    wait_of,
+    what_loading_costs,
 )
 from perfdoctor.rules.wording import count, percent
 from perfdoctor.stages import DATA_LOADING
@@ -66,7 +66,7 @@ def read_once(facts: Facts, lines: Sequence[HotLine], gone: Gone) -> Finding:
 
     They go in the first epoch too: what is left is reading once.
     """
-    wait, line = wait_of(facts).usual, lines[0]
+    line = lines[0]
     others = len({one.place for one in lines}) - 1
     more = f" and {count(others, 'line')} more" if others else ""
     opens = line.calls(_OPENS)
@@ -75,7 +75,7 @@ def read_once(facts: Facts, lines: Sequence[HotLine], gone: Gone) -> Finding:
     return Finding(
         stage=DATA_LOADING,
         title=f"{line.words}{more} {again} again for every sample: {percent(gone.likely)} of the "
-        f"time for making batches; {percent(wait)} of each step waits for data",
+        f"time for making batches; {what_loading_costs(facts)}",
         advice=(_OPEN_ONCE if opens else _READ_ONCE).format(line.place),
         change={"read_once": True},
         snippet=_snippet(facts, opens=opens),

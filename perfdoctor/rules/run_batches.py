@@ -13,7 +13,9 @@ from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.gains import PIPELINE, from_settings, setting_now
 from perfdoctor.rules.loader_advice import MOST_WAITING_WORKERS, WAIT_SHARE, WORKERS
 from perfdoctor.rules.loader_facts import (
+    CROWDED,
     cores_taken,
+    crowding,
     loader_model,
     prefetch_factor,
     waits_for_storage,
@@ -56,6 +58,20 @@ def wait_of(facts: Facts) -> Wait:
     """The wait for data, and how much of it is in stalls. Raises `Missing`."""
     facts.number(WAIT_SHARE)
     return waiting(facts)
+
+
+def loading_holds_up(facts: Facts) -> bool:
+    """Whether the training waits for batches, or for cores on which workers make them."""
+    waits = wait_of(facts).usual >= facts.threshold("exposed_share")
+    return waits or crowding(facts) >= CROWDED
+
+
+def what_loading_costs(facts: Facts) -> str:
+    """In words: "40 % of each step waits for data"."""
+    wait, part = wait_of(facts).usual, crowding(facts)
+    if wait >= facts.threshold("exposed_share") or part < CROWDED:
+        return f"{percent(wait)} of each step waits for data"
+    return f"workers take {percent(part)} of the processor time, on the cores that the model needs"
 
 
 def io_bound(facts: Facts) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 from perfdoctor.report import Evidence, Finding
-from perfdoctor.rules.archives import unpacked_samples, unpacking
+from perfdoctor.rules.archives import opened_samples, opening, unpacked_samples, unpacking
 from perfdoctor.rules.collate_advice import collate_advice
 from perfdoctor.rules.costly_samples import costly_samples
 from perfdoctor.rules.drawn_samples import drawn_samples
@@ -23,10 +23,12 @@ from perfdoctor.rules.run_batches import (
     collating,
     io_bound,
     iterable,
+    loading_holds_up,
     loading_lines,
     sample_lines,
     samples_of_batch,
     wait_of,
+    what_loading_costs,
 )
 from perfdoctor.rules.wording import count, percent, seconds
 from perfdoctor.stages import DATA_LOADING
@@ -48,7 +50,8 @@ class SlowSample:
     """Making samples takes most of the time for batches, mostly in one line of the dataset.
 
     ## What it does
-    Looks, in an observed script that waits for data, for the lines that its samples spend their
+    Looks, in an observed script that waits for data, or for cores that its workers take, for the
+    lines that its samples spend their
     time in; and for a `TensorDataset` read sample by sample. Of a benchmark, which sees no lines,
     it tells what a sample takes and whether that is waiting or computing, behind all other advice
     on the loader: where more workers, threads or a cache do not help, a sample has to become
@@ -61,7 +64,9 @@ class SlowSample:
     an object again, with its tables and filters, into which nothing of the sample goes.
 
     ## Evidence and threshold
-    The wait for data, and the share of the time for making batches that samples take, by the
+    The wait for data, or a fifth of the processor time of a step that workers take where the
+    training computes on the same cores and none is left (xprof and TraceML call a stage high from
+    there on); and the share of the time for making batches that samples take, by the
     clock, and these lines of it, by looks at them.
     - `exposed_share` = 0.1 (source: MLPerf Storage passes a system whose accelerator is busy for
       90 % of the time; PyTorch's TensorBoard plug-in already warns from 5 %)
@@ -113,36 +118,43 @@ class SlowSample:
         return costly_samples(facts)
 
     def _of_lines(self, facts: Facts) -> Finding | None:
-        if wait_of(facts).usual < facts.threshold("exposed_share") or io_bound(facts):
+        if not loading_holds_up(facts) or io_bound(facts):
             return None
         if _indexed_by_one(facts):
             return _tensors(facts)
         lines = sample_lines(facts)
         fixed, drawn = [n for n in lines if not is_random(n)], [n for n in lines if is_random(n)]
         if not fixed:
-            return drawn_samples(facts, lines)
-        same = [line for line in fixed if line.same]
-        if fixed[0].same:
-            others = [line for line in (*fixed, *drawn) if line not in same]
-            gone = kept_samples(facts, same, others, samples_of_batch(facts))
-            if gone.likely >= facts.threshold("line_share"):
-                return read_once(facts, same, gone)
-        unpacked = unpacking(fixed)
-        if unpacked:
-            others = [line for line in (*fixed, *drawn) if line not in unpacked]
-            gone = kept_samples(facts, unpacked, others, samples_of_batch(facts))
-            if gone.likely >= facts.threshold("line_share"):
-                return unpacked_samples(facts, unpacked, gone, wait_of(facts).usual)
-        anew = [line for line in fixed if line.anew and line.anew == fixed[0].anew]
-        if anew:
-            others = [line for line in (*fixed, *drawn) if line not in anew]
-            gone = kept_samples(facts, anew, others, samples_of_batch(facts))
-            if gone.likely >= facts.threshold("line_share"):
-                return made_once(facts, anew, gone)
+            return self._of_random(facts, lines)
+        for some, told in _known_ways(fixed):
+            others = [line for line in (*fixed, *drawn) if line not in some]
+            gone = kept_samples(facts, some, others, samples_of_batch(facts)) if some else None
+            if gone is not None and gone.likely >= facts.threshold("line_share"):
+                return told(facts, some, gone)
         gone = kept_samples(facts, fixed, drawn, samples_of_batch(facts))
         if gone.likely < facts.threshold("line_share"):
-            return drawn_samples(facts, lines)
+            return self._of_random(facts, lines)
         return _slow_lines(facts, fixed, gone)
+
+    def _of_random(self, facts: Facts, lines: list[HotLine]) -> Finding | None:
+        """Not where the queue is full: cores are what workers that augment are there to take."""
+        waits = wait_of(facts).usual >= facts.threshold("exposed_share")
+        return drawn_samples(facts, lines) if waits else None
+
+
+_Told = Callable[[Facts, Sequence[HotLine], Gone], Finding]
+
+
+def _known_ways(lines: list[HotLine]) -> list[tuple[list[HotLine], _Told]]:
+    """What lines of samples do that need not be done for each, with what is said of it; the lines
+    of each that do so, if the hottest one does."""
+    hottest = lines[0]
+    return [
+        ([line for line in lines if hottest.same and line.same], read_once),
+        (unpacking(lines), unpacked_samples),
+        (opening(lines), opened_samples),
+        ([line for line in lines if hottest.anew and line.anew == hottest.anew], made_once),
+    ]
 
 
 class SlowCollate:
@@ -188,8 +200,8 @@ class SlowCollate:
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if the loop waits for batches and collating is a large part of them."""
         batch_s, collate_s = (facts.number(f"loader.{n}.mean_s") for n in ("batch", "collate"))
-        part, wait = collate_s / batch_s if batch_s > 0 else 0.0, wait_of(facts).usual
-        if wait < facts.threshold("exposed_share") or part < facts.threshold("collate_share"):
+        part = collate_s / batch_s if batch_s > 0 else 0.0
+        if not loading_holds_up(facts) or part < facts.threshold("collate_share"):
             return None
         if _indexed_by_one(facts):
             return None  # PD107 does without collating
@@ -200,7 +212,7 @@ class SlowCollate:
         return Finding(
             stage=DATA_LOADING,
             title=f"Putting samples together takes {percent(part)} of making a batch{where}; "
-            f"{percent(wait)} of each step waits for data",
+            f"{what_loading_costs(facts)}",
             advice=advice,
             change=dict(change),
             snippet=snippet,
@@ -227,14 +239,14 @@ def _indexed_by_one(facts: Facts) -> bool:
 
 
 def _slow_lines(facts: Facts, lines: list[HotLine], gone: Gone) -> Finding:
-    wait, line = wait_of(facts).usual, lines[0]
+    line = lines[0]
     others = len({one.place for one in lines}) - 1  # a line may call several functions
     more = f" and {count(others, 'line')} more" if others else ""
     predicted = also_in_validation(facts, lines, gone, cheaper_batches(facts, *gone.ends))
     return Finding(
         stage=DATA_LOADING,
         title=f"{line.words}{more} {'take' if others else 'takes'} {percent(gone.likely)} of the "
-        f"time for making batches; {percent(wait)} of each step waits for data",
+        f"time for making batches; {what_loading_costs(facts)}",
         advice=f"Do what {line.place}{more} {'do' if others else 'does'} once instead of for every "
         "sample in every epoch: for all samples in __init__, or keep each result the first time. "
         f"What is drawn at random stays in {'__iter__' if iterable(facts) else '__getitem__'}.",
@@ -249,11 +261,9 @@ def _slow_lines(facts: Facts, lines: list[HotLine], gone: Gone) -> Finding:
 
 
 def _tensors(facts: Facts) -> Finding:
-    wait = wait_of(facts).usual
     return Finding(
         stage=DATA_LOADING,
-        title=f"A TensorDataset is read sample by sample: {percent(wait)} of each step waits for "
-        "data",
+        title=f"A TensorDataset is read sample by sample: {what_loading_costs(facts)}",
         advice="The data is in memory: index the tensors with a whole batch instead of taking "
         "one sample at a time and stacking them again.",
         change={"index_batches": True},

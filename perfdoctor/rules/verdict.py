@@ -13,6 +13,7 @@ from perfdoctor.rules.evaluated_apart import evaluating_bound
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.groups import (
     COMPUTE,
+    INPUT,
     OVERHEAD,
     Split,
     each_tenth,
@@ -28,6 +29,7 @@ from perfdoctor.rules.judging import (
     mended_stage,
     smoothed,
 )
+from perfdoctor.rules.loader_facts import CROWDED, crowding
 from perfdoctor.rules.observed import hot_lines, is_run
 from perfdoctor.rules.run_growth import falls_most
 from perfdoctor.rules.run_operations import signs_of_overhead
@@ -38,7 +40,7 @@ from perfdoctor.rules.steadiness import median_half_width
 from perfdoctor.rules.trends import DEGRADED, TREND_S, TREND_STEPS, grown_stage
 from perfdoctor.rules.verdict_log import slower_since_start, verdict_on_log
 from perfdoctor.rules.wording import listed, percent, seconds, stage_words
-from perfdoctor.stages import ARCH_STEP, BACKWARD, FORWARD, LOSS, OTHER
+from perfdoctor.stages import ARCH_STEP, BACKWARD, DATA_LOADING, FORWARD, LOSS, OTHER
 
 #: From here on PyTorch's TensorBoard plug-in calls memory use high.
 FULL_MEMORY = 0.90
@@ -97,6 +99,8 @@ def verdict(facts: Facts, findings: Sequence[Finding]) -> Diagnosis:
     confidence = smoothed(sum(agreeing), len(agreeing))
     if group != COMPUTE:
         return _held_up(facts, split, group, confidence)
+    if crowding(facts) >= CROWDED and best_gain(findings, INPUT) >= WORTHWHILE:
+        return _crowded(facts, split, confidence)
     return _computing(facts, split, findings, confidence, beside(split, fine, BOTTLENECK_SHARE))
 
 
@@ -154,6 +158,20 @@ def _doing(facts: Facts) -> str:
     if mostly_waits(lines):
         return f"mostly waiting in {next(filter(waits, lines)).words}"
     return "in Python code of the training loop"
+
+
+def _crowded(facts: Facts, split: Split, confidence: float) -> Diagnosis:
+    """The queue is full, but its workers take the cores that the model computes on."""
+    part, share = crowding(facts), split.stages.get(DATA_LOADING, 0.0)
+    return Diagnosis(
+        verdict="input-bound",
+        bottleneck=DATA_LOADING,
+        share=share,
+        confidence=confidence,
+        summary=f"Making batches slows the model down: training waits {percent(share)} of each "
+        f"step for them, but workers take {percent(part)} of the processor time of a step, and no "
+        "core is left.",
+    )
 
 
 def _computing(
