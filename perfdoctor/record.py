@@ -261,9 +261,9 @@ class Hotspot:
     how many those are, None for as many as a batch has. `weighs`: what goes through the weights of
     all there is to draw a few by them, there or, where `prepares_weights`, at another line of the
     function, for which this one computes them; `weighs_for` how many are drawn, None for as many as
-    a batch has. `sorts`: what sorts all there is, to take
-    the first few. `makes`: the class of a module of torch that is made there within the steps,
-    `fills` whether the values it is made with are overwritten at once.
+    a batch has. `weighs_same`: what draws there, for each sample of a data set, by weights that
+    stay the same. `sorts`: what sorts all there is, to take the first few. `makes`: the class of a
+    module of torch that is made there within the steps, `fills` whether the values it is made with are overwritten at once.
     """
 
     file: str
@@ -284,6 +284,7 @@ class Hotspot:
     weighs: str | None = None
     weighs_for: int | None = None
     prepares_weights: bool = False
+    weighs_same: str | None = None
     sorts: str | None = None
     makes: str | None = None
     fills: bool = False

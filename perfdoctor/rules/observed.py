@@ -42,7 +42,8 @@ class HotLine:
     `same_in` the function around it that gives the same result in every step; `permutes` what puts
     all into a random order there to take a few, and `permutes_for` their number (None: a batch's);
     `weighs` what goes through all weights to draw a few, `weighs_for` of these, `prepares_weights`
-    whether the line only computes the weights for it;
+    whether the line only computes the weights for it; `weighs_same` what draws there, for each
+    sample, by weights that stay the same;
     `sorts` what sorts all there for the first few; `makes` the class of a module that is made there
     within the steps, `fills` whether its values are overwritten at once.
     """
@@ -65,6 +66,7 @@ class HotLine:
     weighs: str = ""
     weighs_for: float | None = None
     prepares_weights: bool = False
+    weighs_same: str = ""
     sorts: str = ""
     makes: str = ""
     fills: bool = False
@@ -160,6 +162,7 @@ def _hot_line(facts: Facts, path: str) -> HotLine | None:
         weighs=_text(facts, f"{path}.weighs"),
         weighs_for=facts.known(f"{path}.weighs_for"),
         prepares_weights=_told(facts, f"{path}.prepares_weights") or False,
+        weighs_same=_text(facts, f"{path}.weighs_same"),
         sorts=_text(facts, f"{path}.sorts"),
         makes=_text(facts, f"{path}.makes"),
         fills=_told(facts, f"{path}.fills") or False,

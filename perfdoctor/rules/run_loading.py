@@ -9,7 +9,7 @@ from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.archives import opened_samples, opening, unpacked_samples, unpacking
 from perfdoctor.rules.collate_advice import collate_advice
 from perfdoctor.rules.costly_samples import costly_samples
-from perfdoctor.rules.drawn_samples import drawn_samples
+from perfdoctor.rules.drawn_samples import drawn_samples, weighed_samples
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.loader_advice import LOADER_CAUSE, WAIT_SHARE, WORKERS, loader_evidence
 from perfdoctor.rules.made_once import made_once
@@ -124,15 +124,15 @@ class SlowSample:
             return _tensors(facts)
         lines = sample_lines(facts)
         fixed, drawn = [n for n in lines if not is_random(n)], [n for n in lines if is_random(n)]
-        if not fixed:
-            return self._of_random(facts, lines)
-        for some, told in _known_ways(fixed):
-            others = [line for line in (*fixed, *drawn) if line not in some]
+        weighing = [line for line in lines if line.weighs_same]
+        ways = [(weighing, weighed_samples), *(_known_ways(fixed) if fixed else [])]
+        for some, told in ways:
+            others = [line for line in lines if line not in some]
             gone = kept_samples(facts, some, others, samples_of_batch(facts)) if some else None
             if gone is not None and gone.likely >= facts.threshold("line_share"):
                 return told(facts, some, gone)
-        gone = kept_samples(facts, fixed, drawn, samples_of_batch(facts))
-        if gone.likely < facts.threshold("line_share"):
+        gone = kept_samples(facts, fixed, drawn, samples_of_batch(facts)) if fixed else None
+        if gone is None or gone.likely < facts.threshold("line_share"):
             return self._of_random(facts, lines)
         return _slow_lines(facts, fixed, gone)
 

@@ -13,6 +13,7 @@ from perfdoctor.collect.script.assembly import SHUT_DOWN, Split, divided
 from perfdoctor.collect.script.attribution import Attribution, Line
 from perfdoctor.collect.script.attribution import Split as Seen
 from perfdoctor.collect.script.drawing import drawn_each_time
+from perfdoctor.collect.script.kept_weights import kept_weights
 from perfdoctor.collect.script.kinds_of_work import AFTER_FORWARD
 from perfdoctor.collect.script.leaving import before_end, parted
 from perfdoctor.collect.script.loaders_seen import LoaderFacts
@@ -195,6 +196,7 @@ def _hotspot(line: Line, share: float) -> Hotspot:
         weighs=None if weighted is None else weighted.how,
         weighs_for=None if weighted is None else weighted.taken,
         prepares_weights=weighted is not None and weighted.prepares,
+        weighs_same=kept_weights(*place[:2]) if loads else None,
         sorts=whole_sort(*place[:2]) if _SORTS.search(line.callee or "") else None,
     )
 

@@ -96,7 +96,7 @@ def _drawn(source: DrawSource, statement: ast.stmt) -> tuple[ast.expr, WeightedD
     if not isinstance(statement, (ast.Assign, ast.AnnAssign, ast.Return)) or not statement.value:
         return None
     call = peeled(statement.value)
-    found = _asked(source, call) if isinstance(call, ast.Call) else None
+    found = drawn_by(source, call) if isinstance(call, ast.Call) else None
     if found is None or not isinstance(call, ast.Call):
         return None
     weights, taken = found
@@ -106,8 +106,8 @@ def _drawn(source: DrawSource, statement: ast.stmt) -> tuple[ast.expr, WeightedD
     return weights, WeightedDraw(told.how, told.taken)
 
 
-def _asked(source: DrawSource, call: ast.Call) -> tuple[ast.expr, ast.expr] | None:
-    """By which weights it draws, and how many."""
+def drawn_by(source: DrawSource, call: ast.Call) -> tuple[ast.expr, ast.expr] | None:
+    """By which weights a call draws, and how many; None where it does not."""
     name, last = source.dotted(call.func), last_name(call)
     if last == "choice" and _is_numpys(source, call):
         given = _given(call, ("a", "size", "replace", "p"))
