@@ -263,7 +263,8 @@ class Hotspot:
     function, for which this one computes them; `weighs_for` how many are drawn, None for as many as
     a batch has. `weighs_same`: what draws there, for each sample of a data set, by weights that
     stay the same. `sorts`: what sorts all there is, to take the first few. `makes`: the class of a
-    module of torch that is made there within the steps, `fills` whether the values it is made with are overwritten at once.
+    module of torch that is made there within the steps, `fills` whether the values it is made with
+    are overwritten at once.
     """
 
     file: str
