@@ -18,6 +18,7 @@ MEASURED = frozenset(
         "batch_bytes_of_8_bits",
         "batches_per_iterator",
         "ddp_log",
+        "differentiates_gradients",
         "embedding_fill_s",
         "embedding_part",
         "embedding_rows_touched",

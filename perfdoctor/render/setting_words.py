@@ -47,6 +47,7 @@ _USED = {
     "embedding_rows_touched": "rows of them that a batch touches",
     "embedding_sparse_alike": "sparse gradients do the same",
     "embedding_tables": "embedding tables",
+    "differentiates_gradients": "gradients of gradients",
     "embedding_fill_s": "seconds for zeros in their gradients",
     "fft_fast_length": "next fast length of transforms",
     "fft_length": "length of Fourier transforms",

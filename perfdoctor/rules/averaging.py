@@ -1,4 +1,4 @@
-"""Copies of a whole model in the loop, as for a moving average of its weights."""
+"""Copies and states of a whole model in the loop, as for a moving average of its weights."""
 
 from __future__ import annotations
 
@@ -17,18 +17,22 @@ SNIPPET = (
 )
 _COPIES = r"\bdeepcopy\b"
 #: Functions that average weights, by their names.
-_AVERAGES = r"(?<![a-z])ema(?![a-z])|averag|moving|momentum_update|teacher|target_(?:net|update)"
+_AVERAGES = (
+    r"(?<![a-z])ema(?![a-z])|averag|moving|momentum_update|teacher|target_(?:net|update)"
+    r"|(?:update|sync|polyak|soft)\w*_target|(?:soft|polyak)_update"
+)
+_STATES = r"\bstate_dict\b"
 _ABOUT_MODELS = rf"state_dict|{_AVERAGES}"
 
 
 def averaging(lines: Sequence[HotLine]) -> list[HotLine]:
-    """The lines that average copies of a model, those that copy first; empty where there are none,
-    or where the hottest line is another matter.
+    """The lines that average copies or states of a model, those that make them first; empty where
+    there are none, or where the hottest line is another matter.
 
     They are of a function that copies: all of one that is called after averaging, else those that
     take or load states.
     """
-    copies = [line for line in lines if copying(line)]
+    copies = [line for line in lines if copying(line) or _asks_for_states(line)]
     functions = {line.function for line in copies}
     rest = [
         line
@@ -42,3 +46,8 @@ def averaging(lines: Sequence[HotLine]) -> list[HotLine]:
 def copying(line: HotLine) -> bool:
     """Whether it calls `copy.deepcopy`."""
     return line.calls(_COPIES)
+
+
+def _asks_for_states(line: HotLine) -> bool:
+    """Whether it makes a model's state in a function that averages weights."""
+    return line.calls(_STATES) and line.calls(_AVERAGES)

@@ -12,6 +12,7 @@ from perfdoctor.rules.wording import on_cuda, percent
 from perfdoctor.stages import BACKWARD, FORWARD, LOSS, OPTIMIZER
 
 _PRECISION, _DEFAULT = "configuration.precision", "configuration.default_dtype"
+_SECOND, _OPTIMIZER = "configuration.differentiates_gradients", "configuration.optimizer"
 _COMPUTING = (FORWARD, LOSS, BACKWARD, OPTIMIZER)
 #: How many times as fast float32 is: on a processor (own measurement: 1.2 in a small MLP, 2.0 in a
 #: transformer, 2.1 in an MLP, 2.7 to 4.1 in convolutions and LSTM, one thread); on GPUs half the
@@ -46,7 +47,8 @@ class DoublePrecision:
 
     ## When not to
     Where the problem needs it: physics, finite differences, second derivatives that cancel. Where
-    the script sets float64 as torch's default it is taken to be chosen, and this is an option.
+    the script sets float64 as torch's default, and differentiates gradients (`create_graph=True`)
+    or minimises with LBFGS, it is taken to be chosen for that, and this is an option.
     """
 
     code: ClassVar[str] = "PD240"
@@ -65,7 +67,6 @@ class DoublePrecision:
         share = min(1.0, sum(shares.values()))
         if share < facts.threshold("share"):
             return None
-        chosen = facts.has(_DEFAULT) and facts.get(_DEFAULT) == "float64"
         return Finding(
             stage=max(shares, key=lambda stage: shares[stage]),
             title=f"The model computes in float64: {percent(share)} of the training",
@@ -87,5 +88,13 @@ class DoublePrecision:
             confidence=0.8,
             effort="lines",
             safety="numerics",
-            optional=chosen,
+            optional=_chosen(facts),
         )
+
+
+def _chosen(facts: Facts) -> bool:
+    """Whether the script asks for float64 and may need it, or it is not known whether it does."""
+    asked = facts.has(_DEFAULT) and facts.get(_DEFAULT) == "float64"
+    optimizer = facts.get(_OPTIMIZER) if facts.has(_OPTIMIZER) else None
+    plain = facts.has(_SECOND) and facts.get(_SECOND) is False and optimizer != "LBFGS"
+    return asked and not plain

@@ -188,7 +188,7 @@ def crowding(facts: Facts) -> float:
     """The workers' part (0–1) of the processor time of an observed step, where they and a training
     that computes on the host fill the cores: then each waits for the other, however well the
     queue is filled. 0 elsewhere."""
-    if not is_run(facts) or on_cuda(facts) or not _cores_filled(facts):
+    if not is_run(facts) or not _cores_filled(facts) or on_cuda(facts):
         return 0.0
     wait = facts.known("stages.data_loading.share") or 0.0
     computing_s = _compute_cpu_s(facts, facts.number("steps.time.mean_s") * (1 - wait))

@@ -273,9 +273,10 @@ def _of_torch(line: HotLine) -> bool:
 
 def _what_to_do(line: HotLine, *, averages: bool) -> str:
     if averages:
+        how = "copies the model with copy.deepcopy" if copying(line) else "makes the model's state"
         return (
-            f"{line.place} copies the model with copy.deepcopy to average its weights: move the "
-            "average in place instead (torch._foreach_lerp_ on the parameters, and copy_ for the "
+            f"{line.place} {how} to average its weights: move the average "
+            " in place instead (torch._foreach_lerp_ on the parameters, and copy_ for the "
             "buffers), or use torch.optim.swa_utils.AveragedModel."
         )
     if copying(line):

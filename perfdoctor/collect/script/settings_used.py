@@ -139,6 +139,7 @@ def _model(observer: Observer) -> dict[str, Any]:
         "loss_of_backward": observer.looks.loss_part.median,
         **observer.looks.arithmetic.settings(),
         "kept_graphs_per_step": observer.looks.kept_graphs.per_step,
+        "differentiates_gradients": observer.looks.kept_graphs.differentiates,
         **observer.looks.graph_reach.settings(),
         **observer.looks.padded_batches.settings(),
         **_unused(parameters, observer),

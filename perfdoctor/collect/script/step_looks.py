@@ -109,6 +109,7 @@ class StepLooks:
         """`torch.autograd.grad` is called in `frame`."""
         if self._recorder.count == _COUNTED_STEP:
             self._note_graph(args[0] if args else kwargs.get("outputs"))
+        self.kept_graphs.note_gradients(args, kwargs)
         self.one_by_one.begins(args, kwargs, frame)
         self.one_by_one.in_this_step()
         self._any_gradients_begin(None)

@@ -75,6 +75,25 @@ def test_a_graph_kept_to_be_differentiated_is_no_kept_graph(clock: Clock) -> Non
             optimizer.step()
             optimizer.zero_grad()
         assert _used(seen)["kept_graphs_per_step"] == 0
+        assert _used(seen)["differentiates_gradients"] is True
+
+
+@pytest.mark.parametrize("way", ["by name", "by place", "not"])
+def test_gradients_that_are_differentiated_are_told(clock: Clock, way: str) -> None:
+    with Watched(clock) as seen:
+        model, optimizer = _layers()
+        for _ in range(4):
+            x = torch.ones(2, 4, requires_grad=True)
+            out = model(x).pow(2).sum()
+            if way == "by name":
+                torch.autograd.grad(out, x, create_graph=True)
+            elif way == "by place":
+                torch.autograd.grad(out, x, None, True, True)
+            else:
+                torch.autograd.grad(out, x, retain_graph=True)
+            out.backward()
+            optimizer.step()
+        assert _used(seen)["differentiates_gradients"] is (way != "not")
 
 
 def test_a_graph_kept_in_few_of_the_steps_is_not_kept_in_a_step(clock: Clock) -> None:
