@@ -7,6 +7,8 @@ from perfdoctor.rules.observed import hot_lines
 from perfdoctor.rules.run_batches import loading_lines
 
 _VALIDATION = "validation"
+#: What is the model, or of its own operations.
+_MODEL = r"\bforward\b|torch|Tensor"
 #: So much of what was seen of validation is in one line where that line is what it is about.
 _MOSTLY = 0.5
 #: Validations of an epoch, from which on they lie within it; parts of one that are as good as one.
@@ -68,15 +70,23 @@ def _within_epochs(interval: float) -> str:
 
 
 def shared_line(facts: Facts) -> str:
-    """What to know where validation spends its time in a line that makes the training's batches."""
+    """What to know where validation spends its time in one line: of one that makes the training's
+    batches, and of one that calls another library than the model."""
     lines = hot_lines(facts, _VALIDATION)
     seen = sum(line.share for line in lines)
     made = {(line.file, line.line) for line in loading_lines(facts)}
     for line in lines[:1]:
         here = [n for n in lines if (n.file, n.line) == (line.file, line.line)]
-        if (line.file, line.line) in made and sum(n.share for n in here) >= _MOSTLY * seen:
+        if sum(n.share for n in here) < _MOSTLY * seen:
+            return ""
+        if (line.file, line.line) in made:
             return (
                 f" But most of it is {line.place}, which makes the training's batches too: begin "
                 "there, and validation gets shorter with it."
+            )
+        if line.library and not line.calls(_MODEL):
+            return (
+                f" But most of it is {line.words}: look there first whether it computes the same "
+                "more than once, or one by one what can be computed all at once."
             )
     return ""
