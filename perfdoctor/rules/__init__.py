@@ -340,6 +340,10 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "perfdoctor.rules.whole_sorts:WholeSortForFew",
         "All there is is sorted, and only the first few of it are used.",
     ),
+    "PD245": (
+        "perfdoctor.rules.late_heads:HeadAfterUpsampling",
+        "A convolution of one pixel works on the pixels of an upsampling that could come after it.",
+    ),
     "PD301": (
         "perfdoctor.rules.memory:MemoryNearLimit",
         "Training uses nearly all memory of the device.",

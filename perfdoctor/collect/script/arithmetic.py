@@ -98,13 +98,13 @@ def _numbers(shape: Iterable[int]) -> int:
 
 def _filter_size(function: Any) -> int:
     """Weights of a convolution for one output."""
-    leaves = (_leaf(node) for node, _ in function.next_functions)
+    leaves = (parameter_of(node) for node, _ in function.next_functions)
     filters = [leaf for leaf in leaves if leaf is not None and leaf.dim() > 1]
     return int(filters[0].numel() // filters[0].shape[0]) if filters else 1
 
 
-def _leaf(function: Any) -> Any:
-    """The parameter that an operation is about, cast or not; None: it is about a result."""
+def parameter_of(function: Any) -> Any:
+    """The parameter that comes into an operation from here, cast or not; None: it is a result."""
     for _ in range(_CASTS + 1):
         leaf = getattr(function, "variable", None)
         inner: Any = getattr(function, "next_functions", ())

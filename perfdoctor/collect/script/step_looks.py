@@ -17,6 +17,7 @@ from perfdoctor.collect.script.arithmetic import Arithmetic
 from perfdoctor.collect.script.dense_tables import DenseTables
 from perfdoctor.collect.script.graph_reach import GraphReach
 from perfdoctor.collect.script.kept_graphs import KeptGraphs
+from perfdoctor.collect.script.late_heads import LateHeads
 from perfdoctor.collect.script.loaders_seen import LoaderFacts
 from perfdoctor.collect.script.loss_part import LossPart
 from perfdoctor.collect.script.module_roles import TRAINED, Modules
@@ -61,6 +62,7 @@ class StepLooks:
         self.padded_batches = PaddedBatches()
         self.arithmetic = Arithmetic()
         self.tables = DenseTables()
+        self.late_heads = LateHeads()
         self.transforms = PaddedTransforms()
         self.parametrized = Parametrized(recorder)
         self.search_gradients = SearchGradients(optimizers, recorder)
@@ -142,7 +144,7 @@ class StepLooks:
     def settings(self) -> dict[str, Any]:
         """What is known only at the end, as configuration."""
         found: dict[str, Any] = {}
-        looks = (self.tables, self.transforms, self.thrown_away, self.one_by_one)
+        looks = (self.tables, self.late_heads, self.transforms, self.thrown_away, self.one_by_one)
         for look in (*looks, self.search_gradients, self.parametrized):
             found |= look.settings()
         return found
@@ -151,6 +153,7 @@ class StepLooks:
         """What rules would have to guess, on the host, once the training is over."""
         self.tables.measure()
         self.transforms.measure()
+        self.late_heads.measure()
 
     def _note_graph(self, outputs: Any) -> None:
         """Adds how many operations a backward pass from these tensors goes through, and how many of
@@ -160,6 +163,7 @@ class StepLooks:
             return
         self.autograd_nodes = (self.autograd_nodes or 0) + len(functions)
         self.transforms.note(functions)
+        self.late_heads.note(functions)
         self.arithmetic.add(functions)
         first = self._after_model.first
         if first is not None:
