@@ -51,17 +51,19 @@ class SlowSample:
 
     ## What it does
     Looks, in an observed script that waits for data, or for cores that its workers take, for the
-    lines that its samples spend their
-    time in; and for a `TensorDataset` read sample by sample. Of a benchmark, which sees no lines,
-    it tells what a sample takes and whether that is waiting or computing, behind all other advice
-    on the loader: where more workers, threads or a cache do not help, a sample has to become
-    cheaper.
+    lines that its samples spend their time in; and for a `TensorDataset` read sample by sample. Of
+    a benchmark, which sees no lines, it tells what a sample takes and whether that is waiting or
+    computing, behind all other advice on the loader: where more workers, threads or a cache do not
+    help, a sample has to become cheaper.
 
     ## Why it is slow
     What `__getitem__` does is done again for every sample in every epoch: parsing, decoding, a
     transform that gives the same result each time; or reading the whole file again for one row of
-    it, such as an array of an .npz file, which is unpacked anew by each `archive["x"]`; or making
-    an object again, with its tables and filters, into which nothing of the sample goes.
+    it, such as an array of an .npz file, which is unpacked anew by each `archive["x"]`; opening an
+    archive again, whose table of contents is read each time; adding up the same weights again to
+    draw by them; or making an object again, with its tables and filters, into which nothing of the
+    sample goes. Workers that do it in time still take cores: where the model computes on the same
+    ones, it slows down while nothing seems to be waited for.
 
     ## Evidence and threshold
     The wait for data, or a fifth of the processor time of a step that workers take where the
@@ -90,10 +92,11 @@ class SlowSample:
     time in the same lines gets as much shorter, but for the lower end. In a script that was
     observed to its end one pass remains: the first epoch goes as before, or, where the lines call
     functions of arrays that take all rows at once, that is only the lower end. Of lines that read
-    the same for every sample all goes, in the first epoch too. Of random augmentation nothing at
-    least, half of its time likely (our own choice: how much smaller the image may be is not known),
-    all of it at most. Of a benchmark there is only a bound: the model of the pipeline where samples
-    take no time at all; the advice says what half of their time would bring.
+    the same for every sample all goes, in the first epoch too, and of draws by weights that stay the
+    same 97 %. Of random augmentation nothing at least, half of its time likely (our own choice: how
+    much smaller the image may be is not known), all of it at most. Of a benchmark there is only a
+    bound: the model of the pipeline where samples take no time at all; the advice says what half of
+    their time would bring.
 
     ## When not to
     Random augmentation cannot be kept. The results of all samples must fit into memory or on a
