@@ -92,9 +92,9 @@ class SlowSample:
     time in the same lines gets as much shorter, but for the lower end. In a script that was
     observed to its end one pass remains: the first epoch goes as before, or, where the lines call
     functions of arrays that take all rows at once, that is only the lower end. Of lines that read
-    the same for every sample all goes, in the first epoch too, and of draws by weights that stay the
-    same 97 %. Of random augmentation nothing at least, half of its time likely (our own choice: how
-    much smaller the image may be is not known), all of it at most. Of a benchmark there is only a
+    the same for every sample all goes, in the first epoch too, and 97 % of draws by weights that
+    stay the same. Of random augmentation nothing at least, half of its time likely (our own choice:
+    how much smaller the image may be is not known), all of it at most. Of a benchmark there is only a
     bound: the model of the pipeline where samples take no time at all; the advice says what half of
     their time would bring.
 
