@@ -94,9 +94,9 @@ class SlowSample:
     functions of arrays that take all rows at once, that is only the lower end. Of lines that read
     the same for every sample all goes, in the first epoch too, and 97 % of draws by weights that
     stay the same. Of random augmentation nothing at least, half of its time likely (our own choice:
-    how much smaller the image may be is not known), all of it at most. Of a benchmark there is only a
-    bound: the model of the pipeline where samples take no time at all; the advice says what half of
-    their time would bring.
+    how much smaller the image may be is not known), all of it at most. Of a benchmark there is only
+    a bound: the model of the pipeline where samples take no time at all; the advice says what half
+    of their time would bring.
 
     ## When not to
     Random augmentation cannot be kept. The results of all samples must fit into memory or on a
