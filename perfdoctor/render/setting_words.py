@@ -23,6 +23,7 @@ SETTINGS = {
 }
 #: The same of what an observed script uses.
 _USED = {
+    "acts_for_data": "data made by the model",
     "allocator_settings": "PYTORCH_CUDA_ALLOC_CONF",
     "alone_at": "called on one sample at",
     "alone_batch": "samples in a batch of that module's training",

@@ -60,7 +60,8 @@ class ShardStalls:
     Looks, in an observed script, for a few long waits for data between many short ones, which are
     not the first of their epochs. A data set that gives samples by their numbers may lie in memory:
     there they must come regularly, or take a tenth of a second, or a line that opens or reads
-    something must be seen. Any program waits now and then for a core that another one has.
+    something must be seen; as it must where the model itself makes the data, as by acting in an
+    environment. Any program waits now and then for a core that another one has.
 
     ## Why it is slow
     A dataset that reads shard after shard opens the next one when the last sample of the one
@@ -131,8 +132,11 @@ class ShardStalls:
 
 
 def _may_be_shards(facts: Facts, lines: list[HotLine]) -> bool:
-    """Whether something may be opened in these waits; of samples by number something must tell."""
-    path = "configuration.loader_kind"
+    """Whether something may be opened in these waits; of samples by number, and of data that the
+    model makes by acting, something must tell."""
+    path, acts = "configuration.loader_kind", "configuration.acts_for_data"
+    if not facts.has(path) and facts.has(acts):
+        return any(map(opens, lines))
     by_number = facts.has(path) and facts.get(path) == "map"
     if not by_number or facts.number("stalls.excess_s") >= _LONG_S:
         return True

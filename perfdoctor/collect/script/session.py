@@ -188,6 +188,7 @@ class Session:
 
         from perfdoctor.collect.script.assembly import Observed, assemble, stages_of
         from perfdoctor.collect.script.settings_used import (
+            acts_for_data,
             remade_elsewhere,
             steps_per_iterator,
             with_unused_part,
@@ -199,6 +200,7 @@ class Session:
         used = used | self._ddp.settings() | self._hooks.settings() | self.patches.settings()
         used |= self.observer.looks.settings() | self.state.settings()
         used |= steps_per_iterator(self.observer) | remade_elsewhere(self.observer)
+        used |= acts_for_data(self.observer)
         used |= self._written | ({IN_PART: True} if self._in_part else {})
         used = with_unused_part(used, self.observer)
         used |= self.observer.looks.validation_calls.settings(self.state.loop.loops())

@@ -51,6 +51,12 @@ def steps_per_iterator(observer: Observer) -> dict[str, float]:
     }
 
 
+def acts_for_data(observer: Observer) -> dict[str, bool]:
+    """Whether the model makes the data of the training, as one that acts in an environment; nothing
+    where it does not."""
+    return {"acts_for_data": True} if observer.acts else {}
+
+
 def remade_elsewhere(observer: Observer) -> dict[str, float]:
     """Another loader than the training's whose iterators are thrown away after a few batches, as
     for steps of the architecture: how many, the batches of each, and seconds spent on all of them.

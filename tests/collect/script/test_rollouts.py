@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from perfdoctor.collect.script.assembly import stages_of
 from perfdoctor.collect.script.rollouts import Rollouts
+from perfdoctor.collect.script.settings_used import acts_for_data
 
 
 @pytest.fixture
@@ -61,6 +62,7 @@ def test_who_acts_before_each_step_validates_nothing(clock: Clock) -> None:
     with Watched(clock) as seen:
         _alone(loop)
     assert seen.observer.acts
+    assert acts_for_data(seen.observer) == {"acts_for_data": True}
     assert "validation" not in seen.totals()
     assert seen.totals()["other"] == 6 * 4 * (10 + 3)
     assert seen.totals()["forward"] == 6 * 10
@@ -97,6 +99,7 @@ def test_whole_batches_that_are_rarely_passed_through_stay_validation(clock: Clo
     with Watched(clock) as seen:
         _alone(loop)
     assert not seen.observer.acts
+    assert acts_for_data(seen.observer) == {}
     assert seen.totals()["validation"] == 6 * 13
     assert seen.totals()["forward"] == 60 * 10
 
