@@ -63,6 +63,22 @@ def ahead(batches, depth=4):
 for batch in ahead(batches()):"""
 
 
+_AHEAD = (
+    "Prepare what stays the same once before the loop, whole batches at a time, and make the rest "
+    "ahead in a thread or in a DataLoader's workers."
+)
+_ACTS = "configuration.acts_for_data"
+_ACTING = (
+    "The model itself makes the data, which cannot be made ahead of it: ask it once for all "
+    "environments in each time step, as one call takes hardly longer than one on a single "
+    "observation, and write what comes of it into tensors that are made once."
+)
+_ONE_CALL = """\
+with torch.no_grad():  # observations of all environments: (environments, features)
+    actions = policy(observations)
+observations, rewards, done = environments.step(actions)"""
+
+
 class BatchesMadeInLoop:
     """Batches come from the script's own code, while the model waits.
 
@@ -92,7 +108,8 @@ class BatchesMadeInLoop:
     that make batches ahead can be is not known: none of the wait goes at least, half of it likely.
 
     ## When not to
-    Where the next batch depends on the result of this one, it cannot be made ahead.
+    Where the next batch depends on the result of this one, it cannot be made ahead. Where the model
+    acts for its data, it is advised to ask it for all environments at once.
     """
 
     code: ClassVar[str] = "PD110"
@@ -115,16 +132,15 @@ class BatchesMadeInLoop:
             return too_slow(facts, seen, share)
         if (unpacked := unpacking(lines)) and sum(one.share for one in unpacked) >= limit / 2:
             return unpacked_batches(unpacked)
-        line = lines[0] if lines else None
+        line, acts = lines[0] if lines else None, facts.has(_ACTS)
         hint = "" if line is None else f" Begin with {line.place}."
         return Finding(
             stage=DATA_LOADING,
             title=f"The script's own code makes the batches while the model waits: "
             f"{percent(share)} of the training{at(line)}",
-            advice="Prepare what stays the same once before the loop, whole batches at a time, "
-            f"and make the rest ahead in a thread or in a DataLoader's workers.{hint}",
-            change={"batches_ahead": True},
-            snippet=_PREFETCH,
+            advice=f"{_ACTING if acts else _AHEAD}{hint}",
+            change={"one_call_for_all": True} if acts else {"batches_ahead": True},
+            snippet=_ONE_CALL if acts else _PREFETCH,
             evidence=(
                 Evidence(
                     metric="making batches", value=share, unit="share of training", threshold=limit
