@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -24,3 +25,13 @@ def small_limits():
         patch.setattr(limits, "_READ_BYTES", 1 << 20)
         patch.setattr(probes, "MAX_PAIRS", 8)
         yield
+
+
+@pytest.fixture
+def usual_hang_up():
+    """Programs started meanwhile end at a hang-up, also where the tests run under `nohup`."""
+    before = signal.getsignal(signal.SIGHUP)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)

@@ -486,6 +486,7 @@ SCRIPTS = {
 }
 
 
+@pytest.mark.usefixtures("usual_hang_up")
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_the_script_cannot_tell(tmp_path, name):
     source, ended = SCRIPTS[name]

@@ -54,6 +54,7 @@ def hit(process, *numbers):
 WAITING = "import threading\nprint('ready', flush=True)\nthreading.Event().wait()\n"
 
 
+@pytest.mark.usefixtures("usual_hang_up")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_from_outside_ends_it_as_it_ends_python(tmp_path, number):
     (tmp_path / "script.py").write_text(WAITING)
