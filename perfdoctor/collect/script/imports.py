@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -28,7 +27,11 @@ def after_import(name: str, call: Callable[[], None]) -> None:
 
 
 class _Waiting(MetaPathFinder):
-    """Finds nothing; puts a loader that calls back in front of the package's own."""
+    """Finds nothing itself; puts a loader that calls back in front of the package's own.
+
+    It waits until the package has been imported: many only ask whether there is one
+    (`importlib.util.find_spec("torch")`, as transformers and datasets do).
+    """
 
     def __init__(self, name: str, call: Callable[[], None]) -> None:
         self._name = name
@@ -39,11 +42,19 @@ class _Waiting(MetaPathFinder):
     ) -> ModuleSpec | None:
         if fullname != self._name or self not in sys.meta_path:
             return None
-        sys.meta_path.remove(self)
-        spec = find_spec(fullname)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _Calling(spec.loader, self._name, self._call)
-        return spec
+        for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
+            find = getattr(finder, "find_spec", None)  # finders of before Python 3.4 have none
+            spec: ModuleSpec | None = find and find(fullname, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    spec.loader = _Calling(spec.loader, self._name, self._imported)
+                return spec
+        return None
+
+    def _imported(self) -> None:
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+            self._call()
 
 
 class _Calling(Loader):

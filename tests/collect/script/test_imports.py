@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -38,3 +39,44 @@ def test_an_import_that_was_there_before_was_not_timed() -> None:
     after_import(NAME, lambda: seen.append("called"))
     assert seen == ["called"]
     assert imports.took_s == {}
+
+
+@pytest.mark.usefixtures("package")
+def test_asking_whether_there_is_a_package_is_no_import_of_it() -> None:
+    seen: list[str] = []
+    after_import(NAME, lambda: seen.append("first"))
+    after_import(NAME, lambda: seen.append("second"))
+    finders = len(sys.meta_path)
+    spec = importlib.util.find_spec(NAME)
+    assert spec is not None and spec.origin is not None and spec.origin.endswith(f"{NAME}.py")
+    assert not seen
+    importlib.import_module(NAME)
+    assert sorted(seen) == ["first", "second"]
+    assert len(sys.meta_path) == finders - 2
+    del sys.modules[NAME]
+    importlib.import_module(NAME)
+    assert len(seen) == 2
+
+
+@pytest.mark.usefixtures("package")
+def test_a_package_whose_import_fails_is_waited_for(tmp_path: Path) -> None:
+    module = tmp_path / f"{NAME}.py"
+    module.write_text(
+        "import sys\nif not hasattr(sys, 'ready'):\n    raise ImportError('not yet')\n"
+    )
+    seen: list[str] = []
+    after_import(NAME, lambda: seen.append("called"))
+    with pytest.raises(ImportError, match="not yet"):
+        importlib.import_module(NAME)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "ready", True, raising=False)
+        importlib.import_module(NAME)
+    assert seen == ["called"]
+
+
+def test_a_package_that_is_not_there_is_not_found() -> None:
+    after_import("no_such_package_here", lambda: None)
+    try:
+        assert importlib.util.find_spec("no_such_package_here") is None
+    finally:
+        sys.meta_path.pop(0)
