@@ -318,6 +318,24 @@ def test_a_script_sees_nothing_imported_and_its_settings_count(tmp_path):
     assert report["recommendations"] == []
 
 
+def test_a_script_may_ask_whether_there_is_torch_before_it_imports_it(tmp_path):
+    path = script(
+        tmp_path,
+        """
+        import importlib.util  # as transformers and datasets do
+        assert importlib.util.find_spec("torch") is not None
+        import torch
+        model = torch.nn.Linear(4, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(4):
+            model(torch.ones(2, 4)).sum().backward()
+            optimizer.step()
+        """,
+    )
+    run(path, cwd=tmp_path)
+    assert steps_in(report_in(tmp_path)) == 4
+
+
 def test_what_reports_need_is_imported_with_torch_and_not_while_it_trains(tmp_path):
     path = script(
         tmp_path,
