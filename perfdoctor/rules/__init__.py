@@ -269,7 +269,7 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "Much of the GPU's time goes into operations on single elements, which memory limits.",
     ),
     "PD226": (
-        "perfdoctor.rules.roofline:UnfusedAttention",
+        "perfdoctor.rules.attention:UnfusedAttention",
         "Attention is computed step by step, with its whole matrix of weights in memory.",
     ),
     "PD227": (

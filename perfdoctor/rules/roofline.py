@@ -1,4 +1,4 @@
-"""PD224 to PD226: what the device computes beside what it could."""
+"""PD224 and PD225: what the device computes beside what it could."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.logs import compiled, precision
 from perfdoctor.rules.measured import beside, computing_share, is_trace
-from perfdoctor.rules.observed import RUNS, faster, is_run
-from perfdoctor.rules.run_gains import up_to
+from perfdoctor.rules.observed import faster
 from perfdoctor.rules.wording import listed, on_cuda, percent
 from perfdoctor.stages import FORWARD
 
 #: Fused operations ÷ one by one: each then reads and writes memory once instead of once for every
 #: operation; chains of two to four are usual (our own choice).
 _FUSED = (1.0, 1.5, 3.0)
-_EAGER = ("eager",)
 
 
 class LowArithmeticUse:
@@ -132,88 +130,6 @@ class MemoryBoundPointwise:
             cause=self.cause,
             predicted=faster(share * busy, *_FUSED),
             confidence=0.5,
-            safety="numerics",
-        )
-
-
-class UnfusedAttention:
-    """Attention is computed step by step, with its whole matrix of weights in memory.
-
-    ## What it does
-    Looks for softmax kernels in a trace without one of fused attention; and for a transformers
-    model that says it uses "eager" attention, in an observed script.
-
-    ## Why it is slow
-    The weights of all pairs of tokens are written, scaled, masked, normalised and read again. A
-    fused kernel keeps them on the chip, and needs no memory for them.
-
-    ## Evidence and threshold
-    The part of the traced time that is softmax; of an observed script, that of forward and
-    backward.
-    - `softmax_share` = 0.05 (source: our own choice; the products beside it take several times as
-      long)
-    - `share` = 0.3 (source: our own choice; below, computing is not what the training spends its
-      time on)
-
-    ## What to change
-    `torch.nn.functional.scaled_dot_product_attention`, or `attn_implementation="sdpa"`.
-
-    ## How the gain is predicted
-    From a trace a bound: no more than softmax and three times that for what goes with it. Of an
-    observed script a range, from nothing to 1.5 times as fast.
-
-    ## When not to
-    Where the attention weights themselves are needed, or a mask that no fused kernel knows.
-    """
-
-    code: ClassVar[str] = "PD226"
-    name: ClassVar[str] = "unfused-attention"
-    needs: ClassVar[tuple[str, ...]] = ()
-    verify_with: ClassVar[str | None] = None
-    cause: ClassVar[str] = "unfused-attention"
-    thresholds: ClassVar[Mapping[str, float]] = {"softmax_share": 0.05, "share": 0.3}
-    sources: ClassVar[tuple[str, ...]] = (*RUNS, "log", "trace")
-
-    def evaluate(self, facts: Facts) -> Finding | None:
-        """Fires if attention is seen to be computed in parts."""
-        if is_run(facts):
-            return self._in_run(facts)
-        if not is_trace(facts) or (facts.known("counters.fused_attention_s") or 0.0) > 0:
-            return None
-        active_s = facts.number("counters.active_s")
-        share = facts.number("counters.softmax_s") / active_s if active_s > 0 else 0.0
-        if share < facts.threshold("softmax_share"):
-            return None
-        evidence = beside(facts, "softmax", share, "share of time", "softmax_share")
-        return self._finding(f"Softmax kernels take {percent(share)} of the time, and no fused "
-                             "attention runs", evidence, min(0.9, 4 * share))  # fmt: skip
-
-    def _in_run(self, facts: Facts) -> Finding | None:
-        path = "configuration.attention"
-        if not facts.has(path) or facts.text(path) not in _EAGER:
-            return None
-        share = computing_share(facts)
-        if share < facts.threshold("share"):
-            return None
-        evidence = beside(facts, "forward, loss and backward", share, "share", "share")
-        title = "The model computes attention step by step (attn_implementation='eager')"
-        return self._finding(title, evidence, share / 3)
-
-    def _finding(self, title: str, evidence: Evidence, most: float) -> Finding:
-        return Finding(
-            stage=FORWARD,
-            title=title,
-            advice="Use fused attention: scaled_dot_product_attention, or "
-            "attn_implementation='sdpa' where the model is made.",
-            change={"attention": "sdpa"},
-            snippet="model = AutoModel.from_pretrained(name, attn_implementation='sdpa')\n"
-            "# or, in a model of your own:\n"
-            "out = F.scaled_dot_product_attention(q, k, v, is_causal=True)",
-            evidence=(evidence,),
-            cause=self.cause,
-            predicted=up_to(most),
-            confidence=0.5,
-            effort="lines",
             safety="numerics",
         )
 

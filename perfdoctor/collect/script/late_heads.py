@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 import re
-import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from perfdoctor.collect.script.arithmetic import parameter_of
+from perfdoctor.collect.script.timed_ways import Took, two_ways
 
 _CONVOLUTION = "ConvolutionBackward0"
 _UPSAMPLING = re.compile(
@@ -24,24 +24,8 @@ _UPSAMPLING = re.compile(
 #: How `interpolate` calls them.
 _MODES = {"NearestExact": "nearest-exact"}
 #: Numbers that are upsampled to see how long it takes, above the 32 MiB from which memory comes
-#: from the system each time; and how often. Half a second in all.
-_NUMBERS, _TIMES = 10_000_000, 3
-
-
-@dataclass(frozen=True)
-class _Took:
-    """Seconds of the least time, of one kind of head: forward and backward."""
-
-    forward_s: float = math.inf
-    backward_s: float = math.inf
-
-    @property
-    def both_s(self) -> float:
-        return self.forward_s + self.backward_s
-
-    def or_less(self, other: _Took) -> _Took:
-        """The lesser times of two."""
-        return _Took(min(self.forward_s, other.forward_s), min(self.backward_s, other.backward_s))
+#: from the system each time. Half a second in all.
+_NUMBERS = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -80,7 +64,7 @@ class LateHeads:
 
     def __init__(self) -> None:
         self._heads: list[_Head] | None = None
-        self._took: tuple[_Took, _Took] | None = None
+        self._took: tuple[Took, Took] | None = None
 
     def note(self, functions: Collection[Any]) -> None:
         """The operations that a backward pass goes through."""
@@ -152,7 +136,7 @@ def _of_one_pixel(function: Any, weight: Any) -> bool:
     return ones and plain and unpadded and int(function._saved_groups) == 1
 
 
-def _took(head: _Head) -> tuple[_Took, _Took]:
+def _took(head: _Head) -> tuple[Took, Took]:
     """How long it takes, and takes before the upsampling, in turns; of a part of its samples."""
     import torch
     from torch.nn import functional
@@ -162,7 +146,6 @@ def _took(head: _Head) -> tuple[_Took, _Took]:
     x = torch.zeros(head.rows, *head.shape[1:], requires_grad=True, **here)
     weight = torch.zeros(head.gives, head.shape[1], *[1] * pixels, requires_grad=True, **here)
     bias = torch.zeros(head.gives, **here) if head.bias else None
-    gradient = torch.zeros(head.rows, head.gives, *head.to, **here)
     convolution = (functional.conv1d, functional.conv2d, functional.conv3d)[pixels - 1]
 
     def convolve(value: Any) -> Any:
@@ -171,21 +154,4 @@ def _took(head: _Head) -> tuple[_Took, _Took]:
     def upsample(value: Any) -> Any:
         return functional.interpolate(value, size=head.to, mode=head.mode)
 
-    late = early = _Took()
-    for turn in range(_TIMES + 1):
-        now = _timed(lambda: convolve(upsample(x)), (x, weight), gradient)
-        then = _timed(lambda: upsample(convolve(x)), (x, weight), gradient)
-        if turn:  # the first one finds its memory
-            late, early = late.or_less(now), early.or_less(then)
-    return late, early
-
-
-def _timed(forward: Callable[[], Any], inputs: tuple[Any, ...], gradient: Any) -> _Took:
-    import torch
-
-    began = time.perf_counter()
-    with torch.enable_grad():
-        output = forward()
-    between = time.perf_counter()
-    torch.autograd.grad(output, inputs, gradient)
-    return _Took(between - began, time.perf_counter() - between)
+    return two_ways(lambda: convolve(upsample(x)), lambda: upsample(convolve(x)), (x, weight))

@@ -26,6 +26,7 @@ from perfdoctor.collect.script.optimizers import Optimizers
 from perfdoctor.collect.script.padded_batches import PaddedBatches
 from perfdoctor.collect.script.padded_transforms import PaddedTransforms
 from perfdoctor.collect.script.parametrized import Parametrized
+from perfdoctor.collect.script.plain_attention import PlainAttention
 from perfdoctor.collect.script.recorder import Recorder
 from perfdoctor.collect.script.search_gradients import SearchGradients
 from perfdoctor.collect.script.thrown_away import ThrownAway
@@ -63,6 +64,7 @@ class StepLooks:
         self.arithmetic = Arithmetic()
         self.tables = DenseTables()
         self.late_heads = LateHeads()
+        self.attention = PlainAttention()
         self.transforms = PaddedTransforms()
         self.parametrized = Parametrized(recorder)
         self.search_gradients = SearchGradients(optimizers, recorder)
@@ -144,8 +146,8 @@ class StepLooks:
     def settings(self) -> dict[str, Any]:
         """What is known only at the end, as configuration."""
         found: dict[str, Any] = {}
-        looks = (self.tables, self.late_heads, self.transforms, self.thrown_away, self.one_by_one)
-        for look in (*looks, self.search_gradients, self.parametrized):
+        looks = (self.tables, self.late_heads, self.attention, self.transforms, self.thrown_away)
+        for look in (*looks, self.one_by_one, self.search_gradients, self.parametrized):
             found |= look.settings()
         return found
 
@@ -154,6 +156,7 @@ class StepLooks:
         self.tables.measure()
         self.transforms.measure()
         self.late_heads.measure()
+        self.attention.measure()
 
     def _note_graph(self, outputs: Any) -> None:
         """Adds how many operations a backward pass from these tensors goes through, and how many of
@@ -164,6 +167,7 @@ class StepLooks:
         self.autograd_nodes = (self.autograd_nodes or 0) + len(functions)
         self.transforms.note(functions)
         self.late_heads.note(functions)
+        self.attention.note(functions)
         self.arithmetic.add(functions)
         first = self._after_model.first
         if first is not None:
