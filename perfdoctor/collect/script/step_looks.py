@@ -29,6 +29,7 @@ from perfdoctor.collect.script.parametrized import Parametrized
 from perfdoctor.collect.script.plain_attention import PlainAttention
 from perfdoctor.collect.script.recorder import Recorder
 from perfdoctor.collect.script.search_gradients import SearchGradients
+from perfdoctor.collect.script.stepped_layers import SteppedLayers
 from perfdoctor.collect.script.thrown_away import ThrownAway
 from perfdoctor.collect.script.unused_part import UnusedPart
 from perfdoctor.collect.script.validation_calls import ValidationCalls
@@ -65,6 +66,7 @@ class StepLooks:
         self.tables = DenseTables()
         self.late_heads = LateHeads()
         self.attention = PlainAttention()
+        self.stepped = SteppedLayers()
         self.transforms = PaddedTransforms()
         self.parametrized = Parametrized(recorder)
         self.search_gradients = SearchGradients(optimizers, recorder)
@@ -146,8 +148,9 @@ class StepLooks:
     def settings(self) -> dict[str, Any]:
         """What is known only at the end, as configuration."""
         found: dict[str, Any] = {}
-        looks = (self.tables, self.late_heads, self.attention, self.transforms, self.thrown_away)
-        for look in (*looks, self.one_by_one, self.search_gradients, self.parametrized):
+        looks = (self.tables, self.late_heads, self.attention, self.stepped, self.transforms)
+        others = (self.thrown_away, self.one_by_one, self.search_gradients, self.parametrized)
+        for look in (*looks, *others):
             found |= look.settings()
         return found
 
@@ -157,6 +160,7 @@ class StepLooks:
         self.transforms.measure()
         self.late_heads.measure()
         self.attention.measure()
+        self.stepped.measure()
 
     def _note_graph(self, outputs: Any) -> None:
         """Adds how many operations a backward pass from these tensors goes through, and how many of
@@ -168,6 +172,7 @@ class StepLooks:
         self.transforms.note(functions)
         self.late_heads.note(functions)
         self.attention.note(functions)
+        self.stepped.note(functions)
         self.arithmetic.add(functions)
         first = self._after_model.first
         if first is not None:
