@@ -15,6 +15,7 @@ from perfdoctor.rules.facts import Facts, Missing
 from perfdoctor.rules.groups import group_of
 from perfdoctor.rules.judging import WORTHWHILE, inconclusive
 from perfdoctor.rules.logs import BENCH, RUN
+from perfdoctor.rules.named_causes import under_their_causes
 from perfdoctor.rules.observed import is_run
 from perfdoctor.rules.ranking import MIN_SPEEDUP, Found, below, numbered, recommend, worthwhile
 from perfdoctor.rules.together import together
@@ -66,7 +67,7 @@ def diagnose(report: Report, settings: Settings, rules: Sequence[Rule] | None = 
     diagnosis = judged_verdict(facts, [finding_of_whole_run(f.finding, share) for f in found])
     if diagnosis.verdict == "healthy":
         found = [_headroom(f) for f in found]
-    found = [_unnoticed(f, share, diagnosis) for f in found]
+    found = under_their_causes([_unnoticed(f, share, diagnosis) for f in found])
     notes = [*known.problems, *_misspelt(settings, known.rules), *outcome.warnings]
     recommendations = tuple(_with_reason(r, known.rules) for r in recommend(found))
     whole = numbered(of_whole_run(r, share) for r in recommendations)

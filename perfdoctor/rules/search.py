@@ -99,7 +99,8 @@ class ArchitectureStepTooFrequent:
             ),
             cause=self.cause,
             predicted=from_less_work(facts, ARCH_STEP, left_over(factor, _count(facts))),
-            confidence=0.8,
+            # Searching less is a trade: what is merely wasted comes first where it brings as much.
+            confidence=0.7,
             effort="lines",
             safety="semantics",
             optional=sane_schedule(facts) or of_the_architecture(facts) or made_in_search(facts),
