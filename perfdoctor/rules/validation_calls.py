@@ -112,7 +112,8 @@ class ValidatedOneByOne:
 
     ## What it does
     Looks at what models are called with in the first validations of an observed script: one sample
-    in each of many calls in a row, from a loop that does not need what the call before made.
+    in each of many calls in a row, from a loop that does not need what the call before made. Where
+    a method calls the layers of a trained model, a sample's calls of them count as one.
 
     ## Why it is slow
     A call costs tens of microseconds for each layer however little it is given, and products of

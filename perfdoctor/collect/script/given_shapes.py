@@ -89,10 +89,15 @@ def is_small(tensor: Any) -> bool:
 def is_single(given: Sequence[Given], *, batch_first: bool) -> bool:
     """Whether it is called on one sample. Where batches come second, one position of many samples
     looks the same, and has a state with it."""
-    wide = [other.shape for other in given if len(other.shape) > 1]
+    wide = [other.shape for other in given if len(other.shape) > 1 and not _masks_pairs(other)]
     if given[0].shape[0] != 1 or any(1 not in shape[:2] for shape in wide):
         return False
     return batch_first or len(wide) < 2
+
+
+def _masks_pairs(given: Given) -> bool:
+    """Whether it says which positions look at which, of all samples."""
+    return given.kind == "bool" and len(given.shape) == 2 and given.shape[0] == given.shape[1]
 
 
 def numbers_in(shape: Iterable[int]) -> int:

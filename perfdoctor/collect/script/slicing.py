@@ -163,8 +163,15 @@ def parameters(function: ast.AST) -> set[str]:
 
 
 def _stored(part: ast.AST) -> set[str]:
+    """Names that are bound in it; those of a comprehension are its own."""
     names = set()
-    for node in ast.walk(part):
+    own = {
+        id(name)
+        for node in ast.walk(part)
+        if isinstance(node, ast.comprehension)
+        for name in ast.walk(node.target)
+    }
+    for node in (node for node in ast.walk(part) if id(node) not in own):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             names.add(node.id)
         elif (

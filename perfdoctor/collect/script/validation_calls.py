@@ -10,6 +10,7 @@ with gradients is.
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -30,6 +31,7 @@ from perfdoctor.collect.script.given_shapes import (
     tensors_of,
 )
 from perfdoctor.collect.script.loop_finder import LoopFacts, Spot
+from perfdoctor.collect.script.model_parts import ModelParts, goes_on, times_in_all
 from perfdoctor.collect.script.recorder import Recorder
 from perfdoctor.collect.script.validation_batches import CallSizes
 
@@ -90,6 +92,9 @@ class ValidationCalls:
         self._modules: dict[int, _Module] = {}
         self._batch_first: dict[int, bool] = {}
         self._trained: dict[int, tuple[int, int]] = {}  # module → samples, numbers of one
+        self._noted: set[int] = set()
+        self._parts = ModelParts()
+        self._last: tuple[_Row, Path] | None = None
         self._growing: list[_Row] = []
         self._alone: list[_Row] = []
         self._sizes = CallSizes()
@@ -100,9 +105,11 @@ class ValidationCalls:
 
     def trains(self, module: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """A call of a module that is trained, with gradients: what a batch is to it."""
-        if id(module) in self._trained or len(self._trained) >= _MOST_MODULES:
+        if id(module) in self._noted or len(self._noted) >= _MOST_MODULES:
             return
+        self._noted.add(id(module))
         try:
+            self._parts.add(module)
             shape = next((tuple(tensor.shape) for tensor in tensors_of(args, kwargs)), ())
             if shape and shape[0]:
                 self._trained[id(module)] = shape[0], numbers_in(shape[1:])
@@ -145,8 +152,17 @@ class ValidationCalls:
             self._since = self._recorder.clock()
         self._calls += 1
         self._on_device |= not all(tensor.is_cpu for tensor in tensors)
-        self._goes_on(one, tensors, path_of(frame))
+        path = path_of(frame)
+        self._goes_on(one, tensors, path)
+        self._between(one, path)
         self._running = one
+
+    def _between(self, one: _Module, path: Path) -> None:
+        """What a model does between two of its layers is a part of its call."""
+        last, row = self._last, one.alone
+        self._last = (row, path) if row is not None and one.key in self._parts else None
+        if last is not None and self._last is not None and goes_on(last[1], path):
+            last[0].took_ns[-1] += self._recorder.clock() - self._until
 
     def _next_validation(self) -> None:
         self._close()
@@ -218,7 +234,7 @@ class ValidationCalls:
         self._all_calls += self._calls
         self._all_ns += self._now_ns
         self._since = self._until = self._calls = 0
-        self._modules, self._running = {}, None
+        self._modules, self._running, self._last = {}, None, None
 
     @property
     def _now_ns(self) -> int:
@@ -249,7 +265,8 @@ class ValidationCalls:
         found |= self._of_samples(alone, calls)
         found |= {} if growing else self._sizes.settings()
         if not self._on_device:
-            found |= _times_of_prefixes(growing, spent_ns) | _times_of_samples(alone, spent_ns)
+            found |= _times_of_prefixes(growing, spent_ns)
+            found |= self._times_of_samples([row for row, _ in alone], spent_ns)
         return found
 
     def _of_samples(self, alone: Sequence[tuple[_Row, Spot]], calls: int) -> dict[str, Any]:
@@ -264,12 +281,32 @@ class ValidationCalls:
         }
         if trained:
             found["alone_batch"] = min(samples for samples, _ in trained)
-        if len(trained) == len(rows):  # of each it is known
+        if self._are_parts(rows):  # of a model whose samples are as large as in training
+            found["alone_size"] = 1.0
+        elif len(trained) == len(rows):  # of each it is known
             sizes = [
                 (sum(row.sizes), len(row.sizes) * self._trained[row.module][1]) for row in rows
             ]
             found["alone_size"] = sum(a for a, _ in sizes) / max(1, sum(b for _, b in sizes))
         return found
+
+    def _times_of_samples(self, rows: Sequence[_Row], seen_ns: int) -> dict[str, float]:
+        took_ns = [took for row in rows for took in row.took_ns]
+        spent_ns = sum(took_ns)
+        if not spent_ns:
+            return {}
+        each_ns = statistics.median(took_ns)
+        if self._are_parts(rows):
+            calls: Counter[int] = Counter()
+            for row in rows:
+                calls[row.module] += len(row.took_ns)
+            each_ns = spent_ns / times_in_all(list(calls.values()))
+        return {"alone_of_validation": min(1.0, spent_ns / seen_ns), "alone_s": each_ns * 1e-9}
+
+    def _are_parts(self, rows: Sequence[_Row]) -> bool:
+        return len({row.module for row in rows}) > 1 and all(
+            row.module in self._parts and row.module not in self._trained for row in rows
+        )
 
 
 def _of_prefixes(rows: Sequence[_Row], calls: int) -> dict[str, Any]:
@@ -292,16 +329,6 @@ def _times_of_prefixes(rows: Sequence[_Row], seen_ns: int) -> dict[str, float]:
         "prefix_of_validation": min(1.0, spent_ns / seen_ns),
         "prefix_left": min(1.0, sum(map(_first_calls_ns, rows)) / spent_ns),
         "prefix_least": min(1.0, sum(map(_shortest_calls_ns, rows)) / spent_ns),
-    }
-
-
-def _times_of_samples(alone: Sequence[tuple[_Row, Spot]], seen_ns: int) -> dict[str, float]:
-    took_ns = [took for row, _ in alone for took in row.took_ns]
-    if not sum(took_ns):
-        return {}
-    return {
-        "alone_of_validation": min(1.0, sum(took_ns) / seen_ns),
-        "alone_s": statistics.median(took_ns) * 1e-9,
     }
 
 

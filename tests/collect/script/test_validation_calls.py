@@ -41,6 +41,25 @@ class Net(nn.Module):
         return x * self.scale
 
 
+class Ranker(nn.Module):
+    """Two layers of 10 with 3 between them, and with no call of the whole to predict."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self.clock, self.layers = clock, nn.ModuleList([Net(clock), Net(clock)])
+        self.head = Net(clock)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.predict(x)
+
+    def predict(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers:
+            x = layer(x)
+            self.clock.spend(3)
+        made: torch.Tensor = self.head(x)
+        return made
+
+
 Validate = Callable[[Any], object]
 
 
@@ -236,6 +255,42 @@ def test_a_roll_out_of_each_sample_is_a_loop_over_samples() -> None:
 
     settings = of_net(each, ROWS, 4)
     assert (settings["alone_calls"], settings["alone_in"]) == (24, each.__qualname__[-4:])
+
+
+def test_a_comprehension_that_makes_the_arguments_feeds_nothing_back() -> None:
+    def each(model: Any) -> None:
+        for x in torch.ones(20, 4):
+            model(*[part[None] for part in [x]])
+
+    assert of_net(each, ROWS, 4)["alone_calls"] == 20
+
+
+def _ranked(batch: torch.Tensor) -> dict[str, Any]:
+    def each(model: Any) -> None:
+        for x in torch.ones(20, 4):
+            model.clock.spend(100)
+            model.predict(x[None])
+
+    clock = Clock()
+    return found(Ranker(clock), clock, each, batch)
+
+
+def test_layers_that_a_method_calls_are_one_call_of_their_model() -> None:
+    settings = _ranked(torch.ones(ROWS, 4))
+    assert (settings["alone_calls"], settings["alone_size"]) == (20, 1.0)
+    assert settings["alone_s"] == pytest.approx(36e-9)
+    assert settings["alone_of_validation"] == pytest.approx(36 * 20 / (136 * 20 - 100))
+
+
+def test_a_pair_masks_sizes_are_no_batch() -> None:
+    mask = torch.ones(9, 9, dtype=torch.bool)
+
+    def each(model: Any) -> None:
+        for x in torch.ones(20, 9, 4):
+            model(x[None], mask)
+
+    clock = Clock()
+    assert found(Net(clock), clock, each, torch.ones(ROWS, 9, 4))["alone_calls"] == 20
 
 
 def test_samples_twice_as_large_as_the_trainings_are_told_so() -> None:
