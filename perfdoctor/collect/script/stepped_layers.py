@@ -18,8 +18,9 @@ from perfdoctor.collect.script.timed_ways import Took, two_ways
 _RECURRENT = "RnnBackward", "RnnLayerBackward"
 #: Shorter sequences are no loop worth a word.
 _LEAST_MOMENTS = 8
-#: Moments that are gone through to see how long it takes.
-_MOST_MOMENTS = 128
+#: Moments that are gone through to see how long it takes, and multiplications in them: some 10 ms
+#: forward. Where that is less than a short sequence, a moment has enough to do by itself.
+_MOST_MOMENTS, _MULTIPLICATIONS = 128, 500_000_000
 #: Gates of an LSTM, of each of which the weights have a row for each number.
 _GATES = 4
 
@@ -36,7 +37,8 @@ class _Stepped:
     @property
     def timed(self) -> int:
         """Moments of which it is timed."""
-        return min(self.moments, _MOST_MOMENTS)
+        of_moment = self.batch * _GATES * self.gives * (self.takes + self.gives)
+        return min(self.moments, _MOST_MOMENTS, _MULTIPLICATIONS // max(1, of_moment))
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,9 @@ class SteppedLayers:
     def measure(self) -> None:
         """Sees how long one takes, and in one call; for when the training is over, and on the host
         only."""
-        if self._found:
+        if self._found and self._largest.timed < _LEAST_MOMENTS:
+            self._found = []
+        elif self._found:
             self._took = _took(self._largest)
 
     def settings(self) -> dict[str, Any]:

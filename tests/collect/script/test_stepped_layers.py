@@ -12,7 +12,7 @@ from torch import nn
 from perfdoctor.collect.script.step_looks import _graph
 from perfdoctor.collect.script.stepped_layers import SteppedLayers
 
-MOMENTS, BATCH, TAKES, GIVES = 10, 3, 5, 6
+MOMENTS, BATCH, TAKES, GIVES = 16, 3, 5, 6
 X = torch.randn(MOMENTS, BATCH, TAKES)
 HEAD, BACK = nn.Linear(GIVES, 1), nn.Linear(GIVES, TAKES)
 
@@ -77,6 +77,12 @@ def test_of_a_long_sequence_a_part_is_timed(monkeypatch: pytest.MonkeyPatch) -> 
     whole = found(by_moment(layer))
     monkeypatch.setattr("perfdoctor.collect.script.stepped_layers._MOST_MOMENTS", MOMENTS // 2)
     assert found(by_moment(layer))["s"] == 2 * whole["s"]
+
+
+def test_moments_with_enough_to_do_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = BATCH * 4 * GIVES * (TAKES + GIVES)
+    monkeypatch.setattr("perfdoctor.collect.script.stepped_layers._MULTIPLICATIONS", 7 * one)
+    assert found(by_moment(nn.LSTM(TAKES, GIVES))) == {"layers": 0}
 
 
 @pytest.mark.parametrize(
