@@ -71,6 +71,8 @@ ADVICE: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("Raw and cached dataset side by side", ("PD119",), "`bench --dataset A,B` compares them"),
     ("Move data from slow disks to fast ones", ("PD108", "PD116", "PD122"), ""),
     ("`torch.compile`, its modes, and when it pays back", ("PD208", "PD216", "PD229"), ""),
+    ("Fused attention, all heads at once", ("PD226",), "timed both ways"),
+    ("A recurrent layer on whole sequences, not moment by moment", ("PD216",), "timed both ways"),
     ("`cudnn.benchmark`", ("PD211",), ""),
     ("Settings of the CUDA allocator", ("PD306", "PD307"), ""),
     ("No `CUDA_LAUNCH_BLOCKING`", ("PD231",), ""),
