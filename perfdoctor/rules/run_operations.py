@@ -11,6 +11,7 @@ from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.kept_graphs import graphs_are_kept
 from perfdoctor.rules.measured import COMPUTING, is_trace
 from perfdoctor.rules.observed import RUNS, HotLine, at, faster, hot_lines, share_in, stage_share
+from perfdoctor.rules.pieces import piece_by_piece
 from perfdoctor.rules.run_gains import up_to
 from perfdoctor.rules.stepped_layers import moment_by_moment
 from perfdoctor.rules.wording import grouped, on_cuda, percent, seconds
@@ -39,8 +40,9 @@ class ManyTinyOperations:
     ## What it does
     Counts the operations that the backward pass goes through, once, and divides the time of
     forward, loss and backward by them. In the same graph it looks for torch's LSTM called for one
-    moment after the other where no input comes from an output; on a CPU it times that, after the
-    training, beside one call for all.
+    moment after the other, and for layers called on one piece of the batch after the other (frames,
+    samples), where no input comes from an output; on a CPU it times that, after the training,
+    beside one call for all.
 
     ## Why it is slow
     Starting an operation costs some microseconds in Python and in torch, forward and backward,
@@ -77,8 +79,10 @@ class ManyTinyOperations:
     nothing over 1.6 to 4 times (our own choice). An LSTM called moment by moment becomes as fast as
     it was timed in one call, 80 % of that at least; of what is done beside it for each moment goes
     from nothing to all but one of them, likely as much as of an activation that was timed both
-    ways; where nothing was timed it is the range of other operations. From a trace a bound: no more
-    than if the GPU were never idle.
+    ways. Of layers called on pieces the largest is timed both ways, and an activation; of views all
+    but one go. The operations that are repeated so count by their number and these times; 60 % of
+    the lesser goes at least, and at most all but one piece. Where nothing was timed it is the range
+    of other operations. From a trace a bound: no more than if the GPU were never idle.
 
     ## When not to
     Where the loop depends on what it has just computed in a way that no fused operation knows.
@@ -109,9 +113,9 @@ class ManyTinyOperations:
             return None  # they were counted once for each pass, and PD232 speaks of these
         for stage in (BACKWARD, FORWARD):
             facts.number(f"stages.{stage}.p50_s")
-        stepped = moment_by_moment(facts, self.cause)
-        if stepped is not None:
-            return stepped
+        in_loops = moment_by_moment(facts, self.cause) or piece_by_piece(facts, self.cause)
+        if in_loops is not None:
+            return in_loops
         share = sum(stage_share(facts, stage) for stage in COMPUTING)
         each_s = _computing_s(facts, share) / max(1.0, count)
         cells = [n for n in hot_lines(facts, FORWARD) if n.calls(_CELL)]

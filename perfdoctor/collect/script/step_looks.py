@@ -26,6 +26,7 @@ from perfdoctor.collect.script.optimizers import Optimizers
 from perfdoctor.collect.script.padded_batches import PaddedBatches
 from perfdoctor.collect.script.padded_transforms import PaddedTransforms
 from perfdoctor.collect.script.parametrized import Parametrized
+from perfdoctor.collect.script.pieces import LayersOnPieces
 from perfdoctor.collect.script.plain_attention import PlainAttention
 from perfdoctor.collect.script.recorder import Recorder
 from perfdoctor.collect.script.search_gradients import SearchGradients
@@ -67,6 +68,7 @@ class StepLooks:
         self.late_heads = LateHeads()
         self.attention = PlainAttention()
         self.stepped = SteppedLayers()
+        self.pieces = LayersOnPieces()
         self.transforms = PaddedTransforms()
         self.parametrized = Parametrized(recorder)
         self.search_gradients = SearchGradients(optimizers, recorder)
@@ -148,9 +150,9 @@ class StepLooks:
     def settings(self) -> dict[str, Any]:
         """What is known only at the end, as configuration."""
         found: dict[str, Any] = {}
-        looks = (self.tables, self.late_heads, self.attention, self.stepped, self.transforms)
-        others = (self.thrown_away, self.one_by_one, self.search_gradients, self.parametrized)
-        for look in (*looks, *others):
+        looks = (self.tables, self.late_heads, self.attention, self.stepped, self.pieces)
+        others = (self.transforms, self.thrown_away, self.one_by_one, self.search_gradients)
+        for look in (*looks, *others, self.parametrized):
             found |= look.settings()
         return found
 
@@ -161,6 +163,7 @@ class StepLooks:
         self.late_heads.measure()
         self.attention.measure()
         self.stepped.measure()
+        self.pieces.measure()
 
     def _note_graph(self, outputs: Any) -> None:
         """Adds how many operations a backward pass from these tensors goes through, and how many of
@@ -173,6 +176,7 @@ class StepLooks:
         self.late_heads.note(functions)
         self.attention.note(functions)
         self.stepped.note(functions)
+        self.pieces.note(functions)
         self.arithmetic.add(functions)
         first = self._after_model.first
         if first is not None:
