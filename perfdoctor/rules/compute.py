@@ -9,6 +9,8 @@ from perfdoctor.report import Evidence, Finding, Prediction
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.gains import from_probe, probe, probe_evidence
 from perfdoctor.rules.loader_facts import free_cores, whole_cores
+from perfdoctor.rules.micro_batches import CALLS as MICRO_BATCHES
+from perfdoctor.rules.micro_batches import accumulated_in_parts
 from perfdoctor.rules.observed import is_run
 from perfdoctor.rules.run_gpu_options import larger_batch_untried
 from perfdoctor.rules.run_threads import more_threads
@@ -92,7 +94,9 @@ class SmallBatch:
 
     ## What it does
     Looks for a training whose step takes less than twice as long with twice the batch. In an
-    observed script on a GPU: for very little arithmetic a second, with room for twice the batch.
+    observed script on a GPU: for very little arithmetic a second, with room for twice the batch; on
+    a CPU for several batches whose gradients are accumulated for one update, and after the training
+    it times their largest layer on one after the other and on all at once.
 
     ## Why it is slow
     Every step pays for launching operations and for the optimizer, whatever the batch. A larger
@@ -123,7 +127,9 @@ class SmallBatch:
     ## How the gain is predicted
     Amdahl's law over the exposed shares of forward, loss, backward and optimizer, with the
     interval of the probe, and no faster than the workers make batches. Samples per second are
-    counted, not how many samples the training needs. Without a probe it is not: how a step's time
+    counted, not how many samples the training needs. Of accumulated batches what was timed goes of
+    forward, loss and backward, by the number of operations with weights and of others: 60 % of that
+    at least, all but one batch at most. Without a probe it is not: how a step's time
     grows with its batch was not measured.
 
     ## When not to
@@ -146,6 +152,8 @@ class SmallBatch:
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if a batch twice the size gained and fits; as an option in an observed script."""
+        if is_run(facts) and facts.known(MICRO_BATCHES):
+            return accumulated_in_parts(facts, self.cause)
         if is_run(facts) and not facts.has("probes.batch_x2") and on_cuda(facts):
             return larger_batch_untried(facts, self.cause)
         now, times = int(facts.number(_BATCH_SIZE)), _times(facts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from perfdoctor.report import Evidence, Finding
+from perfdoctor.rules.at_once import goes_at_once
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.measured import COMPUTING
 from perfdoctor.rules.observed import at, hot_lines, line_evidence, stage_share, without
@@ -11,14 +12,9 @@ from perfdoctor.stages import BACKWARD, FORWARD
 
 _CALLS, _SAMPLES = "configuration.pieces_calls", "configuration.pieces_samples"
 _OPERATIONS = "configuration.pieces_operations"
-_OF_LAYERS, _OF_VIEWS = "configuration.pieces_of_layers", "configuration.pieces_of_views"
 _LEFT, _BESIDE_LEFT = "configuration.pieces_left", "configuration.pieces_beside_left"
-_TIMES = "configuration.pieces_times_beside"
 #: Less of the training than this is not worth a change (our own choice).
 _WORTH = 0.05
-#: Of the lesser of what goes of the layer and of an activation, this goes at least (our own
-#: choice): beside the rest of a step both lie in other caches.
-_LEAST = 0.6
 #: What these call knows an input only when it has given an output.
 _IN_ORDER = r"\b(?:LSTM|GRU|RNN)Cell\b|\b(argmax|multinomial|topk|sample)\b"
 
@@ -31,7 +27,7 @@ def piece_by_piece(facts: Facts, cause: str) -> Finding | None:
         return None
     whole = sum(stage_share(facts, stage) for stage in COMPUTING)
     share = whole * facts.number(_OPERATIONS)
-    goes = _goes(facts)
+    goes = goes_at_once(facts, "pieces")
     if share * goes[1] < _WORTH:
         return None
     samples = grouped(facts.number(_SAMPLES))
@@ -67,17 +63,3 @@ def piece_by_piece(facts: Facts, cause: str) -> Finding | None:
         effort="lines",
         safety="numerics",
     )
-
-
-def _goes(facts: Facts) -> tuple[float, float, float]:
-    """The part of the repeated operations that goes: least, likely, most. They count by their
-    number, those with weights as so many activations as one takes the time of. Views cost what
-    starting them costs, and of these one is left."""
-    operations, times = facts.number(_OPERATIONS), facts.number(_TIMES)
-    layers, views = (facts.number(path) for path in (_OF_LAYERS, _OF_VIEWS))
-    of_layer, beside = (1 - facts.number(path) for path in (_LEFT, _BESIDE_LEFT))
-    of_views = 1 - 1 / facts.number(_CALLS)
-    others = max(0.0, operations - layers - views)
-    goes = layers * times * of_layer + views * of_views + others * beside
-    likely = goes / (layers * times + views + others)
-    return _LEAST * min(of_layer, likely), likely, max(of_views, likely)

@@ -20,6 +20,7 @@ from perfdoctor.collect.script.kept_graphs import KeptGraphs
 from perfdoctor.collect.script.late_heads import LateHeads
 from perfdoctor.collect.script.loaders_seen import LoaderFacts
 from perfdoctor.collect.script.loss_part import LossPart
+from perfdoctor.collect.script.micro_batches import MicroBatches
 from perfdoctor.collect.script.module_roles import TRAINED, Modules
 from perfdoctor.collect.script.one_by_one import OneByOne
 from perfdoctor.collect.script.optimizers import Optimizers
@@ -69,6 +70,7 @@ class StepLooks:
         self.attention = PlainAttention()
         self.stepped = SteppedLayers()
         self.pieces = LayersOnPieces()
+        self.micro_batches = MicroBatches()
         self.transforms = PaddedTransforms()
         self.parametrized = Parametrized(recorder)
         self.search_gradients = SearchGradients(optimizers, recorder)
@@ -141,6 +143,7 @@ class StepLooks:
 
     def update_begins(self, optimizer: Any) -> None:
         """An optimizer's step begins."""
+        self.micro_batches.update_begins()
         if optimizer is not self._optimizers.main():
             return
         self._optimizers.look_at_rates()
@@ -151,7 +154,13 @@ class StepLooks:
         """What is known only at the end, as configuration."""
         found: dict[str, Any] = {}
         looks = (self.tables, self.late_heads, self.attention, self.stepped, self.pieces)
-        others = (self.transforms, self.thrown_away, self.one_by_one, self.search_gradients)
+        others = (
+            self.micro_batches,
+            self.transforms,
+            self.thrown_away,
+            self.one_by_one,
+            self.search_gradients,
+        )
         for look in (*looks, *others, self.parametrized):
             found |= look.settings()
         return found
@@ -164,6 +173,7 @@ class StepLooks:
         self.attention.measure()
         self.stepped.measure()
         self.pieces.measure()
+        self.micro_batches.measure()
 
     def _note_graph(self, outputs: Any) -> None:
         """Adds how many operations a backward pass from these tensors goes through, and how many of
@@ -177,6 +187,7 @@ class StepLooks:
         self.attention.note(functions)
         self.stepped.note(functions)
         self.pieces.note(functions)
+        self.micro_batches.note(functions)
         self.arithmetic.add(functions)
         first = self._after_model.first
         if first is not None:

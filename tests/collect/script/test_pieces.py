@@ -100,7 +100,7 @@ def test_of_what_goes_in_order_only_the_free_layers_count() -> None:
 
 
 def test_pieces_with_enough_to_do_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("perfdoctor.collect.script.pieces._NUMBERS", 7 * SAMPLES * 6)
+    monkeypatch.setattr("perfdoctor.collect.script.layer_calls._NUMBERS", 7 * SAMPLES * 6)
     assert found(each(LAYER, ROWS)) == {}
 
 
