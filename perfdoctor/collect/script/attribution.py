@@ -29,6 +29,8 @@ _TRAINS = frozenset(["fit", "train", "run", "test", "validate", "predict", "eval
 _LAUNCHERS = frozenset(["launch.py", "pipeline.py", "__main__.py"])
 #: Functions that stand between a call and what is called.
 _WRAPPERS = frozenset(["contextlib", "functools", "torch.utils._contextlib"])
+#: Where the operators of tensors are, as far as they are not in C.
+_TENSOR = "torch._tensor"
 #: Calls that take the time of their line, whatever else it calls.
 _HEAVY = re.compile(r"\blinalg\.(?!\w*norm)|\b(?:eigh?|svd|cholesky|pinv|inverse|qr|cdist)$")
 #: What waits for a result that was asked for before, perhaps long before.
@@ -229,6 +231,7 @@ class Attribution:
     def _callee(self, stack: _Stack, index: int) -> tuple[str | None, str | None]:
         own = self._owner(stack[index])
         inner = [f for f in reversed(stack[:index]) if own == USER or self._owner(f) != own]
+        inner = [f for f in inner if not self._is_operator(f)]
         while len(inner) > 1 and self._libraries.module(inner[0].file) in _WRAPPERS:
             inner.pop(0)
         called = next((f for f in inner if f.name not in CALLS_MODULE), None)
@@ -242,6 +245,12 @@ class Attribution:
         return library, named.function
 
     # -- frames --------------------------------------------------------------------------------
+
+    def _is_operator(self, frame: Frame) -> bool:
+        """Whether a tensor's `1 - x`, `x ** 2` and the like run, which torch wraps in Python."""
+        if self._libraries.module(frame.file) != _TENSOR:
+            return False
+        return frame.name == "wrapped" or frame.name.startswith("__")
 
     def _owner(self, frame: Frame) -> str:
         return self._libraries.of(frame.file)

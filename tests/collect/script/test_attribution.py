@@ -345,6 +345,22 @@ def test_a_decorator_of_torchs_is_not_what_is_called():
     assert (line.library, line.callee) == ("timm", "apply")
 
 
+OPERATOR = "_handle_torch_function_and_wrap_type_error_to_not_implemented.<locals>.wrapped"
+
+
+@pytest.mark.parametrize("inner", [(), (library("torch/_tensor.py", "Tensor.__rsub__"),)])
+def test_an_operator_of_tensors_is_the_lines_own_work(inner):
+    stack = (*inner, library("torch/_tensor.py", OPERATOR), user("main", 5))
+    (line,) = hot_lines([seen(*stack)], NAMES)
+    assert (line.line, line.library, line.callee) == (5, None, None)
+
+
+def test_a_method_of_tensors_is_named():
+    stack = (library("torch/_tensor.py", "Tensor.norm"), user("main", 5))
+    (line,) = hot_lines([seen(*stack)], NAMES)
+    assert (line.line, line.callee) == (5, "Tensor.norm")
+
+
 STEPPING = (
     library("torch/_ops.py", "OpOverload.__call__"),
     library("torch/autograd/profiler.py", "record_function.__enter__"),
