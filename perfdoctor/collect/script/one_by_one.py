@@ -23,6 +23,7 @@ from types import FrameType
 from typing import Any
 
 from perfdoctor.collect.script.graph_edges import Edge, edges_to, output_key
+from perfdoctor.collect.script.marks import Marks
 from perfdoctor.collect.script.recorder import Recorder
 
 #: Steps that are looked at: all from the second on, so that they tell how often it happens.
@@ -107,7 +108,7 @@ class OneByOne:
     """Looks for such calls."""
 
     def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
+        self._recorder, self._marks = recorder, Marks(recorder)
         self._steps: dict[int, list[_Found]] = {}
         self._now: dict[tuple[Any, ...], _Calls] = {}
         self._tokens: dict[int, tuple[weakref.ref[Any], object]] = {}
@@ -135,15 +136,15 @@ class OneByOne:
         asked = _asked(args, kwargs) if looks and not _is_torch(frame) else None
         if asked is None:
             return
-        self._blind |= not self._can_time(asked.outputs)
+        self._blind |= not self._marks.can_time(asked.outputs)
         if not self._blind:
             self._running = self._look_into(asked, frame)
-            self._began = self._mark()
+            self._began = self._marks.now()
 
     def ends(self) -> None:
         """It is done, or failed."""
         if self._running is not None:
-            self._running.spans.append((self._began, self._mark()))
+            self._running.spans.append((self._began, self._marks.now()))
         self._running = self._began = None
 
     def _settle(self) -> None:
@@ -196,26 +197,6 @@ class OneByOne:
             known = self._tokens[id(gradient)] = weakref.ref(gradient), object()
         return known[1], gradient._version
 
-    # -- times -------------------------------------------------------------------------------
-
-    def _can_time(self, tensors: Sequence[Any]) -> bool:
-        """Whether the clock that counts tells when work is done: on a GPU the host runs ahead."""
-        on_host = all(tensor.is_cpu for tensor in tensors)
-        return on_host or self._recorder.device_clock is not None
-
-    def _mark(self) -> Any:
-        clock = self._recorder.device_clock
-        return self._recorder.clock() if clock is None else clock.now()
-
-    def _between(self, start: Any, end: Any) -> float | None:
-        """None while a device has not come so far."""
-        if isinstance(start, int) and isinstance(end, int):
-            return (end - start) * 1e-9
-        clock = self._recorder.device_clock
-        if clock is None or isinstance(start, int) or isinstance(end, int):
-            return None
-        return clock.seconds(start, end)
-
     # -- what is found -----------------------------------------------------------------------
 
     def settings(self) -> dict[str, Any]:
@@ -248,7 +229,7 @@ class OneByOne:
         return _Set(spent_s, left_s, max(usual_s), created_s, len(usual_s), len(times))
 
     def _times(self, found: _Found) -> list[float] | None:
-        took = [self._between(*span) for span in found.spans]
+        took = [self._marks.seconds(*span) for span in found.spans]
         times = [seconds for seconds in took if seconds is not None]
         return times if len(times) == len(took) else None
 

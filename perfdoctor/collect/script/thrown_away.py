@@ -19,6 +19,7 @@ from typing import Any
 
 from perfdoctor.collect.script.calls_made import Call, CallsMade
 from perfdoctor.collect.script.graph_owners import NOBODY, OwnedGraph, owned_graph
+from perfdoctor.collect.script.marks import Marks
 from perfdoctor.collect.script.optimizers import Optimizers
 from perfdoctor.collect.script.recorder import Recorder
 
@@ -79,6 +80,7 @@ class ThrownAway:
     def __init__(self, optimizers: Optimizers, recorder: Recorder) -> None:
         self.calls = CallsMade()
         self._optimizers, self._recorder = optimizers, recorder
+        self._marks = Marks(recorder)
         self._version, self._bits = -1, dict[int, int]()
         self._ids: list[int] = []
         self._passes: list[_Span] = []
@@ -110,7 +112,7 @@ class ThrownAway:
     def begins(self) -> None:
         """A backward pass begins, of which at least the time counts."""
         if self.looks:
-            self._began = self._mark()
+            self._began = self._marks.now()
         else:
             self._forget()
 
@@ -120,7 +122,7 @@ class ThrownAway:
             hook.remove()
         self._hooks = []
         if self._began is not None:
-            end = self._mark()
+            end = self._marks.now()
             self._passes.append((self._began, end))
             for part in self._now:
                 parameter = part.parameter()
@@ -166,7 +168,8 @@ class ThrownAway:
     # -- one backward pass -------------------------------------------------------------------
 
     def _look_into(self, tensors: Sequence[Any]) -> None:
-        graph = self._graph(tensors) if self._can_time(tensors) else None
+        known = all(hasattr(tensor, "grad_fn") for tensor in tensors)
+        graph = self._graph(tensors) if known and self._marks.can_time(tensors) else None
         if graph is None:  # of what is thrown away in this turn, some would be missing
             self._forget()
             return
@@ -230,34 +233,17 @@ class ThrownAway:
 
         def mark(_: Any) -> None:
             if comes != bool(len(part.marks) % 2):
-                part.marks.append(self._mark())
+                part.marks.append(self._marks.now())
 
         return mark
 
     # -- times -------------------------------------------------------------------------------
 
-    def _can_time(self, tensors: Sequence[Any]) -> bool:
-        """Whether the clock that counts tells when work is done: on a GPU the host runs ahead."""
-        on_host = all(getattr(tensor, "is_cpu", False) for tensor in tensors)
-        return on_host or self._recorder.device_clock is not None
-
-    def _mark(self) -> Any:
-        clock = self._recorder.device_clock
-        return self._recorder.clock() if clock is None else clock.now()
-
     def _seconds(self, spans: Sequence[_Span]) -> float | None:
         """None while a device has not come so far, or where two clocks met."""
-        found = [self._between(start, end) for start, end in spans]
+        found = [self._marks.seconds(start, end) for start, end in spans]
         told = [seconds for seconds in found if seconds is not None]
         return sum(told) if len(told) == len(found) else None
-
-    def _between(self, start: Any, end: Any) -> float | None:
-        if isinstance(start, int) and isinstance(end, int):
-            return (end - start) * 1e-9
-        clock = self._recorder.device_clock
-        if clock is None or isinstance(start, int) or isinstance(end, int):
-            return None
-        return clock.seconds(start, end)
 
     def _part_of(self, turn: _Turn) -> float | None:
         whole = self._seconds(self._passes[turn.first : turn.last])

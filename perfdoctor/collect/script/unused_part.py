@@ -22,6 +22,7 @@ from typing import Any
 
 from perfdoctor.collect.script.gradients import is_cleared, state_of
 from perfdoctor.collect.script.graph_owners import NOBODY, OwnedGraph, is_leaf, owned_graph
+from perfdoctor.collect.script.marks import Marks
 from perfdoctor.collect.script.optimizers import Optimizers
 from perfdoctor.collect.script.recorder import Recorder
 
@@ -82,6 +83,7 @@ class UnusedPart:
 
     def __init__(self, optimizers: Optimizers, modules: Any, recorder: Recorder) -> None:
         self._optimizers, self._modules, self._recorder = optimizers, modules, recorder
+        self._marks = Marks(recorder)
         self._learned = (-1, -1)
         self._owned: dict[int, _Owned] = {}
         self._reached: dict[int, _Owned] = {}
@@ -115,9 +117,9 @@ class UnusedPart:
         """It begins; None: one that names what it is of, of which the time counts at least."""
         if not self._looks():
             return
-        one = _Pass([(self._mark(), KEPT)])
+        one = _Pass([(self._marks.now(), KEPT)])
         self._steps.setdefault(self._recorder.count, []).append(one)
-        self._now = one if self._can_time(_listed(outputs)) else None
+        self._now = one if self._marks.can_time(_listed(outputs)) else None
 
     def ends(self) -> None:
         """It is done, or failed."""
@@ -125,7 +127,7 @@ class UnusedPart:
             hook.remove()
         self._hooks = []
         if self._now is not None:
-            self._now.end = self._mark()
+            self._now.end = self._marks.now()
         self._now = None
 
     # -- what was found ----------------------------------------------------------------------
@@ -171,7 +173,7 @@ class UnusedPart:
         spent = dict.fromkeys((KEPT, ALONE, BESIDE), 0.0)
         for one in self._steps[step]:
             for kind, start, end in one.spans():
-                seconds = self._seconds(start, end)
+                seconds = self._marks.seconds(start, end)
                 if seconds is None:
                     return None
                 spent[kind] += seconds
@@ -264,29 +266,9 @@ class UnusedPart:
     def _noting(self, kind: str) -> Any:
         def note(_: Any) -> None:
             if self._now is not None:
-                self._now.turns.append((self._mark(), kind))
+                self._now.turns.append((self._marks.now(), kind))
 
         return note
-
-    # -- times -------------------------------------------------------------------------------
-
-    def _can_time(self, tensors: Sequence[Any]) -> bool:
-        """Whether the clock that counts tells when work is done: on a GPU the host runs ahead."""
-        on_host = all(getattr(tensor, "is_cpu", True) for tensor in tensors)
-        return on_host or self._recorder.device_clock is not None
-
-    def _mark(self) -> Any:
-        clock = self._recorder.device_clock
-        return self._recorder.clock() if clock is None else clock.now()
-
-    def _seconds(self, start: Any, end: Any) -> float | None:
-        """None while a device has not come so far, or where two clocks met."""
-        if isinstance(start, int) and isinstance(end, int):
-            return (end - start) * 1e-9
-        clock = self._recorder.device_clock
-        if clock is None or isinstance(start, int) or isinstance(end, int):
-            return None
-        return clock.seconds(start, end)
 
 
 def _listed(outputs: Any) -> Sequence[Any]:
