@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
@@ -27,7 +26,6 @@ from perfdoctor.rules.observed import (
 from perfdoctor.rules.run_gains import factor_for
 from perfdoctor.rules.whole_run import is_whole
 from perfdoctor.rules.wording import duration, grouped, percent
-from perfdoctor.stages import BACKWARD, FORWARD, LOSS, OPTIMIZER
 
 METRICS, LOGGING = "metrics", "logging"
 FACTORS = (2, 5, 10)
@@ -45,12 +43,6 @@ _FIGURES = (
 )
 #: What makes statistics, as of weights and gradients.
 _STATISTICS = r"hist(?:c|ogram)|\b_?(?:norm|std|var|mean|quantile)\b"
-#: Stages that are measured as a whole, and what logs within them.
-_MEASURED = (FORWARD, LOSS, BACKWARD, OPTIMIZER)
-_LOGS = (
-    r"\bLightningModule\.log(?:_dict)?\b|\badd_(?:scalars?|histogram)\b|\b(?:wandb|mlflow)\.log"
-    r"|^print$"
-)
 _PRINTS = r"\bprint\b|\.write\b|\.flush\b|fsync|stdout"
 
 
@@ -180,12 +172,10 @@ def logging_in_run(facts: Facts, cause: str) -> Finding | None:
     part, limit = _logging(facts, drawn=False), facts.threshold("share")
     if part is None or part.share <= limit:
         return None
-    count, inside = often_in_all(facts, part), _logged_inside(facts)
-    often = _FACTORS_OF_STEPS if inside else factors(facts, LOGGING)
-    factor = factor_for(part.share, limit, often, count)
+    count = often_in_all(facts, part)
+    factor = factor_for(part.share, limit, factors(facts, LOGGING), count)
     drawing = set(_drawing(facts))
-    logging = [line for line in hot_lines(facts, LOGGING) if line not in drawing]
-    lines = sorted([*logging, *inside], key=lambda line: -line.share)
+    lines = [line for line in hot_lines(facts, LOGGING) if line not in drawing]
     return Finding(
         stage=LOGGING,
         title=f"Logging takes {percent(part.share)} of the training ({duration(part.seconds)}"
@@ -278,29 +268,14 @@ def _drawing(facts: Facts) -> list[HotLine]:
 
 def _logging(facts: Facts, *, drawn: bool) -> Part | None:
     """The time for logging, as far as it is drawing or as far as it is not, by the looks at it."""
-    part, inside = told(facts, LOGGING), sum(line.share for line in _logged_inside(facts))
+    part = told(facts, LOGGING)
     if part is None:
-        return None if drawn or not inside else _as_part(facts, inside)
+        return None
     seen = sum(line.share for line in hot_lines(facts, LOGGING))
     figures = sum(line.share for line in _drawing(facts)) / seen if seen > 0 else 0.0
     scale = figures if drawn else 1 - figures
     count = _long_ones(facts, LOGGING) if drawn else part.count
-    part = replace(part, share=part.share * scale, seconds=part.seconds * scale, count=count)
-    if drawn or not inside:
-        return part
-    more = _as_part(facts, inside)
-    return replace(part, share=part.share + more.share, seconds=part.seconds + more.seconds)
-
-
-def _logged_inside(facts: Facts) -> list[HotLine]:
-    """Lines that log in the midst of a stage that is measured as a whole, such as a hook of
-    Lightning's within the update."""
-    return [n for n in hot_lines(facts, *_MEASURED) if re.search(_LOGS, n.library)]
-
-
-def _as_part(facts: Facts, share: float) -> Part:
-    whole_s = facts.number("wall.total_s") * training_part(facts)
-    return Part(LOGGING, share * whole_s, share, 1)
+    return replace(part, share=part.share * scale, seconds=part.seconds * scale, count=count)
 
 
 def _long_ones(facts: Facts, stage: str) -> int:

@@ -14,7 +14,7 @@ from perfdoctor.collect.script.attribution import Attribution, Line
 from perfdoctor.collect.script.attribution import Split as Seen
 from perfdoctor.collect.script.drawing import drawn_each_time
 from perfdoctor.collect.script.kept_weights import kept_weights
-from perfdoctor.collect.script.kinds_of_work import AFTER_FORWARD
+from perfdoctor.collect.script.kinds_of_work import AFTER_FORWARD, HOOKED
 from perfdoctor.collect.script.leaving import before_end, parted
 from perfdoctor.collect.script.loaders_seen import LoaderFacts
 from perfdoctor.collect.script.loop_finder import LoopFacts
@@ -38,7 +38,12 @@ _LEAST = 0.005
 #: Labels under which an architecture step is looked at before it is known to be one.
 _SEARCHED = (r.OTHER, r.FORWARD, r.AFTER_FORWARD, r.LOSS, r.BACKWARD, r.OPTIMIZER)
 #: Stage → the label whose time lines may show to be another stage's.
-_DIVIDED = {OTHER: OTHER, LOSS: AFTER_FORWARD, VALIDATION: VALIDATION}
+_DIVIDED = {
+    OTHER: OTHER,
+    LOSS: AFTER_FORWARD,
+    VALIDATION: VALIDATION,
+    **{stage: stage for stage in HOOKED},
+}
 _SOURCES = {label: stage for stage, label in _DIVIDED.items()}
 #: What a line calls that sorts.
 _SORTS = re.compile(r"\b(?:arg|m)?sort(?:ed)?$")

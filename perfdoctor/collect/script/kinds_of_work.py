@@ -12,7 +12,7 @@ from perfdoctor.collect.script.source import calls_at
 from perfdoctor.collect.script.stacks import Frame, Sampled
 from perfdoctor.collect.script.weight_records import recorded
 from perfdoctor.collect.script.work import Work
-from perfdoctor.stages import DATA_LOADING, FORWARD, LOSS, OPTIMIZER, OTHER
+from perfdoctor.stages import BACKWARD, DATA_LOADING, FORWARD, LOSS, OPTIMIZER, OTHER
 
 #: The label of the time after a forward, of which it is not known yet what follows.
 AFTER_FORWARD = "after_forward"
@@ -21,6 +21,9 @@ START_UP = "start_up"
 CALLS_MODULE = frozenset(["_wrapped_call_impl", "_call_impl"])
 #: Stages that count even inside what makes the batch: a print there is a print.
 _DECISIVE = frozenset([work.LOGGING, work.CHECKPOINT, work.COMMUNICATION, work.GRAPH_BUILD])
+#: Stages that are measured as a whole, where hooks of the user's run too, and what these may be.
+HOOKED = (FORWARD, BACKWARD, OPTIMIZER)
+_HOOKS_DO = frozenset([work.LOGGING, work.CHECKPOINT])
 #: Where torch and accelerate wrap an optimizer's step, as their functions are called.
 _OPTIMIZERS = frozenset(["torch.optim.optimizer", "accelerate.optimizer"])
 _UPDATES = frozenset(["wrapper", "step", "zero_grad"])
@@ -40,7 +43,8 @@ class Kinds:
 
     Args:
         batches: the lines that make the batch. names: the stage that each label stands for; `other`
-            and `after_forward` are divided, and checkpoints told apart from `validation`.
+            and `after_forward` are divided, checkpoints told apart from `validation`, and what
+            hooks write down from where they run.
         acting: what the model computes without gradients is for its data, and not validation.
     """
 
@@ -53,6 +57,8 @@ class Kinds:
     def of(self, sample: Sampled) -> Work:
         """What a look found the thread at."""
         label, stack = self._names[sample.label], sample.stack
+        if label in HOOKED:
+            return self._by_hook(stack) or Work(label, "as measured")
         if label not in (OTHER, AFTER_FORWARD, work.VALIDATION):
             return Work(label, "as measured")
         if label != work.VALIDATION and self.imports(stack):
@@ -70,13 +76,25 @@ class Kinds:
         if maker is not None:
             loads = Work(DATA_LOADING, f"makes the batch for {maker.name}, line {maker.line}")
             return self._acts(stack[: stack.index(maker)]) or loads
-        if recorded(self.inside_loop(stack), self._is_user):
-            return Work(work.LOGGING, "records numbers on weights or gradients")
+        record = self._by_record(stack)
+        if record is not None:
+            return record
         named = (self._by_name(stack), self._by_purpose(stack))
         known = [w for w in (*near, *far, *named) if w is not None]
         if label == AFTER_FORWARD and self._is_loss(stack):
             known = [w for w in known if w.stage != DATA_LOADING]
         return known[0] if known else self._by_position(stack, label)
+
+    def _by_hook(self, stack: _Stack) -> Work | None:
+        """What a hook, or the model itself, writes down in the midst of its computation."""
+        for found in (self._by_library(stack)[:1], self._by_call(stack)):
+            if found and found[0] is not None and found[0].stage in _HOOKS_DO:
+                return found[0]
+        return self._by_record(stack)
+
+    def _by_record(self, stack: _Stack) -> Work | None:
+        is_record = recorded(self.inside_loop(stack), self._is_user)
+        return Work(work.LOGGING, "records numbers on weights or gradients") if is_record else None
 
     def _acts(self, inside: _Stack) -> Work | None:
         """What is no loading of what makes the batch, where the model acts for its data: the model

@@ -69,7 +69,8 @@ _LIBRARIES = (
         LOGGING, "logs", "lightning.pytorch.core.module lightning.core.module", r"\blog(?:_dict)?$"
     ),
     _entry(LOGGING, "redraws a progress bar", "lightning.pytorch.callbacks.progress progressbar"),
-    _entry(LOGGING, "logs", "transformers.integrations ignite.handlers.tensorboard_logger"),
+    _entry(LOGGING, "logs", "transformers.integrations.integration_utils"),
+    _entry(LOGGING, "logs", "ignite.handlers.tensorboard_logger"),
     _entry(LOGGING, "logs", "transformers.trainer", r"\blog$"),
     _entry(LOGGING, "writes JSON", "json", r"\bdumps?$|iterencode|_iterencode"),
     _entry(LOGGING, "prints", "pprint"),

@@ -100,6 +100,33 @@ def test_lines_are_shares_of_what_their_stage_took_after_the_division(step) -> N
     }
 
 
+@pytest.mark.parametrize(
+    ("label", "stage"),
+    [(r.FORWARD, "forward"), (r.BACKWARD, "backward"), (r.OPTIMIZER, "optimizer")],
+)
+def test_what_a_hook_logs_in_the_midst_of_a_stage_is_logging(step, label, stage) -> None:
+    writes = library("torch/utils/tensorboard/writer.py", "SummaryWriter.add_histogram")
+    hook = seen(writes, user("Watch.hook", 8), user("main", 20), label=label, seconds=3.0, count=9)
+    rest = seen(user("main", 20), label=label, seconds=1.0, count=3)
+    found = explained([hook, rest], STAGES, step[0], {stage: 4.0, "other": 1.0})
+    assert found.split[stage] == pytest.approx({"logging": 0.75})
+    told = {(spot.stage, spot.line): spot.share for spot in found.hotspots}
+    assert told == {("logging", 8): pytest.approx(0.6), (stage, 20): pytest.approx(0.2)}
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        library("sklearn/metrics/_ranking.py", "roc_auc_score"),
+        library("transformers/integrations/sdpa_attention.py", "sdpa_attention_forward"),
+        library("torch/utils/checkpoint.py", "checkpoint"),
+    ],
+)
+def test_what_else_runs_in_the_midst_of_a_forward_is_of_the_forward(step, inside) -> None:
+    looks = [seen(inside, user("Net.forward", 8), label=r.FORWARD, count=9)]
+    assert explained(looks, STAGES, step[0], {"forward": 4.0}).split["forward"] == {}
+
+
 def test_few_looks_leave_the_loss_whole(step) -> None:
     found = _explained(step, _looks(step, count=4))
     assert found.split["loss"] == {}
