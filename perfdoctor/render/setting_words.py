@@ -179,6 +179,7 @@ _UNSAID = MEASURED | {
     "collate",
     "dataset",
     "dataset_in_memory",
+    "epoch_batches",
     "convolutions",
     "drop_last",
 }

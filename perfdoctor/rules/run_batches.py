@@ -199,6 +199,10 @@ def in_background(facts: Facts, workers: int) -> Prediction:
 
 
 def epoch_steps(facts: Facts) -> float | None:
-    """Steps of one pass over the data set, where its size is known."""
+    """Steps of one pass over the data set, or over what the sampler takes of it, where its size is
+    known."""
+    told = facts.known("configuration.epoch_batches")
+    if told:
+        return told
     size, batch = facts.known("configuration.dataset_size"), facts.known("configuration.batch_size")
     return math.ceil(size / batch) if size and batch and batch > 0 else None

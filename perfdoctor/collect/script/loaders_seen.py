@@ -91,8 +91,11 @@ class LoaderFacts:
 
     @property
     def _whole(self) -> int | None:
-        """Batches of a pass over the data set."""
+        """Batches of a pass over the data set, or over what the sampler takes of it."""
         used = self.settings or {}
+        told = used.get("epoch_batches")
+        if isinstance(told, int):
+            return told
         size, batch = used.get("dataset_size"), used.get("batch_size")
         if size is None:
             return None

@@ -259,7 +259,7 @@ def _loader(facts: LoaderFacts) -> dict[str, Any]:
 
 def loader_settings(loader: Any) -> dict[str, Any]:
     """What a loader was made with."""
-    workers = loader.num_workers
+    workers, batches = loader.num_workers, loader.batch_sampler
     return {
         "batch_size": loader.batch_size or getattr(loader.batch_sampler, "batch_size", None),
         "num_workers": workers,
@@ -275,6 +275,7 @@ def loader_settings(loader: Any) -> dict[str, Any]:
         "dataset": type(loader.dataset).__name__,
         "dataset_in_memory": _in_memory(loader.dataset),
         "dataset_size": _length(loader.dataset),
+        "epoch_batches": _length(loader.sampler if batches is None else batches),
     }
 
 

@@ -253,6 +253,19 @@ def test_samplers_are_named_where_they_are_not_torch_s(clock: Clock) -> None:
     assert by_length["batch_size"] == 2
 
 
+def test_an_epoch_is_as_long_as_what_the_sampler_takes(clock: Clock) -> None:
+    data = Samples(clock, 9)
+    made = {
+        "whole": DataLoader(data, batch_size=2, shuffle=True),
+        "dropped": DataLoader(data, batch_size=2, drop_last=True),
+        "few": DataLoader(data, batch_size=2, sampler=RandomSampler(data, num_samples=4)),
+        "single": DataLoader(data, batch_size=None),
+        "endless": DataLoader(data, batch_size=2, sampler=Weighted()),
+    }
+    known = {name: loader_settings(loader)["epoch_batches"] for name, loader in made.items()}
+    assert known == {"whole": 5, "dropped": 4, "few": 2, "single": 9, "endless": None}
+
+
 @pytest.mark.parametrize(
     ("default", "workers", "expected"),
     [("fork", 0, None), ("fork", 2, "fork"), ("spawn", 0, "spawn"), ("spawn", 2, "spawn")],
