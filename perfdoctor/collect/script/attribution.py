@@ -117,7 +117,7 @@ class Attribution:
     Args:
         samples: as `StackSampler.snapshot` gives them.
         names: the stage that each label stands for; `other` and `after_forward` are divided, and
-            checkpoints told apart from `validation`.
+            what is written down told apart from `validation` and hooks.
         loops: the training loops, as `LoopFinder.loops` gives them.
         constructors: those of modules, see `made_models`.
     """

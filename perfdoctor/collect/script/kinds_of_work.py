@@ -21,9 +21,10 @@ START_UP = "start_up"
 CALLS_MODULE = frozenset(["_wrapped_call_impl", "_call_impl"])
 #: Stages that count even inside what makes the batch: a print there is a print.
 _DECISIVE = frozenset([work.LOGGING, work.CHECKPOINT, work.COMMUNICATION, work.GRAPH_BUILD])
-#: Stages that are measured as a whole, where hooks of the user's run too, and what these may be.
+#: Stages that are measured as a whole, where hooks of the user's run too.
 HOOKED = (FORWARD, BACKWARD, OPTIMIZER)
-_HOOKS_DO = frozenset([work.LOGGING, work.CHECKPOINT])
+#: What is written down, also in the midst of these and of validation.
+_WRITES = frozenset([work.LOGGING, work.CHECKPOINT])
 #: Where torch and accelerate wrap an optimizer's step, as their functions are called.
 _OPTIMIZERS = frozenset(["torch.optim.optimizer", "accelerate.optimizer"])
 _UPDATES = frozenset(["wrapper", "step", "zero_grad"])
@@ -43,8 +44,8 @@ class Kinds:
 
     Args:
         batches: the lines that make the batch. names: the stage that each label stands for; `other`
-            and `after_forward` are divided, checkpoints told apart from `validation`, and what
-            hooks write down from where they run.
+            and `after_forward` are divided, and what is written down is told apart from
+            `validation` and from what hooks run in.
         acting: what the model computes without gradients is for its data, and not validation.
     """
 
@@ -66,7 +67,7 @@ class Kinds:
         if label != work.VALIDATION and self._updates(stack):
             return Work(OPTIMIZER, "calls the update")
         near, far = self._by_library(stack), self._by_call(stack)
-        decisive = _DECISIVE if label != work.VALIDATION else {work.CHECKPOINT}
+        decisive = _WRITES if label == work.VALIDATION else _DECISIVE
         for found in (near[:1], far):
             if found and found[0] is not None and found[0].stage in decisive:
                 return found[0]
@@ -88,7 +89,7 @@ class Kinds:
     def _by_hook(self, stack: _Stack) -> Work | None:
         """What a hook, or the model itself, writes down in the midst of its computation."""
         for found in (self._by_library(stack)[:1], self._by_call(stack)):
-            if found and found[0] is not None and found[0].stage in _HOOKS_DO:
+            if found and found[0] is not None and found[0].stage in _WRITES:
                 return found[0]
         return self._by_record(stack)
 

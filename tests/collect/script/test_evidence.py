@@ -114,6 +114,14 @@ def test_what_a_hook_logs_in_the_midst_of_a_stage_is_logging(step, label, stage)
     assert told == {("logging", 8): pytest.approx(0.6), (stage, 20): pytest.approx(0.2)}
 
 
+def test_figures_that_are_drawn_where_a_model_was_asked_are_no_validation(step) -> None:
+    draws = library("matplotlib/figure.py", "Figure.savefig")
+    figure = seen(draws, user("plot", 8), user("main", 20), label=r.VALIDATION, seconds=3, count=9)
+    rest = seen(user("evaluate", 5), user("main", 19), label=r.VALIDATION, seconds=1, count=3)
+    found = explained([figure, rest], STAGES, step[0], {"validation": 4.0, "other": 1.0})
+    assert found.split["validation"] == pytest.approx({"logging": 0.75})
+
+
 @pytest.mark.parametrize(
     "inside",
     [
