@@ -43,8 +43,10 @@ class CpuThreadsBelowUsableCores:
     ## How the gain is predicted
     Amdahl's law over the exposed shares that the probe affects, with its interval. Workers use
     the same cores: the work of both cannot exceed those that are free, and with workers the
-    lower end is no gain at all. Without a probe, of an observed script, a range: 1.05 times as
-    fast, or as if four fifths of the computation were shared out, or all of it; compiling is left
+    lower end is no gain at all. Of an observed script operations like those of one of its steps are
+    timed with either number of threads when it has ended: half of what they gain at least, all of
+    it likely, and nothing is said below 5 %. Where they were not, a range: 1.05 times as
+    fast, or as if four fifths of the computation were shared out, or all of it. Compiling is left
     out. Where other programs take the cores, it is what a quiet machine would gain, and an option.
 
     ## When not to

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from perfdoctor.report import Evidence, Finding
+from perfdoctor.report import Evidence, Finding, Prediction
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.loader_facts import cores_of_others, whole_cores
 from perfdoctor.rules.logs import wall_parts
@@ -18,6 +18,10 @@ from perfdoctor.stages import BACKWARD, FORWARD, LOSS, OPTIMIZER
 _PARALLEL = 0.8
 #: So small a part of the training is not worth threads.
 _LEAST_SHARE = 0.2
+#: Of what was tried so much is gained at least: the operations are like those, and not the same.
+_SAFE = 0.5
+#: A smaller gain is no finding, as of a probe (see `CpuThreadsBelowUsableCores`).
+_LEAST_GAIN = 1.05
 #: Steps so short are operations too small to be shared out (torch splits from 32 768 numbers on).
 _SHORT_S = 0.002
 
@@ -30,11 +34,14 @@ def more_threads(facts: Facts, cause: str) -> Finding | None:
     busy_s = share * facts.number("steps.time.mean_s")
     if on_cuda(facts) or now >= cores or share < _LEAST_SHARE or busy_s < _SHORT_S:
         return None
-    times = cores / now
+    crowded = _crowded(facts, now, cores)
+    tried = not crowded and facts.known("configuration.threads_tried") == cores
+    predicted = _as_tried(facts, share, busy_s) if tried else _range(share, cores / now)
+    if predicted.speedup < _LEAST_GAIN:
+        return None
     lines = [line for line in hot_lines(facts) if line.calls("set_num_threads")]
     named = facts.has("configuration.omp_num_threads")
     where = "OMP_NUM_THREADS is set" if named else "look for torch.set_num_threads in the script"
-    crowded = _crowded(facts, now, cores)
     return Finding(
         stage=max(shares, key=lambda stage: shares[stage]),
         title=f"torch computes with {count(now, 'thread')} on {cores} usable cores, "
@@ -47,11 +54,24 @@ def more_threads(facts: Facts, cause: str) -> Finding | None:
             Evidence(metric="computing", value=share, unit="share of training"),
         ),
         cause=cause,
-        predicted=faster(share, 1.05, 1 / (1 - _PARALLEL + _PARALLEL / times), times),
+        predicted=predicted,
         confidence=0.75,
         safety="numerics",
         optional=bool(crowded),
     )
+
+
+def _range(share: float, times: float) -> Prediction:
+    return faster(share, 1.05, 1 / (1 - _PARALLEL + _PARALLEL / times), times)
+
+
+def _as_tried(facts: Facts, share: float, busy_s: float) -> Prediction:
+    """From what operations like a step's took with as many threads as cores: what is no operation
+    takes as long as before; at the upper end it becomes shorter alike."""
+    now_s, then_s = (facts.number(f"configuration.threads_{when}_s") for when in ("now", "then"))
+    saved = max(0.0, 1 - then_s / now_s)
+    of_step = min(1.0, now_s / busy_s) * saved
+    return faster(share, 1 / (1 - _SAFE * of_step), 1 / (1 - of_step), 1 / (1 - saved))
 
 
 def _compiling(facts: Facts) -> float:

@@ -54,21 +54,25 @@ class Arithmetic:
 
 def product(function: Any) -> tuple[int, int]:
     """Rows of a matrix product, and its multiplications; 0 of anything else."""
+    sizes = product_sizes(function)
+    return (sizes[0], _numbers(sizes)) if sizes else (0, 0)
+
+
+def product_sizes(function: Any) -> tuple[int, ...]:
+    """Rows, inner size and columns of a matrix product; empty of anything else."""
     sizes = getattr(function, "_saved_mat2_sym_sizes", None)
     if not sizes:
-        return 0, 0
+        return ()
     rows = getattr(function, "_saved_mat1_sym_sizes", None)
     rows = rows or getattr(function, "_saved_self_sym_sizes", None)
-    if not rows:
-        return 0, 0
-    return int(rows[0]), int(rows[0]) * int(sizes[0]) * int(sizes[1])
+    return (int(rows[0]), int(sizes[0]), int(sizes[1])) if rows else ()
 
 
 def convolution(function: Any) -> int:
     """Multiplications of a convolution; 0 of anything else. Raises `UntoldError`."""
     if not type(function).__name__.startswith("Convolution"):
         return 0
-    return _numbers(output_shape(function)) * _filter_size(function)
+    return _numbers(output_shape(function)) * filter_size(function)
 
 
 def recurrent(function: Any) -> int:
@@ -96,7 +100,7 @@ def _numbers(shape: Iterable[int]) -> int:
     return numbers
 
 
-def _filter_size(function: Any) -> int:
+def filter_size(function: Any) -> int:
     """Weights of a convolution for one output."""
     leaves = (parameter_of(node) for node, _ in function.next_functions)
     filters = [leaf for leaf in leaves if leaf is not None and leaf.dim() > 1]

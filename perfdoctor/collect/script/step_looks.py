@@ -22,6 +22,7 @@ from perfdoctor.collect.script.loaders_seen import LoaderFacts
 from perfdoctor.collect.script.loss_part import LossPart
 from perfdoctor.collect.script.micro_batches import MicroBatches
 from perfdoctor.collect.script.module_roles import TRAINED, Modules
+from perfdoctor.collect.script.more_threads import MoreThreads
 from perfdoctor.collect.script.one_by_one import OneByOne
 from perfdoctor.collect.script.optimizers import Optimizers
 from perfdoctor.collect.script.padded_batches import PaddedBatches
@@ -71,7 +72,17 @@ class StepLooks:
         self.stepped = SteppedLayers()
         self.pieces = LayersOnPieces()
         self.micro_batches = MicroBatches()
+        self.threads = MoreThreads()
         self.transforms = PaddedTransforms()
+        self._timed = (
+            self.transforms,
+            self.late_heads,
+            self.attention,
+            self.stepped,
+            self.pieces,
+            self.micro_batches,
+            self.threads,
+        )
         self.parametrized = Parametrized(recorder)
         self.search_gradients = SearchGradients(optimizers, recorder)
         self.thrown_away = ThrownAway(optimizers, recorder)
@@ -153,27 +164,15 @@ class StepLooks:
     def settings(self) -> dict[str, Any]:
         """What is known only at the end, as configuration."""
         found: dict[str, Any] = {}
-        looks = (self.tables, self.late_heads, self.attention, self.stepped, self.pieces)
-        others = (
-            self.micro_batches,
-            self.transforms,
-            self.thrown_away,
-            self.one_by_one,
-            self.search_gradients,
-        )
-        for look in (*looks, *others, self.parametrized):
+        others = (self.thrown_away, self.one_by_one, self.search_gradients, self.parametrized)
+        for look in (self.tables, *self._timed, *others):
             found |= look.settings()
         return found
 
     def measure(self) -> None:
         """What rules would have to guess, on the host, once the training is over."""
-        self.tables.measure()
-        self.transforms.measure()
-        self.late_heads.measure()
-        self.attention.measure()
-        self.stepped.measure()
-        self.pieces.measure()
-        self.micro_batches.measure()
+        for look in (self.tables, *self._timed):
+            look.measure()
 
     def _note_graph(self, outputs: Any) -> None:
         """Adds how many operations a backward pass from these tensors goes through, and how many of
@@ -182,12 +181,8 @@ class StepLooks:
         if not functions:
             return
         self.autograd_nodes = (self.autograd_nodes or 0) + len(functions)
-        self.transforms.note(functions)
-        self.late_heads.note(functions)
-        self.attention.note(functions)
-        self.stepped.note(functions)
-        self.pieces.note(functions)
-        self.micro_batches.note(functions)
+        for look in self._timed:
+            look.note(functions)
         self.arithmetic.add(functions)
         first = self._after_model.first
         if first is not None:
