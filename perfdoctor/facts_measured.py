@@ -111,6 +111,7 @@ MEASURED = frozenset(
         "saved_unneeded",
         "stacks_of_forward",
         "stepped_beside_left",
+        "stepped_cell",
         "stepped_layers",
         "stepped_left",
         "stepped_moments",

@@ -31,8 +31,9 @@ _UNTIMED = (1.0, 1.6, 4.0)
 _LEAST = 0.8
 #: What a layer takes that knows its inputs only when it has given an output.
 _DRAWS = r"\b(argmax|multinomial|topk|sample)\b"
-#: Lines that call such a layer.
+#: Lines that call such a layer, or a cell.
 _CALLS = r"(?:LSTM|GRU|RNN)\.forward"
+_CELL, _CALLS_CELL = "configuration.stepped_cell", r"(?:LSTM|GRU|RNN)Cell\.forward"
 
 
 def moment_by_moment(facts: Facts, cause: str) -> Finding | None:
@@ -45,17 +46,24 @@ def moment_by_moment(facts: Facts, cause: str) -> Finding | None:
     if predicted.speedup < 1 / (1 - _WORTH):
         return None
     moments = grouped(facts.number(_MOMENTS))
-    lines = [line for line in hot_lines(facts, FORWARD) if line.calls(_CALLS)]
+    cell = facts.text(_CELL) if facts.has(_CELL) else None
+    calls = _CALLS if cell is None else _CALLS_CELL
+    lines = [line for line in hot_lines(facts, FORWARD) if line.calls(calls)]
+    if cell is not None and not lines:  # one of the user's own making may be no such layer
+        return None
+    layer = "the layer" if cell is None else f"nn.{cell}, which has the weights of nn.{cell}Cell,"
     return Finding(
         stage=max((FORWARD, BACKWARD), key=lambda stage: stage_share(facts, stage)),
-        title=f"A recurrent layer is called {moments} times a step, for one moment each"
+        title=f"A recurrent {'layer' if cell is None else 'cell'} is called {moments} times a "
+        f"step, for one moment each"
         f"{at(lines[0]) if lines else ''}",
-        advice="Give the layer the whole sequence in one call, which also gives what it was at "
+        advice=f"Give {layer} the whole sequence in one call, which also gives what it was at "
         f"every moment; what follows, the loss too, then works on all {moments} at once. This "
         "needs inputs that are known beforehand, as while training on given sequences "
         "(teacher forcing); no input here comes from an output.",
         change={"compile": "default"},
-        snippet="outputs, state = self.rnn(x)  # moments × batch × features, no loop\n"
+        snippet=("" if cell is None else f"self.rnn = nn.{cell}(inputs, hidden)  # in __init__\n")
+        + "outputs, state = self.rnn(x)  # moments × batch × features, no loop\n"
         "loss = loss_fn(self.head(outputs), targets)  # all moments at once",
         evidence=(
             Evidence(
@@ -84,9 +92,14 @@ def _timed(facts: Facts, whole: float) -> tuple[Evidence, ...]:
 
 
 def _of_layer(facts: Facts, whole: float) -> float:
-    """The layer's part of the training, as timed by itself; no more than what is computed."""
-    part = facts.number(_NOW_S) / max(1e-12, facts.number(_STEP_S))
-    return min(whole, part * (1 - beside_steps(facts)))
+    """The layer's part of the training, as timed by itself; a cell's many operations take longer
+    among others, as much as its lines do of the forward. No more than what is computed."""
+    part = facts.number(_NOW_S) / max(1e-12, facts.number(_STEP_S)) * (1 - beside_steps(facts))
+    if facts.has(_CELL):
+        lines = hot_lines(facts, FORWARD)
+        own = sum(line.share for line in lines if line.calls(_CALLS_CELL))
+        part = max(part, whole * own / max(1e-12, sum(line.share for line in lines)))
+    return min(whole, part)
 
 
 def _gain(facts: Facts, whole: float) -> Prediction:

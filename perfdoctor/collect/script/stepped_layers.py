@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from perfdoctor.collect.script.arithmetic import UntoldError, output_shape, parameter_of
+from perfdoctor.collect.script.stepped_cells import Cell, cell_took, cells_of
 from perfdoctor.collect.script.timed_ways import Took, two_ways
 
 _RECURRENT = "RnnBackward", "RnnLayerBackward"
@@ -27,12 +28,14 @@ _GATES = 4
 
 @dataclass(frozen=True)
 class _Stepped:
-    """A layer called for so many moments of `batch` sequences, from `takes` to `gives` numbers."""
+    """A layer called for so many moments of `batch` sequences, from `takes` to `gives` numbers; or
+    a cell."""
 
     moments: int
     batch: int
     takes: int
     gives: int
+    cell: Cell | None = None
 
     @property
     def timed(self) -> int:
@@ -61,11 +64,13 @@ class SteppedLayers:
         """The operations that a backward pass goes through."""
         try:
             found = [one for calls in _layers(functions) if (one := _stepped(calls)) is not None]
+            found = found or list(map(_of_cell, cells_of(functions, _LEAST_MOMENTS)))
         except UntoldError:
             return
         self._found = [*(self._found or []), *found]
         if found:
-            self._repeated = _repeated(functions, found[0].moments)
+            own = sum(one.moments * one.cell.operations for one in found if one.cell is not None)
+            self._repeated = _repeated(functions, found[0].moments) - own / len(functions)
 
     def measure(self) -> None:
         """Sees how long one takes, and in one call; for when the training is over, and on the host
@@ -82,11 +87,13 @@ class SteppedLayers:
         if not self._found:
             return {"stepped_layers": 0}
         one, took = self._largest, self._took
-        told = {
+        told: dict[str, Any] = {
             "stepped_layers": len(self._found),
             "stepped_moments": one.moments,
-            "stepped_operations": self._repeated,
+            "stepped_operations": max(0.0, self._repeated),
         }
+        if one.cell is not None:
+            told["stepped_cell"] = one.cell.kind
         if took is None:  # on a device
             return told
         (now, then), (small, large) = took.layer, took.beside
@@ -140,6 +147,10 @@ def _stepped(calls: list[Any]) -> _Stepped | None:
     return _Stepped(len(calls), shape[0] * shape[1], int(weight.shape[1]), shape[2])
 
 
+def _of_cell(one: Cell) -> _Stepped:
+    return _Stepped(one.moments, one.batch, one.takes, one.gives, one)
+
+
 def _fed_back(calls: list[Any]) -> bool:
     """Whether an input comes from what the layer gave for another moment."""
     own = set(calls)
@@ -159,7 +170,8 @@ def _fed_back(calls: list[Any]) -> bool:
 
 
 def _took(one: _Stepped) -> _Ways:
-    return _Ways(_layer_took(one), _beside_took(one))
+    layer = _layer_took(one) if one.cell is None else cell_took(one.cell, one.timed)
+    return _Ways(layer, _beside_took(one))
 
 
 def _layer_took(one: _Stepped) -> tuple[Took, Took]:
