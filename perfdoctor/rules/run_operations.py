@@ -39,10 +39,10 @@ class ManyTinyOperations:
 
     ## What it does
     Counts the operations that the backward pass goes through, once, and divides the time of
-    forward, loss and backward by them. In the same graph it looks for torch's LSTM called for one
-    moment after the other, and for layers called on one piece of the batch after the other (frames,
-    samples), where no input comes from an output; on a CPU it times that, after the training,
-    beside one call for all.
+    forward, loss and backward by them. In the same graph it looks for torch's LSTM, and for its
+    LSTM, GRU and RNN cells, called for one moment after the other, and for layers called on one
+    piece of the batch after the other (frames, samples), where no input comes from an output; on a
+    CPU it times that, after the training, beside one call for all.
 
     ## Why it is slow
     Starting an operation costs some microseconds in Python and in torch, forward and backward,
@@ -76,8 +76,8 @@ class ManyTinyOperations:
     A range over the share of forward, loss and backward. An LSTMCell in a loop becomes 1.6, 4 or 15
     times as fast as nn.LSTM, other cells on a CPU 1, 1.1 or 1.3 times, since torch has no fused
     kernel for them there (own measurement, twelve sizes each); of other operations it is from
-    nothing over 1.6 to 4 times (our own choice). An LSTM called moment by moment becomes as fast as
-    it was timed in one call, 80 % of that at least; of what is done beside it for each moment goes
+    nothing over 1.6 to 4 times (our own choice). An LSTM or a cell called moment by moment becomes as
+    fast as it was timed in one call, 80 % of that at least; of what is done beside it for each moment goes
     from nothing to all but one of them, likely as much as of an activation that was timed both
     ways. Of layers called on pieces the largest is timed both ways, and an activation; of views all
     but one go. The operations that are repeated so count by their number and these times; 60 % of
