@@ -76,13 +76,14 @@ class ManyTinyOperations:
     A range over the share of forward, loss and backward. An LSTMCell in a loop becomes 1.6, 4 or 15
     times as fast as nn.LSTM, other cells on a CPU 1, 1.1 or 1.3 times, since torch has no fused
     kernel for them there (own measurement, twelve sizes each); of other operations it is from
-    nothing over 1.6 to 4 times (our own choice). An LSTM or a cell called moment by moment becomes as
-    fast as it was timed in one call, 80 % of that at least; of what is done beside it for each moment goes
-    from nothing to all but one of them, likely as much as of an activation that was timed both
-    ways. Of layers called on pieces the largest is timed both ways, and an activation; of views all
-    but one go. The operations that are repeated so count by their number and these times; 60 % of
-    the lesser goes at least, and at most all but one piece. Where nothing was timed it is the range
-    of other operations. From a trace a bound: no more than if the GPU were never idle.
+    nothing over 1.6 to 4 times (our own choice). An LSTM or a cell called moment by moment becomes
+    as fast as it was timed in one call, 80 % of that at least; of what is done beside it for each
+    moment goes from nothing to all but one of them, likely as much as of an activation that was
+    timed both ways. Of layers called on pieces the largest is timed both ways, and an activation;
+    of views all but one go. The operations that are repeated so count by their number and these
+    times; 60 % of the lesser goes at least, and at most all but one piece. Where nothing was timed
+    it is the range of other operations. From a trace a bound: no more than if the GPU were never
+    idle.
 
     ## When not to
     Where the loop depends on what it has just computed in a way that no fused operation knows.
