@@ -25,13 +25,15 @@ _NEAR = 4
 @dataclass(frozen=True)
 class Cell:
     """A cell that was called for so many moments of `batch` sequences, from `takes` to `gives`
-    numbers; `kind` is that of the layer: LSTM, GRU or RNN."""
+    numbers; `kind` is that of the layer: LSTM, GRU or RNN. `selects`: each moment is taken out of
+    the sequence by its number, whose gradient is as large as the sequence."""
 
     moments: int
     batch: int
     takes: int
     gives: int
     kind: str
+    selects: bool = False
 
     @property
     def operations(self) -> int:
@@ -52,8 +54,9 @@ def cells_of(functions: Collection[Any], least: int) -> Iterator[Cell]:
         if inputs is not None and depends(states, states) and not depends(inputs, states):
             weight = weight_of(states[0])
             kind, _ = _KINDS[int(weight.shape[0] // weight.shape[1])]
-            takes = int(weight_of(inputs[0]).shape[1])
-            yield Cell(len(inputs), output_shape(states[0])[0], takes, int(weight.shape[1]), kind)
+            takes, batch = int(weight_of(inputs[0]).shape[1]), output_shape(states[0])[0]
+            selects = type(_given(inputs[-1])).__name__.startswith("Select")
+            yield Cell(len(inputs), batch, takes, int(weight.shape[1]), kind, selects)
 
 
 def _number(function: Any) -> int:
@@ -71,10 +74,15 @@ def _are_of_one_cell(inputs: list[Any], states: list[Any]) -> bool:
     return abs(_number(states[-1]) - _number(inputs[-1])) <= _NEAR
 
 
+def _given(call: Any) -> Any:
+    """Where what a product is given comes from."""
+    return call.next_functions[PLACES[type(call).__name__][0]][0]
+
+
 def depends(calls: Collection[Any], own: Collection[Any]) -> bool:
     """Whether what is given to a product comes from one of `own`."""
     sought, seen = set(own), set()
-    waiting = [call.next_functions[PLACES[type(call).__name__][0]][0] for call in calls]
+    waiting = list(map(_given, calls))
     while waiting:
         function = waiting.pop()
         if function is None or function in seen:
@@ -101,7 +109,7 @@ def cell_took(one: Cell, moments: int) -> tuple[Took, Took]:
 
     def moment_by_moment() -> Any:
         state, given = (first, first) if pair else first, []
-        for part in x:
+        for part in [x[t] for t in range(moments)] if one.selects else x.unbind():
             state = cell(part, state, *weights)
             given.append(state[0] if pair else state)
         return torch.stack(given)

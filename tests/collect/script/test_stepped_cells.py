@@ -57,13 +57,21 @@ def test_one_whose_inputs_come_from_what_it_gave_is_not(kind: str) -> None:
     assert list(cells_of(_called(kind, lambda t, output: output[:, :5] + 1), 8)) == []
 
 
+@pytest.mark.parametrize("selects", [True, False])
+def test_how_moments_are_taken_is_told(selects: bool) -> None:
+    x = torch.ones(_MOMENTS, 3, 5, requires_grad=True)
+    parts = list(x) if selects is False else [x[t] for t in range(_MOMENTS)]
+    (found,) = cells_of(_called("LSTM", lambda t, _: parts[t]), 8)
+    assert found.selects is selects
+
+
 def test_a_few_calls_are_not() -> None:
     assert list(cells_of(_called("LSTM"), _MOMENTS + 1)) == []
 
 
 @pytest.mark.parametrize("kind", _CELLS)
 def test_how_long_it_takes_is_tried_both_ways(kind: str) -> None:
-    now, then = cell_took(Cell(_MOMENTS, 3, 5, 7, kind), 4)
+    now, then = cell_took(Cell(_MOMENTS, 3, 5, 7, kind, selects=True), 4)
     assert now.both_s > 0
     assert then.both_s > 0
 
