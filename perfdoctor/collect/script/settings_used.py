@@ -259,7 +259,7 @@ def _loader(facts: LoaderFacts) -> dict[str, Any]:
 
 def loader_settings(loader: Any) -> dict[str, Any]:
     """What a loader was made with."""
-    workers, batches = loader.num_workers, loader.batch_sampler
+    workers = loader.num_workers
     return {
         "batch_size": loader.batch_size or getattr(loader.batch_sampler, "batch_size", None),
         "num_workers": workers,
@@ -275,8 +275,17 @@ def loader_settings(loader: Any) -> dict[str, Any]:
         "dataset": type(loader.dataset).__name__,
         "dataset_in_memory": _in_memory(loader.dataset),
         "dataset_size": _length(loader.dataset),
-        "epoch_batches": _length(loader.sampler if batches is None else batches),
+        "epoch_batches": _epoch_batches(loader),
     }
+
+
+def _epoch_batches(loader: Any) -> int | None:
+    """Batches that its sampler gives in an epoch. The length of a sampler that is not torch's is
+    not asked for: it may draw all of them, and random numbers with them."""
+    samplers = loader.sampler, loader.batch_sampler
+    if any(_own_class(sampler) is not None for sampler in samplers):
+        return None
+    return _length(loader.sampler if loader.batch_sampler is None else loader.batch_sampler)
 
 
 def _collate(loader: Any) -> str:

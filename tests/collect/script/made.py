@@ -8,6 +8,9 @@ import textwrap
 from types import CodeType
 from typing import Any
 
+import pytest
+
+from perfdoctor.collect.script.arithmetic import UntoldError, output_shape
 from perfdoctor.collect.script.loop_finder import LoopFinder
 from perfdoctor.collect.script.stacks import Frame, Sampled
 
@@ -59,3 +62,20 @@ def user(function: str, line: int = 7, file: str = "/home/me/nowhere.py") -> Fra
 
 def seen(*stack: Frame, seconds: float = 1.0, count: int = 10, label: int = 0) -> Sampled:
     return Sampled(label, stack, seconds, count)
+
+
+def graph_of(loss: Any) -> list[Any]:
+    """The operations that a backward pass from there goes through; skips where torch tells no
+    shapes."""
+    waiting, seen = [loss.grad_fn], []
+    while waiting:
+        function = waiting.pop()
+        if function is not None and function not in seen:
+            seen.append(function)
+            waiting += [below for below, _ in function.next_functions]
+    found = [f for f in seen if type(f).__name__ != "AccumulateGrad"]
+    try:
+        output_shape(found[0])
+    except UntoldError:
+        pytest.skip("this torch does not tell shapes")
+    return found

@@ -236,6 +236,13 @@ class ByLength(BatchSampler):
     pass
 
 
+class Drawing(BatchSampler):
+    """Its length is known once all batches are drawn, which nobody but the script may do."""
+
+    def __len__(self) -> int:
+        return 3
+
+
 def test_samplers_are_named_where_they_are_not_torch_s(clock: Clock) -> None:
     data = Samples(clock)
     for plain in (
@@ -261,9 +268,12 @@ def test_an_epoch_is_as_long_as_what_the_sampler_takes(clock: Clock) -> None:
         "few": DataLoader(data, batch_size=2, sampler=RandomSampler(data, num_samples=4)),
         "single": DataLoader(data, batch_size=None),
         "endless": DataLoader(data, batch_size=2, sampler=Weighted()),
+        "own": DataLoader(data, batch_sampler=Drawing(SequentialSampler(data), 2, False)),
+        "own inside": DataLoader(data, batch_size=2, sampler=Drawing(data, 2, False)),
     }
     known = {name: loader_settings(loader)["epoch_batches"] for name, loader in made.items()}
-    assert known == {"whole": 5, "dropped": 4, "few": 2, "single": 9, "endless": None}
+    told = {"whole": 5, "dropped": 4, "few": 2, "single": 9}
+    assert known == told | dict.fromkeys(["endless", "own", "own inside"])
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from made import graph_of
 from torch import nn
 
-from perfdoctor.collect.script.arithmetic import UntoldError, output_shape
 from perfdoctor.collect.script.stepped_cells import Cell, cell_took, cells_of
 from perfdoctor.collect.script.stepped_layers import SteppedLayers
 
@@ -17,21 +17,6 @@ _CELLS = {"LSTM": nn.LSTMCell, "GRU": nn.GRUCell, "RNN": nn.RNNCell}
 _MOMENTS = 10
 
 _Input = Callable[[int, torch.Tensor], torch.Tensor]
-
-
-def _graph(loss: torch.Tensor) -> list[Any]:
-    waiting, seen = [loss.grad_fn], []
-    while waiting:
-        function = waiting.pop()
-        if function is not None and function not in seen:
-            seen.append(function)
-            waiting += [below for below, _ in function.next_functions]
-    found = [f for f in seen if type(f).__name__ != "AccumulateGrad"]
-    try:
-        output_shape(found[0])
-    except UntoldError:
-        pytest.skip("this torch does not tell shapes")
-    return found
 
 
 def _called(kind: str, given: _Input | None = None, takes: int = 5) -> list[Any]:
@@ -42,7 +27,7 @@ def _called(kind: str, given: _Input | None = None, takes: int = 5) -> list[Any]
         output = state[0] if kind == "LSTM" else state
         state = cell(x[:, t] if given is None else given(t, output), state)
         outputs.append(state[0] if kind == "LSTM" else state)
-    return _graph(torch.stack(outputs).sum())
+    return graph_of(torch.stack(outputs).sum())
 
 
 @pytest.mark.parametrize("kind", _CELLS)
@@ -93,5 +78,5 @@ def test_a_layer_for_whole_sequences_comes_first() -> None:
     for part in parts:
         output, state = model(part, state)
         outputs.append(output)
-    seen.note(_graph(torch.cat(outputs).sum()))
+    seen.note(graph_of(torch.cat(outputs).sum()))
     assert "stepped_cell" not in seen.settings()
