@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
-from collections.abc import Collection, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ from perfdoctor.collect.script.timed_ways import Took, two_ways
 #: Operations with weights → where their input and their weights are among what comes into them.
 PLACES = {"ConvolutionBackward0": (0, 1), "AddmmBackward0": (1, 2), "MmBackward0": (0, 1)}
 _CONVOLUTION = "ConvolutionBackward0"
+#: Those that are matrix products.
+PRODUCTS = PLACES.keys() - {_CONVOLUTION}
 #: What only looks at the same numbers otherwise, and costs what starting it costs.
 _VIEW = re.compile(
     r"((Unsafe)?View|ReshapeAlias|Expand|Transpose|Permute|T|Unsqueeze|Squeeze|Select|Slice|Split"
@@ -121,6 +123,42 @@ def weight_of(function: Any) -> Any:
     if type(below).__name__ == "TBackward0":
         below = below.next_functions[0][0]
     return None if below is None else parameter_of(below)
+
+
+def by_weight(functions: Iterable[Any]) -> list[list[Any]]:
+    """The operations that multiply with a parameter, those with the same one together."""
+    found: dict[int, list[Any]] = defaultdict(list)
+    for function in functions:
+        weight = weight_of(function)
+        if weight is not None:
+            found[id(weight)].append(function)
+    return list(found.values())
+
+
+def given_to(call: Any) -> Any:
+    """Where what an operation with weights is given comes from; None of what needs no gradient."""
+    return call.next_functions[PLACES[type(call).__name__][0]][0]
+
+
+def _edges(function: Any) -> Any:
+    return function.next_functions
+
+
+def comes_from(
+    starts: Iterable[Any], sought: Iterable[Any], edges: Callable[[Any], Any] = _edges
+) -> bool:
+    """Whether one of `sought` is among the operations from `starts` on down, as far as `edges`
+    lead."""
+    waiting, own, seen = list(starts), set(sought), set[Any]()
+    while waiting:
+        function = waiting.pop()
+        if function is None or function in seen:
+            continue
+        if function in own:
+            return True
+        seen.add(function)
+        waiting += [below for below, _ in edges(function)]
+    return False
 
 
 def calls_of(group: list[Any]) -> LayerCalls | None:

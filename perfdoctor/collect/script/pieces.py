@@ -8,21 +8,22 @@ are one operation of more samples.
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
 from perfdoctor.collect.script.arithmetic import UntoldError, output_shape
 from perfdoctor.collect.script.layer_calls import (
-    PLACES,
     LayerCalls,
     Repeated,
     Ways,
     by_kind,
+    by_weight,
     calls_of,
+    comes_from,
+    given_to,
     timed_ways,
     told,
-    weight_of,
 )
 
 #: Fewer calls are views, crops or networks that are compared.
@@ -82,35 +83,17 @@ def _repeated(
     return by_kind(functions, (kind for kind, n in kinds.items() if n >= calls - 1))
 
 
-def _found(functions: Iterable[Any]) -> tuple[list[LayerCalls], bool]:
+def _found(functions: Collection[Any]) -> tuple[list[LayerCalls], bool]:
     """The largest layers that are called on pieces; and whether others are called one after the
     other because each needs what the one before gave."""
-    calls: dict[int, list[Any]] = defaultdict(list)
-    recurrent = 0
-    for function in functions:
-        recurrent += "Rnn" in type(function).__name__
-        weight = weight_of(function)
-        if weight is not None:
-            calls[id(weight)].append(function)
-    many = [group for group in calls.values() if len(group) >= _LEAST_PIECES]
+    recurrent = sum("Rnn" in type(function).__name__ for function in functions)
+    many = [group for group in by_weight(functions) if len(group) >= _LEAST_PIECES]
     many.sort(key=lambda group: len(group) * math.prod(output_shape(group[0])), reverse=True)
     free = [group for group in many[:_MOST_LAYERS] if not _fed_back(group)]
     in_order = recurrent >= _LEAST_PIECES or len(free) < len(many[:_MOST_LAYERS])
     return [one for one in map(calls_of, free) if one is not None], in_order
 
 
-def _fed_back(group: list[Any]) -> bool:
+def _fed_back(group: Collection[Any]) -> bool:
     """Whether an input comes from what the layer gave for another piece."""
-    own = set(group)
-    place = PLACES[type(group[0]).__name__][0]
-    waiting = [function.next_functions[place][0] for function in group]
-    seen: set[Any] = set()
-    while waiting:
-        function = waiting.pop()
-        if function is None or function in seen:
-            continue
-        if function in own:
-            return True
-        seen.add(function)
-        waiting += [below for below, _ in function.next_functions]
-    return False
+    return comes_from(map(given_to, group), group)

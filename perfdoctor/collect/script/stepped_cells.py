@@ -7,13 +7,18 @@ come from what it gave before. Where the inputs do too, there is no other way.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from perfdoctor.collect.script.arithmetic import output_shape
-from perfdoctor.collect.script.layer_calls import PLACES, weight_of
+from perfdoctor.collect.script.layer_calls import (
+    PRODUCTS,
+    by_weight,
+    comes_from,
+    given_to,
+    weight_of,
+)
 from perfdoctor.collect.script.timed_ways import Took, two_ways
 
 #: Rows of a cell's weights for each number that it gives → what it is, and its operations.
@@ -43,20 +48,21 @@ class Cell:
 
 def cells_of(functions: Collection[Any], least: int) -> Iterator[Cell]:
     """Those with so many calls or more. Raises `UntoldError`."""
-    calls: dict[int, list[Any]] = defaultdict(list)
-    for function in functions:
-        weight = weight_of(function)
-        if weight is not None and weight.dim() == 2:
-            calls[id(weight)].append(function)
-    many = [sorted(group, key=_number) for group in calls.values() if len(group) >= least]
+    products = (f for f in functions if type(f).__name__ in PRODUCTS)
+    many = [sorted(group, key=_number) for group in by_weight(products) if len(group) >= least]
     for states in many:
         inputs = next((one for one in many if _are_of_one_cell(one, states)), None)
-        if inputs is not None and depends(states, states) and not depends(inputs, states):
+        if inputs is not None and _feeds(states, states) and not _feeds(states, inputs):
             weight = weight_of(states[0])
             kind, _ = _KINDS[int(weight.shape[0] // weight.shape[1])]
             takes, batch = int(weight_of(inputs[0]).shape[1]), output_shape(states[0])[0]
-            selects = type(_given(inputs[-1])).__name__.startswith("Select")
+            selects = type(given_to(inputs[-1])).__name__.startswith("Select")
             yield Cell(len(inputs), batch, takes, int(weight.shape[1]), kind, selects)
+
+
+def _feeds(calls: Collection[Any], others: Collection[Any]) -> bool:
+    """Whether what the others are given comes from these calls."""
+    return comes_from(map(given_to, others), calls)
 
 
 def _number(function: Any) -> int:
@@ -72,26 +78,6 @@ def _are_of_one_cell(inputs: list[Any], states: list[Any]) -> bool:
     if weight_of(inputs[0]).shape[0] != rows or not 0 <= len(inputs) - len(states) <= 1:
         return False
     return abs(_number(states[-1]) - _number(inputs[-1])) <= _NEAR
-
-
-def _given(call: Any) -> Any:
-    """Where what a product is given comes from."""
-    return call.next_functions[PLACES[type(call).__name__][0]][0]
-
-
-def depends(calls: Collection[Any], own: Collection[Any]) -> bool:
-    """Whether what is given to a product comes from one of `own`."""
-    sought, seen = set(own), set()
-    waiting = list(map(_given, calls))
-    while waiting:
-        function = waiting.pop()
-        if function is None or function in seen:
-            continue
-        if function in sought:
-            return True
-        seen.add(function)
-        waiting += [below for below, _ in function.next_functions]
-    return False
 
 
 def cell_took(one: Cell, moments: int) -> tuple[Took, Took]:

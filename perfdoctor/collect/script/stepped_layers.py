@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from perfdoctor.collect.script.arithmetic import UntoldError, output_shape, parameter_of
+from perfdoctor.collect.script.layer_calls import comes_from
 from perfdoctor.collect.script.stepped_cells import Cell, cell_took, cells_of
 from perfdoctor.collect.script.timed_ways import Took, two_ways
 
@@ -151,22 +152,15 @@ def _of_cell(one: Cell) -> _Stepped:
     return _Stepped(one.moments, one.batch, one.takes, one.gives, one)
 
 
-def _fed_back(calls: list[Any]) -> bool:
+def _fed_back(calls: Collection[Any]) -> bool:
     """Whether an input comes from what the layer gave for another moment."""
-    own = set(calls)
-    waiting = [call.next_functions[0][0] for call in calls if call.next_functions]
-    seen: set[Any] = set()
-    while waiting:
-        function = waiting.pop()
-        if function is None or function in seen:
-            continue
-        if function in own:
-            return True
-        seen.add(function)
-        # The states of all layers are one tensor: by these every layer would depend on every other.
-        edges = function.next_functions[:1] if _is_recurrent(function) else function.next_functions
-        waiting += [below for below, _ in edges]
-    return False
+    starts = [call.next_functions[0][0] for call in calls if call.next_functions]
+    return comes_from(starts, calls, _edges)
+
+
+def _edges(function: Any) -> Any:
+    """The states of all layers are one tensor: by these every layer would depend on every other."""
+    return function.next_functions[:1] if _is_recurrent(function) else function.next_functions
 
 
 def _took(one: _Stepped) -> _Ways:
