@@ -14,6 +14,7 @@ MEASURED = frozenset(
         "alone_of_validation",
         "alone_s",
         "alone_size",
+        "arch_backwards",
         "arithmetic_per_position",
         "autograd_nodes",
         "batch_bytes_of_8_bits",

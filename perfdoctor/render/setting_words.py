@@ -18,6 +18,7 @@ SETTINGS = {
     "channels_last": "channels last",
     "optimizer_foreach": "foreach",
     "optimizer_fused": "fused",
+    "arch_backwards": "computations of gradients for an architecture step",
     "arch_every": "architecture step every",
     "arch_order": "architecture order",
 }

@@ -15,6 +15,7 @@ TWICE = 2.0
 #: Training steps for each architecture step from which it is rarer than in DARTS.
 _RARELY = 2
 _EVERY = "configuration.arch_every"
+_BACKWARDS = "configuration.arch_backwards"
 _UNROLLS = r"deepcopy|unroll|hessian|hvp|vector_product|second_order|virtual|load_state_dict"
 
 
@@ -38,7 +39,10 @@ def _passes_s(facts: Facts) -> float:
 
 
 def second_order_in_run(facts: Facts, cause: str) -> Finding | None:
-    """A finding if the step is much longer than one pass and unrolls, as its lines tell."""
+    """A finding if the step is much longer than one pass and unrolls, as its lines tell. With a
+    single computation of gradients it is of first order, whatever is copied for it."""
+    if facts.known(_BACKWARDS) == 1:
+        return None
     share, limit = stage_share(facts, ARCH_STEP), facts.threshold("share")
     passes_s = _passes_s(facts)
     step_s = facts.number(f"stages.{ARCH_STEP}.mean_s")

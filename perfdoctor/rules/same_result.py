@@ -1,4 +1,4 @@
-"""PD238: a function of the forward pass or the loss is given, and gives, the same in every step."""
+"""PD238: a function of the forward pass or a loss is given, and gives, the same in every step."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.observed import RUNS, HotLine, at, hot_lines, line_evidence, without
 from perfdoctor.rules.wording import listed, on_cuda, percent
-from perfdoctor.stages import FORWARD, LOSS
+from perfdoctor.stages import ARCH_STEP, FORWARD, LOSS
 
-_TRAINED, _VALIDATION = (FORWARD, LOSS), "validation"
+_TRAINED, _VALIDATION = (FORWARD, LOSS, ARCH_STEP), "validation"
 #: Of the time of its lines: what is computed once costs nothing any more.
 _GOES = (0.9, 1.0, 1.0)
 #: On a GPU the line that waits for it takes the time of others, too (our own choice).
@@ -32,7 +32,8 @@ class SameResultEachStep:
     new after the first step.
 
     ## Evidence and threshold
-    The share of the training of the lines in such functions, within forward, loss and validation.
+    The share of the training of the lines in such functions, within forward, loss, the
+    architecture step and validation.
     - `share` = 0.1 (source: our own choice, half of the 20 % from which xprof and TraceML call a
       stage high)
 

@@ -22,6 +22,7 @@ from perfdoctor.collect.script.made_models import Constructors
 from perfdoctor.collect.script.repeating import repeated_in_workers
 from perfdoctor.collect.script.rereading import same_each_time
 from perfdoctor.collect.script.same_lines import Functions, marked
+from perfdoctor.collect.script.search_lines import Lines
 from perfdoctor.collect.script.skimmed_looks import told_apart
 from perfdoctor.collect.script.stacks import Sampled
 from perfdoctor.collect.script.weighted_draws import weighted_draw
@@ -64,22 +65,21 @@ def explained(
     stage_of: Sequence[str],
     loops: Sequence[LoopFacts],
     seconds: Mapping[str, float],
-    searches: Collection[tuple[str, int]] = (),
+    searches: Collection[Lines] = (),
     same: Functions | None = None,
     constructors: Constructors | None = None,
 ) -> Explained:
     """Explains the main thread's looks.
 
     How long a stage takes is the recorder's to say (`seconds`); looks divide it among lines. What
-    runs inside the functions of `searches` (file, first line) is of the architecture step. `same`
+    runs on the lines of `searches` is of the architecture step. `same`
     are those that give the same in each step, see `same_calls`, and `constructors` those of
     modules, see `made_models`.
     """
     samples = told_apart(samples)
     names = list(stage_of)
     names[r.AFTER_FORWARD] = AFTER_FORWARD
-    own = set(searches) - {(loop.code.co_filename, loop.code.co_firstlineno) for loop in loops}
-    sorted_out = [_of_search(sample, names, own) for sample in samples] if own else samples
+    sorted_out = [_of_search(sample, names, searches) for sample in samples]
     script, end = parted(sorted_out)
     found = Attribution(script, names, loops, constructors=constructors)
     # What follows a forward counts as loss where a backward comes next, metrics and logs included;
@@ -102,7 +102,7 @@ def explained(
     took[SHUT_DOWN] = looked[SHUT_DOWN]
     leaving = Attribution(end, [SHUT_DOWN] * len(names)).lines(_PER_STAGE)
     spots = _scaled((*found.lines(_PER_STAGE, told), *leaving), looked, took)
-    return Explained(tuple(marked(spots, samples, names, same or {})), split)
+    return Explained(tuple(marked(spots, sorted_out, names, same or {})), split)
 
 
 def _of_others(stage: str, seen: Seen) -> dict[str, float]:
@@ -157,12 +157,11 @@ def _scaled(
     return sorted(told, key=lambda spot: -spot.share)
 
 
-def _of_search(
-    sample: Sampled, names: Sequence[str], functions: Collection[tuple[str, int]]
-) -> Sampled:
+def _of_search(sample: Sampled, names: Sequence[str], searches: Collection[Lines]) -> Sampled:
     if sample.label not in _SEARCHED and not _validates(sample, names):
         return sample
-    inside = any((frame.file, frame.first_line) in functions for frame in sample.stack)
+    places = ((frame.file, frame.first_line, frame.line) for frame in sample.stack)
+    inside = any(lines.hold(*place) for place in places for lines in searches)
     return replace(sample, label=r.ARCH_STEP) if inside else sample
 
 

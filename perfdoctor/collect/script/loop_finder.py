@@ -10,22 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import takewhile
-from types import CodeType, FrameType
+from types import CodeType
 
+from perfdoctor.collect.script.frame_paths import Path, shared
 from perfdoctor.collect.script.libraries import OWN, Libraries
 from perfdoctor.collect.script.source import in_one_loop, line_of
 
 FORWARD, BACKWARD, OPTIMIZER = "forward", "backward", "optimizer"
-#: Frames of a path, and paths that are told apart; both far above what trainings have.
-_DEEPEST = 100
+#: Paths that are told apart; far above what trainings have.
 _MOST_PATHS = 64
 #: Ways through the loop that are less frequent than this among the steps are not reported.
 _RARE = 0.1
-
-#: id of the frame, its code, the instruction.
-_Place = tuple[int, CodeType, int]
-_Path = tuple[_Place, ...]
 
 
 @dataclass(frozen=True)
@@ -57,10 +52,10 @@ class LoopFacts:
 class _Way:
     """One way through the loop: the frames that stayed, as each event passed them."""
 
-    forward: _Path
+    forward: Path
     stayed: int
-    backward: _Path | None
-    optimizer: _Path | None
+    backward: Path | None
+    optimizer: Path | None
     votes: int = 0
 
 
@@ -68,15 +63,15 @@ class _Way:
 class _Votes:
     """Steps seen, by the way they went."""
 
-    previous: _Path = ()
+    previous: Path = ()
     ways: dict[tuple[tuple[int, int], ...], _Way] = field(default_factory=dict)
 
-    def add(self, forward: _Path, backward: _Path | None, optimizer: _Path | None) -> None:
+    def add(self, forward: Path, backward: Path | None, optimizer: Path | None) -> None:
         others = [path for path in (backward, optimizer) if path is not None]
         common = forward
         for path in others:
-            common = common[: _shared(common, path)]
-        stayed = _shared(common, self.previous)
+            common = common[: shared(common, path)]
+        stayed = shared(common, self.previous)
         self.previous = common
         if not stayed:
             return
@@ -92,13 +87,12 @@ class LoopFinder:
 
     def __init__(self, libraries: Libraries | None = None) -> None:
         self._libraries = libraries or Libraries()
-        self._paths: dict[str, _Path] = {}
+        self._paths: dict[str, Path] = {}
         self._steps = _Votes()
         self._without_optimizer = _Votes()
 
-    def note(self, frame: FrameType | None, event: str) -> None:
-        """`event` (forward, backward or optimizer) happens in `frame`. Keeps no frame."""
-        path = _path(frame)
+    def note(self, path: Path, event: str) -> None:
+        """`event` (forward, backward or optimizer) happens where `path` leads."""
         paths = self._paths
         if event == FORWARD and BACKWARD in paths and FORWARD in paths:
             # Steps that never call an optimizer: parameters updated by hand.
@@ -128,24 +122,8 @@ class LoopFinder:
                 return LoopFacts(code, lines[0], lines[1], lines[2], inner, outer)
         return None
 
-    def _spots(self, path: _Path) -> Iterator[Spot]:
+    def _spots(self, path: Path) -> Iterator[Spot]:
         for _, code, instruction in path:
             line = line_of(code, instruction)
             if line is not None and self._libraries.of(code.co_filename) not in (OWN, "torch"):
                 yield Spot(code, line)
-
-
-def _path(frame: FrameType | None) -> _Path:
-    """Outermost first."""
-    path: list[_Place] = []
-    while frame is not None and len(path) < _DEEPEST:
-        path.append((id(frame), frame.f_code, frame.f_lasti))
-        frame = frame.f_back
-    path.reverse()
-    return tuple(path)
-
-
-def _shared(one: _Path, other: _Path) -> int:
-    """How many frames from the outermost on are the same."""
-    pairs = zip(one, other, strict=False)
-    return sum(1 for _ in takewhile(lambda p: p[0][0] == p[1][0] and p[0][1] is p[1][1], pairs))

@@ -9,10 +9,10 @@ from perfdoctor.collect.script.kinds_of_work import AFTER_FORWARD
 from perfdoctor.collect.script.stacks import Frame, Sampled
 from perfdoctor.collect.script.work import VALIDATION
 from perfdoctor.record import Hotspot
-from perfdoctor.stages import FORWARD, LOSS
+from perfdoctor.stages import ARCH_STEP, FORWARD, LOSS
 
 #: Stages in which the model and its loss are called as they are in a step.
-_STAGES = (FORWARD, LOSS, VALIDATION)
+_STAGES = (FORWARD, LOSS, ARCH_STEP, VALIDATION)
 #: So much of a line's time must lie inside such a function: others may call what it is in, too.
 _NEARLY_ALL = 0.9
 Functions = Mapping[tuple[str, int], str]

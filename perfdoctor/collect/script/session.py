@@ -162,7 +162,7 @@ class Session:
             stage_of,
             self.state.loop.loops(),
             seconds_by_stage(self.recorder, stage_of),
-            self.state.searches,
+            self.state.search_lines.found(),
             self.state.same_calls.found(),
             constructors(),
         )
@@ -190,6 +190,7 @@ class Session:
         from perfdoctor.collect.script.settings_used import (
             acts_for_data,
             remade_elsewhere,
+            searches,
             steps_per_iterator,
             with_unused_part,
         )
@@ -201,6 +202,7 @@ class Session:
         used |= self.observer.looks.settings() | self.state.settings()
         used |= steps_per_iterator(self.observer) | remade_elsewhere(self.observer)
         used |= acts_for_data(self.observer)
+        used |= searches(self.observer, self.state.search_lines.most_backwards)
         used |= self._written | ({IN_PART: True} if self._in_part else {})
         used = with_unused_part(used, self.observer)
         used |= self.observer.looks.validation_calls.settings(self.state.loop.loops())

@@ -242,8 +242,16 @@ def _optimizer(observer: Observer) -> dict[str, Any]:
         "optimizer_fused": defaults.get("fused"),
         OPTIMIZER_AT_RATE_0: observer.optimizers.rates.part_of(main),
     }
+    return found | searches(observer)
+
+
+def searches(observer: Observer, backwards: int = 0) -> dict[str, int]:
+    """How often the architecture is updated, as far as is known by now, and by how many
+    computations of gradients at most (0: not known)."""
     every = arch_every(observer)
-    return found if every is None else {**found, "arch_every": every}
+    if every is None:
+        return {}
+    return {"arch_every": every} | ({"arch_backwards": backwards} if backwards else {})
 
 
 def arch_every(observer: Observer) -> int | None:

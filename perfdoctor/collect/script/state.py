@@ -10,9 +10,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from perfdoctor.collect.script.frame_paths import path_to
 from perfdoctor.collect.script.loop_finder import LoopFinder
 from perfdoctor.collect.script.observer import Observer
+from perfdoctor.collect.script.optimizers import ARCHITECTURE
 from perfdoctor.collect.script.same_calls import SameCalls
+from perfdoctor.collect.script.search_lines import SearchLines
 
 _MOST_SEARCHES = 16
 _OURS = str(Path(__file__).parents[2]) + os.sep  # unresolved, as in frames
@@ -24,8 +27,9 @@ class State:
 
     `inside`: within a call that is observed as a whole, where nothing else is looked at, and in all
     of the steps that are skimmed.
-    `noting`: in this step the lines that call the model and so on are noted in `loop`, and the
-    functions that make architecture steps in `searches`, by file and first line.
+    `noting`: in this step the lines that call the model and so on are noted in `loop`, and what
+    makes architecture steps: the lines in `search_lines`, the functions in `searches`, by file and
+    first line.
     `elsewhere`: steps of optimizers in each other thread, none of which is observed.
     """
 
@@ -35,6 +39,7 @@ class State:
     inside: bool = False
     noting: bool = True
     loop: LoopFinder = field(default_factory=LoopFinder)
+    search_lines: SearchLines = field(default_factory=SearchLines)
     searches: set[tuple[str, int]] = field(default_factory=set)
     elsewhere: dict[int, int] = field(default_factory=dict)
     same_calls: SameCalls = field(default_factory=SameCalls)
@@ -63,6 +68,18 @@ class State:
         """What was noted of threads that are not observed, as configuration."""
         steps = sum(list(self.elsewhere.values()))
         return {"steps_in_other_threads": steps} if steps else {}
+
+    def note_call(self, frame: FrameType | None, event: str) -> None:
+        """The model, backward or an optimizer is called in `frame`, see `LoopFinder`."""
+        path = path_to(frame)
+        self.loop.note(path, event)
+        self.search_lines.note(path, event)
+
+    def note_update(self, kind: str, frame: FrameType | None) -> None:
+        """What was noted since the last one was for an update of this kind, made in `frame`."""
+        self.search_lines.updated(kind)
+        if kind == ARCHITECTURE:
+            self.note_search(frame)
 
     def note_search(self, frame: FrameType | None) -> None:
         """The script's function that made an architecture step."""

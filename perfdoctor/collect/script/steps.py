@@ -140,7 +140,7 @@ def outermost(original: Call, state: State, torch: Any) -> Call:
             if not grad and validated.looks:
                 guarded(state, validated.begins, self, args, kwargs, sys._getframe(1))
         if state.noting and grad:
-            guarded(state, state.loop.note, sys._getframe(1), FORWARD)
+            guarded(state, state.note_call, sys._getframe(1), FORWARD)
             guarded(state, looks.forward_begins, self, args, kwargs, sys._getframe(1))
             guarded(state, state.same_calls.begins, recorder.count)
         state.inside = True
@@ -200,7 +200,7 @@ def differentiating(original: Call, state: State, *, named: bool) -> Call:
         noting, inside = state.noting, state.inside  # which what is told there may have changed
         if noting:
             guarded(state, state.same_calls.ends)
-            guarded(state, state.loop.note, sys._getframe(1), BACKWARD)
+            guarded(state, state.note_call, sys._getframe(1), BACKWARD)
             if named:
                 guarded(state, looks.gradients_begin, args, kwargs, sys._getframe(1))
             else:
@@ -223,7 +223,7 @@ def differentiating(original: Call, state: State, *, named: bool) -> Call:
             if named:
                 inputs = args[1] if len(args) > 1 else kwargs.get("inputs")
                 if guarded(state, observer.gradients_taken, inputs) and state.noting:
-                    guarded(state, state.note_search, sys._getframe(1))
+                    guarded(state, state.note_update, ARCHITECTURE, sys._getframe(1))
 
     return wrapper
 
@@ -241,7 +241,7 @@ def step_hooks(state: State) -> tuple[Call, Call]:
             return
         if state.noting:
             guarded(state, state.same_calls.ends)  # where no backward pass followed
-            guarded(state, state.loop.note, sys._getframe(1), OPTIMIZER)
+            guarded(state, state.note_call, sys._getframe(1), OPTIMIZER)
             guarded(state, looks.update_begins, optimizer)
         closure = args[1] if len(args) > 1 else kwargs.get("closure")
         if closure is None and observer.steady is not None and not recorder.current:
@@ -275,8 +275,7 @@ def step_hooks(state: State) -> tuple[Call, Call]:
         kind = guarded(state, observer.optimizer_ends, optimizer)
         if noting:
             guarded(state, looks.search_gradients.stepped, kind)
-        if kind == ARCHITECTURE and state.noting:
-            guarded(state, state.note_search, sys._getframe(1))
+            guarded(state, state.note_update, kind, sys._getframe(1))
 
     return before, after
 

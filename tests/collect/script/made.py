@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from perfdoctor.collect.script.arithmetic import UntoldError, output_shape
+from perfdoctor.collect.script.frame_paths import path_to
 from perfdoctor.collect.script.loop_finder import LoopFinder
 from perfdoctor.collect.script.stacks import Frame, Sampled
 
@@ -33,9 +34,9 @@ def found_loops(text: str, file: str, call: str = "main()", *, source: bool = Tr
     """What LoopFinder says of a script that calls model(), backward() and optimizer()."""
     finder = LoopFinder()
     names = script(text, file, source=source)
-    names["model"] = lambda *args: finder.note(sys._getframe(1), "forward")
-    names["backward"] = lambda *args: finder.note(sys._getframe(1), "backward")
-    names["optimizer"] = lambda *args: finder.note(sys._getframe(1), "optimizer")
+    names["model"] = lambda *args: finder.note(path_to(sys._getframe(1)), "forward")
+    names["backward"] = lambda *args: finder.note(path_to(sys._getframe(1)), "backward")
+    names["optimizer"] = lambda *args: finder.note(path_to(sys._getframe(1)), "optimizer")
     exec(compile(call, "/elsewhere/start.py", "exec"), names)
     return finder.loops()
 

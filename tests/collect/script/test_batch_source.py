@@ -4,11 +4,12 @@ import sys
 import textwrap
 import weakref
 
+import made
 import pytest
 from made import at, found_loops, line_with, script
 
-from perfdoctor.collect.script import loop_finder
 from perfdoctor.collect.script.batch_source import BatchSource, LoopFinder
+from perfdoctor.collect.script.frame_paths import path_to
 from perfdoctor.collect.script.source import calls_at
 
 PLAIN = """
@@ -72,9 +73,8 @@ def test_a_function_called_each_step_is_not_taken_for_the_loop():
 
 
 def test_a_function_called_each_step_is_not_the_loop_even_at_the_same_address(monkeypatch):
-    path_of = loop_finder._path
     monkeypatch.setattr(
-        loop_finder, "_path", lambda f: tuple((7, code, at) for _, code, at in path_of(f))
+        made, "path_to", lambda f: tuple((7, code, at) for _, code, at in path_to(f))
     )
     (loop,) = found_loops(HELPER, "/made/same_address.py")
     assert loop.code.co_name == "main"
@@ -110,7 +110,7 @@ def test_no_frame_is_kept_alive():
         "    note(sys._getframe(), 'optimizer')\n",
         "/made/alive.py",
     )
-    names["note"] = finder.note
+    names["note"] = lambda frame, event: finder.note(path_to(frame), event)
     gc.disable()
     try:
         batch = Batch()
@@ -127,8 +127,8 @@ def test_what_is_told_stays_bounded():
     finder = LoopFinder()
     for i in range(200):
         names = script("def main():\n  for _ in range(3):\n    f(); o()\n", f"/made/b{i}.py")
-        names["f"] = lambda: finder.note(sys._getframe(1), "forward")
-        names["o"] = lambda: finder.note(sys._getframe(1), "optimizer")
+        names["f"] = lambda: finder.note(path_to(sys._getframe(1)), "forward")
+        names["o"] = lambda: finder.note(path_to(sys._getframe(1)), "optimizer")
         names["main"]()
     assert len(finder._steps.ways) <= 64
 

@@ -23,6 +23,7 @@ from perfdoctor.collect.script.assembly import (
 from perfdoctor.collect.script.evidence import Explained, explained, loader_record
 from perfdoctor.collect.script.loaders_seen import LoaderFacts
 from perfdoctor.collect.script.recorder import Recorder
+from perfdoctor.collect.script.search_lines import Lines
 from perfdoctor.collect.script.stacks import Frame, Sampled
 from perfdoctor.collect.script.worker_totals import LoaderObserved
 from perfdoctor.ending import Ending
@@ -255,7 +256,10 @@ def test_what_is_no_validation_is_told_apart_by_its_lines() -> None:
         for stack, s in ((validates, 3.0), (saves, 2.0), (searches, 5.0))
     ]
     seconds = {"forward": 1.0, "validation": 20.0}
-    found = explained(looks, STAGES, loops, seconds, {(file, architect.co_firstlineno)})
+    lines = Lines(file, architect.co_firstlineno, 0, architect.co_firstlineno + 9)
+    same = {(file, architect.co_firstlineno): "architect"}
+    found = explained(looks, STAGES, loops, seconds, [lines], same)
+    assert {s.stage for s in found.hotspots if s.same_in} == {"arch_step"}
     assert found.split["validation"] == pytest.approx({"checkpoint": 0.2, "arch_step": 0.5})
     took = divided(seconds, found.split)
     assert took["validation"] == pytest.approx(6.0)
