@@ -52,12 +52,25 @@ def more_threads(facts: Facts, cause: str) -> Finding | None:
         evidence=(
             Evidence(metric="threads", value=now, unit="", threshold=cores),
             Evidence(metric="computing", value=share, unit="share of training"),
+            *(_tried(facts, now, cores) if tried else ()),
         ),
         cause=cause,
         predicted=predicted,
         confidence=0.75,
         safety="numerics",
         optional=bool(crowded),
+    )
+
+
+def _tried(facts: Facts, now: int, cores: int) -> tuple[Evidence, ...]:
+    """How long operations like a step's took, with either number of threads."""
+    return tuple(
+        Evidence(
+            metric=f"operations like a step's with {count(threads, 'thread')}",
+            value=facts.number(f"configuration.threads_{when}_s"),
+            unit="s",
+        )
+        for when, threads in (("now", now), ("then", cores))
     )
 
 

@@ -14,35 +14,13 @@ from typing import Any
 
 from perfdoctor.collect.script.arithmetic import UntoldError, output_shape, parameter_of
 from perfdoctor.collect.script.layer_calls import comes_from
-from perfdoctor.collect.script.stepped_cells import Cell, cell_took, cells_of
+from perfdoctor.collect.script.recurrence import Recurrence
+from perfdoctor.collect.script.stepped_cells import cell_took, cells_of
 from perfdoctor.collect.script.timed_ways import Took, two_ways
 
 _RECURRENT = "RnnBackward", "RnnLayerBackward"
 #: Shorter sequences are no loop worth a word.
 _LEAST_MOMENTS = 8
-#: Moments that are gone through to see how long it takes, and multiplications in them: some 10 ms
-#: forward. Where that is less than a short sequence, a moment has enough to do by itself.
-_MOST_MOMENTS, _MULTIPLICATIONS = 128, 500_000_000
-#: Gates of an LSTM, of each of which the weights have a row for each number.
-_GATES = 4
-
-
-@dataclass(frozen=True)
-class _Stepped:
-    """A layer called for so many moments of `batch` sequences, from `takes` to `gives` numbers; or
-    a cell."""
-
-    moments: int
-    batch: int
-    takes: int
-    gives: int
-    cell: Cell | None = None
-
-    @property
-    def timed(self) -> int:
-        """Moments of which it is timed."""
-        of_moment = self.batch * _GATES * self.gives * (self.takes + self.gives)
-        return min(self.moments, _MOST_MOMENTS, _MULTIPLICATIONS // max(1, of_moment))
 
 
 @dataclass(frozen=True)
@@ -57,7 +35,7 @@ class SteppedLayers:
     """Those of one step."""
 
     def __init__(self) -> None:
-        self._found: list[_Stepped] | None = None
+        self._found: list[Recurrence] | None = None
         self._repeated = 0.0
         self._took: _Ways | None = None
 
@@ -65,12 +43,12 @@ class SteppedLayers:
         """The operations that a backward pass goes through."""
         try:
             found = [one for calls in _layers(functions) if (one := _stepped(calls)) is not None]
-            found = found or list(map(_of_cell, cells_of(functions, _LEAST_MOMENTS)))
+            found = found or list(cells_of(functions, _LEAST_MOMENTS))
         except UntoldError:
             return
         self._found = [*(self._found or []), *found]
         if found:
-            own = sum(one.moments * one.cell.operations for one in found if one.cell is not None)
+            own = sum(one.own_operations for one in found)
             self._repeated = _repeated(functions, found[0].moments) - own / len(functions)
 
     def measure(self) -> None:
@@ -93,8 +71,8 @@ class SteppedLayers:
             "stepped_moments": one.moments,
             "stepped_operations": max(0.0, self._repeated),
         }
-        if one.cell is not None:
-            told["stepped_cell"] = one.cell.kind
+        if one.is_cell:
+            told["stepped_cell"] = one.kind
         if took is None:  # on a device
             return told
         (now, then), (small, large) = took.layer, took.beside
@@ -105,7 +83,7 @@ class SteppedLayers:
         }
 
     @property
-    def _largest(self) -> _Stepped:
+    def _largest(self) -> Recurrence:
         return max(self._found or (), key=lambda one: one.gives * (one.takes + one.gives))
 
 
@@ -136,7 +114,7 @@ def _weight(function: Any) -> Any:
     return next((leaf for leaf in leaves if leaf is not None and leaf.dim() > 1), None)
 
 
-def _stepped(calls: list[Any]) -> _Stepped | None:
+def _stepped(calls: list[Any]) -> Recurrence | None:
     """The layer of these calls; None if it is not called moment by moment, or has to be."""
     shapes = {output_shape(call) for call in calls}
     shape = next(iter(shapes))
@@ -145,11 +123,7 @@ def _stepped(calls: list[Any]) -> _Stepped | None:
     if _fed_back(calls):
         return None
     weight = _weight(calls[0])
-    return _Stepped(len(calls), shape[0] * shape[1], int(weight.shape[1]), shape[2])
-
-
-def _of_cell(one: Cell) -> _Stepped:
-    return _Stepped(one.moments, one.batch, one.takes, one.gives, one)
+    return Recurrence(len(calls), shape[0] * shape[1], int(weight.shape[1]), shape[2])
 
 
 def _fed_back(calls: Collection[Any]) -> bool:
@@ -163,35 +137,26 @@ def _edges(function: Any) -> Any:
     return function.next_functions[:1] if _is_recurrent(function) else function.next_functions
 
 
-def _took(one: _Stepped) -> _Ways:
-    layer = _layer_took(one) if one.cell is None else cell_took(one.cell, one.timed)
-    return _Ways(layer, _beside_took(one))
+def _took(one: Recurrence) -> _Ways:
+    return _Ways(cell_took(one) if one.is_cell else _layer_took(one), _beside_took(one))
 
 
-def _layer_took(one: _Stepped) -> tuple[Took, Took]:
+def _layer_took(one: Recurrence) -> tuple[Took, Took]:
     import torch
 
-    rows, moments = _GATES * one.gives, one.timed
-    x = torch.zeros(moments, one.batch, one.takes, requires_grad=True)
-    sizes = ((rows, one.takes), (rows, one.gives), (rows,), (rows,))
-    weights = [torch.zeros(*size, requires_grad=True) for size in sizes]
-    begin = (torch.zeros(1, one.batch, one.gives), torch.zeros(1, one.batch, one.gives))
-
-    def call(part: Any, state: Any) -> Any:
-        # biases, one layer, no dropout, training, one direction, moments first
-        return torch.lstm(part, state, weights, True, 1, 0.0, True, False, False)
+    x, weights, first = one.inputs(), one.weights(), one.first_state()
 
     def moment_by_moment() -> Any:
-        state, given = begin, []
+        state, given = first, []
         for part in x.split(1):
-            output, *state = call(part, state)
+            output, state = one.sequence(part, state, weights)
             given.append(output)
         return torch.cat(given)
 
-    return two_ways(moment_by_moment, lambda: call(x, begin)[0], (x, *weights))
+    return two_ways(moment_by_moment, lambda: one.sequence(x, first, weights)[0], (x, *weights))
 
 
-def _beside_took(one: _Stepped) -> tuple[Took, Took]:
+def _beside_took(one: Recurrence) -> tuple[Took, Took]:
     """Of an operation on what the layer gives, such as an activation."""
     import torch
 

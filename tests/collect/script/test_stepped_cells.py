@@ -10,7 +10,8 @@ import torch
 from made import graph_of
 from torch import nn
 
-from perfdoctor.collect.script.stepped_cells import Cell, cell_took, cells_of
+from perfdoctor.collect.script.recurrence import Recurrence
+from perfdoctor.collect.script.stepped_cells import cell_took, cells_of
 from perfdoctor.collect.script.stepped_layers import SteppedLayers
 
 _CELLS = {"LSTM": nn.LSTMCell, "GRU": nn.GRUCell, "RNN": nn.RNNCell}
@@ -34,7 +35,7 @@ def _called(kind: str, given: _Input | None = None, takes: int = 5) -> list[Any]
 @pytest.mark.parametrize("takes", [5, 7])
 def test_a_cell_whose_inputs_are_known_is_found(kind: str, takes: int) -> None:
     found = list(cells_of(_called(kind, takes=takes), 8))
-    assert found == [Cell(moments=_MOMENTS, batch=3, takes=takes, gives=7, kind=kind)]
+    assert found == [Recurrence(_MOMENTS, 3, takes, 7, kind, is_cell=True)]
 
 
 @pytest.mark.parametrize("kind", _CELLS)
@@ -56,7 +57,7 @@ def test_a_few_calls_are_not() -> None:
 
 @pytest.mark.parametrize("kind", _CELLS)
 def test_how_long_it_takes_is_tried_both_ways(kind: str) -> None:
-    now, then = cell_took(Cell(_MOMENTS, 3, 5, 7, kind, selects=True), 4)
+    now, then = cell_took(Recurrence(_MOMENTS, 3, 5, 7, kind, is_cell=True, selects=True))
     assert now.both_s > 0
     assert then.both_s > 0
 

@@ -75,13 +75,13 @@ def test_of_a_long_sequence_a_part_is_timed(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("time.perf_counter", lambda: float(next(clock)))
     layer = nn.LSTM(TAKES, GIVES)
     whole = found(by_moment(layer))
-    monkeypatch.setattr("perfdoctor.collect.script.stepped_layers._MOST_MOMENTS", MOMENTS // 2)
+    monkeypatch.setattr("perfdoctor.collect.script.recurrence._MOST_MOMENTS", MOMENTS // 2)
     assert found(by_moment(layer))["s"] == 2 * whole["s"]
 
 
 def test_moments_with_enough_to_do_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     one = BATCH * 4 * GIVES * (TAKES + GIVES)
-    monkeypatch.setattr("perfdoctor.collect.script.stepped_layers._MULTIPLICATIONS", 7 * one)
+    monkeypatch.setattr("perfdoctor.collect.script.recurrence._MULTIPLICATIONS", 7 * one)
     assert found(by_moment(nn.LSTM(TAKES, GIVES))) == {"layers": 0}
 
 
