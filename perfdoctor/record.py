@@ -262,7 +262,8 @@ class Hotspot:
     all there is to draw a few by them, there or, where `prepares_weights`, at another line of the
     function, for which this one computes them; `weighs_for` how many are drawn, None for as many as
     a batch has. `weighs_same`: what draws there, for each sample of a data set, by weights that
-    stay the same. `sorts`: what sorts all there is, to take the first few. `makes`: the class of a
+    stay the same. `sorts`: what sorts all there is, to take the first few. `part_taken`: the
+    window that alone is used of what the line makes for a sample. `makes`: the class of a
     module of torch that is made there within the steps, `fills` whether the values it is made with
     are overwritten at once.
     """
@@ -287,6 +288,7 @@ class Hotspot:
     prepares_weights: bool = False
     weighs_same: str | None = None
     sorts: str | None = None
+    part_taken: str | None = None
     makes: str | None = None
     fills: bool = False
 

@@ -44,7 +44,8 @@ class HotLine:
     `weighs` what goes through all weights to draw a few, `weighs_for` of these, `prepares_weights`
     whether the line only computes the weights for it; `weighs_same` what draws there, for each
     sample, by weights that stay the same;
-    `sorts` what sorts all there for the first few; `makes` the class of a module that is made there
+    `sorts` what sorts all there for the first few; `part` the window that alone is used of what the
+    line makes for a sample; `makes` the class of a module that is made there
     within the steps, `fills` whether its values are overwritten at once.
     """
 
@@ -68,6 +69,7 @@ class HotLine:
     prepares_weights: bool = False
     weighs_same: str = ""
     sorts: str = ""
+    part: str = ""
     makes: str = ""
     fills: bool = False
 
@@ -164,6 +166,7 @@ def _hot_line(facts: Facts, path: str) -> HotLine | None:
         prepares_weights=_told(facts, f"{path}.prepares_weights") or False,
         weighs_same=_text(facts, f"{path}.weighs_same"),
         sorts=_text(facts, f"{path}.sorts"),
+        part=_text(facts, f"{path}.part_taken"),
         makes=_text(facts, f"{path}.makes"),
         fills=_told(facts, f"{path}.fills") or False,
     )

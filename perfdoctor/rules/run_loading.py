@@ -16,6 +16,7 @@ from perfdoctor.rules.made_once import made_once
 from perfdoctor.rules.measured import MEASURED
 from perfdoctor.rules.mended import VECTORISED, Gone, after_one_pass, is_random, kept_samples
 from perfdoctor.rules.observed import HotLine, is_run, line_evidence
+from perfdoctor.rules.only_the_part import of_a_part, only_the_part
 from perfdoctor.rules.read_once import read_once, sample_evidence
 from perfdoctor.rules.run_batches import (
     also_in_validation,
@@ -58,12 +59,13 @@ class SlowSample:
 
     ## Why it is slow
     What `__getitem__` does is done again for every sample in every epoch: parsing, decoding, a
-    transform that gives the same result each time; or reading the whole file again for one row of
-    it, such as an array of an .npz file, which is unpacked anew by each `archive["x"]`; opening an
-    archive again, whose table of contents is read each time; adding up the same weights again to
-    draw by them; or making an object again, with its tables and filters, into which nothing of the
-    sample goes. Workers that do it in time still take cores: where the model computes on the same
-    ones, it slows down while nothing seems to be waited for.
+    transform that gives the same result each time; or reading the whole file again for one row
+    of it, such as an array of an .npz file, which is unpacked anew by each `archive["x"]`;
+    opening an archive again, whose table of contents is read each time; adding up the same
+    weights again to draw by them; or making an object again, with its tables and filters, into
+    which nothing of the sample goes; or reading and filtering all of a recording or a volume of
+    which the sample is a window. Workers that do it in time still take cores: where the model
+    computes on the same ones, it slows down while nothing seems to be waited for.
 
     ## Evidence and threshold
     The wait for data, or a fifth of the processor time of a step that workers take where the
@@ -78,25 +80,28 @@ class SlowSample:
     take at least as much of a batch as collating does (else PD109 speaks).
 
     ## What to change
-    Do it once: in `__init__`, for all samples at a time, or in a script whose result is kept as an
-    array. Where each sample reads the same, as the source of the line tells: read it once in
-    `__init__`, or open the file once in each worker. What is drawn at random for each sample stays
-    where it is; where it is most of the time, crop or resize before it, take cheaper operations, or
-    augment whole batches as tensors. A `TensorDataset` in memory needs no DataLoader: index its
-    tensors with a whole batch.
+    Do it once: in `__init__`, for all samples at a time, or in a script whose result is kept as
+    an array. Where each sample reads the same, as the source of the line tells: read it once in
+    `__init__`, or open the file once in each worker. What is drawn at random for each sample
+    stays where it is; where it is most of the time, crop or resize before it, take cheaper
+    operations, or augment whole batches as tensors. Where only a window is used of what is
+    made, take the window before it is made. A `TensorDataset` in memory needs no DataLoader:
+    index its tensors with a whole batch.
 
     ## How the gain is predicted
     The model of the pipeline with cheaper batches: without the time of samples, but for what is
-    random in it (by the source, or else by the names of what is called) and for taking each result
-    out of a tensor; at least without what was seen of the hottest line. Validation that spends its
-    time in the same lines gets as much shorter, but for the lower end. In a script that was
-    observed to its end one pass remains: the first epoch goes as before, or, where the lines call
-    functions of arrays that take all rows at once, that is only the lower end. Of lines that read
-    the same for every sample all goes, in the first epoch too, and 97 % of draws by weights that
-    stay the same. Of random augmentation nothing at least, half of its time likely (our own choice:
-    how much smaller the image may be is not known), all of it at most. Of a benchmark there is only
-    a bound: the model of the pipeline where samples take no time at all; the advice says what half
-    of their time would bring.
+    random in it (by the source, or else by the names of what is called) and for taking each
+    result out of a tensor; at least without what was seen of the hottest line. Validation that
+    spends its time in the same lines gets as much shorter, but for the lower end. In a script
+    that was observed to its end one pass remains: the first epoch goes as before, or, where the
+    lines call functions of arrays that take all rows at once, that is only the lower end. Of
+    lines that read the same for every sample all goes, in the first epoch too, and 97 % of
+    draws by weights that stay the same. Of what is made of a whole for a window half goes at
+    least, four fifths likely (our own choice: how large the window is is not known). Of random
+    augmentation nothing at least, half of its time likely (our own choice: how much smaller the
+    image may be is not known), all of it at most. Of a benchmark there is only a bound: the
+    model of the pipeline where samples take no time at all; the advice says what half of their
+    time would bring.
 
     ## When not to
     Random augmentation cannot be kept. The results of all samples must fit into memory or on a
@@ -157,6 +162,7 @@ def _known_ways(lines: list[HotLine]) -> list[tuple[list[HotLine], _Told]]:
         (unpacking(lines), unpacked_samples),
         (opening(lines), opened_samples),
         ([line for line in lines if hottest.anew and line.anew == hottest.anew], made_once),
+        (of_a_part(lines), only_the_part),
     ]
 
 

@@ -19,6 +19,7 @@ from perfdoctor.collect.script.leaving import before_end, parted
 from perfdoctor.collect.script.loaders_seen import LoaderFacts
 from perfdoctor.collect.script.loop_finder import LoopFacts
 from perfdoctor.collect.script.made_models import Constructors
+from perfdoctor.collect.script.parts_taken import part_taken
 from perfdoctor.collect.script.repeating import repeated_in_workers
 from perfdoctor.collect.script.rereading import same_each_time
 from perfdoctor.collect.script.same_lines import Functions, marked
@@ -201,6 +202,7 @@ def _hotspot(line: Line, share: float) -> Hotspot:
         weighs_for=None if weighted is None else weighted.taken,
         prepares_weights=weighted is not None and weighted.prepares,
         weighs_same=kept_weights(*place[:2]) if loads else None,
+        part_taken=part_taken(*place[:2]) if loads else None,
         sorts=whole_sort(*place[:2]) if _SORTS.search(line.callee or "") else None,
     )
 
