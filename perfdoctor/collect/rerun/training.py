@@ -35,7 +35,7 @@ from perfdoctor.collect.script.observer import Observer
 from perfdoctor.collect.script.optimizers import Optimizers
 from perfdoctor.collect.script.patches import Patches
 from perfdoctor.collect.script.recorder import Recorder
-from perfdoctor.collect.script.session import holds
+from perfdoctor.collect.script.script_run import holds
 from perfdoctor.collect.script.settings_used import arch_every
 from perfdoctor.collect.script.state import State
 from perfdoctor.ending import Ending

@@ -15,7 +15,7 @@ from perfdoctor.collect.script.session import Limits, Session
 def test_reports_of_what_was_seen_so_far_become_rare(monkeypatch, watched, moments):
     session = Session("script.py", Limits())
     monkeypatch.setattr(session.recorder.steps, "steps", 7)
-    monkeypatch.setattr(session, "_assembled", lambda *_: "run")
+    monkeypatch.setattr(session._seen, "so_far", lambda: "run")
     if watched:
         session._live = Live.__new__(Live)
     found: list[int] = []
