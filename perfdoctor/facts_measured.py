@@ -26,6 +26,7 @@ MEASURED = frozenset(
         "embedding_rows_touched",
         "embedding_sparse_alike",
         "embedding_tables",
+        "fed_back",
         "fft_fast_length",
         "fft_length",
         "fft_padded_part",

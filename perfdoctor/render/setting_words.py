@@ -51,6 +51,7 @@ _USED = {
     "embedding_tables": "embedding tables",
     "differentiates_gradients": "gradients of gradients",
     "embedding_fill_s": "seconds for zeros in their gradients",
+    "fed_back": "calls of a step go on from each other's output",
     "fft_fast_length": "next fast length of transforms",
     "fft_length": "length of Fourier transforms",
     "fft_padded_part": "Fourier transforms whose length is free",

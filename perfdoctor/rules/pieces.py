@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.at_once import goes_at_once
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.measured import COMPUTING
-from perfdoctor.rules.observed import at, hot_lines, line_evidence, stage_share, without
+from perfdoctor.rules.observed import HotLine, at, hot_lines, line_evidence, stage_share, without
 from perfdoctor.rules.wording import grouped
 from perfdoctor.stages import BACKWARD, FORWARD
 
 _CALLS, _SAMPLES = "configuration.pieces_calls", "configuration.pieces_samples"
 _OPERATIONS = "configuration.pieces_operations"
 _LEFT, _BESIDE_LEFT = "configuration.pieces_left", "configuration.pieces_beside_left"
+_FED_BACK = "configuration.fed_back"
 #: Less of the training than this is not worth a change (our own choice).
 _WORTH = 0.05
 #: What these call knows an input only when it has given an output.
 _IN_ORDER = r"\b(?:LSTM|GRU|RNN)Cell\b|\b(argmax|multinomial|topk|sample)\b"
 
 
+def _goes_in_order(facts: Facts, lines: Sequence[HotLine]) -> bool:
+    """Whether a piece is known only when something was made of the one before."""
+    fed_back = facts.has(_FED_BACK) and facts.flag(_FED_BACK)
+    return fed_back or any(line.calls(_IN_ORDER) for line in lines)
+
+
 def piece_by_piece(facts: Facts, cause: str) -> Finding | None:
     """PD216 where layers are called many times a step, on a piece each that needs no other."""
     calls = facts.known(_CALLS)
     lines = hot_lines(facts, FORWARD)
-    if not calls or any(line.calls(_IN_ORDER) for line in lines):
+    if not calls or _goes_in_order(facts, lines):
         return None
     whole = sum(stage_share(facts, stage) for stage in COMPUTING)
     share = whole * facts.number(_OPERATIONS)

@@ -14,7 +14,7 @@ from perfdoctor.collect.script.attribution import Attribution, Line
 from perfdoctor.collect.script.attribution import Split as Seen
 from perfdoctor.collect.script.drawing import drawn_each_time
 from perfdoctor.collect.script.kept_weights import kept_weights
-from perfdoctor.collect.script.kinds_of_work import AFTER_FORWARD, HOOKED
+from perfdoctor.collect.script.kinds_of_work import AFTER_FORWARD, HOOKED, MOVES_ON
 from perfdoctor.collect.script.leaving import before_end, parted
 from perfdoctor.collect.script.loaders_seen import LoaderFacts
 from perfdoctor.collect.script.loop_finder import LoopFacts
@@ -108,10 +108,11 @@ def explained(
 
 def _of_others(stage: str, seen: Seen) -> dict[str, float]:
     """The parts of a stage that are clearly of other ones, as shares."""
+    apart = [part for part in seen.parts if part.stage != OTHER or part.reasons[0] == MOVES_ON]
     return {
         part.stage: part.share
-        for part in seen.parts
-        if part.stage not in (OTHER, stage) and part.samples >= _FEWEST_LOOKS
+        for part in apart
+        if part.stage != stage and part.samples >= _FEWEST_LOOKS
     }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from perfdoctor.collect.script import batch_source, work
 from perfdoctor.collect.script.batch_source import BatchSource
+from perfdoctor.collect.script.environments import of_environment
 from perfdoctor.collect.script.libraries import USER, Libraries
 from perfdoctor.collect.script.source import calls_at
 from perfdoctor.collect.script.stacks import Frame, Sampled
@@ -17,6 +18,8 @@ from perfdoctor.stages import BACKWARD, DATA_LOADING, FORWARD, LOSS, OPTIMIZER, 
 #: The label of the time after a forward, of which it is not known yet what follows.
 AFTER_FORWARD = "after_forward"
 START_UP = "start_up"
+#: What is done by an environment that the model acts in.
+MOVES_ON = "moves an environment on"
 #: How torch calls modules; ours looks like the first of them.
 CALLS_MODULE = frozenset(["_wrapped_call_impl", "_call_impl"])
 #: Stages that count even inside what makes the batch: a print there is a print.
@@ -80,6 +83,8 @@ class Kinds:
         record = self._by_record(stack)
         if record is not None:
             return record
+        if label == AFTER_FORWARD and self._in_environment(stack):
+            return Work(OTHER, MOVES_ON)
         named = (self._by_name(stack), self._by_purpose(stack))
         known = [w for w in (*near, *far, *named) if w is not None]
         if label == AFTER_FORWARD and self._is_loss(stack):
@@ -102,7 +107,11 @@ class Kinds:
         is asked, or the environment moved on, in turns with the training."""
         moves = self._acting and any(frame.name in _OF_ENVIRONMENTS for frame in inside)
         asks = self._asks_the_model(inside)
-        return asks or (Work(OTHER, "moves an environment on") if moves else None)
+        return asks or (Work(OTHER, MOVES_ON) if moves else None)
+
+    def _in_environment(self, stack: _Stack) -> bool:
+        """Whether it is no part of a loss, though a forward went before: the model has acted."""
+        return any(of_environment(f, self._owner(f)) for f in self.inside_loop(stack))
 
     def _asks_the_model(self, inside: _Stack) -> Work | None:
         if self._acting and any(frame.name in CALLS_MODULE for frame in inside):

@@ -198,7 +198,9 @@ class ScriptRun:
         used |= searches(self.observer, self.state.search_lines.most_backwards)
         used |= self._written | ({IN_PART: True} if self.in_part else {})
         used = with_unused_part(used, self.observer)
-        used |= self.observer.looks.validation_calls.settings(self.state.loop.loops())
+        loops = self.state.loop.loops()
+        used |= self.observer.looks.validation_calls.settings(loops)
+        used |= self.observer.looks.repeated.settings(loops)
         used |= loader_of_validation(self.observer.loaders.values())
         if self._environment is None:
             from perfdoctor.collect.environment import describe_environment

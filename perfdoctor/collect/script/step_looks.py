@@ -31,6 +31,7 @@ from perfdoctor.collect.script.parametrized import Parametrized
 from perfdoctor.collect.script.pieces import LayersOnPieces
 from perfdoctor.collect.script.plain_attention import PlainAttention
 from perfdoctor.collect.script.recorder import Recorder
+from perfdoctor.collect.script.repeated_calls import RepeatedCalls
 from perfdoctor.collect.script.search_gradients import SearchGradients
 from perfdoctor.collect.script.stepped_layers import SteppedLayers
 from perfdoctor.collect.script.thrown_away import ThrownAway
@@ -88,6 +89,7 @@ class StepLooks:
         self.thrown_away = ThrownAway(optimizers, recorder)
         self.unused_part = UnusedPart(optimizers, modules, recorder)
         self.validation_calls = ValidationCalls(recorder)
+        self.repeated = RepeatedCalls()
 
     def forward_begins(self, module: Any, args: Any, kwargs: Any, frame: FrameType) -> None:
         """An outermost module is called in `frame`, with gradients on."""
@@ -99,6 +101,7 @@ class StepLooks:
             self.parametrized.begins(module)
             self.validation_calls.trains(module, args, kwargs)
         self.unused_part.called(module, frame)
+        self.repeated.called(module, frame)
         if self.thrown_away.looks:
             self.thrown_away.calls.begins(module, frame, _next_operation(torch))
 
@@ -136,6 +139,7 @@ class StepLooks:
         self._any_gradients_begin(None)
 
     def _any_gradients_begin(self, outputs: Any) -> None:
+        self.repeated.backward_begins()
         self.thrown_away.begins()
         self.unused_part.begins(outputs)
         self.parametrized.backward_begins()

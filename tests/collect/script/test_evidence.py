@@ -136,6 +136,15 @@ def test_what_else_runs_in_the_midst_of_a_forward_is_of_the_forward(step, inside
     assert explained(looks, STAGES, step[0], {"forward": 4.0}).split["forward"] == {}
 
 
+def test_what_an_environment_does_between_two_forwards_is_no_loss(step) -> None:
+    moves = library("gymnasium/core.py", "Wrapper.step")
+    env = seen(moves, user("main", 20), label=r.AFTER_FORWARD, seconds=3.0, count=9)
+    rest = seen(user("main", 21), label=r.AFTER_FORWARD, seconds=1.0, count=3)
+    found = explained([env, rest], STAGES, step[0], {"loss": 4.0, "other": 1.0})
+    assert found.split["loss"] == pytest.approx({"other": 0.75})
+    assert divided({"loss": 4.0, "other": 1.0}, found.split) == {"loss": 1.0, "other": 4.0}
+
+
 def test_few_looks_leave_the_loss_whole(step) -> None:
     found = _explained(step, _looks(step, count=4))
     assert found.split["loss"] == {}
