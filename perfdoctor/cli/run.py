@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
+from perfdoctor.cli.misplaced import hint_at_misplaced
 from perfdoctor.cli.output_options import checked_output, output_options
 from perfdoctor.cli.values import Count, Seconds
 from perfdoctor.cli.verify_options import DEFAULT_BUDGET_S, refuse_budget_alone, verify_options
@@ -50,6 +51,7 @@ def command(script: str, arguments: tuple[str, ...], **given: Any) -> None:
     printed on stderr when it has ended.
     """
     _check(given)
+    hint_at_misplaced(script, arguments, command.params)
     if given["verify"]:
         _verify(script, arguments, given)
     _run(script, arguments, given)
