@@ -132,5 +132,9 @@ MEASURED = frozenset(
         "validation_batches",
         "validation_call_part",
         "validation_seen_s",
+        "zeroed_branches",
+        "zeroed_left",
+        "zeroed_of_branches",
+        "zeroed_part",
     }
 )

@@ -344,6 +344,10 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "perfdoctor.rules.late_heads:HeadAfterUpsampling",
         "A convolution of one pixel works on the pixels of an upsampling that could come after it.",
     ),
+    "PD246": (
+        "perfdoctor.rules.zeroed_branches:ZeroedBranches",
+        "Branches are computed whose results are multiplied by zero.",
+    ),
     "PD301": (
         "perfdoctor.rules.memory:MemoryNearLimit",
         "Training uses nearly all memory of the device.",

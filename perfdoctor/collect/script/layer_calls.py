@@ -65,6 +65,17 @@ class LayerCalls:
         )
         return (self.gives[0], self.weight[1] * self.groups, *pixels)
 
+    def apply(self, x: Any, weight: Any) -> Any:
+        """What the layer gives."""
+        from torch.nn import functional
+
+        if len(self.weight) == 2:
+            return functional.linear(x, weight)
+        convolutions: Any = (functional.conv1d, functional.conv2d, functional.conv3d)
+        stride, padding, dilation = self.steps
+        convolution = convolutions[len(self.weight) - 3]
+        return convolution(x, weight, None, stride, padding, dilation, self.groups)
+
 
 @dataclass(frozen=True)
 class Ways:
@@ -185,23 +196,14 @@ def calls_of(group: list[Any]) -> LayerCalls | None:
 
 def _layer_took(one: LayerCalls) -> tuple[Took, Took]:
     import torch
-    from torch.nn import functional
 
     x = torch.zeros(one.timed * one.gives[0], *one.takes[1:], requires_grad=True)
     weight = torch.zeros(one.weight, requires_grad=True)
-    convolutions = (functional.conv1d, functional.conv2d, functional.conv3d)
-
-    def layer(part: Any) -> Any:
-        if len(one.weight) == 2:
-            return functional.linear(part, weight)
-        convolution: Any = convolutions[len(one.weight) - 3]
-        stride, padding, dilation = one.steps
-        return convolution(part, weight, None, stride, padding, dilation, one.groups)
 
     def one_by_one() -> Any:
-        return torch.cat([layer(part) for part in x.split(one.gives[0])])
+        return torch.cat([one.apply(part, weight) for part in x.split(one.gives[0])])
 
-    return two_ways(one_by_one, lambda: layer(x), (x, weight))
+    return two_ways(one_by_one, lambda: one.apply(x, weight), (x, weight))
 
 
 def _beside_took(one: LayerCalls) -> tuple[Took, Took]:

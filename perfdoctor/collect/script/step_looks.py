@@ -37,6 +37,7 @@ from perfdoctor.collect.script.stepped_layers import SteppedLayers
 from perfdoctor.collect.script.thrown_away import ThrownAway
 from perfdoctor.collect.script.unused_part import UnusedPart
 from perfdoctor.collect.script.validation_calls import ValidationCalls
+from perfdoctor.collect.script.zeroed_branches import ZeroedBranches
 
 #: The step whose operations are counted, once.
 _COUNTED_STEP = 2
@@ -74,6 +75,7 @@ class StepLooks:
         self.pieces = LayersOnPieces()
         self.micro_batches = MicroBatches()
         self.threads = MoreThreads()
+        self.zeroed = ZeroedBranches()
         self.transforms = PaddedTransforms()
         self._timed = (
             self.transforms,
@@ -83,6 +85,7 @@ class StepLooks:
             self.pieces,
             self.micro_batches,
             self.threads,
+            self.zeroed,
         )
         self.parametrized = Parametrized(recorder)
         self.search_gradients = SearchGradients(optimizers, recorder)
