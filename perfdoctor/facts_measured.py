@@ -132,6 +132,7 @@ MEASURED = frozenset(
         "validation_batches",
         "validation_call_part",
         "validation_seen_s",
+        "validation_waits_s",
         "zeroed_branches",
         "zeroed_left",
         "zeroed_of_branches",

@@ -265,7 +265,7 @@ class Hotspot:
     stay the same. `sorts`: what sorts all there is, to take the first few. `part_taken`: the
     window that alone is used of what the line makes for a sample. `makes`: the class of a
     module of torch that is made there within the steps, `fills` whether the values it is made with
-    are overwritten at once.
+    are overwritten at once. `loops`: those around a line of the validation.
     """
 
     file: str
@@ -291,6 +291,7 @@ class Hotspot:
     part_taken: str | None = None
     makes: str | None = None
     fills: bool = False
+    loops: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

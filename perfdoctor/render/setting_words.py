@@ -166,6 +166,7 @@ _USED = {
     "validation_batches": "batches of a validation",
     "validation_call_part": "input of a call of validation beside the training's",
     "validation_seen_s": "seconds of a validation whose calls were seen",
+    "validation_waits_s": "seconds that validation waited for batches",
     "zeroed_branches": "branches side by side that are multiplied by zeros",
     "zeroed_left": "left of these where zeros are left out",
     "zeroed_of_branches": "zeros among what these are multiplied by",

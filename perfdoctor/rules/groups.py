@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from perfdoctor.record import Floats
 from perfdoctor.rules.facts import Facts, Missing
 from perfdoctor.rules.observed import OUTSIDE, is_between
-from perfdoctor.stages import OTHER
+from perfdoctor.stages import DATA_LOADING, OTHER
 
 COMPUTE = "compute"
 INPUT = "input"
+EVALUATION = "evaluation"
+VALIDATION = "validation"
 OVERHEAD = "overhead"
 #: Stage → group; the user's own stages are part of the computation.
 GROUPS = {
@@ -24,8 +26,8 @@ GROUPS = {
     "backward": COMPUTE,
     "optimizer": "optimizer",
     "arch_step": "search",
-    "validation": "evaluation",
-    "metrics": "evaluation",
+    VALIDATION: EVALUATION,
+    "metrics": EVALUATION,
     "checkpoint": "io",
     "logging": "io",
     "communication": "communication",
@@ -82,6 +84,16 @@ def whole_run(facts: Facts) -> Split:
     stages = facts.get("stages") if facts.has("stages") else {}
     shares = {name: facts.known(f"stages.{name}.share") for name in stages}
     return Split({name: share for name, share in shares.items() if share is not None})
+
+
+def loading_moved(split: Split, part: float) -> Split:
+    """The same with that part of validation, which waits for batches, as data loading."""
+    moved = part * split.stages.get(VALIDATION, 0.0)
+    if not moved:
+        return split
+    loading, evaluating = (split.stages.get(n, 0.0) for n in (DATA_LOADING, VALIDATION))
+    stages = {DATA_LOADING: loading + moved, VALIDATION: evaluating - moved}
+    return replace(split, stages={**split.stages, **stages})
 
 
 def each_tenth(facts: Facts) -> list[Split]:

@@ -46,7 +46,8 @@ class HotLine:
     sample, by weights that stay the same;
     `sorts` what sorts all there for the first few; `part` the window that alone is used of what the
     line makes for a sample; `makes` the class of a module that is made there
-    within the steps, `fills` whether its values are overwritten at once.
+    within the steps, `fills` whether its values are overwritten at once; `loops` how many are
+    around a line of the validation.
     """
 
     file: str
@@ -72,6 +73,7 @@ class HotLine:
     part: str = ""
     makes: str = ""
     fills: bool = False
+    loops: int = 0
 
     @property
     def place(self) -> str:
@@ -169,6 +171,7 @@ def _hot_line(facts: Facts, path: str) -> HotLine | None:
         part=_text(facts, f"{path}.part_taken"),
         makes=_text(facts, f"{path}.makes"),
         fills=_told(facts, f"{path}.fills") or False,
+        loops=int(facts.known(f"{path}.loops") or 0),
     )
 
 

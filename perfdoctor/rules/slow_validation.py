@@ -25,11 +25,17 @@ _OF_PYTHON = frozenset(
 )
 
 
+#: Loops over batches, samples, and what is in a sample: boxes, classes, pairs.
+_DEEP = 3
+
+
 class SlowValidationCode:
     """Validation spends its time in a loop of the script's own.
 
     ## What it does
-    Looks for lines of Python in the validation of an observed script that call no library.
+    Looks for lines of Python in the validation of an observed script that call no library, or that
+    call one within three loops or more: for each batch, for each sample, and for each of something
+    in that.
 
     ## Why it is slow
     A metric that goes over samples, pairs or boxes in Python takes microseconds for each, on one
@@ -90,10 +96,15 @@ class SlowValidationCode:
 
 
 def python_lines(facts: Facts) -> list[HotLine]:
-    """The lines of Python of validation's own that call no library, hottest first."""
+    """The lines of Python of validation's own that call no library, or for little."""
     loading = {(line.file, line.line) for line in loading_lines(facts)}
     found = [n for n in hot_lines(facts, _VALIDATION) if (n.file, n.line) not in loading]
-    return [line for line in found if _is_python(line) and not _beside_a_call(line, found)]
+    return [n for n in found if _deep(n) or (_is_python(n) and not _beside_a_call(n, found))]
+
+
+def _deep(line: HotLine) -> bool:
+    """Whether it goes over parts of samples, one by one: what it calls is called for little."""
+    return line.loops >= _DEEP
 
 
 def _is_python(line: HotLine) -> bool:

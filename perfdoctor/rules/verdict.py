@@ -13,11 +13,14 @@ from perfdoctor.rules.evaluated_apart import evaluating_bound
 from perfdoctor.rules.facts import Facts
 from perfdoctor.rules.groups import (
     COMPUTE,
+    EVALUATION,
     INPUT,
     OVERHEAD,
+    VALIDATION,
     Split,
     each_tenth,
     group_of,
+    loading_moved,
     whole_run,
 )
 from perfdoctor.rules.judging import (
@@ -30,6 +33,7 @@ from perfdoctor.rules.judging import (
     smoothed,
 )
 from perfdoctor.rules.loader_facts import CROWDED, crowding
+from perfdoctor.rules.logs import wall_parts
 from perfdoctor.rules.observed import hot_lines, is_run
 from perfdoctor.rules.run_growth import falls_most
 from perfdoctor.rules.run_operations import signs_of_overhead
@@ -81,7 +85,8 @@ def verdict(facts: Facts, findings: Sequence[Finding]) -> Diagnosis:
     if (evaluated := evaluating_bound(facts)) is not None:
         return evaluated
     own = (ARCH_STEP,) if sane_schedule(facts) else ()
-    split = replace(whole_run(facts), own=own)
+    waiting = _waiting_validation(facts, findings)
+    split = replace(loading_moved(whole_run(facts), waiting), own=own)
     steps = int(facts.number("steps.count"))
     if steps < FEWEST_STEPS:
         return inconclusive(
@@ -92,16 +97,31 @@ def verdict(facts: Facts, findings: Sequence[Finding]) -> Diagnosis:
     fine = settled(facts, split, findings)
     floor = _floor(replace(split, own=own + fine), findings)
     group = replace(split, own=own + fine).leader(floor)
-    agreeing = [replace(p, own=own + fine).leader(floor) == group for p in each_tenth(facts)]
+    tenths = [loading_moved(tenth, waiting) for tenth in each_tenth(facts)]
+    agreeing = [replace(tenth, own=own + fine).leader(floor) == group for tenth in tenths]
     unclear = _unclear(facts, split)
     if unclear is not None and not (is_run(facts) and _all_over(split, agreeing)):
         return inconclusive(unclear)
     confidence = smoothed(sum(agreeing), len(agreeing))
+    if group == INPUT and waiting:
+        return _all_wait(facts, split, confidence)
     if group != COMPUTE:
         return _held_up(facts, split, group, confidence)
     if crowding(facts) >= CROWDED and best_gain(findings, INPUT) >= WORTHWHILE:
         return _crowded(facts, split, confidence)
     return _computing(facts, split, findings, confidence, beside(split, fine, BOTTLENECK_SHARE))
+
+
+def _waiting_validation(facts: Facts, findings: Sequence[Finding]) -> float:
+    """The part of validation that waits for batches, where it is the loading that can be mended."""
+    waited_s = facts.known("configuration.validation_waits_s")
+    spent = wall_parts(facts).get(VALIDATION) if waited_s else None
+    loading = best_gain(findings, INPUT)
+    if not waited_s or spent is None or not spent.seconds:
+        return 0.0
+    if loading < max(WORTHWHILE, best_gain(findings, EVALUATION)):
+        return 0.0
+    return min(1.0, waited_s / spent.seconds)
 
 
 def _all_over(split: Split, agreeing: Sequence[bool]) -> bool:
@@ -149,6 +169,20 @@ def _held_up(facts: Facts, split: Split, group: str, confidence: float) -> Diagn
         share=share,
         confidence=confidence,
         summary=summary,
+    )
+
+
+def _all_wait(facts: Facts, split: Split, confidence: float) -> Diagnosis:
+    """Validation waits for its batches as the training does."""
+    share, step_s = split.groups[INPUT], facts.number("steps.time.mean_s")
+    return Diagnosis(
+        verdict="input-bound",
+        bottleneck=DATA_LOADING,
+        share=share,
+        confidence=confidence,
+        summary=f"Training and validation wait for data: {percent(share)} of the training "
+        f"({seconds(share * step_s)} of the {seconds(step_s)} of an average step) is spent waiting "
+        "for the next batch.",
     )
 
 

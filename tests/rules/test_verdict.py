@@ -274,3 +274,27 @@ def test_a_loss_that_can_be_less_is_named_with_its_own_share() -> None:
     seen = judge({"forward": 0.2, "loss": 0.15, "backward": 0.6}, gain("loss", 1.4))
     assert (seen.bottleneck, seen.share) == ("loss", pytest.approx(0.15))
     assert "with its part of the backward pass can be less" in seen.summary
+
+
+@pytest.mark.parametrize(
+    ("found", "bottleneck"),
+    [
+        ((gain("data_loading", 1.3), gain("validation", 1.2)), "data_loading"),
+        ((gain("data_loading", 1.1), gain("validation", 1.2)), "validation"),
+        ((), "validation"),
+    ],
+)
+def test_validation_that_waits_for_batches_is_loading_that_can_be_mended(
+    found: tuple[Finding, ...], bottleneck: str
+) -> None:
+    shares = {"data_loading": 0.14, "validation": 0.22, "forward": 0.6}
+    parts = [{"name": "validation", "seconds": 4.4, "share": 0.22}]
+    changes = {
+        "configuration": {"num_workers": 1, "validation_waits_s": 3.3},
+        "wall": {"total_s": 20.0, "parts": parts},
+    }
+    seen = judge(shares, *found, **changes)
+    assert seen.bottleneck == bottleneck
+    if bottleneck == "data_loading":
+        assert seen.share == pytest.approx(0.14 + 0.22 * 0.75)
+        assert "Training and validation wait for data: 30 %" in seen.summary

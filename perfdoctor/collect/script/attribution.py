@@ -19,7 +19,7 @@ from perfdoctor.collect.script.libraries import FRAMEWORKS, OWN, STDLIB, USER, L
 from perfdoctor.collect.script.loop_finder import LoopFacts
 from perfdoctor.collect.script.made_anew import made_anew
 from perfdoctor.collect.script.made_models import Constructors, MadeModel, made_model
-from perfdoctor.collect.script.source import asked_at_once, calls_at
+from perfdoctor.collect.script.source import asked_at_once, calls_at, loops_around
 from perfdoctor.collect.script.stacks import Frame, Sampled
 from perfdoctor.stages import DATA_LOADING, OTHER
 
@@ -51,6 +51,7 @@ class Line:
     is a qualified name, or as the source writes it where a call has no frame; None where it is the
     line's own work. `made_anew`: see there, of lines that make batches. `makes`: the class of a
     module that is made there within the steps, `fills` whether its values are overwritten at once.
+    `loops`: those around a line of the validation.
     """
 
     file: str
@@ -66,6 +67,7 @@ class Line:
     made_anew: str | None = None
     makes: str | None = None
     fills: bool = False
+    loops: int = 0
 
 
 @dataclass(frozen=True)
@@ -191,9 +193,18 @@ class Attribution:
         place = (frame.file, frame.line, frame.function)
         line = Line(*place, library, callee, stage, sample.seconds, share, self._process)
         line = replace(line, count=sample.count)
+        if stage == work.VALIDATION:
+            line = replace(line, loops=self._loops_around(stack))
         if stage == DATA_LOADING:
             line = replace(line, made_anew=made_anew(stack, self._is_user, self._constructors))
         return line if model is None else replace(line, makes=model.name, fills=model.filled)
+
+    def _loops_around(self, stack: _Stack) -> int:
+        """Loops of the user's around a line, but for the training's; 0 within a module."""
+        if _module_call(stack) is not None:
+            return 0
+        users = (f for f in stack[: self._batches.loop_depth(stack)] if self._is_user(f))
+        return sum(loops_around(f.file, f.name, f.first_line, f.line) for f in users)
 
     def _model_made(self, stack: _Stack, stage: str) -> MadeModel | None:
         if stage in _MADE_BESIDE or not self._constructors:

@@ -196,6 +196,7 @@ def _hotspot(line: Line, share: float) -> Hotspot:
         made_anew=line.made_anew,
         makes=line.makes,
         fills=line.fills,
+        loops=line.loops or None,
         repeated_in_workers=line.process == "worker" and repeated_in_workers(*place[:2]),
         permutes=None if draw is None else draw.how,
         permutes_for=None if draw is None else draw.taken,

@@ -185,6 +185,7 @@ class ScriptRun:
             remade_elsewhere,
             searches,
             steps_per_iterator,
+            validation_waits,
             with_unused_part,
         )
         from perfdoctor.collect.script.validation_batches import loader_of_validation
@@ -194,7 +195,7 @@ class ScriptRun:
         used = used | self._ddp.settings() | self._hooks.settings() | self.patches.settings()
         used |= self.observer.looks.settings() | self.state.settings()
         used |= steps_per_iterator(self.observer) | remade_elsewhere(self.observer)
-        used |= acts_for_data(self.observer)
+        used |= acts_for_data(self.observer) | validation_waits(self.observer)
         used |= searches(self.observer, self.state.search_lines.most_backwards)
         used |= self._written | ({IN_PART: True} if self.in_part else {})
         used = with_unused_part(used, self.observer)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from perfdoctor.collect.script.loaders_seen import LoaderFacts
+from perfdoctor.collect.script.loaders_seen import LoaderFacts, label_roles
 from perfdoctor.collect.script.observer import Observer
 from perfdoctor.collect.script.optimizers import ARCHITECTURE
 from perfdoctor.collect.script.unused_part import TIMED
@@ -252,6 +252,14 @@ def searches(observer: Observer, backwards: int = 0) -> dict[str, int]:
     if every is None:
         return {}
     return {"arch_every": every} | ({"arch_backwards": backwards} if backwards else {})
+
+
+def validation_waits(observer: Observer) -> dict[str, float]:
+    """Seconds that validation waited for its loaders' batches."""
+    recorder, roles = observer.recorder, label_roles(observer.loaders.values())
+    labels = [label for label, role in roles.items() if role == "validation"]
+    waited_s = sum(recorder.totals[label] for label in labels) * 1e-9
+    return {"validation_waits_s": waited_s} if waited_s else {}
 
 
 def arch_every(observer: Observer) -> int | None:

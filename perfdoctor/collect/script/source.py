@@ -211,6 +211,16 @@ def repeats(level: Level) -> bool:
     return isinstance(level.owner, LOOPS) and level.block is level.owner.body
 
 
+@functools.lru_cache(maxsize=4096)
+def loops_around(file: str, name: str, first_line: int, line: int) -> int:
+    """Loops and comprehensions around a line of a function, which is known by its name and first
+    line; 0 without source."""
+    function = _function(file, name, first_line)
+    if function is None:
+        return 0
+    return len(loops_at(function, line)) + _in_comprehension(function, line)
+
+
 def _in_comprehension(function: ast.AST, line: int) -> bool:
     kinds = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
     found = [node for node in ast.walk(function) if isinstance(node, kinds)]

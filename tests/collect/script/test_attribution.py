@@ -514,3 +514,48 @@ def test_norms_of_gradients_that_are_printed_are_logging_and_batches_stay_data()
     header = at(names["main"].__code__, "for x in batches")
     made = seen(library("numpy/x.py", "histogram"), batch, header)
     assert shares(made, loops=loops) == {"data_loading": 1.0}
+
+
+NESTED = """
+    def overlap(a, b):
+        return np.prod(a - b)
+
+    def suppressed(boxes):
+        while boxes:
+            first = boxes.pop()
+            boxes = [b for b in boxes if overlap(first, b) < 1]
+
+    def evaluate():
+        for x in [1, 2]:
+            for boxes in [[]]:
+                suppressed(boxes)
+
+    def main():
+        for x in [1, 2, 3, 4]:
+            loss = model(x)
+            backward()
+            optimizer()
+            evaluate()
+"""
+
+
+def test_loops_around_a_line_of_the_validation_are_counted():
+    file = "/home/me/nested.py"
+    loops, names = found_loops(NESTED, file), script(NESTED, file)
+    lines = (
+        ("overlap", "np.prod"),
+        ("suppressed", "overlap(first"),
+        ("evaluate", "suppressed(boxes)"),
+        ("main", "evaluate()"),
+    )
+    stack = tuple(at(names[name].__code__, text) for name, text in lines)
+    inner = library("numpy/_core/fromnumeric.py", "prod")
+    layers = [*NAMES, "validation"]
+    label = len(NAMES)
+    (line,) = hot_lines([seen(inner, *stack, label=label)], layers, loops)
+    assert (line.callee, line.loops) == ("prod", 4)
+    called = library("torch/nn/modules/module.py", "Module._wrapped_call_impl")
+    (line,) = hot_lines([seen(inner, stack[0], called, *stack[1:], label=label)], layers, loops)
+    assert line.loops == 0
+    (line,) = hot_lines([seen(inner, *stack, label=0)], layers, loops)
+    assert line.loops == 0

@@ -28,6 +28,7 @@ from perfdoctor.collect.script.settings_used import (
     remade_elsewhere,
     settings_used,
     steps_per_iterator,
+    validation_waits,
 )
 from perfdoctor.collect.script.state import State
 from perfdoctor.collect.script.step_rows import EPOCH, MOST_LABELS, SAMPLES
@@ -378,6 +379,8 @@ def test_validation_is_told_from_training(clock: Clock, habit: str) -> None:
     )
     if habit == "eval and no_grad":
         assert totals["validation"] == 4 * (28 + 10 + 4)
+    waited_s = validation_waits(seen.observer)["validation_waits_s"]
+    assert waited_s == pytest.approx(4 * 28e-9)
     assert totals["validation"] >= 4 * (28 + 10)
 
 
