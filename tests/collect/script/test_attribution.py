@@ -545,8 +545,8 @@ def test_loops_around_a_line_of_the_validation_are_counted():
     lines = (
         ("overlap", "np.prod"),
         ("suppressed", "overlap(first"),
-        ("evaluate", "suppressed(boxes)"),
-        ("main", "evaluate()"),
+        ("evaluate", "   suppressed(boxes)"),
+        ("main", "   evaluate()"),
     )
     stack = tuple(at(names[name].__code__, text) for name, text in lines)
     inner = library("numpy/_core/fromnumeric.py", "prod")
