@@ -25,17 +25,33 @@ _AS_A_WHOLE = (
     r"json|pickle|csv|loads|parse|decod|imread|convert|Image|PIL|zlib|gzip|lzma|bz2|Npz|tokeni[sz]"
     r"|\b(?:Dataset|Array)\.__getitem__"
 )
-_SNIPPET = (
+#: Of a window, and of items.
+_FIRST = (
+    "Take the window first: draw its place, read only that much, with a margin where a filter "
+    "needs one, and do what",
+    "Choose first, by the names of the files or their number, and do what",
+)
+_WINDOW = (
     "start = draw_start(frames_of(path))  # first, from the header\n"
     'recording = np.load(path, mmap_mode="r")  # soundfile.read(path, start=, frames=)\n'
     "window = filtered(recording[start : start + length])"
 )
+_ITEMS = "chosen = choose(len(files))  # first\nframes = np.stack([load(files[i]) for i in chosen])"
 
 
 def of_a_part(lines: Sequence[HotLine]) -> list[HotLine]:
     """Those of the lines that make what only a window is used of, if the hottest one does."""
-    found = [line for line in lines if line.part and not line.calls(_AS_A_WHOLE)]
+    found = [line for line in lines if _is_of_a_part(line)]
     return found if found and found[0] is lines[0] else []
+
+
+def _is_of_a_part(line: HotLine) -> bool:
+    """Items have files of their own, and each can be left out whatever it takes to read one."""
+    return bool(line.part) and (_is_of_items(line) or not line.calls(_AS_A_WHOLE))
+
+
+def _is_of_items(line: HotLine) -> bool:
+    return ":" not in line.part and line.part.endswith("]")
 
 
 def only_the_part(facts: Facts, lines: Sequence[HotLine], gone: Gone) -> Finding:
@@ -50,11 +66,10 @@ def only_the_part(facts: Facts, lines: Sequence[HotLine], gone: Gone) -> Finding
         title=f"Only {line.part} is used of what {line.words}{more} "
         f"{'make' if others else 'makes'} for every sample: {percent(gone.likely)} of the time for "
         f"making batches; {what_loading_costs(facts)}",
-        advice=f"Take the window first: draw its place, read only that much, with a margin where a "
-        f"filter needs one, and do what {line.place}{more} {'do' if others else 'does'} to that "
-        "alone. Or do it once for each whole, and keep the result in memory or as .npy files.",
-        change={"window_first": True},
-        snippet=_SNIPPET,
+        advice=f"{_FIRST[_is_of_items(line)]} {line.place}{more} {'do' if others else 'does'} to "
+        "that alone. Or do it once for each whole, and keep the result in memory or as .npy files.",
+        change={"part_first": True},
+        snippet=_ITEMS if _is_of_items(line) else _WINDOW,
         evidence=sample_evidence(facts, lines, gone),
         cause=LOADER_CAUSE,
         predicted=also_in_validation(facts, lines, _GOES, predicted),

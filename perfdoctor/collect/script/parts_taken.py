@@ -1,13 +1,15 @@
-"""Lines of samples that make a whole of which only a window is used, by their source.
+"""Lines of samples that make a whole of which only a part is used, by their source.
 
 `audio = resample(read(path))`, of which the sample is `audio[start:start + n]`: what is made of the
-rest is thrown away. Said is that only where nothing but windows of the whole is used, and its size.
+rest is thrown away. So it is of items: `x = stack([load(f) for f in files])`, of which the sample
+is `x[few(n)]`. Said is that only where nothing but such parts of the whole is used, and its size.
 """
 
 from __future__ import annotations
 
 import ast
 import functools
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -28,14 +30,16 @@ _SIZES = frozenset(["shape", "size", "ndim", "dim", "dtype", "device", "numel", 
 #: Methods that take a window.
 _WINDOWS = frozenset(["crop", "narrow"])
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.Lambda)
+#: What puts all items into another order, or may leave out few.
+_ORDERS = re.compile(r"perm|order|sort|shuffl|mask|keep|valid")
 #: Functions through which a whole is handed on before a part of it is taken.
 _DEEPEST = 3
 
 
 @functools.lru_cache(maxsize=256)
 def part_taken(file: str, line: int) -> str | None:
-    """The window that alone is used of what a line makes, as written; None where more is used, or
-    the source does not tell."""
+    """The window that alone is used of what a line makes, or the items, as written; None where more
+    is used, or the source does not tell."""
     module = module_of(file)
     if module is None:
         return None
@@ -49,14 +53,16 @@ def part_taken(file: str, line: int) -> str | None:
         return None
 
 
-def _part_of(module: ast.Module, around: Function, made: ast.stmt, deep: int) -> str | None:
-    """Of what the statement makes."""
+def _part_of(
+    module: ast.Module, around: Function, made: ast.stmt, deep: int, items: bool = False
+) -> str | None:
+    """Of what the statement makes, or puts together of `items`."""
     if isinstance(made, ast.Return):
         return _part_of_calls(module, around, deep)
     names = assigned(made) - {"_"}
     if not names or isinstance(made, LOOPS):
         return None
-    use = _Use(names)
+    use = _Use(names, items)
     for statement, inside_loop in _after(around, made):
         if not use.goes_on(statement, inside_loop=inside_loop):
             return None
@@ -77,7 +83,8 @@ def _part_of_calls(module: ast.Module, function: Function, deep: int) -> str | N
         statement = None if around is None else statement_at(around, call.lineno)
         if around is None or statement is None:
             return None
-        found.append(_part_of(module, around, statement, deep - 1))
+        items = _in_comprehension(heads(statement), [call])
+        found.append(_part_of(module, around, statement, deep - 1, items))
     return found[0] if found and all(found) else None
 
 
@@ -95,13 +102,14 @@ class _Use:
     """What is done with some names, statement by statement. `returned`: as a whole."""
 
     names: set[str]
+    items: bool
     windows: list[str] = field(default_factory=list)
     returned: bool = False
 
     def goes_on(self, statement: ast.stmt, *, inside_loop: bool) -> bool:
         """Takes one more; whether it can be told what is used."""
         parts = heads(statement)
-        windows = [w for part in parts for w in _windows(part, self.names)]
+        windows = [w for part in parts for w in _windows(part, self.names, self.items)]
         others = _whole_uses(parts, self.names, windows)
         if windows and (inside_loop or others or _in_comprehension(parts, windows)):
             return False  # all windows, one after the other; or the whole beside one
@@ -141,12 +149,13 @@ def _encloses(statement: ast.stmt, made: ast.stmt) -> bool:
     return statement.lineno <= made.lineno <= (statement.end_lineno or statement.lineno)
 
 
-def _windows(part: ast.AST, names: set[str]) -> Iterator[ast.expr]:
-    """`x[a:b]`, `x[:, a : a + n]`, `x.narrow(0, a, n)`, `x.crop(box)` of one of these names."""
+def _windows(part: ast.AST, names: set[str], items: bool) -> Iterator[ast.expr]:
+    """`x[a:b]`, `x[:, a : a + n]`, `x.narrow(0, a, n)`, `x.crop(box)` of one of these names; of
+    items also `x[few]`."""
     for node in ast.walk(part):
         if isinstance(node, ast.Subscript) and _is_one_of(node.value, names):
             cuts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-            if any(_is_window(cut) for cut in cuts):
+            if any(_is_window(cut) for cut in cuts) or (items and _chooses(node.slice)):
                 yield node
         elif isinstance(node, ast.Call) and _takes_window(node.func, names):
             yield node
@@ -161,6 +170,13 @@ def _takes_window(called: ast.expr, names: set[str]) -> bool:
 def _is_window(cut: ast.expr) -> bool:
     """Between two ends, the first of which is computed: `[:n]` may be nearly all there is."""
     return isinstance(cut, ast.Slice) and cut.upper is not None and _is_computed(cut.lower)
+
+
+def _chooses(index: ast.expr) -> bool:
+    """Whether it is some numbers of items, and no other order of all of them."""
+    if isinstance(index, (ast.Slice, ast.Tuple, ast.Constant, ast.UnaryOp, ast.Compare)):
+        return False
+    return not _ORDERS.search(ast.unparse(index))
 
 
 def _is_computed(node: ast.expr | None) -> bool:

@@ -74,6 +74,41 @@ def test_a_whole_may_be_handed_on(tmp_path: Path, use: str, window: str | None) 
     assert found(tmp_path, source) == window
 
 
+@pytest.mark.parametrize(
+    ("use", "part"),
+    [
+        ("x = x[self.some(len(x))]\n        return x", "x[self.some(len(x))]"),
+        ("return x[indices]", "x[indices]"),
+        ("return x[start : start + 8]", "x[start:start + 8]"),
+        ("return x[torch.randperm(len(x))]", None),
+        ("return x[x.argsort()]", None),
+        ("return x[mask]", None),
+        ("return x[0]", None),
+        ("return x", None),
+    ],
+)
+def test_of_items_some_may_be_chosen(tmp_path: Path, use: str, part: str | None) -> None:
+    source = f"""
+    class Clips:
+        def load(self, path):
+            return resized(Image.open(path))  # here
+
+        def __getitem__(self, i):
+            x = np.stack([self.load(path) for path in self.paths[i]])
+            {use.replace(chr(10), chr(10) + "    ")}
+    """
+    assert found(tmp_path, source) == part
+
+
+def test_of_one_whole_the_numbers_may_be_any(tmp_path: Path) -> None:
+    source = """
+    def clip(path, indices):
+        x = resample(load(path))  # here
+        return x[indices]
+    """
+    assert found(tmp_path, source) is None
+
+
 def test_all_who_are_handed_it_must_take_a_part(tmp_path: Path) -> None:
     source = """
     def read(path):
