@@ -5,6 +5,7 @@ from __future__ import annotations
 #: Of two runs of the same code these differ, so that no difference of them explains anything.
 MEASURED = frozenset(
     {
+        "acting_s",
         "acts_for_data",
         "alone_at",
         "alone_batch",

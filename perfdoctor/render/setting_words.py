@@ -24,6 +24,7 @@ SETTINGS = {
 }
 #: The same of what an observed script uses.
 _USED = {
+    "acting_s": "seconds that the model made data",
     "acts_for_data": "data made by the model",
     "allocator_settings": "PYTORCH_CUDA_ALLOC_CONF",
     "alone_at": "called on one sample at",

@@ -348,6 +348,10 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "perfdoctor.rules.zeroed_branches:ZeroedBranches",
         "Branches are computed whose results are multiplied by zero.",
     ),
+    "PD247": (
+        "perfdoctor.rules.acting:ActsOneByOne",
+        "The model that acts is asked for one observation at a time.",
+    ),
     "PD301": (
         "perfdoctor.rules.memory:MemoryNearLimit",
         "Training uses nearly all memory of the device.",

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from perfdoctor.pipeline_model import best_workers
 from perfdoctor.report import Evidence, Finding, Prediction
+from perfdoctor.rules.acting import ONE_CALL
 from perfdoctor.rules.archives import unpacked_batches, unpacking
 from perfdoctor.rules.facts import Facts, Missing
 from perfdoctor.rules.loader_advice import LOADER_CAUSE, WAIT_SHARE
@@ -73,10 +74,6 @@ _ACTING = (
     "environments in each time step, as one call takes hardly longer than one on a single "
     "observation, and write what comes of it into tensors that are made once."
 )
-_ONE_CALL = """\
-with torch.no_grad():  # observations of all environments: (environments, features)
-    actions = policy(observations)
-observations, rewards, done = environments.step(actions)"""
 
 
 class BatchesMadeInLoop:
@@ -140,7 +137,7 @@ class BatchesMadeInLoop:
             f"{percent(share)} of the training{at(line)}",
             advice=f"{_ACTING if acts else _AHEAD}{hint}",
             change={"one_call_for_all": True} if acts else {"batches_ahead": True},
-            snippet=_ONE_CALL if acts else _PREFETCH,
+            snippet=ONE_CALL if acts else _PREFETCH,
             evidence=(
                 Evidence(
                     metric="making batches", value=share, unit="share of training", threshold=limit

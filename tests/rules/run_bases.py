@@ -457,6 +457,20 @@ def one_sample_at_a_time() -> Report:
     return script(parts_s=parts_s, hotspots=(hot,), **alone)
 
 
+def acts_one_by_one() -> Report:
+    """Half of fifty steps in which a policy is asked for one observation after the other."""
+    asks = line("ppo.py:79", "Policy.forward", "Sequential.forward", "forward", 0.3)
+    draws = line("ppo.py:116", "collect", "Categorical.sample", "forward", 0.1)
+    alone = {
+        "acts_for_data": True,
+        "acting_s": 2.0,
+        "alone_calls": 200,
+        "alone_of_validation": 0.7,
+        "alone_at": "ppo.py:115",
+    }
+    return script(hotspots=(asks, draws), **alone)
+
+
 def small_validation_batches() -> Report:
     """The same in 1 600 batches of one, a 60th of the training's; a framework does the rest."""
     hot = line("train.py:89", "Lit.validation_step", "LightningModule.log_dict", "validation", 0.2)
@@ -512,6 +526,7 @@ RUNS: dict[str, Callable[[], Report]] = {
         rising_and_falling,
         prefixes,
         one_sample_at_a_time,
+        acts_one_by_one,
         small_validation_batches,
     )
 }

@@ -60,6 +60,7 @@ VERDICTS = {
     "rising_and_falling": ("healthy", "none", "PD901"),
     "prefixes": ("evaluation-bound", "validation", "PD511"),
     "one_sample_at_a_time": ("evaluation-bound", "validation", "PD512"),
+    "acts_one_by_one": ("compute-bound", "forward", "PD247"),
     "small_validation_batches": ("evaluation-bound", "validation", "PD514"),
     "carried_state_of_the_run": ("degrading", "backward", "PD241"),
 }

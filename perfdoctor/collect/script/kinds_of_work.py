@@ -105,9 +105,15 @@ class Kinds:
     def _acts(self, inside: _Stack) -> Work | None:
         """What is no loading of what makes the batch, where the model acts for its data: the model
         is asked, or the environment moved on, in turns with the training."""
+        draws = self._acting and any(self._draws_an_action(frame) for frame in inside)
         moves = self._acting and any(frame.name in _OF_ENVIRONMENTS for frame in inside)
         asks = self._asks_the_model(inside)
+        if asks is None and draws:
+            return Work(FORWARD, "draws an action")
         return asks or (Work(OTHER, MOVES_ON) if moves else None)
+
+    def _draws_an_action(self, frame: Frame) -> bool:
+        return self._libraries.module(frame.file).startswith("torch.distributions")
 
     def _in_environment(self, stack: _Stack) -> bool:
         """Whether it is no part of a loss, though a forward went before: the model has acted."""

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from perfdoctor.collect.script import recorder as r
 from perfdoctor.collect.script.loaders_seen import LoaderFacts, label_roles
 from perfdoctor.collect.script.observer import Observer
 from perfdoctor.collect.script.optimizers import ARCHITECTURE
@@ -51,10 +52,13 @@ def steps_per_iterator(observer: Observer) -> dict[str, float]:
     }
 
 
-def acts_for_data(observer: Observer) -> dict[str, bool]:
-    """Whether the model makes the data of the training, as one that acts in an environment; nothing
-    where it does not."""
-    return {"acts_for_data": True} if observer.acts else {}
+def acts_for_data(observer: Observer) -> dict[str, Any]:
+    """Whether the model makes the data of the training, as one that acts in an environment, and the
+    seconds of that; nothing where it does not."""
+    if not observer.acts:
+        return {}
+    acting_ns = observer.recorder.totals[r.VALIDATION]
+    return {"acts_for_data": True, "acting_s": float(acting_ns) * 1e-9}
 
 
 def remade_elsewhere(observer: Observer) -> dict[str, float]:

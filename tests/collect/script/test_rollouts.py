@@ -62,7 +62,10 @@ def test_who_acts_before_each_step_validates_nothing(clock: Clock) -> None:
     with Watched(clock) as seen:
         _alone(loop)
     assert seen.observer.acts
-    assert acts_for_data(seen.observer) == {"acts_for_data": True}
+    assert acts_for_data(seen.observer) == {
+        "acts_for_data": True,
+        "acting_s": pytest.approx(6 * 4 * (10 + 3) * 1e-9),
+    }
     assert "validation" not in seen.totals()
     assert seen.totals()["other"] == 6 * 4 * (10 + 3)
     assert seen.totals()["forward"] == 6 * 10
