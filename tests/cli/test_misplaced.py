@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
 import pytest
 
 from perfdoctor.cli.misplaced import hint_at_misplaced
-from perfdoctor.cli.run import command
+
+NAMES = ("--verify", "--json", "--no-plots", "--steps", "--max-seconds", "--live")
+OPTIONS = [click.Option([name]) for name in NAMES]
 
 
 @pytest.mark.parametrize(
@@ -30,11 +33,11 @@ def test_a_hint_where_the_script_does_not_know_it(
 ) -> None:
     script = tmp_path / "train.py"
     script.write_text(source)
-    hint_at_misplaced(str(script), arguments, command.params)
+    hint_at_misplaced(str(script), arguments, OPTIONS)
     shown = capsys.readouterr().err
     assert shown.startswith(f"perfdoctor: note: {told}") if told else not shown
 
 
 def test_of_a_module_there_is_no_source(capsys: pytest.CaptureFixture[str]) -> None:
-    hint_at_misplaced("package.train", ["--live"], command.params)
+    hint_at_misplaced("package.train", ["--live"], OPTIONS)
     assert "--live stands behind package.train, which gets it" in capsys.readouterr().err

@@ -160,7 +160,7 @@ def _branches(function: Any) -> Iterator[_Branch]:
     name = type(function).__name__
     if name == "WhereBackward0":
         chosen = function._saved_condition
-        kept = float(chosen.float().mean())
+        kept = 1 - _zeros(chosen)
         factors = ((0, chosen, 1 - kept), (1, chosen, kept))
     elif name in ("MulBackward0", "BmmBackward0"):
         mine, other = _saved(function, "self"), _saved(function, "mat2", "other")
@@ -183,13 +183,18 @@ def _saved(function: Any, *names: str) -> Any:
 
 
 def _zeros(factor: Any) -> float:
-    return 0.0 if factor is None else float((factor == 0).float().mean())
+    return float((factor == 0).float().mean()) if _has_values(factor) else 0.0
+
+
+def _has_values(factor: Any) -> bool:
+    """Not those on the meta device."""
+    return factor is not None and (factor.is_cpu or factor.is_cuda)
 
 
 def _is_for_rows(factor: Any, function: Any, root: Any) -> bool:
     """Whether it has a number for many of what the branch gives, or of the product."""
     numbers = max(math.prod(output_shape(function)), math.prod(output_shape(root)))
-    return factor is not None and _NUMBERS_EACH * factor.numel() <= numbers
+    return _has_values(factor) and _NUMBERS_EACH * factor.numel() <= numbers
 
 
 def _through_views(function: Any) -> Any:
