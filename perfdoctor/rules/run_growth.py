@@ -114,11 +114,11 @@ def by_machine(facts: Facts) -> bool:
     What grows in a script is in one place, and takes more of the processor; a busy machine slows
     every stage down, and where all cores are taken each step waits for one.
     """
-    if not machine_was_busy(facts):
+    if not machine_was_busy(facts) or _beyond_others(facts):
         return False
     if not _in_one_place(facts):
         return True
-    return _saturated(facts) and not _computes_more(facts) and not _beyond_others(facts)
+    return _saturated(facts) and not _computes_more(facts)
 
 
 def _saturated(facts: Facts) -> bool:
