@@ -352,6 +352,10 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "perfdoctor.rules.acting:ActsOneByOne",
         "The model that acts is asked for one observation at a time.",
     ),
+    "PD248": (
+        "perfdoctor.rules.unused_rows:RowsNobodyUses",
+        "Layers compute rows that nobody uses.",
+    ),
     "PD301": (
         "perfdoctor.rules.memory:MemoryNearLimit",
         "Training uses nearly all memory of the device.",

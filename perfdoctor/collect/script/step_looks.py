@@ -36,6 +36,7 @@ from perfdoctor.collect.script.search_gradients import SearchGradients
 from perfdoctor.collect.script.stepped_layers import SteppedLayers
 from perfdoctor.collect.script.thrown_away import ThrownAway
 from perfdoctor.collect.script.unused_part import UnusedPart
+from perfdoctor.collect.script.unused_rows import UnusedRows
 from perfdoctor.collect.script.validation_calls import ValidationCalls
 from perfdoctor.collect.script.zeroed_branches import ZeroedBranches
 
@@ -76,6 +77,7 @@ class StepLooks:
         self.micro_batches = MicroBatches()
         self.threads = MoreThreads()
         self.zeroed = ZeroedBranches()
+        self.unused_rows = UnusedRows()
         self.transforms = PaddedTransforms()
         self._timed = (
             self.transforms,
@@ -86,6 +88,7 @@ class StepLooks:
             self.micro_batches,
             self.threads,
             self.zeroed,
+            self.unused_rows,
         )
         self.parametrized = Parametrized(recorder)
         self.search_gradients = SearchGradients(optimizers, recorder)
