@@ -356,6 +356,10 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "perfdoctor.rules.unused_rows:RowsNobodyUses",
         "Layers compute rows that nobody uses.",
     ),
+    "PD249": (
+        "perfdoctor.rules.fixed_parts:FixedPartRecomputed",
+        "A part that is not trained computes the same for the same samples in every epoch.",
+    ),
     "PD301": (
         "perfdoctor.rules.memory:MemoryNearLimit",
         "Training uses nearly all memory of the device.",

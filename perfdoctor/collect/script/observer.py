@@ -466,6 +466,7 @@ class Observer:
         main = self.loaders.main(self.recorder.count)
         if any(facts is main for facts in given):
             self.recorder.epochs += 1
+            self.recorder.epochs_begun += 1
         if self._last is not None and any(facts is self._last for facts in given):
             self._last.trained_with += 1
         self._begun = [facts for facts in self._begun if facts.began_ns is not None]

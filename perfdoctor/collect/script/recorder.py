@@ -100,7 +100,7 @@ class Recorder:
         self.names = list(_FIXED)
         self.current = START_UP
         self.stack: list[int] = []
-        self.samples = self.epochs = self.count = 0
+        self.samples = self.epochs = self.count = self.epochs_begun = 0
         self.steps = StepRows()
         self.usual = UsualStep(SKIMMED, OTHER, _ENDS)
         self.skimmed = SkimmedSteps()

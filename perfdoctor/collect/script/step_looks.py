@@ -15,6 +15,7 @@ from typing import Any
 from perfdoctor.collect.script.after_model import AfterModel
 from perfdoctor.collect.script.arithmetic import Arithmetic
 from perfdoctor.collect.script.dense_tables import DenseTables
+from perfdoctor.collect.script.fixed_parts import FixedParts
 from perfdoctor.collect.script.graph_reach import GraphReach
 from perfdoctor.collect.script.kept_graphs import KeptGraphs
 from perfdoctor.collect.script.late_heads import LateHeads
@@ -96,6 +97,7 @@ class StepLooks:
         self.unused_part = UnusedPart(optimizers, modules, recorder)
         self.validation_calls = ValidationCalls(recorder)
         self.repeated = RepeatedCalls()
+        self.fixed_parts = FixedParts(optimizers, modules, recorder)
 
     def forward_begins(self, module: Any, args: Any, kwargs: Any, frame: FrameType) -> None:
         """An outermost module is called in `frame`, with gradients on."""
@@ -174,7 +176,13 @@ class StepLooks:
     def settings(self) -> dict[str, Any]:
         """What is known only at the end, as configuration."""
         found: dict[str, Any] = {}
-        others = (self.thrown_away, self.one_by_one, self.search_gradients, self.parametrized)
+        others = (
+            self.thrown_away,
+            self.one_by_one,
+            self.search_gradients,
+            self.parametrized,
+            self.fixed_parts,
+        )
         for look in (self.tables, *self._timed, *others):
             found |= look.settings()
         return found

@@ -99,17 +99,29 @@ def outermost(original: Call, state: State, torch: Any) -> Call:
     """
     observer, recorder = state.observer, state.observer.recorder
     stack, note, clock = recorder.stack, recorder.note, recorder.clock
-    grad_enabled, get_ident = torch.is_grad_enabled, threading.get_ident
+    grad_enabled, who = torch.is_grad_enabled, threading.get_ident
     looks, validated = observer.looks, observer.looks.validation_calls
+    parts, fixed = looks.fixed_parts, looks.fixed_parts.among
+    traced = torch.compiler.is_dynamo_compiling
     tracing = torch._C._get_tracing_state  # of torch.jit.trace, which must not see what we ask
 
     # The first five lines stand, indented alike, where torch's do: tracebacks show torch's.
     def _wrapped_call_impl(self: Any, *args: Any, **kwargs: Any) -> Any:
         if self._compiled_call_impl is not None and (state.inside or not state.here()):
             return self._compiled_call_impl(*args, **kwargs)
-        if state.inside or not state.active or get_ident() != state.thread:
+        if (state.inside and (not fixed or traced())) or not state.active or who() != state.thread:
             return self._call_impl(*args, **kwargs)
         grad, current, depth = grad_enabled(), recorder.current, len(stack) + 1
+        if state.inside:
+            if id(self) not in fixed:
+                return original(self, *args, **kwargs)
+            given = None
+            guarded(state, parts.begins, self, args, kwargs, state.noting)
+            try:
+                given = original(self, *args, **kwargs)
+                return given
+            finally:
+                guarded(state, parts.ends, self, given)
         steady = grad and observer.steady is not None
         if steady and not current and id(self) == observer.steady_module and self.training:
             note(r.FORWARD)
@@ -139,15 +151,23 @@ def outermost(original: Call, state: State, torch: Any) -> Call:
             depth = len(stack)
             if not grad and validated.looks:
                 guarded(state, validated.begins, self, args, kwargs, sys._getframe(1))
+        if state.noting:
+            guarded(state, parts.look, self)
         if state.noting and grad:
             guarded(state, state.note_call, sys._getframe(1), FORWARD)
             guarded(state, looks.forward_begins, self, args, kwargs, sys._getframe(1))
             guarded(state, state.same_calls.begins, recorder.count)
+        given = None
+        if fixed:
+            guarded(state, parts.begins, self, args, kwargs, state.noting)
         state.inside = True
         try:
-            return original(self, *args, **kwargs)
+            given = original(self, *args, **kwargs)
+            return given
         finally:
             state.inside = False
+            if fixed:
+                guarded(state, parts.ends, self, given)
             if state.noting and grad:
                 guarded(state, state.same_calls.ends)
                 guarded(state, looks.forward_ends, self)
