@@ -187,7 +187,7 @@ def _first_tensor(value: Any, depth: int = 0) -> Any:
     """The first plain tensor; None where there is none."""
     if type(value).__name__ == "Tensor" and type(value).__module__ == "torch":
         return None if value.is_nested else value
-    parts = list(value.values()) if hasattr(value, "values") else value
+    parts = list(value.values()) if isinstance(value, Mapping) else value
     if isinstance(parts, list | tuple) and depth <= _DEEPEST:
         found = (_first_tensor(part, depth + 1) for part in parts[:_MOST_PARTS])
         return next((one for one in found if one is not None), None)

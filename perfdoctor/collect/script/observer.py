@@ -332,6 +332,13 @@ class Observer:
         self.steady = None
         return self.searches.count > 0
 
+    def updates(self, optimizer: Any, parameters: Any) -> None:
+        """This optimizer was told to update these."""
+        phases = self.optimizers.phases
+        self.optimizers.add_group(optimizer, parameters)
+        if self.optimizers.phases > phases:
+            self.ask_at_once()
+
     def optimizer_begins(self, closure: bool) -> None:
         """An optimizer's step begins; its closure, if it has one, computes the loss inside."""
         self._resolve(r.OTHER)

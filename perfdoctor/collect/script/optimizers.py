@@ -18,6 +18,10 @@ _SETTLED = 10
 #: So many steps of others in a row, and the main optimizer is not in use (any more): more than a
 #: critic or an architecture search makes in one turn.
 _NEVER_USED, _IDLE = 10, 200
+#: So many steps without it since another one was made, and an optimizer has had its time.
+_OVER = 10
+#: Optimizers that are remembered although another one lies where they lay.
+_MOST_GONE = 16
 
 
 @dataclass
@@ -25,7 +29,9 @@ class Known:
     """One optimizer: how much it trains, and which tensors.
 
     `shares`: it made a step with gradients that another one made a step with too, so that both
-    train one model.
+    train one model. `last`: the step of all optimizers that was its
+    last, and `longest` the most that it ever let pass. `over`: another one was
+    made since then and makes all steps, as where a model that was trained is to teach another one.
     """
 
     reference: weakref.ref[Any]
@@ -35,10 +41,14 @@ class Known:
     steps: int = 0
     idle: bool = False
     shares: bool = False
+    last: int = 0
+    longest: int = 0
+    over: bool = False
 
 
 class Optimizers:
-    """Every optimizer that was made. `version` grows with each change of what is optimised.
+    """Every optimizer that was made. `version` grows with each change of what is optimised, and
+    `phases` with each that is made after others have made steps.
 
     `in_module(tensor ids) -> bool` tells whether one module holds all of these and weights of the
     main optimizer too.
@@ -48,7 +58,9 @@ class Optimizers:
         self._known: dict[int, Known] = {}
         self._share_a_module = share_a_module
         self._kinds: dict[int, str] = {}
-        self._ever: set[int] = set()
+        self._gone: list[Known] = []
+        self._steps = self._began = 0
+        self.phases = 0
         self.rates = ZeroRates()
         self.version = 0
         self._without_main = 0
@@ -61,11 +73,14 @@ class Optimizers:
         """`optimizer` will update these as well."""
         known = self._known.get(id(optimizer))
         if known is None or known.reference() is not optimizer:
+            if known is not None:
+                self._gone = [*self._gone[1 - _MOST_GONE :], known]
             reference = weakref.ref(optimizer)
             known = self._known[id(optimizer)] = Known(reference, type(optimizer).__name__)
+            self._began = self._steps
+            self.phases += self._steps > 0
         for parameter in parameters:
             known.tensors.add(id(parameter))
-            self._ever.add(id(parameter))
             known.elements += int(parameter.numel())
         self._kinds.clear()
         self.version += 1
@@ -74,6 +89,10 @@ class Optimizers:
         """Those that are there."""
         return self._alive()
 
+    def elements(self) -> int:
+        """Numbers that those have whose time is not over."""
+        return sum(known.elements for known in self._known.values() if not known.over)
+
     def only(self) -> Known | None:
         """The only one that there is."""
         return next(iter(self._known.values())) if len(self._known) == 1 else None
@@ -81,11 +100,12 @@ class Optimizers:
     def optimises_any(self, parameters: Iterable[Any]) -> bool:
         """Whether one of these is updated by any optimizer."""
         ids = {id(p) for p in parameters}
-        return any(ids & known.tensors for known in self._alive())
+        return any(ids & known.tensors for known in self._alive() if not known.over)
 
     def has(self, parameter: Any) -> bool:
-        """Whether any optimizer updates it, or did while there was one."""
-        return id(parameter) in self._ever
+        """Whether any optimizer updates it, or did before its time was over."""
+        every = (*self._known.values(), *self._gone)
+        return any(id(parameter) in known.tensors and not known.over for known in every)
 
     def uses(self, parameter: Any) -> bool:
         """The same, but for what only stands still there: see `ZeroRates`."""
@@ -113,6 +133,7 @@ class Optimizers:
                 self.add_group(optimizer, group["params"])
         known = self._known[id(optimizer)]
         known.steps += 1
+        self._note_times(known)
         if not fresh:
             self._share(known)
         self._last = known
@@ -152,6 +173,23 @@ class Optimizers:
         if last is not None and last is not known and not (known.shares and last.shares):
             known.shares = last.shares = True
             self._changed()
+
+    def _note_times(self, stepped: Known) -> None:
+        """Those whose last step came before the newest optimizer was made may have had their time;
+        one that is in use again has not."""
+        self._steps += 1
+        if stepped.last:
+            stepped.longest = max(stepped.longest, self._steps - stepped.last)
+        stepped.last = self._steps
+        if stepped.over:
+            stepped.over = stepped.idle = False
+            self._changed()
+        for known in (*self._known.values(), *self._gone) if self.phases else ():
+            without = self._steps - max(known.last, self._began)
+            enough = without >= max(_OVER, 2 * known.longest)
+            if 0 < known.last <= self._began and enough and not known.over:
+                known.over = known.idle = True
+                self._changed()
 
     def _note_idle(self, stepped: Known) -> None:
         """The main one may be left over: from pretraining, or from before the model was moved."""

@@ -198,12 +198,7 @@ class Patches:
             def add_param_group(self: Any, param_group: Any) -> Any:
                 result = original(self, param_group)
                 if state.active and self.param_groups:
-                    guarded(
-                        state,
-                        observer.optimizers.add_group,
-                        self,
-                        self.param_groups[-1]["params"],
-                    )
+                    guarded(state, observer.updates, self, self.param_groups[-1]["params"])
                 return result
 
             return add_param_group

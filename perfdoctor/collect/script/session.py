@@ -30,6 +30,8 @@ _PARTIAL_S, _PARTIAL_FIRST, _PARTIAL_EVERY, _SHOWN_EVERY = 3.0, (1, 4), 20, 5
 _SIGNALS_S = 0.25
 #: Steps in which the lines of the loop are noted: the first, and then one now and then.
 _NOTED_FIRST, _NOTED_EVERY = 30, 1000
+#: The same after another optimizer was made, so often: a training of something else begins.
+_MOST_PHASES = 5
 #: Python looks for threads when a process is forked.
 _WARNS_OF_THREADS = sys.version_info >= (3, 12)
 #: Later something may be due after every so many steps, and after the step that follows (`ddp`);
@@ -64,7 +66,8 @@ class Session:
         self.recorder = self._seen.recorder
         self.printed = Printed(lambda: self.recorder.count)
         self._ended = False
-        self._moments = 0
+        self._moments = self._phases = 0
+        self._noted_until = _NOTED_FIRST
         self._deadline: float | None = None
         self._live: Live | None = None
         self._live_watch: LiveWatch | None = None
@@ -136,8 +139,11 @@ class Session:
 
     def _on_step(self, count: int) -> int:
         """After step `count`; the next step to be asked after."""
+        phases = min(_MOST_PHASES, self._seen.observer.optimizers.phases)
+        if phases > self._phases:
+            self._phases, self._noted_until = phases, count + _NOTED_FIRST
         self._seen.state.noting = (
-            count < _NOTED_FIRST or count % _NOTED_EVERY == 0 or count in same_calls.EARLY
+            count < self._noted_until or count % _NOTED_EVERY == 0 or count in same_calls.EARLY
         )
         if self._live_watch is not None:
             self._live_watch.stepped()
@@ -154,7 +160,7 @@ class Session:
     def _due_after(self, count: int) -> int:
         """Most steps need nothing, and asking each of them costs more than noting its end."""
         watched = self._live_watch is not None or self._deadline is not None
-        if watched or count < _NOTED_FIRST or count % _LOOKED_EVERY == 0:
+        if watched or count < self._noted_until or count % _LOOKED_EVERY == 0:
             return count + 1
         early = _LOOKED_EARLY if count < _LOOKED_EVERY else _LOOKED_EVERY
         every = early if count < _NOTED_EVERY else _LOOKED_LATE

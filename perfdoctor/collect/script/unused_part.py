@@ -14,6 +14,7 @@ from one model to another before the step, none of them is for nothing.
 from __future__ import annotations
 
 import weakref
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -24,7 +25,7 @@ from perfdoctor.collect.script.gradients import is_cleared, state_of
 from perfdoctor.collect.script.graph_owners import NOBODY, OwnedGraph, is_leaf, owned_graph
 from perfdoctor.collect.script.marks import Marks
 from perfdoctor.collect.script.optimizers import Optimizers
-from perfdoctor.collect.script.recorder import Recorder
+from perfdoctor.collect.script.recorder import BACKWARD, Recorder
 
 #: Whom a parameter belongs to: one that no optimizer changes, one that an optimizer changes.
 _UNUSED, _USED = NOBODY << 1, NOBODY << 2
@@ -38,6 +39,7 @@ _MOST_NODES, _MOST_IN_ALL = 10_000, 100_000
 _MOST_TURNS = 512
 #: Steps that are timed: fewer say nothing, more need not be. The first one is slow.
 _FEWEST_STEPS, _MOST_STEPS = 3, 40
+_NUMBER = "gradients_unused"
 #: What the timed steps tell.
 _ALONE_PART = "gradients_unused_alone_of_backward"
 _BESIDE_PART = "gradients_unused_beside_of_backward"
@@ -47,12 +49,24 @@ TIMED = (_ALONE_PART, _BESIDE_PART, _MODULE, _CALLED_AT)
 
 @dataclass(frozen=True)
 class _Owned:
-    """A parameter that no optimizer changes, and the module that is called with it; `fixed`: which
-    has nothing that is trained."""
+    """A parameter of so many `numbers` that no optimizer changes, and the module that is called
+    with it; `fixed`: which has nothing that is trained. Both may be gone in the end."""
 
     parameter: weakref.ref[Any]
     module: weakref.ref[Any]
     fixed: bool
+    numbers: int
+    name: str
+    called_at: str
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a module was called, after so many phases (see `Optimizers`)."""
+
+    module: weakref.ref[Any]
+    text: str
+    phases: int
 
 
 @dataclass(eq=False)
@@ -88,7 +102,7 @@ class UnusedPart:
         self._owned: dict[int, _Owned] = {}
         self._reached: dict[int, _Owned] = {}
         self._watched: dict[int, _Watch] = {}
-        self._places: dict[int, tuple[weakref.ref[Any], str]] = {}
+        self._places: dict[int, _Place] = {}
         self._steps: dict[int, list[_Pass]] = {}
         self._now: _Pass | None = None
         self._hooks: list[Any] = []
@@ -99,13 +113,14 @@ class UnusedPart:
 
     def called(self, module: Any, frame: FrameType | None) -> None:
         """The training calls this module in that frame, with gradients on."""
-        if self._place(module):
+        phases = self._optimizers.phases
+        if self._place(module) and self._places[id(module)].phases == phases:
             return
         while frame is not None and "/torch/" in frame.f_code.co_filename:
             frame = frame.f_back
         if frame is not None and len(self._places) < _MOST_TURNS:
-            place = f"{PurePath(frame.f_code.co_filename).name}:{frame.f_lineno}"
-            self._places[id(module)] = weakref.ref(module), place
+            text = f"{PurePath(frame.f_code.co_filename).name}:{frame.f_lineno}"
+            self._places[id(module)] = _Place(weakref.ref(module), text, phases)
 
     def looks_into(self, outputs: Any) -> None:
         """A backward pass from `outputs` is about to begin."""
@@ -135,29 +150,43 @@ class UnusedPart:
     def parameters(self) -> list[Any]:
         """Those that no optimizer changes and that backward passes which train lead to."""
         found = (one.parameter() for one in self._unused())
-        return [p for p in found if p is not None and p.requires_grad]
+        return [p for p in found if p is not None]
 
     def settings(self) -> dict[str, Any]:
         """The parts of all backward passes that are for these alone and beside others, and the
         module that most of them are of; nothing where it is not known."""
         known = not self._unknown and not self._optimizers.rates.raised
-        parts = self._parts() if known and self.parameters() else None
+        parts = self._parts() if known and self._unused() else None
         if parts is None:
             return {}
         return {
+            **self._numbers(),
             _ALONE_PART: parts[ALONE],
             _BESIDE_PART: parts[BESIDE],
             **self._module(),
         }
 
+    def _numbers(self) -> dict[str, float]:
+        """Their part of the numbers with gradients, where the first step belonged to another
+        training."""
+        if not self._optimizers.phases:
+            return {}
+        numbers = sum(one.numbers for one in self._unused())
+        return {_NUMBER: numbers / (numbers + self._optimizers.elements())}
+
     def _unused(self) -> list[_Owned]:
         by_hand = {i for watch in self._watched.values() if watch.by_hand for i in watch.among}
-        found = []
-        for key, one in list(self._reached.items()):
-            parameter = None if key in by_hand else one.parameter()
-            if parameter is not None and not self._optimizers.uses(parameter):
-                found.append(one)
-        return found
+        return [
+            one
+            for key, one in list(self._reached.items())
+            if key not in by_hand and not self._is_used(one)
+        ]
+
+    def _is_used(self, one: _Owned) -> bool:
+        parameter = one.parameter()
+        return parameter is not None and not (
+            parameter.requires_grad and not self._optimizers.uses(parameter)
+        )
 
     def _parts(self) -> dict[str, float] | None:
         """Of all passes of the steps that were timed, but for the first step."""
@@ -166,7 +195,17 @@ class UnusedPart:
         whole = sum(spent.values())
         if len(told) < _FEWEST_STEPS or not whole:
             return None
-        return {kind: seconds / whole for kind, seconds in spent.items()}
+        since = self._since(next(iter(self._steps))) if self._optimizers.phases else 1.0
+        return {kind: since * seconds / whole for kind, seconds in spent.items()}
+
+    def _since(self, step: int) -> float:
+        """How much of all backward passes came from this step on: another training may have come
+        before."""
+        self._recorder.settle()
+        rows = self._recorder.steps.rows()
+        backward = rows.sums[:, BACKWARD]
+        whole = float(backward.sum())
+        return float(backward[step // rows.stride :].sum()) / whole if whole else 1.0
 
     def _spent(self, step: int) -> dict[str, float] | None:
         """Seconds of one step; None where a pass of it is not timed."""
@@ -181,23 +220,17 @@ class UnusedPart:
 
     def _module(self) -> dict[str, str]:
         """The module of most of them, where it has nothing that is trained."""
-        numbers: dict[int, int] = {}
-        modules: dict[int, Any] = {}
+        numbers: Counter[tuple[str, str, bool]] = Counter()
         for one in self._unused():
-            module, parameter = one.module(), one.parameter()
-            if module is not None and parameter is not None:
-                modules[id(module)] = module if one.fixed else None
-                numbers[id(module)] = numbers.get(id(module), 0) + int(parameter.numel())
-        key = max(numbers, key=lambda key: numbers[key], default=None)
-        module = None if key is None else modules[key]
-        if key is None or module is None:
-            return {}
-        return {_MODULE: type(module).__name__, _CALLED_AT: self._place(module)}
+            numbers[one.name, one.called_at, one.fixed] += one.numbers
+        (name, called_at, fixed), _ = numbers.most_common(1)[0]
+        return {_MODULE: name, _CALLED_AT: called_at} if fixed else {}
 
     def _place(self, module: Any) -> str:
-        """Where it was called first with gradients on; empty where it was not."""
-        reference, place = self._places.get(id(module), (None, ""))
-        return place if reference is not None and reference() is module else ""
+        """Where it was called first with gradients on, since the newest optimizer was made; empty
+        where it was not."""
+        place = self._places.get(id(module))
+        return place.text if place is not None and place.module() is module else ""
 
     # -- one backward pass -------------------------------------------------------------------
 
@@ -214,12 +247,20 @@ class UnusedPart:
         if state == self._learned:
             return
         self._learned, self._owned = state, {}
+        self._reached = {k: one for k, one in self._reached.items() if not self._is_used(one)}
         if not len(self._optimizers):
             return
         for module, trained in called:
             for parameter in module.parameters():
                 if _is_plain(parameter) and not self._optimizers.uses(parameter):
-                    one = _Owned(weakref.ref(parameter), weakref.ref(module), not trained)
+                    one = _Owned(
+                        weakref.ref(parameter),
+                        weakref.ref(module),
+                        not trained,
+                        int(parameter.numel()),
+                        type(module).__name__,
+                        self._place(module),
+                    )
                     self._owned.setdefault(id(parameter), one)
 
     def _look_into(self, tensors: Sequence[Any]) -> None:

@@ -532,6 +532,29 @@ def test_without_a_device_s_clock_the_host_s_tells_nothing_of_it() -> None:
     assert used[_NUMBER] == 0.5
 
 
+def test_a_teacher_that_was_trained_before(clock: Clock) -> None:
+    """Its optimizer has had its time when another one was made, though it is still there."""
+    with Watched(clock) as seen:
+        teacher, student = Teacher(clock), Layer(clock, 10)
+        before = torch.optim.SGD(teacher.parameters(), lr=1e-3)
+        for _ in range(30):
+            teacher(_x()).mean().backward()
+            before.step()
+        assert seen.observer.looks.unused_part.settings() == {}
+        optimizer = torch.optim.SGD(student.parameters(), lr=1e-3)
+        for _ in range(30):
+            (student(_x()) - teacher(_x())).pow(2).mean().backward()
+            optimizer.step()
+        found = seen.observer.looks.unused_part.settings()
+        assert 0 < found[_ALONE] < 30 / 40  # of all backward passes
+        assert found[_MODULE] == "Teacher"
+        assert found[_NUMBER] > 0
+        assert seen.observer.optimizers.main() is optimizer
+        teacher(_x()).mean().backward()
+        before.step()  # in use again
+        assert seen.observer.looks.unused_part.settings() == {}
+
+
 def test_no_hook_and_no_tensor_stays(clock: Clock) -> None:
     with Watched(clock) as seen:
         pair, made = Pair(clock), []
@@ -546,7 +569,8 @@ def test_no_hook_and_no_tensor_stays(clock: Clock) -> None:
         assert not seen.observer.looks.unused_part._hooks
         assert teacher() is None
         assert all(reference() is None for reference in made)
-        assert seen.observer.looks.unused_part.settings() == {}
+        # what was found is known when the modules are gone, as at the end of a script
+        assert seen.observer.looks.unused_part.settings()[_ALONE] == pytest.approx(30 / 40)
 
 
 def test_gradients_are_the_same_to_the_last_bit(clock: Clock) -> None:
