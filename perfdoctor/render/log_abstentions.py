@@ -43,6 +43,7 @@ _FACTS = {
     "configuration.parametrized_times": "how often parametrized weights are computed",
     "configuration.embedding_part": "what embedding tables hold",
     "configuration.fft_padded_part": "the lengths of Fourier transforms",
+    "configuration.sample_gradients_s": "whether gradients are taken sample by sample",
     "configuration.fixed_part_s": "what is not trained",
     "configuration.unused_rows_s": "which rows are used",
     "configuration.zeroed_part": "what is multiplied by zero",

@@ -436,6 +436,10 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "perfdoctor.rules.search_gradients:WeightGradientsInSearch",
         "Each step of the architecture also computes gradients of all weights, which are cleared.",
     ),
+    "PD411": (
+        "perfdoctor.rules.sample_gradients:GradientsSampleBySample",
+        "Gradients of single samples are taken in a loop through the graph of the whole batch.",
+    ),
     "PD501": (
         "perfdoctor.rules.frequency:ValidationTooFrequent",
         "Validation takes a large part of the run.",

@@ -40,7 +40,7 @@ _Span = tuple[Any, Any]
 
 
 @dataclass(frozen=True)
-class _Asked:
+class Asked:
     """What one call is asked for; only as long as it is looked at."""
 
     outputs: Sequence[Any]
@@ -133,7 +133,7 @@ class OneByOne:
         self._running = None
         self._count += 1
         looks = _FIRST <= self._step < _BEYOND and self._count <= _MOST_CALLS
-        asked = _asked(args, kwargs) if looks and not _is_torch(frame) else None
+        asked = asked_for(args, kwargs, frame) if looks else None
         if asked is None:
             return
         self._blind |= not self._marks.can_time(asked.outputs)
@@ -156,11 +156,11 @@ class OneByOne:
 
     # -- one call ----------------------------------------------------------------------------
 
-    def _look_into(self, asked: _Asked, frame: FrameType) -> _Calls:
+    def _look_into(self, asked: Asked, frame: FrameType) -> _Calls:
         coming_in = tuple(map(self._print_of, asked.coming_in)) or (1.0,)
         key = (*map(output_key, asked.outputs), coming_in, asked.created)
         calls = self._now.setdefault(key, _Calls(asked.created))
-        calls.add(asked.inputs, _place(frame))
+        calls.add(asked.inputs, place_of(frame))
         several = len(calls.inputs) > 1
         if len(calls.inputs) == 2:  # one by itself needs no walk
             self._walk(calls, asked.outputs, [ref() for ref in calls.inputs[0]])
@@ -269,7 +269,7 @@ def _where(found: Sequence[_Found]) -> dict[str, Any]:
     return {"one_by_one_at": at, "one_by_one_in": function}
 
 
-def _place(frame: FrameType) -> str:
+def place_of(frame: FrameType) -> str:
     """Such as "train.py:89 Architect.step"."""
     code = frame.f_code
     name = getattr(code, "co_qualname", code.co_name).rpartition("<locals>.")[2]
@@ -281,8 +281,11 @@ def _is_torch(frame: FrameType) -> bool:
     return frame.f_code.co_filename.startswith(tuple(sys.modules["torch"].__path__))
 
 
-def _asked(args: Sequence[Any], kwargs: Mapping[str, Any]) -> _Asked | None:
-    """None of a call that cannot be put together with others, or is of no plain tensors."""
+def asked_for(args: Sequence[Any], kwargs: Mapping[str, Any], frame: FrameType) -> Asked | None:
+    """What a call from there is asked for; None of one of torch's own, of one that cannot be put
+    together with others, and where there are no plain tensors."""
+    if _is_torch(frame):
+        return None
     given = {**dict(zip(_NAMES, args, strict=False)), **kwargs}
     outputs, inputs = _listed(given.get("outputs")), _listed(given.get("inputs"))
     if given.get("is_grads_batched") or not outputs or not inputs:
@@ -292,7 +295,7 @@ def _asked(args: Sequence[Any], kwargs: Mapping[str, Any]) -> _Asked | None:
     if not all(getattr(tensor, "requires_grad", False) is True for tensor in inputs):
         return None
     coming_in = _listed(given.get("grad_outputs"))
-    return _Asked(outputs, inputs, coming_in, bool(given.get("create_graph")))
+    return Asked(outputs, inputs, coming_in, bool(given.get("create_graph")))
 
 
 def _listed(tensors: Any) -> Sequence[Any]:

@@ -33,6 +33,7 @@ from perfdoctor.collect.script.pieces import LayersOnPieces
 from perfdoctor.collect.script.plain_attention import PlainAttention
 from perfdoctor.collect.script.recorder import Recorder
 from perfdoctor.collect.script.repeated_calls import RepeatedCalls
+from perfdoctor.collect.script.sample_gradients import SampleGradients
 from perfdoctor.collect.script.search_gradients import SearchGradients
 from perfdoctor.collect.script.stepped_layers import SteppedLayers
 from perfdoctor.collect.script.thrown_away import ThrownAway
@@ -68,6 +69,7 @@ class StepLooks:
         self.kept_graphs = KeptGraphs()
         self.graph_reach = GraphReach()
         self.one_by_one = OneByOne(recorder)
+        self.sample_gradients = SampleGradients(recorder)
         self.padded_batches = PaddedBatches()
         self.arithmetic = Arithmetic()
         self.tables = DenseTables()
@@ -143,6 +145,7 @@ class StepLooks:
             self._note_graph(args[0] if args else kwargs.get("outputs"))
         self.kept_graphs.note_gradients(args, kwargs)
         self.one_by_one.begins(args, kwargs, frame)
+        self.sample_gradients.begins(args, kwargs, frame)
         self.one_by_one.in_this_step()
         self._any_gradients_begin(None)
 
@@ -157,6 +160,7 @@ class StepLooks:
         _each(
             self._after_model.backward_ends,
             self.one_by_one.ends,
+            self.sample_gradients.ends,
             self.unused_part.ends,
             self.parametrized.backward_ends,
             self.thrown_away.ends,
@@ -179,6 +183,7 @@ class StepLooks:
         others = (
             self.thrown_away,
             self.one_by_one,
+            self.sample_gradients,
             self.search_gradients,
             self.parametrized,
             self.fixed_parts,
