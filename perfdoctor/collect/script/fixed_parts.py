@@ -26,6 +26,9 @@ _RANDOM = ("Dropout", "BatchNorm", "DropPath", "InstanceNorm", "RReLU")
 _MOST_SAMPLES, _NUMBERS = 2048, 256
 #: A median of fewer steps, and a part of fewer samples, say nothing.
 _FEWEST_STEPS, _FEWEST_SAMPLES = 3, 16
+#: The epoch whose samples are compared with those of the first: in all later ones together a flip
+#: at random would bring each of them again.
+_COMPARED = 2
 #: Spreads the numbers that are read over a sample (Knuth's multiplicative hashing).
 _SPREAD = 2654435761
 _MOST_PARTS = 8
@@ -68,6 +71,15 @@ class FixedParts:
         self._optimizers, self._modules, self._recorder = optimizers, modules, recorder
         self.among: dict[int, _Part] = {}
         self._moved: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._epochs_before = 0
+
+    def another_begins(self) -> None:
+        """Another optimizer was made after others have made steps: epochs count from here."""
+        self._epochs_before = self._recorder.epochs_begun
+
+    @property
+    def _epochs(self) -> int:
+        return self._recorder.epochs_begun - self._epochs_before
 
     def look(self, module: Any) -> None:
         """An outermost module is called, in a step that is looked into.
@@ -77,7 +89,7 @@ class FixedParts:
         if self._recorder.on_device or not alone():
             return
         self._drop_moved()
-        for one in self._fixed(module) if self._recorder.epochs_begun <= 1 else ():
+        for one in self._fixed(module) if self._epochs <= 1 else ():
             weights = _weights(one)
             known = id(one) in self.among or one in self._moved
             if weights is not None and not known and len(self.among) < _MOST_PARTS:
@@ -93,10 +105,10 @@ class FixedParts:
         given = _first_tensor((args, kwargs))
         if given is None or given.requires_grad or not given.dim() or _changes(module):
             return
-        epochs = self._recorder.epochs_begun
+        epochs = self._epochs
         if epochs <= 1:
             part.first += len(given)
-        compares = epochs > 1 and part.later < part.first
+        compares = epochs == _COMPARED
         part.later += len(given) if compares else 0
         prints = _prints(given, part.places) if noting or compares else []
         if noting and epochs <= 1 and len(part.noted) < _MOST_SAMPLES:
@@ -138,16 +150,16 @@ class FixedParts:
         """Those that follow another one, as an average of it does, are not fixed."""
         for key, part in list(self.among.items()):
             held = part.module()
-            if held is None:
+            if held is None or not self._is_fixed(held):
                 del self.among[key]
-            elif part.weights != _weights(held) or not self._is_fixed(held):
+            elif part.weights != _weights(held):
                 del self.among[key]
                 self._moved.add(held)
 
     def _fixed(self, module: Any) -> Iterator[Any]:
         """The outermost parts of it that no optimizer trains, itself at best."""
         role = self._modules.role(module)
-        if role == FIXED:
+        if role == FIXED and self._is_fixed(module):
             yield module
         elif role == TRAINED:
             waiting = list(module.children())

@@ -337,6 +337,7 @@ class Observer:
         phases = self.optimizers.phases
         self.optimizers.add_group(optimizer, parameters)
         if self.optimizers.phases > phases:
+            self.looks.fixed_parts.another_begins()
             self.ask_at_once()
 
     def optimizer_begins(self, closure: bool) -> None:

@@ -94,6 +94,27 @@ def test_so_is_a_teacher_beside_it() -> None:
     assert found["fixed_part_repeats"] > 0.8
 
 
+def test_so_is_one_that_was_trained_before() -> None:
+    clock = Clock()
+    teacher, student = Encoder(clock), nn.Linear(4, 1)
+    torch.manual_seed(0)
+    loader = DataLoader(TensorDataset(torch.randn(300, 4)), BATCH, shuffle=True)
+    with Watched(clock) as seen:
+        for model in (teacher, student):
+            optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+            for _ in range(3):
+                for (x,) in loader:
+                    if model is student:
+                        teacher.eval()
+                        with torch.no_grad():
+                            teacher(x)
+                    model(x).mean().backward()
+                    optimizer.step()
+    found = seen.observer.looks.fixed_parts.settings()
+    assert found["fixed_part_module"] == "Encoder"
+    assert found["fixed_part_repeats"] > 0.8
+
+
 @pytest.mark.parametrize(
     ("changed", "at_most"),
     [
