@@ -70,6 +70,7 @@ class FixedParts:
     def __init__(self, optimizers: Optimizers, modules: Modules, recorder: Recorder) -> None:
         self._optimizers, self._modules, self._recorder = optimizers, modules, recorder
         self.among: dict[int, _Part] = {}
+        self._ended: list[_Part] = []
         self._moved: weakref.WeakSet[Any] = weakref.WeakSet()
         self._epochs_before = 0
 
@@ -100,7 +101,7 @@ class FixedParts:
     ) -> None:
         """One of them is called."""
         part = self.among.get(id(module))
-        if part is None or self._recorder.current != r.FORWARD:
+        if part is None or part.module() is not module or self._recorder.current != r.FORWARD:
             return
         given = _first_tensor((args, kwargs))
         if given is None or given.requires_grad or not given.dim() or _changes(module):
@@ -135,7 +136,8 @@ class FixedParts:
         if self._recorder.on_device or not self._recorder.count:
             return {}
         self._drop_moved()
-        timed = [part for part in self.among.values() if len(part.step_ns) >= _FEWEST_STEPS]
+        parts = (*self.among.values(), *self._ended)
+        timed = [part for part in parts if len(part.step_ns) >= _FEWEST_STEPS]
         if not timed:
             return {"fixed_part_s": 0.0}
         most = max(timed, key=lambda part: statistics.median(part.step_ns.values()))
@@ -150,7 +152,9 @@ class FixedParts:
         """Those that follow another one, as an average of it does, are not fixed."""
         for key, part in list(self.among.items()):
             held = part.module()
-            if held is None or not self._is_fixed(held):
+            if held is None:
+                self._ended.append(self.among.pop(key))
+            elif not self._is_fixed(held):
                 del self.among[key]
             elif part.weights != _weights(held):
                 del self.among[key]

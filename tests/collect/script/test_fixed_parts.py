@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -70,9 +72,12 @@ def trained(
 
 
 def with_encoder(*random: nn.Module, **how: Any) -> dict[str, Any]:
-    clock = Clock()
-    model = Net(Encoder(clock, *random))
-    return trained(clock, model, model.head.parameters(), **how)
+    return trained(*_with_encoder(*random), **how)
+
+
+def _with_encoder(*random: nn.Module) -> tuple[Clock, Net, Any]:
+    model = Net(Encoder(clock := Clock(), *random))
+    return clock, model, model.head.parameters()
 
 
 def test_a_part_of_the_model_is_told_with_what_it_takes_and_gives() -> None:
@@ -165,6 +170,23 @@ def at_random(clock: Clock) -> dict[str, Any]:
 @pytest.mark.parametrize("step", [following, trained_before, all_trained, at_random])
 def test_others_are_not_told(step: Callable[[Clock], dict[str, Any]]) -> None:
     assert step(Clock()) == {"fixed_part_s": 0.0}
+
+
+def test_what_was_found_is_known_when_the_model_is_gone() -> None:
+    def main() -> tuple[Watched, weakref.ref[nn.Module]]:
+        clock = Clock()
+        model = Net(Encoder(clock))
+        optimizer = torch.optim.SGD(model.head.parameters(), lr=1e-3)
+        with Watched(clock) as seen:
+            for _ in range(6):
+                model.train()(torch.ones(BATCH, 4)).mean().backward()
+                optimizer.step()
+        return seen, weakref.ref(model)
+
+    seen, model = main()
+    gc.collect()
+    assert model() is None
+    assert seen.observer.looks.fixed_parts.settings()["fixed_part_module"] == "Encoder"
 
 
 def test_without_a_step_nothing_is_told() -> None:
