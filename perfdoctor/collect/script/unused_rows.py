@@ -100,6 +100,8 @@ class UnusedRows:
 
     def note(self, functions: Collection[Any]) -> None:
         """The operations that a backward pass goes through."""
+        if not all(map(_is_on_host, functions)):
+            return
         try:
             found = list(_unused(functions))
         except UntoldError:
@@ -148,6 +150,12 @@ def _unused(functions: Collection[Any]) -> Iterator[_Unused]:
             yield _Unused(tuple(work), group[0].rows, part, group[0].ignored)
 
 
+def _is_on_host(function: Any) -> bool:
+    """Whoever asks what lies on a device waits for it."""
+    outputs = getattr(function, "_input_metadata", ())
+    return all(output.device.type == "cpu" for output in outputs)
+
+
 def _all_used(group: Collection[_Chosen]) -> float:
     return sum(one.used for one in group)
 
@@ -157,7 +165,7 @@ def _chosen(function: Any) -> _Chosen | None:
     chooses within rows."""
     name = type(function).__name__
     below = next(iter(_inputs(function)), None)
-    if below is None:
+    if below is None or parameter_of(below) is not None:
         return None
     if name in _SCORES:
         target = function._saved_target

@@ -186,3 +186,11 @@ def test_times_are_of_all_rows_and_of_those_that_are_used(monkeypatch: pytest.Mo
 def test_without_a_look_or_a_measurement_nothing_is_told() -> None:
     assert UnusedRows().settings() == {}
     assert seen_in(lambda x: HEAD(x)[:, 0]).settings() == {}
+
+
+def test_what_lies_on_a_device_is_not_asked_for() -> None:
+    with torch.device("meta"):
+        seen = UnusedRows()
+        seen.note(graph_of(nn.Linear(4, 4)(torch.ones(3, 4))[:1].sum()))
+    seen.measure()
+    assert seen.settings() == {}
