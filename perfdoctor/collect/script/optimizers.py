@@ -48,7 +48,7 @@ class Known:
 
 class Optimizers:
     """Every optimizer that was made. `version` grows with each change of what is optimised, and
-    `phases` with each that is made after others have made steps.
+    `phases` with each that is made for something else after others have made steps.
 
     `in_module(tensor ids) -> bool` tells whether one module holds all of these and weights of the
     main optimizer too.
@@ -69,19 +69,20 @@ class Optimizers:
     def __len__(self) -> int:
         return len(self._known)
 
-    def add_group(self, optimizer: Any, parameters: Iterable[Any]) -> None:
+    def add_group(self, optimizer: Any, parameters: Sequence[Any]) -> None:
         """`optimizer` will update these as well."""
+        numbers = {id(parameter): int(parameter.numel()) for parameter in parameters}
         known = self._known.get(id(optimizer))
         if known is None or known.reference() is not optimizer:
             if known is not None:
                 self._gone = [*self._gone[1 - _MOST_GONE :], known]
+            if self._steps and not any(numbers.keys() & one.tensors for one in self._every()):
+                self._began = self._steps
+                self.phases += 1
             reference = weakref.ref(optimizer)
             known = self._known[id(optimizer)] = Known(reference, type(optimizer).__name__)
-            self._began = self._steps
-            self.phases += self._steps > 0
-        for parameter in parameters:
-            known.tensors.add(id(parameter))
-            known.elements += int(parameter.numel())
+        known.tensors.update(numbers)
+        known.elements += sum(numbers.values())
         self._kinds.clear()
         self.version += 1
 
@@ -104,8 +105,7 @@ class Optimizers:
 
     def has(self, parameter: Any) -> bool:
         """Whether any optimizer updates it, or did before its time was over."""
-        every = (*self._known.values(), *self._gone)
-        return any(id(parameter) in known.tensors and not known.over for known in every)
+        return any(id(parameter) in one.tensors and not one.over for one in self._every())
 
     def uses(self, parameter: Any) -> bool:
         """The same, but for what only stands still there: see `ZeroRates`."""
@@ -162,6 +162,10 @@ class Optimizers:
         used = [known for known in alive if not known.idle] or alive
         return max(used, key=lambda known: known.elements, default=None)
 
+    def _every(self) -> list[Known]:
+        """Those that there were, too."""
+        return [*self._known.values(), *self._gone]
+
     def _changed(self) -> None:
         self._without_main = 0
         self._kinds.clear()
@@ -184,7 +188,7 @@ class Optimizers:
         if stepped.over:
             stepped.over = stepped.idle = False
             self._changed()
-        for known in (*self._known.values(), *self._gone) if self.phases else ():
+        for known in self._every() if self.phases else ():
             without = self._steps - max(known.last, self._began)
             enough = without >= max(_OVER, 2 * known.longest)
             if 0 < known.last <= self._began and enough and not known.over:

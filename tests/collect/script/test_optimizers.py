@@ -1,0 +1,71 @@
+"""Optimizers that follow each other: which begin something else, and whose time is over."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from perfdoctor.collect.script.optimizers import Optimizers
+from perfdoctor.collect.script.session import Limits, Session
+
+
+def made(optimizers: Optimizers, model: nn.Module) -> torch.optim.Optimizer:
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    optimizers.add_group(optimizer, list(model.parameters()))
+    return optimizer
+
+
+@pytest.fixture
+def optimizers() -> Optimizers:
+    return Optimizers(lambda few, many: False)
+
+
+def test_an_optimizer_of_another_model_begins_something_else(optimizers: Optimizers) -> None:
+    first, second = nn.Linear(2, 2), nn.Linear(2, 2)
+    before = made(optimizers, first)
+    made(optimizers, nn.Linear(2, 2))
+    assert optimizers.phases == 0  # both are there before the first step, as in a GAN
+    optimizers.stepped(before)
+    made(optimizers, first)
+    assert optimizers.phases == 0  # the same is trained on
+    made(optimizers, second)
+    assert optimizers.phases == 1
+
+
+def test_what_was_trained_before_is_no_longer_after_a_while(optimizers: Optimizers) -> None:
+    first, second = nn.Linear(2, 2), nn.Linear(2, 2)
+    before = made(optimizers, first)
+    for _ in range(5):
+        optimizers.stepped(before)
+    now = made(optimizers, second)
+    for _ in range(9):
+        optimizers.stepped(now)
+    assert optimizers.has(first.weight)
+    optimizers.stepped(now)
+    assert not optimizers.has(first.weight)
+    assert optimizers.main() is now
+    optimizers.stepped(before)
+    assert optimizers.has(first.weight)
+
+
+def test_one_that_steps_seldom_has_not_had_its_time(optimizers: Optimizers) -> None:
+    seldom, often = nn.Linear(2, 2), nn.Linear(2, 2)
+    one, other = made(optimizers, seldom), made(optimizers, often)
+    for _ in range(2):
+        optimizers.stepped(one)
+        for _ in range(30):
+            optimizers.stepped(other)
+    now = made(optimizers, nn.Linear(2, 2))
+    for _ in range(40):
+        optimizers.stepped(now)
+    assert optimizers.has(seldom.weight)
+
+
+def test_the_first_steps_of_something_else_are_noted_too() -> None:
+    session = Session("train.py", Limits())
+    noting = [session._on_step(count) and session._seen.state.noting for count in (29, 30, 50)]
+    assert noting == [True, False, False]
+    session._seen.observer.optimizers.phases = 1
+    noting = [session._on_step(count) and session._seen.state.noting for count in (60, 89, 90)]
+    assert noting == [True, True, False]
