@@ -98,6 +98,14 @@ class GradientsSampleBySample:
         )
 
 
+def are_of_the_architecture(facts: Facts) -> bool:
+    """Whether it is the architecture step that takes them: before anyone does it more rarely."""
+    seconds = facts.known(_SECONDS) or 0.0
+    if not seconds or _stage(_its_lines(facts)) != ARCH_STEP:
+        return False
+    return _share(facts, seconds) >= GradientsSampleBySample.thresholds["share"]
+
+
 def _share(facts: Facts, seconds: float) -> float:
     """The calls' part of the training: no more than the stages they may be in."""
     step_s = facts.known("steps.time.mean_s") or facts.known("steps.time.p50_s")

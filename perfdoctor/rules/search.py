@@ -16,6 +16,7 @@ from perfdoctor.rules.observed import hot_lines, is_run, left_over
 from perfdoctor.rules.one_by_one import of_the_architecture
 from perfdoctor.rules.run_gains import factor_for, rarer
 from perfdoctor.rules.run_search import sane_schedule, second_order_in_run
+from perfdoctor.rules.sample_gradients import are_of_the_architecture
 from perfdoctor.rules.whole_run import is_whole
 from perfdoctor.rules.wording import duration, percent
 from perfdoctor.stages import ARCH_STEP
@@ -60,8 +61,9 @@ class ArchitectureStepTooFrequent:
     ## When not to
     It changes the search: with fewer architecture updates the result may differ. So it is only an
     option where they are already rarer than the training steps and in first order, and beside what
-    makes the same step faster as it is (PD243, PD409). Raise the learning rate of the architecture,
-    or search longer, if the architecture stops moving; keep enough updates for a short search.
+    makes the same step faster as it is (PD243, PD409, PD411). Raise the learning rate of the
+    architecture, or search longer, if the architecture stops moving; keep enough updates for a
+    short search.
     """
 
     code: ClassVar[str] = "PD402"
@@ -103,9 +105,14 @@ class ArchitectureStepTooFrequent:
             confidence=0.7,
             effort="lines",
             safety="semantics",
-            optional=sane_schedule(facts) or of_the_architecture(facts) or made_in_search(facts),
+            optional=sane_schedule(facts) or _is_wasted(facts) or made_in_search(facts),
             behind=made_in_search(facts),
         )
+
+
+def _is_wasted(facts: Facts) -> bool:
+    """Whether much of it goes into gradients that could be had at once."""
+    return of_the_architecture(facts) or are_of_the_architecture(facts)
 
 
 def _mostly(facts: Facts) -> str:
