@@ -10,6 +10,7 @@ MEASURED = frozenset(
         "alone_at",
         "alone_batch",
         "alone_calls",
+        "alone_generates",
         "alone_in",
         "alone_of_calls",
         "alone_of_validation",

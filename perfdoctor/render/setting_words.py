@@ -30,6 +30,7 @@ _USED = {
     "alone_at": "called on one sample at",
     "alone_batch": "samples in a batch of that module's training",
     "alone_calls": "calls in a row on one sample",
+    "alone_generates": "generates for one sample",
     "alone_in": "called on one sample in",
     "alone_of_calls": "calls of validation that are on one sample",
     "alone_of_validation": "validation in calls on one sample",

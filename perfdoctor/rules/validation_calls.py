@@ -15,6 +15,7 @@ from perfdoctor.rules.validation_facts import ALONE, PREFIX, left_in_batch, seen
 from perfdoctor.rules.wording import grouped, percent
 
 _VALIDATION = "validation"
+_GENERATES = f"{ALONE}_generates"
 #: Of what calls take beyond the first ones, what goes at least: attention over what was kept still
 #: gets longer with it (`python benchmarks/validation_calls.py`: 0.78 to 1.19, by the model).
 _LEAST_GOES = 0.7
@@ -113,7 +114,8 @@ class ValidatedOneByOne:
     ## What it does
     Looks at what models are called with in the first validations of an observed script: one sample
     in each of many calls in a row, from a loop that does not need what the call before made. Where
-    a method calls the layers of a trained model, a sample's calls of them count as one.
+    a method calls the layers of a trained model, a sample's calls of them count as one; and where
+    `generate` of transformers calls the model, what `generate` was given tells the samples.
 
     ## Why it is slow
     A call costs tens of microseconds for each layer however little it is given, and products of
@@ -161,15 +163,15 @@ class ValidatedOneByOne:
         share = whole * (1 - likely)
         if share < facts.threshold("share"):
             return None
+        generates = facts.has(_GENERATES) and facts.flag(_GENERATES)
         return Finding(
             stage=_VALIDATION,
-            title="Validation calls the model on one sample at a time, which takes "
-            f"{percent(whole)} of the training{_at(facts, ALONE)}",
-            advice="Put samples together: a batch_size for the validation's loader, or all of the "
-            "set (series, windows, images) in one call instead of a loop over them. The training "
-            f"has {grouped(batch)} in a batch.",
+            title=f"Validation {'generates for' if generates else 'calls the model on'} one sample "
+            f"at a time, which takes {percent(whole)} of the training{_at(facts, ALONE)}",
+            advice=(_PADDED if generates else _ALL)
+            + f" The training has {grouped(batch)} in a batch.",
             change={"validation_batches": "several"},
-            snippet=_TOGETHER,
+            snippet=_GENERATED if generates else _TOGETHER,
             evidence=(
                 beside(facts, "calls in a row on one sample", calls, "", "calls"),
                 beside(facts, "samples in a batch of the training", batch, "", "batch"),
@@ -214,6 +216,18 @@ logits, state = decoder(token, memory, state)  # not all tokens so far
 token = logits[:, -1].argmax(-1, keepdim=True)
 made.append(token)
 # transformers: out = model(token, past_key_values=cache, use_cache=True)"""
+_ALL = (
+    "Put samples together: a batch_size for the validation's loader, or all of the set (series, "
+    "windows, images) in one batch instead of a loop over them."
+)
+_PADDED = (
+    "Put samples together: pad several to one length, with an attention mask (on the left where "
+    "the model is a decoder), and call generate once for the batch."
+)
+_GENERATED = """\
+for texts in (dev[i : i + 64] for i in range(0, len(dev), 64)):
+    rows = tokenizer(texts, padding=True, return_tensors="pt")
+    made += model.generate(**rows, max_length=longest)"""
 _TOGETHER = """\
 loader = DataLoader(validation_set, batch_size=256)  # no gradients: room for more
 # or without a loader

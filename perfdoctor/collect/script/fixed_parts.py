@@ -192,7 +192,8 @@ def _weights(module: Any) -> str | None:
     where they cannot be read."""
     found = []
     for parameter in islice(module.parameters(), _MOST_WEIGHTS):
-        if not parameter.is_cpu or str(parameter.layout) != "torch.strided":
+        there = type(parameter).__name__ != "UninitializedParameter" and parameter.is_cpu
+        if not there or str(parameter.layout) != "torch.strided":
             return None
         flat = parameter.detach().reshape(-1)
         found.append(flat[:: max(1, len(flat) // _OF_WEIGHT)].tolist())

@@ -20,6 +20,7 @@ from typing import Any, TypeGuard
 from perfdoctor.collect.script import recorder as r
 from perfdoctor.collect.script.call_places import Path, named, path_of, script_spot, where
 from perfdoctor.collect.script.fed_back import loop_over_samples
+from perfdoctor.collect.script.generated_alone import GeneratedAlone
 from perfdoctor.collect.script.given_shapes import (
     Given,
     described,
@@ -98,6 +99,7 @@ class ValidationCalls:
         self._growing: list[_Row] = []
         self._alone: list[_Row] = []
         self._sizes = CallSizes()
+        self._generated = GeneratedAlone()
         self._calls = self._all_calls = self._all_ns = 0
         self._since = self._until = self._began = 0
         self._running: _Module | None = None
@@ -134,6 +136,7 @@ class ValidationCalls:
                 if row is not None:
                     row.took_ns.append(took_ns)
             self._running.took_ns, self._running = took_ns, None
+            self._generated.ends(self._until)
 
     # -- one call ----------------------------------------------------------------------------
 
@@ -155,6 +158,7 @@ class ValidationCalls:
         path = path_of(frame)
         self._goes_on(one, tensors, path)
         self._between(one, path)
+        self._generated.begins(frame, self._recorder.clock())
         self._running = one
 
     def _between(self, one: _Module, path: Path) -> None:
@@ -235,6 +239,7 @@ class ValidationCalls:
         self._all_ns += self._now_ns
         self._since = self._until = self._calls = 0
         self._modules, self._running, self._last = {}, None, None
+        self._generated.pause()
 
     @property
     def _now_ns(self) -> int:
@@ -267,6 +272,8 @@ class ValidationCalls:
         if not self._on_device:
             found |= _times_of_prefixes(growing, spent_ns)
             found |= self._times_of_samples([row for row, _ in alone], spent_ns)
+            batch = min((samples for samples, _ in self._trained.values()), default=None)
+            found |= self._generated.settings(trainings, calls, spent_ns, batch)
         return found
 
     def _of_samples(self, alone: Sequence[tuple[_Row, Spot]], calls: int) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
+import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -14,6 +15,16 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 COST, SAMPLES, BATCH = 7, 80, 10
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_compiled() -> Iterator[None]:
+    """Nobody looks where something is, and other tests compile."""
+    if "torch._dynamo" in sys.modules:
+        torch._dynamo.reset()
+    yield
+    if "torch._dynamo" in sys.modules:
+        torch._dynamo.reset()
 
 
 class Encoder(nn.Module):
