@@ -95,8 +95,9 @@ class SlowLoss:
 
     def evaluate(self, facts: Facts) -> Finding | None:
         """Fires if the loss is large and its time is in the script's own lines."""
-        share, nodes = stage_share(facts, LOSS), facts.known(_NODES) or 0.0
-        untold = [n for n in hot_lines(facts, LOSS) if not (n.makes or n.same_in)]  # PD243, PD238
+        told, untold = _told(hot_lines(facts, LOSS))
+        share = stage_share(facts, LOSS) * (1.0 - share_in(facts, told, LOSS))
+        nodes = facts.known(_NODES) or 0.0
         lines = [n for n in untold if not re.search(_TORCH_LOSS, n.library)]
         looped = nodes >= facts.threshold("operations")
         through = _through(facts, share, looped)
@@ -112,7 +113,7 @@ class SlowLoss:
         ends = [(share + part) * goes for part, goes in zip(through.ends, gone, strict=True)]
         return Finding(
             stage=LOSS,
-            title=_title(share, whole, nodes if looped else None, line),
+            title=_title(share, whole, nodes if looped else None, line, whole_loss=not told),
             advice=_advice(line, looped),
             change={"loss": "vectorised"},
             snippet=_PAIRS if looped else _PRODUCTS,
@@ -123,6 +124,12 @@ class SlowLoss:
             effort="lines",
             safety="numerics",
         )
+
+
+def _told(lines: list[HotLine]) -> tuple[list[HotLine], list[HotLine]]:
+    """Those of which PD238 or PD243 speaks, and the others."""
+    told = [line for line in lines if line.makes or line.same_in]
+    return told, [line for line in lines if line not in told]
 
 
 def _advice(line: HotLine | None, looped: bool) -> str:
@@ -139,13 +146,15 @@ def _advice(line: HotLine | None, looped: bool) -> str:
     )
 
 
-def _title(share: float, whole: float, nodes: float | None, line: HotLine | None) -> str:
-    more = ""
+def _title(
+    share: float, whole: float, nodes: float | None, line: HotLine | None, *, whole_loss: bool
+) -> str:
+    what, more = "loss" if whole_loss else "rest of the loss", ""
     if nodes is not None:
         more = f", and the backward pass goes through its {grouped(nodes)} operations again"
     elif whole > share:
         more = f", with its part of the backward pass {percent(whole)}"
-    return f"The loss takes {percent(share)} of the training{more}{at(line)}"
+    return f"The {what} takes {percent(share)} of the training{more}{at(line)}"
 
 
 def _evidence(facts: Facts, share: float, nodes: float, looped: bool) -> list[Evidence]:
