@@ -8,11 +8,20 @@ from typing import ClassVar
 import numpy as np
 
 from perfdoctor.record import Floats
-from perfdoctor.report import Evidence, Finding, Prediction
+from perfdoctor.report import Evidence, Finding
 from perfdoctor.rules.facts import Facts, Missing
 from perfdoctor.rules.groups import stage_columns, tenths
 from perfdoctor.rules.measured import beside
-from perfdoctor.rules.observed import RUNS, is_between, stage_share, without
+from perfdoctor.rules.mended import Gone
+from perfdoctor.rules.observed import (
+    RUNS,
+    HotLine,
+    hot_lines,
+    is_between,
+    line_evidence,
+    stage_share,
+    without,
+)
 from perfdoctor.rules.run_growth import SLOW_DOWN
 from perfdoctor.rules.trends import DEGRADED, growth, lasting_fall
 from perfdoctor.rules.wording import grouped, listed, percent, stage_words
@@ -51,8 +60,9 @@ class HooksPileUp:
     the hooks keep in memory.
 
     ## Evidence and threshold
-    Hooks of one function on one module became more several times, and the stage that runs them
-    takes longer from tenth to tenth of the run, while the rest of the step does not.
+    Hooks of one function on one module became more several times, and either lines of the hook
+    itself take time, or the stage that runs them takes longer from tenth to tenth of the run, while
+    the rest of the step does not.
     - `times` = 2 (source: our own choice; hooks that come with a new phase of a training, as when
       layers are unfrozen, are seldom as many as those before)
     - `rises` = 2 (source: what comes once comes at a start, of the training or of a phase)
@@ -71,7 +81,9 @@ class HooksPileUp:
     shorter: half of what came since goes at
     least, since something else may have grown along, and likely all of it. At best it takes as
     long as where a line through the first two tenths begins. With hooks of the forward pass the
-    backward pass counts as well: gradients go through what they add.
+    backward pass counts as well: gradients go through what they add. Where more of the training was
+    seen in lines of the hook than that, these go but for the part that as many hooks as at first
+    would take; they became more evenly, as far as is known.
 
     ## When not to
     Where each hook does something of its own that is needed to the end. One that changes what
@@ -94,20 +106,21 @@ class HooksPileUp:
     sources: ClassVar[tuple[str, ...]] = RUNS
 
     def evaluate(self, facts: Facts) -> Finding | None:
-        """Fires if hooks pile up, and what runs them takes longer and longer."""
+        """Fires if hooks pile up, and they are seen to take time, or what runs them to take longer
+        and longer."""
         if not _piled(facts):
             return None
         stages = _stages(facts)
-        lengths, whole = _lengths(facts, stages), sum(stage_share(facts, s) for s in stages)
-        share = whole * (1 - _start_s(lengths) / float(lengths.mean()))
-        by_chance = kendall_p(lengths) >= facts.threshold("chance")
-        if share < facts.threshold("share") or by_chance or _rest_grew_alike(facts, stages):
+        lengths = _lengths(facts, stages)
+        gone = _gone(facts, stages, lengths)
+        share = gone.likely
+        if share < facts.threshold("share"):
             return None
         first, last = facts.number(_FIRST), facts.number(_LAST)
         words = listed([stage_words(stage) for stage in stages])
-        grown = growth(facts)
+        lines, grown = _lines(facts), growth(facts)
         return Finding(
-            stage=max(stages, key=lambda stage: grown[stage]),
+            stage=lines[0].stage if lines else max(stages, key=lambda stage: grown[stage]),
             title=f"Hooks pile up, from {grouped(first)} to {grouped(last)}: what they add takes "
             f"{percent(share)} of the training{_hook(facts, ' – {}')}",
             advice=f"{_hook(facts, '{} is registered again and again, and every copy runs. ')}"
@@ -119,11 +132,12 @@ class HooksPileUp:
                 beside(facts, "hooks at last ÷ at first", last / max(1.0, first), "×", "times"),
                 beside(facts, "of one function at one module", _known(facts, _ALIKE), "", "alike"),
                 beside(facts, "became more", _known(facts, _RISES), "times", "rises"),
-                beside(facts, f"{words} beyond the start's", share, "share of training", "share"),
+                beside(facts, "what they add", share, "share of training", "share"),
                 *_longer(lengths, words),
+                *line_evidence(lines),
             ),
             cause=SLOW_DOWN if lasting_fall(facts, DEGRADED) else self.cause,
-            predicted=_gain(whole, lengths),
+            predicted=without(1.0, *gone.ends),
             confidence=0.95,
             effort="lines",
             safety="semantics",
@@ -182,11 +196,47 @@ def _medians(column: Floats) -> Floats:
     return np.array([np.median(part) for part in tenths(column)])
 
 
-def _gain(whole: float, lengths: Floats) -> Prediction:
+def _gone(facts: Facts, stages: list[str], lengths: Floats) -> Gone:
+    """What goes of the training, by its course and by the lines of the hook."""
+    grown, lines = _growing(facts, stages, lengths), _of_lines(facts)
+    if not grown.likely:
+        return Gone(lines, lines, lines)
+    least = min(lines, grown.low) if lines else grown.low
+    return Gone(least, max(lines, grown.likely), max(lines, grown.high))
+
+
+def _growing(facts: Facts, stages: list[str], lengths: Floats) -> Gone:
+    """What these stages take beyond the start's; nothing where that may be chance or a machine that
+    slows down."""
+    by_chance = kendall_p(lengths) >= facts.threshold("chance")
+    if by_chance or _rest_grew_alike(facts, stages):
+        return Gone(0.0, 0.0, 0.0)
+    whole = sum(stage_share(facts, stage) for stage in stages)
     first_s, mean_s = _start_s(lengths), float(lengths.mean())
     line_s = max(0.0, first_s - (float(lengths[1]) - first_s) / 2)
     likely = 1 - first_s / mean_s
-    return without(whole, _LEAST * likely, likely, 1 - line_s / mean_s)
+    return Gone(whole * _LEAST * likely, whole * likely, whole * (1 - line_s / mean_s))
+
+
+def _of_lines(facts: Facts) -> float:
+    """What lines of the hook take of the training, but for as many hooks as at first."""
+    first, last = facts.number(_FIRST), facts.number(_LAST)
+    return sum(line.share for line in _lines(facts)) * (1 - 2 * first / (first + last))
+
+
+def _lines(facts: Facts) -> list[HotLine]:
+    """The hot lines of the hook itself; none where its place is not known."""
+    if not (facts.has(_WHERE) and facts.has(_FUNCTION)):
+        return []
+    file, _, begins = str(facts.get(_WHERE)).rpartition(":")
+    name = str(facts.get(_FUNCTION))
+    return [
+        line
+        for line in hot_lines(facts)
+        if line.place.rpartition(":")[0] == file
+        and line.function.rpartition("<locals>.")[2] == name
+        and line.line >= int(begins)
+    ]
 
 
 def _longer(lengths: Floats, words: str) -> tuple[Evidence, ...]:
