@@ -351,6 +351,8 @@ class Run:
         ranks: how many processes wrote it. restarts: indices of records after which steps repeat.
         logs: the files it was read from.
         finished: the log says itself that the training has ended.
+        longest: the records of the training that takes longest (first, last + 1), where a script
+            trains one model after another.
         hotspots: lines of code and their shares, where the script was observed. ending: how that
             script ended.
         counters: totals of events over what was measured, units in their names: pauses for garbage
@@ -396,6 +398,7 @@ class Run:
     restarts: tuple[int, ...] = ()
     logs: tuple[LogFile, ...] = ()
     finished: bool = False
+    longest: tuple[int, int] | None = None
     hotspots: tuple[Hotspot, ...] = ()
     ending: Ending | None = None
     counters: dict[str, float] = field(default_factory=dict)

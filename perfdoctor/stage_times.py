@@ -20,19 +20,20 @@ _OVERLAPPING = 0.2
 _MOSTLY = 0.9
 
 
-def step_stats(run: Run, warmup: int) -> Steps | None:
-    """The steps after `warmup` records; None where the run does not tell how long they take."""
-    time = describe(run.step_s[warmup:])
+def step_stats(run: Run, kept: slice) -> Steps | None:
+    """The steps of the records in `kept`; None where the run does not tell how long they take."""
+    time = describe(run.step_s[kept])
     if time is None:
         return None
-    weights = part_of(step_weights(run), slice(warmup, None))
+    weights = part_of(step_weights(run), kept)
     return Steps(
         count=time.count,
-        warmup_discarded=warmup,
-        time=_with_means(time, seconds_per_step(run)[warmup:], weights),
+        warmup_discarded=kept.start,
+        time=_with_means(time, seconds_per_step(run)[kept], weights),
         first_s=run.first_s,
-        host=None if run.host_s is None else describe(run.host_s[warmup:]),
+        host=None if run.host_s is None else describe(run.host_s[kept]),
         cpu_s=run.step_cpu_s,
+        before_training=0 if run.longest is None else run.longest[0],
     )
 
 
@@ -43,17 +44,27 @@ def _with_means(stat: Stat, step_s: Floats, weights: Weights) -> Stat:
 
 
 def stage_stats(run: Run, kept: slice) -> dict[str, StageStat]:
-    """Each stage over the records in `kept`, in the order of `perfdoctor.stages`."""
+    """Each stage over the records in `kept`, in the order of `perfdoctor.stages`.
+
+    Of several trainings the times are those of the longest; the shares are of all of them, and
+    where a stage is not in the longest, so are its times.
+    """
     by_name = {series.name: series for series in run.stages}
     if waits_overlap(run):
         by_name = {n: s for n, s in by_name.items() if n not in (DATA_LOADING, OTHER)}
+    if run.longest is None:
+        return _shared_out(run, by_name, _each(run, by_name, kept), kept)
+    every = slice(0, None)
+    shared = _shared_out(run, by_name, _each(run, by_name, every), every)
+    longest = _each(run, by_name, kept)
+    return {name: replace(longest.get(name, s), share=s.share) for name, s in shared.items()}
+
+
+def _each(run: Run, series: Mapping[str, StageSeries], kept: slice) -> dict[str, StageStat]:
+    """Without their shares."""
     weights = part_of(step_weights(run), kept)
-    stages = {}
-    for name in in_order(list(by_name)):
-        stat = _stage(by_name[name], kept, weights)
-        if stat is not None:
-            stages[name] = stat
-    return _shared_out(run, by_name, stages, kept)
+    found = {name: _stage(series[name], kept, weights) for name in in_order(list(series))}
+    return {name: stat for name, stat in found.items() if stat is not None}
 
 
 def waits_overlap(run: Run) -> bool:

@@ -54,10 +54,9 @@ __all__ = ["SERIES_POINTS", "summarise"]
 
 def summarise(run: Run) -> Report:
     """The report of `run`, without diagnosis and recommendations."""
-    warmup = _warmup(run)
-    kept = slice(warmup, None)
+    kept = _kept(run)
     many = record_count(run) >= _MANY_RECORDS
-    times = beside(lambda: (step_stats(run, warmup), stage_stats(run, kept)), long=many)
+    times = beside(lambda: (step_stats(run, kept), stage_stats(run, kept)), long=many)
     stalls = _stalls(run, kept) if _is_log(run) else None
     epoch_s = np.empty(0) if run.epochs is None else epoch_seconds(run.epochs)
     throughput = _throughput(run, kept, epoch_s, stalls)
@@ -114,17 +113,22 @@ def _is_log(run: Run) -> bool:
     return run.source.kind != "bench"
 
 
-def _warmup(run: Run) -> int:
+def _kept(run: Run) -> slice:
+    """The records of the run, of several trainings those of the longest, without the warm-up."""
+    first, last = run.longest or (0, record_count(run))
+    warmup = _warmup(run, slice(first, last))
+    return slice(first + min(warmup, max(0, last - first - 1)), last)
+
+
+def _warmup(run: Run, records: slice) -> int:
     """Records to leave out at the start, as the user fixed or as the data tell."""
     if run.warmup is not None:
-        warmup = run.warmup
-    elif _is_log(run):
-        rates = [1 / values for values in run.rates.values()]
-        known = [v for v in (run.step_s, *rates) if np.isfinite(v).any()]
-        warmup = logged_warmup(known[0]) if known else 0
-    else:
-        warmup = warmup_length(run.step_s)
-    return min(warmup, max(0, record_count(run) - 1))
+        return run.warmup
+    if not _is_log(run):
+        return warmup_length(run.step_s[records])
+    rates = [1 / values[records] for values in run.rates.values()]
+    known = [v for v in (run.step_s[records], *rates) if np.isfinite(v).any()]
+    return logged_warmup(known[0]) if known else 0
 
 
 def _throughput(run: Run, kept: slice, epoch_s: Floats, stalls: Stalls | None) -> Throughput | None:

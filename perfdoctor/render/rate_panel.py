@@ -118,8 +118,9 @@ def _warm_up(ax: Axes, report: Report, place: Positions) -> None:
     first = float(place.x[0])
     if report.steps is None or not report.steps.warmup_discarded or place.by != "step":
         return
+    label = "another training" if report.steps.before_training else "warm-up"
     if first > 0:
-        ax.axvspan(0, first, color=LIGHT_GREY, alpha=0.35, lw=0, label="warm-up")
+        ax.axvspan(0, first, color=LIGHT_GREY, alpha=0.35, lw=0, label=label)
 
 
 def _restarts(ax: Axes, report: Report, place: Positions) -> None:

@@ -102,8 +102,9 @@ def _step_notes(report: Report) -> Iterator[str]:
     steps = report.steps
     if steps is not None and steps.first_s is not None:
         yield f"the first step took {seconds(steps.first_s)}; it is not counted"
-    if steps is not None and steps.warmup_discarded:
-        yield f"{counted(steps.warmup_discarded, 'step')} discarded as warm-up"
+    warmup = 0 if steps is None else steps.warmup_discarded - steps.before_training
+    if warmup:
+        yield f"{counted(warmup, 'step')} discarded as warm-up"
     for name, stage in report.stages.items():
         if stage.between:
             yield f"{clean(name)} runs between the steps and is no part of their time"

@@ -44,7 +44,12 @@ class StageStat(Stat):
 
 @dataclass(frozen=True, kw_only=True)
 class Steps:
-    """The training steps. `first_s` is the very first one, compilation included."""
+    """The training steps. `first_s` is the very first one, compilation included.
+
+    Attributes:
+        warmup_discarded: steps before those that count, of which `before_training` are of models
+            that the script trained before this one.
+    """
 
     count: int
     warmup_discarded: int
@@ -52,6 +57,7 @@ class Steps:
     first_s: float | None = None
     host: Stat | None = None
     cpu_s: float | None = None
+    before_training: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

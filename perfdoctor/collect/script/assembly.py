@@ -39,6 +39,9 @@ _NS = 1e-9
 Split = Mapping[str, Mapping[str, float]]
 #: Epochs of fewer steps may well begin one step after another (our own choice).
 _LONG_EPOCH = 10
+#: Of several trainings the longest is told alone if it takes this part of all steps' time, and so
+#: many steps at least, of which a trend is seen (our own choice; the latter as PD701 has it).
+_HALF, _FEWEST_STEPS = 0.5, 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +50,7 @@ class Observed:
 
     Attributes:
         split: stage → the parts of it that are known to be another stage, as shares of it.
+        longest: of several trainings, the steps before the longest and up to its end.
     """
 
     name: str
@@ -63,6 +67,7 @@ class Observed:
     started_at: float | None = None
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    longest: tuple[int, int | None] | None = None
 
 
 def assemble(recorder: Recorder, stage_of: Sequence[str], seen: Observed) -> Run:
@@ -73,16 +78,18 @@ def assemble(recorder: Recorder, stage_of: Sequence[str], seen: Observed) -> Run
     within = [values for name, values in single.items() if name not in BETWEEN]
     count = rows.single.shape[0]
     epochs = _begun(rows.sums[:, EPOCH] > 0, rows.stride)
+    step_s = np.sum(within, axis=0) if within else np.zeros(count)
+    longest = _records(seen.longest, rows.stride, step_s)
     return Run(
         name=seen.name,
         source=seen.source,
         environment=seen.environment,
         configuration=dict(seen.configuration),
-        step_s=np.sum(within, axis=0) if within else np.zeros(count),
+        step_s=step_s,
         samples=rows.single[:, SAMPLES].astype(np.float64),
         stages=tuple(_series(name, single, means, rows.stride) for name in in_order(set(single))),
         epoch_start=epochs,
-        notes=seen.notes,
+        notes=(*seen.notes, *_of_several(longest, rows.stride, count)),
         steps_per_epoch=_steps_per_epoch(epochs, rows.stride),
         loader=seen.loader,
         step_cpu_s=seen.step_cpu_s,
@@ -92,7 +99,8 @@ def assemble(recorder: Recorder, stage_of: Sequence[str], seen: Observed) -> Run
         mean_step_s=_mean_steps(means, rows.stride),
         sampled=rows.stride > 1,
         track=_track(recorder, rows),
-        epochs=_epochs(recorder, rows, stage_of, epochs),
+        longest=longest,
+        epochs=_epochs(recorder, rows, stage_of, epochs, longest),
         spans=tuple(_spans(recorder, stage_of, seen.split)),
         wall_s=sum(recorder.totals[:MOST_LABELS]) * _NS,
         started_at=seen.started_at,
@@ -183,10 +191,37 @@ def _steps_per_epoch(epochs: Bools, stride: int) -> int | None:
     return int(np.median(np.diff(starts))) * stride if starts.size > 1 else None
 
 
+def _records(
+    steps: tuple[int, int | None] | None, stride: int, step_s: Floats
+) -> tuple[int, int] | None:
+    """The records of these steps; None where they do not stand for the whole."""
+    if steps is None:
+        return None
+    first, last = steps[0] // stride, step_s.size if steps[1] is None else steps[1] // stride
+    few = (last - first) * stride < _FEWEST_STEPS
+    return None if few or step_s[first:last].sum() < _HALF * step_s.sum() else (first, last)
+
+
+def _of_several(longest: tuple[int, int] | None, stride: int, count: int) -> tuple[str, ...]:
+    """Which training the times of steps are of, where models are trained one after another."""
+    if longest is None:
+        return ()
+    first, last = longest[0] * stride + 1, longest[1] * stride
+    return (
+        "The script trains one model after another: the times of steps are those of the longest "
+        f"training, steps {first:,} to {last:,} of {count * stride:,}.",
+    )
+
+
 def _epochs(
-    recorder: Recorder, rows: Rows, stage_of: Sequence[str], starts: Bools
+    recorder: Recorder,
+    rows: Rows,
+    stage_of: Sequence[str],
+    starts: Bools,
+    longest: tuple[int, int] | None,
 ) -> EpochSeries | None:
-    """Epochs by the time they took; None where there is one only, or rows were thinned.
+    """Epochs by the time they took, of several trainings those of the longest; None where there is
+    one only, or rows were thinned.
 
     What runs between the steps, before an epoch's first one, belongs to the epoch before.
     """
@@ -200,9 +235,10 @@ def _epochs(
     counted_s = float(of_label.sum())
     rest_s = sum(recorder.totals[:MOST_LABELS]) * _NS - counted_s - recorder.after_s
     following = np.append(between[first[1:]], max(0.0, rest_s))
-    return EpochSeries(
-        number=np.arange(1.0, first.size + 1), time_s=spent - between[first] + following
-    )
+    time_s = spent - between[first] + following
+    if longest is not None:
+        time_s = time_s[(first >= longest[0]) & (first < longest[1])]
+    return EpochSeries(number=np.arange(1.0, time_s.size + 1), time_s=time_s)
 
 
 def _track(recorder: Recorder, rows: Rows) -> Track:

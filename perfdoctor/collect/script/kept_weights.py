@@ -1,4 +1,4 @@
-"""Lines of a dataset that draw for each sample by weights that stay the same, by their source.
+"""Lines that draw for each sample of a dataset by weights that stay the same, by their source.
 
 `rng.choice(n, k, p=self.p)` checks all n weights and adds them up each time, to draw k numbers: for
 weights that only `__init__` sets, that gives the same sums for every sample.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import functools
+from collections.abc import Sequence
 
 from perfdoctor.collect.script.sample_calls import INIT, Called, Dataset, own_attribute
 from perfdoctor.collect.script.source import module_of, statement_at
@@ -21,29 +22,50 @@ def kept_weights(file: str, line: int) -> str | None:
     module = module_of(file)
     if module is None:
         return None
+    source = DrawSource(module, line)
     try:
-        classes = [node for node in ast.walk(module) if isinstance(node, ast.ClassDef)]
-        found = [_drawn(Dataset(module, node), DrawSource(module, line), line) for node in classes]
+        classes = [Dataset(module, n) for n in ast.walk(module) if isinstance(n, ast.ClassDef)]
+        datasets = [one for one in classes if one.is_dataset()]
+        drawing = [(one, _runs(one, datasets, source.function)) for one in classes]
+        found = [_drawn(one, by, source, line) for one, by in drawing if by is not None]
     except RecursionError:
         return None
     return next((how for how in found if how is not None), None)
 
 
-def _drawn(dataset: Dataset, source: DrawSource, line: int) -> str | None:
-    """What draws there for each of its samples."""
-    if not dataset.is_dataset():
+def _runs(one: Dataset, datasets: Sequence[Dataset], function: ast.AST | None) -> Called | None:
+    """This function, if it runs for each sample: of a dataset, or of an object that one asks."""
+    if one in datasets:
+        return next((by for by, _ in one.followed() if by.node is function), None)
+    by = None if function is None else one.method(function)
+    if by is None or not any(_asks(dataset, by.node.name) for dataset in datasets):
         return None
-    reached = [one for one, _ in dataset.followed() if one.node is source.function]
-    statement = statement_at(reached[0].node, line) if reached else None
+    return by
+
+
+def _asks(dataset: Dataset, name: str) -> bool:
+    """Whether a sample calls a method of that name of another object."""
+    calls = (
+        node.func
+        for one, _ in dataset.followed()
+        for node in ast.walk(one.node)
+        if isinstance(node, ast.Call) and not own_attribute(node.func, one.own)
+    )
+    return any(isinstance(func, ast.Attribute) and func.attr == name for func in calls)
+
+
+def _drawn(one: Dataset, by: Called, source: DrawSource, line: int) -> str | None:
+    """What draws there, in that function of the object."""
+    statement = statement_at(by.node, line)
     for node in () if statement is None else ast.walk(statement):
         asked = drawn_by(source, node) if isinstance(node, ast.Call) else None
-        if isinstance(node, ast.Call) and asked and _stays(dataset, reached[0], asked[0]):
+        if isinstance(node, ast.Call) and asked and _stays(one, by, asked[0]):
             return source.dotted(node.func)
     return None
 
 
-def _stays(dataset: Dataset, one: Called, weights: ast.expr) -> bool:
+def _stays(one: Dataset, by: Called, weights: ast.expr) -> bool:
     """Whether it is an attribute that only `__init__` sets, whole or in part."""
-    name = own_attribute(weights, one.own)
-    made_in = [by.node.name for by, attribute, _ in dataset.kept() if attribute == name]
+    name = own_attribute(weights, by.own)
+    made_in = [method.node.name for method, attribute, _ in one.kept() if attribute == name]
     return bool(name) and bool(made_in) and set(made_in) == {INIT}

@@ -337,7 +337,7 @@ class Observer:
         phases = self.optimizers.phases
         self.optimizers.add_group(optimizer, parameters)
         if self.optimizers.phases > phases:
-            self.looks.fixed_parts.another_begins()
+            self.looks.another_may_begin()
             self.ask_at_once()
 
     def optimizer_begins(self, closure: bool) -> None:
@@ -352,7 +352,10 @@ class Observer:
         self._resolve(r.OTHER)
         self.recorder.leave()
         self._closure_depth = None
+        trainings = self.optimizers.trainings
         kind = self.optimizers.stepped(optimizer, fresh=self._fresh)
+        if self.optimizers.trainings > trainings:
+            self.looks.another_began()
         self._fresh = False
         if kind == ARCHITECTURE:
             self._was_architecture_step()

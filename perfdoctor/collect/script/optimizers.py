@@ -29,15 +29,16 @@ class Known:
     """One optimizer: how much it trains, and which tensors.
 
     `shares`: it made a step with gradients that another one made a step with too, so that both
-    train one model. `last`: the step of all optimizers that was its
-    last, and `longest` the most that it ever let pass. `over`: another one was
-    made since then and makes all steps, as where a model that was trained is to teach another one.
+    train one model. `made`: the steps of all optimizers when it was made. `last`: the one that was
+    its last, and `longest` the most that it ever let pass. `over`: another one was made since then
+    and makes all steps, as where a model that was trained is to teach another one.
     """
 
     reference: weakref.ref[Any]
     name: str
+    made: int = 0
     elements: int = 0
-    tensors: set[int] = field(default_factory=set)
+    references: dict[int, weakref.ref[Any]] = field(default_factory=dict)
     steps: int = 0
     idle: bool = False
     shares: bool = False
@@ -45,10 +46,23 @@ class Known:
     longest: int = 0
     over: bool = False
 
+    @property
+    def tensors(self) -> set[int]:
+        """The identities of those that are there. Where one is not, as of a model that a function
+        has made, a new one may lie where it lay."""
+        return {number for number, there in self.references.items() if there() is not None}
+
+    def trains(self, numbers: Iterable[int]) -> bool:
+        """Whether it trains any tensor of these identities."""
+        found = (self.references.get(number) for number in numbers)
+        return any(there is not None and there() is not None for there in found)
+
 
 class Optimizers:
-    """Every optimizer that was made. `version` grows with each change of what is optimised, and
-    `phases` with each that is made for something else after others have made steps.
+    """Every optimizer that was made. `version` grows with each change of what is optimised,
+    `phases` with each that is made for something else after others have made steps, and
+    `trainings` where all that made steps before are over and the new one's training is not like
+    theirs, as it is for each fold of a cross-validation.
 
     `in_module(tensor ids) -> bool` tells whether one module holds all of these and weights of the
     main optimizer too.
@@ -60,7 +74,7 @@ class Optimizers:
         self._kinds: dict[int, str] = {}
         self._gone: list[Known] = []
         self._steps = self._began = 0
-        self.phases = 0
+        self.phases = self.trainings = 0
         self.rates = ZeroRates()
         self.version = 0
         self._without_main = 0
@@ -76,12 +90,13 @@ class Optimizers:
         if known is None or known.reference() is not optimizer:
             if known is not None:
                 self._gone = [*self._gone[1 - _MOST_GONE :], known]
-            if self._steps and not any(numbers.keys() & one.tensors for one in self._every()):
+            if self._steps and not any(one.trains(numbers) for one in self._every()):
                 self._began = self._steps
                 self.phases += 1
             reference = weakref.ref(optimizer)
-            known = self._known[id(optimizer)] = Known(reference, type(optimizer).__name__)
-        known.tensors.update(numbers)
+            name = type(optimizer).__name__
+            known = self._known[id(optimizer)] = Known(reference, name, self._steps)
+        known.references.update({id(one): weakref.ref(one) for one in parameters})
         known.elements += sum(numbers.values())
         self._kinds.clear()
         self.version += 1
@@ -101,11 +116,11 @@ class Optimizers:
     def optimises_any(self, parameters: Iterable[Any]) -> bool:
         """Whether one of these is updated by any optimizer."""
         ids = {id(p) for p in parameters}
-        return any(ids & known.tensors for known in self._alive() if not known.over)
+        return any(known.trains(ids) for known in self._alive() if not known.over)
 
     def has(self, parameter: Any) -> bool:
         """Whether any optimizer updates it, or did before its time was over."""
-        return any(id(parameter) in one.tensors and not one.over for one in self._every())
+        return any(one.trains((id(parameter),)) and not one.over for one in self._every())
 
     def uses(self, parameter: Any) -> bool:
         """The same, but for what only stands still there: see `ZeroRates`."""
@@ -190,10 +205,21 @@ class Optimizers:
             self._changed()
         for known in self._every() if self.phases else ():
             without = self._steps - max(known.last, self._began)
-            enough = without >= max(_OVER, 2 * known.longest)
+            enough = known.reference() is None or without >= max(_OVER, 2 * known.longest)
             if 0 < known.last <= self._began and enough and not known.over:
                 known.over = known.idle = True
                 self._changed()
+                self.trainings += not (self._one_goes_on() or self._is_like_before(stepped))
+
+    def _one_goes_on(self) -> bool:
+        """Whether one that was there before the newest makes steps still, or may again."""
+        older = (known for known in self._every() if known.made < self._began and known.steps)
+        return any(not known.over for known in older)
+
+    def _is_like_before(self, stepped: Known) -> bool:
+        """Whether one of the same kind trained as much before."""
+        kind = (stepped.name, stepped.elements)
+        return any((known.name, known.elements) == kind for known in self._every() if known.over)
 
     def _note_idle(self, stepped: Known) -> None:
         """The main one may be left over: from pretraining, or from before the model was moved."""
@@ -218,7 +244,7 @@ class Optimizers:
             return MAIN
         few = known.elements <= _FEW * main.elements
         own = known.steps > 1 and not known.shares  # the next one's step may share its gradients
-        apart = not known.tensors & main.tensors
+        apart = not known.trains(main.tensors)
         if few and own and apart and self._share_a_module(known.tensors, main.tensors):
             return ARCHITECTURE
         return ANOTHER

@@ -165,12 +165,12 @@ class Patches:
     def _checkpointing(self) -> None:
         """Tells whether parts of the model run again in the backward pass. `checkpoint` itself has
         to stay what it is: torch.compile knows it by identity. The other of its two ways leaves a
-        trace in the graph, see `StepLooks`."""
+        trace in the graph, see `LooksOfTraining`."""
         observer = self.state.observer
 
         def make(original: Callable[..., Any]) -> Callable[..., Any]:
             def recomputed(*args: Any, **kwargs: Any) -> Any:
-                observer.looks.recomputes = True
+                observer.looks.now.recomputes = True
                 return original(*args, **kwargs)
 
             return recomputed

@@ -28,8 +28,6 @@ if TYPE_CHECKING:  # nothing that imports numpy before the script's first line, 
     from perfdoctor.collect.script.workers import WorkerWatch
     from perfdoctor.record import Environment, Hotspot, LoaderRecord, Run
 
-#: The configuration is read once the training runs: at its end, models and loaders are gone.
-_SETTLED_STEPS = (3, 20)
 #: Steps from one look at learning rates to the next.
 RATES_EVERY = 100
 #: Time between looks at the training's line. One costs the training about 0.4 ms on two cores,
@@ -70,7 +68,6 @@ class ScriptRun:
         self._ddp = DdpWatch()
         self._hooks = PiledHooks()
         self._pauses = CollectionWatch()
-        self._settings: dict[str, Any] = {}
         self._written: dict[str, float] = {}
         self._environment: Environment | None = None
         self._device: Any = None
@@ -94,12 +91,18 @@ class ScriptRun:
         self._hooks.step(count, self._with_parameters)
         if count % RATES_EVERY == 0:
             guarded(self.state, self.observer.optimizers.look_at_rates)
-        if count in _SETTLED_STEPS:
-            self._settings = self._settings_now()
-            self._cpu_from = (count, time.process_time())
-            self._use_the_device_s_clock()
+        if self.observer.looks.now.settles(count):
+            self._settle(count)
         if count == 1:
             self._pauses.start()
+
+    def _settle(self, count: int) -> None:
+        """The configuration is read once a training runs."""
+        now = self.observer.looks.now
+        now.used = self._settings_now()
+        self._use_the_device_s_clock(now.used)
+        if not self.observer.optimizers.trainings:
+            self._cpu_from = (count, time.process_time())
 
     def end(self) -> None:
         """From here on nothing is observed; what was is kept."""
@@ -121,9 +124,9 @@ class ScriptRun:
             self.problems.append(f"the configuration could not be read: {first_line(error)}")
             return {}
 
-    def _use_the_device_s_clock(self) -> None:
+    def _use_the_device_s_clock(self, used: Mapping[str, Any]) -> None:
         """A GPU works behind the host's back: only events on its queue tell what it does when."""
-        device = str(self._settings.get("device", "cpu"))
+        device = str(used.get("device", "cpu"))
         if device.startswith("cuda") and self._device is None:
             import torch
 
@@ -191,7 +194,7 @@ class ScriptRun:
         from perfdoctor.collect.script.validation_batches import loader_of_validation
         from perfdoctor.record import Source
 
-        used = self._settings or self._settings_now()
+        used = self.observer.looks.longest().used or self._settings_now()
         used = used | self._ddp.settings() | self._hooks.settings() | self.patches.settings()
         used |= self.observer.looks.settings() | self.state.settings()
         used |= steps_per_iterator(self.observer) | remade_elsewhere(self.observer)
@@ -224,6 +227,7 @@ class ScriptRun:
                 utilisation=self.machine.utilisation(),
                 started_at=self._started_at,
                 notes=self.observer.skimming.notes(),
+                longest=self.observer.looks.longest_steps,
                 warnings=tuple(self.problems),
             ),
         )

@@ -144,10 +144,10 @@ def _model(observer: Observer) -> dict[str, Any]:
         "tensors": len(parameters),
         "device": str(first.device),
         "precision": observer.looks.autocast or short.get(weights, weights),
-        "autograd_nodes": observer.looks.autograd_nodes,
-        "loss_nodes": observer.looks.loss_nodes,
-        "loss_of_backward": observer.looks.loss_part.median,
-        **observer.looks.arithmetic.settings(),
+        "autograd_nodes": observer.looks.now.autograd_nodes,
+        "loss_nodes": observer.looks.now.loss_nodes,
+        "loss_of_backward": observer.looks.now.loss_part.median,
+        **observer.looks.now.arithmetic.settings(),
         "kept_graphs_per_step": observer.looks.kept_graphs.per_step,
         "differentiates_gradients": observer.looks.kept_graphs.differentiates,
         **observer.looks.graph_reach.settings(),
@@ -158,7 +158,7 @@ def _model(observer: Observer) -> dict[str, Any]:
         "fsdp": any("FSDP" in name or "FullySharded" in name for name in names) or None,
         "data_parallel": "DataParallel" in names or None,
         "ddp": "DistributedDataParallel" in names or None,
-        "gradient_checkpointing": observer.looks.recomputes
+        "gradient_checkpointing": observer.looks.now.recomputes
         or any(getattr(m, "gradient_checkpointing", False) is True for m in largest.modules())
         or None,
         "attention": _attention(largest),

@@ -13,39 +13,23 @@ from types import FrameType
 from typing import Any
 
 from perfdoctor.collect.script.after_model import AfterModel
-from perfdoctor.collect.script.arithmetic import Arithmetic
-from perfdoctor.collect.script.dense_tables import DenseTables
 from perfdoctor.collect.script.fixed_parts import FixedParts
 from perfdoctor.collect.script.graph_reach import GraphReach
 from perfdoctor.collect.script.kept_graphs import KeptGraphs
-from perfdoctor.collect.script.late_heads import LateHeads
 from perfdoctor.collect.script.loaders_seen import LoaderFacts
-from perfdoctor.collect.script.loss_part import LossPart
-from perfdoctor.collect.script.micro_batches import MicroBatches
+from perfdoctor.collect.script.looks_of_training import Began, LooksOfTraining
 from perfdoctor.collect.script.module_roles import TRAINED, Modules
-from perfdoctor.collect.script.more_threads import MoreThreads
 from perfdoctor.collect.script.one_by_one import OneByOne
 from perfdoctor.collect.script.optimizers import Optimizers
 from perfdoctor.collect.script.padded_batches import PaddedBatches
-from perfdoctor.collect.script.padded_transforms import PaddedTransforms
 from perfdoctor.collect.script.parametrized import Parametrized
-from perfdoctor.collect.script.pieces import LayersOnPieces
-from perfdoctor.collect.script.plain_attention import PlainAttention
 from perfdoctor.collect.script.recorder import Recorder
 from perfdoctor.collect.script.repeated_calls import RepeatedCalls
 from perfdoctor.collect.script.sample_gradients import SampleGradients
 from perfdoctor.collect.script.search_gradients import SearchGradients
-from perfdoctor.collect.script.stepped_layers import SteppedLayers
 from perfdoctor.collect.script.thrown_away import ThrownAway
 from perfdoctor.collect.script.unused_part import UnusedPart
-from perfdoctor.collect.script.unused_rows import UnusedRows
 from perfdoctor.collect.script.validation_calls import ValidationCalls
-from perfdoctor.collect.script.zeroed_branches import ZeroedBranches
-
-#: The step whose operations are counted, once.
-_COUNTED_STEP = 2
-#: So many operations are counted at most, about 20 ms.
-_MOST_NODES = 20_000
 
 
 class StepLooks:
@@ -53,46 +37,21 @@ class StepLooks:
 
     Attributes:
         autocast: the precision that autocast gave to the forward; None where it was off.
-        autograd_nodes, loss_nodes: operations that the backward passes of one step go through, and
-            those of its loss among them; None where they were not counted.
-        recomputes: whether parts of the forward are run again in the backward.
+        now: those of which each training has its own; a script may train one model after another.
     """
 
     def __init__(self, optimizers: Optimizers, modules: Modules, recorder: Recorder) -> None:
         self._optimizers, self._modules, self._recorder = optimizers, modules, recorder
         self.autocast: str | None = None
-        self.autograd_nodes: int | None = None
-        self.loss_nodes: int | None = None
-        self.recomputes = False
         self._after_model = AfterModel()
-        self.loss_part = LossPart(recorder.clock)
+        self._may_begin = Began(recorder.clock(), 0)
+        self.now = LooksOfTraining(recorder, self._may_begin)
+        self._before: LooksOfTraining | None = None
         self.kept_graphs = KeptGraphs()
         self.graph_reach = GraphReach()
         self.one_by_one = OneByOne(recorder)
         self.sample_gradients = SampleGradients(recorder)
         self.padded_batches = PaddedBatches()
-        self.arithmetic = Arithmetic()
-        self.tables = DenseTables()
-        self.late_heads = LateHeads()
-        self.attention = PlainAttention()
-        self.stepped = SteppedLayers()
-        self.pieces = LayersOnPieces()
-        self.micro_batches = MicroBatches()
-        self.threads = MoreThreads()
-        self.zeroed = ZeroedBranches()
-        self.unused_rows = UnusedRows()
-        self.transforms = PaddedTransforms()
-        self._timed = (
-            self.transforms,
-            self.late_heads,
-            self.attention,
-            self.stepped,
-            self.pieces,
-            self.micro_batches,
-            self.threads,
-            self.zeroed,
-            self.unused_rows,
-        )
         self.parametrized = Parametrized(recorder)
         self.search_gradients = SearchGradients(optimizers, recorder)
         self.thrown_away = ThrownAway(optimizers, recorder)
@@ -100,6 +59,27 @@ class StepLooks:
         self.validation_calls = ValidationCalls(recorder)
         self.repeated = RepeatedCalls()
         self.fixed_parts = FixedParts(optimizers, modules, recorder)
+
+    def another_may_begin(self) -> None:
+        """An optimizer is made for something else, after others have made steps."""
+        self._may_begin = Began(self._recorder.clock(), self._recorder.count)
+        self.fixed_parts.another_begins()
+
+    def another_began(self) -> None:
+        """It was another training's: all that made steps before are over."""
+        self.now.end(self._may_begin)
+        self._before = self.longest()
+        self.now = LooksOfTraining(self._recorder, self._may_begin)
+
+    def longest(self) -> LooksOfTraining:
+        """Those of the training that takes most of the script."""
+        before, now = self._before, self.now
+        return now if before is None or now.lasted_ns > before.lasted_ns else before
+
+    @property
+    def longest_steps(self) -> tuple[int, int | None] | None:
+        """Its steps, see `LooksOfTraining.steps`; None of a script with one training."""
+        return None if self._before is None else self.longest().steps
 
     def forward_begins(self, module: Any, args: Any, kwargs: Any, frame: FrameType) -> None:
         """An outermost module is called in `frame`, with gradients on."""
@@ -127,13 +107,13 @@ class StepLooks:
         """`torch.autograd.backward` is called, for a batch that this loader has given."""
         outputs = args[0] if args else kwargs.get("tensors")
         count = self._recorder.count
-        if count == _COUNTED_STEP:
+        if self.now.counts(count):
             self._note_graph(outputs)
         self.one_by_one.in_this_step()
         self.unused_part.looks_into(outputs)
         self.thrown_away.looks_into(outputs)
         if not self._recorder.on_device:
-            self.loss_part.begins(outputs, self._after_model.first)
+            self.now.loss_part.begins(outputs, self._after_model.first)
         self.kept_graphs.note(count, None if given is None else given.batches, args, kwargs)
         self.graph_reach.note(count, self._recorder.epochs > 0, outputs)
         self.search_gradients.backward_begins()
@@ -141,7 +121,7 @@ class StepLooks:
 
     def gradients_begin(self, args: Any, kwargs: Any, frame: FrameType) -> None:
         """`torch.autograd.grad` is called in `frame`."""
-        if self._recorder.count == _COUNTED_STEP:
+        if self.now.counts(self._recorder.count):
             self._note_graph(args[0] if args else kwargs.get("outputs"))
         self.kept_graphs.note_gradients(args, kwargs)
         self.one_by_one.begins(args, kwargs, frame)
@@ -164,18 +144,18 @@ class StepLooks:
             self.unused_part.ends,
             self.parametrized.backward_ends,
             self.thrown_away.ends,
-            self.loss_part.ends,
+            self.now.loss_part.ends,
             self.search_gradients.backward_ends,
         )
 
     def update_begins(self, optimizer: Any) -> None:
         """An optimizer's step begins."""
-        self.micro_batches.update_begins()
+        self.now.micro_batches.update_begins()
         if optimizer is not self._optimizers.main():
             return
         self._optimizers.look_at_rates()
         if not self._recorder.on_device:
-            self.tables.note(optimizer, self._modules.trained)
+            self.now.tables.note(optimizer, self._modules.trained)
 
     def settings(self) -> dict[str, Any]:
         """What is known only at the end, as configuration."""
@@ -188,32 +168,18 @@ class StepLooks:
             self.parametrized,
             self.fixed_parts,
         )
-        for look in (self.tables, *self._timed, *others):
+        for look in (self.longest(), *others):
             found |= look.settings()
         return found
 
     def measure(self) -> None:
         """What rules would have to guess, on the host, once the training is over."""
-        for look in (self.tables, *self._timed):
-            look.measure()
+        self.longest().measure()
 
     def _note_graph(self, outputs: Any) -> None:
-        """Adds how many operations a backward pass from these tensors goes through, and how many of
-        these came after the forward; and whether parts of the forward are run again for it."""
-        functions = [f for f in _graph(outputs) if type(f).__name__ != "AccumulateGrad"]
-        if not functions:
-            return
-        self.autograd_nodes = (self.autograd_nodes or 0) + len(functions)
-        for look in self._timed:
-            look.note(functions)
-        self.arithmetic.add(functions)
-        first = self._after_model.first
-        if first is not None:
-            later = sum(f._sequence_nr() >= first for f in functions)
-            self.loss_nodes = (self.loss_nodes or 0) + later
+        """Looks into the graph of a backward pass from these tensors."""
+        functions = self.now.note_graph(outputs, self._after_model.first)
         self.padded_batches.note_graph(self._recorder.count, functions)
-        if any(type(f).__name__ == "CheckpointFunctionBackward" for f in functions):
-            self.recomputes = True
 
 
 def _each(*ends: Callable[[], object]) -> None:
@@ -228,18 +194,6 @@ def _next_operation(torch: Any) -> int | None:
     torch does not tell."""
     number = getattr(torch._C._autograd, "_get_sequence_nr", None)
     return None if number is None else int(number())
-
-
-def _graph(outputs: Any) -> set[Any]:
-    tensors = outputs if isinstance(outputs, list | tuple) else (outputs,)
-    waiting = [tensor.grad_fn for tensor in tensors if getattr(tensor, "grad_fn", None) is not None]
-    seen = set(waiting)
-    while waiting and len(seen) < _MOST_NODES:
-        for function, _ in waiting.pop().next_functions:
-            if function is not None and function not in seen:
-                seen.add(function)
-                waiting.append(function)
-    return seen
 
 
 def _autocast_dtype(torch: Any) -> str | None:

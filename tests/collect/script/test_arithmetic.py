@@ -12,9 +12,9 @@ from told_shapes import told_shapes
 from torch import nn
 
 from perfdoctor.collect.script.arithmetic import Arithmetic
+from perfdoctor.collect.script.looks_of_training import _graph
 from perfdoctor.collect.script.padded_batches import arithmetic_per_position
 from perfdoctor.collect.script.settings_used import _matmul_precision
-from perfdoctor.collect.script.step_looks import _graph
 
 
 def _counted(output: torch.Tensor) -> Arithmetic:
@@ -89,4 +89,4 @@ def test_an_observed_step_is_counted_once() -> None:
             model(torch.rand(8, 16)).sum().backward()
             optimizer.step()
             optimizer.zero_grad()
-    assert seen.observer.looks.arithmetic.settings()["multiplied_in_products"] == 8 * 16 * 4
+    assert seen.observer.looks.now.arithmetic.settings()["multiplied_in_products"] == 8 * 16 * 4

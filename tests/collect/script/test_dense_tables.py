@@ -45,7 +45,7 @@ def _seen(model: nn.Module, touched: int = 12, make: Make = _adam) -> dict[str, 
             out = model(ids[:, None]) if _bags(model) else model(ids)
             out.sum().backward()
             optimizer.step()
-        tables = seen.observer.looks.tables
+        tables = seen.observer.looks.now.tables
         tables.measure()
         return tables.settings()
 
@@ -119,7 +119,7 @@ def test_without_dense_gradients_of_tables_there_is_nothing(model: Any, make: Ma
             optimizer = make(made)
             made(torch.ones(2, 12)).sum().backward()
             optimizer.step()
-            assert seen.observer.looks.tables.settings() == {"embedding_part": 0.0}
+            assert seen.observer.looks.now.tables.settings() == {"embedding_part": 0.0}
     else:
         assert _seen(made, make=make) == {"embedding_part": 0.0}
 

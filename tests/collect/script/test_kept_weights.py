@@ -86,5 +86,40 @@ def test_what_no_sample_comes_through_is_not() -> None:
     assert told(draw, base="object", method="sample") is None
 
 
+_HELPER = """\
+import numpy as np
+from torch.utils.data import Dataset
+
+class Popularity:
+    def __init__(self, w):
+        self.p = w / w.sum()
+
+    def draw(self, rng, k):
+        return rng.choice(len(self.p), size=k, p=self.p)  # here
+
+class Clicks(Dataset):
+    def __getitem__(self, index):
+        return self.negatives(index)
+
+    def negatives(self, index):
+        return {asked}
+"""
+
+
+@pytest.mark.parametrize(
+    ("asked", "how"),
+    [
+        ("self.popularity.draw(self.rng, 5)", "rng.choice"),
+        ("self.popularity.most(5)", None),
+        ("self.draw(self.rng, 5)", None),
+    ],
+)
+def test_an_object_that_samples_ask_may_draw(asked: str, how: str | None) -> None:
+    file = f"/home/me/kept_{next(_NUMBERS)}.py"
+    lines = _HELPER.format(asked=asked).splitlines(keepends=True)
+    linecache.cache[file] = (1, None, lines, file)
+    assert kept_weights(file, line_with(file, "# here")) == how
+
+
 def test_a_file_without_source_tells_nothing() -> None:
     assert kept_weights("/home/me/nowhere.py", 3) is None

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.functional import interpolate, relu
 
 from perfdoctor.collect.script.late_heads import LateHeads
-from perfdoctor.collect.script.step_looks import _graph
+from perfdoctor.collect.script.looks_of_training import _graph
 
 HEAD = nn.Conv2d(8, 3, 1)
 

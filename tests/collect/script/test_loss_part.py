@@ -66,7 +66,7 @@ def _train(clock: Clock, steps: int = 4, *, times: int = 1) -> Watched:
 
 def test_the_loss_s_part_ends_where_the_model_s_first_gradient_is_asked_for(clock: Clock) -> None:
     seen = _train(clock)
-    assert seen.observer.looks.loss_part.median == 10 / 40
+    assert seen.observer.looks.now.loss_part.median == 10 / 40
     assert seen.totals()["backward"] == 4 * 40
 
 
@@ -83,7 +83,7 @@ def test_the_part_is_a_setting_for_the_rules(clock: Clock) -> None:
 
 def test_a_graph_that_is_gone_through_again_counts_each_time_alike(clock: Clock) -> None:
     seen = _train(clock, steps=2, times=2)
-    assert seen.observer.looks.loss_part._parts == [10 / 40] * 4
+    assert seen.observer.looks.now.loss_part._parts == [10 / 40] * 4
 
 
 def test_a_backward_pass_by_keywords_is_looked_into_too(clock: Clock) -> None:
@@ -91,7 +91,7 @@ def test_a_backward_pass_by_keywords_is_looked_into_too(clock: Clock) -> None:
         model = Costly(clock)
         for _ in range(3):
             torch.autograd.backward(tensors=_loss(clock, model(torch.ones(5, 4))))
-    assert seen.observer.looks.loss_part.median == 10 / 40
+    assert seen.observer.looks.now.loss_part.median == 10 / 40
 
 
 def test_a_model_that_gives_its_loss_itself_has_no_part_of_the_loss(clock: Clock) -> None:
@@ -105,11 +105,11 @@ def test_a_model_that_gives_its_loss_itself_has_no_part_of_the_loss(clock: Clock
         for _ in range(5):
             model(torch.ones(5, 4)).backward()
             optimizer.step()
-    assert seen.observer.looks.loss_part.median is None
+    assert seen.observer.looks.now.loss_part.median is None
 
 
 def test_fewer_than_three_passes_say_nothing(clock: Clock) -> None:
-    assert _train(clock, steps=2).observer.looks.loss_part.median is None
+    assert _train(clock, steps=2).observer.looks.now.loss_part.median is None
 
 
 def test_a_loss_without_the_model_has_no_part_in_which_the_model_is_reached(clock: Clock) -> None:
@@ -118,7 +118,7 @@ def test_a_loss_without_the_model_has_no_part_in_which_the_model_is_reached(cloc
         for _ in range(5):
             model(torch.ones(5, 4))
             _loss(clock, free).backward()
-    assert seen.observer.looks.loss_part.median is None
+    assert seen.observer.looks.now.loss_part.median is None
 
 
 def test_no_hook_stays_after_a_backward_pass_even_one_that_fails(clock: Clock) -> None:
@@ -160,7 +160,7 @@ def test_on_a_device_the_host_s_clock_tells_nothing_and_is_not_asked(clock: Cloc
             clock.spend(1)
             out.register_hook(lambda _: clock.spend(3))
             (out.pow(2) * 2).mean().backward()
-    assert seen.observer.looks.loss_part.median is None
+    assert seen.observer.looks.now.loss_part.median is None
 
 
 def _gradients(seed: int = 3) -> list[torch.Tensor]:
@@ -182,7 +182,7 @@ def test_gradients_are_the_same_to_the_last_bit(clock: Clock) -> None:
     clock_of_ticks: Any = lambda: next(ticks)  # noqa: E731
     with Watched(clock_of_ticks) as seen:
         observed = _gradients()
-    assert seen.observer.looks.loss_part.median is not None
+    assert seen.observer.looks.now.loss_part.median is not None
     assert all(torch.equal(a, b) for a, b in zip(observed, plain, strict=True))
 
 
@@ -195,4 +195,4 @@ def test_a_loss_of_parts_that_lie_before_the_model_s_end_is_told_by_the_newest(
             first = side(torch.ones(5, 4))
             second = model(torch.ones(5, 4))
             _loss(clock, second + first.unsqueeze(-1)).backward()
-    assert seen.observer.looks.loss_part.median == pytest.approx(10 / (10 + 30 + 20))
+    assert seen.observer.looks.now.loss_part.median == pytest.approx(10 / (10 + 30 + 20))

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from perfdoctor.collect.script.looks_of_training import _graph
 from perfdoctor.collect.script.micro_batches import MicroBatches
-from perfdoctor.collect.script.step_looks import _graph
 
 NET = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 8))
 OTHER = nn.Linear(5, 8)

@@ -545,8 +545,8 @@ def test_operations_of_a_step_are_counted_in_all_its_backward_passes(clock: Cloc
                 torch.stack(pairs).sum().backward()
             optimizer.step()
     of_one_loss = 5 * 4 + 2  # two elements, a difference and a square of each; stack and sum
-    assert seen.observer.looks.loss_nodes == 3 * of_one_loss
-    assert seen.observer.looks.autograd_nodes == 3 * (
+    assert seen.observer.looks.now.loss_nodes == 3 * of_one_loss
+    assert seen.observer.looks.now.autograd_nodes == 3 * (
         of_one_loss + 3
     )  # addmm, transpose and squeeze
 

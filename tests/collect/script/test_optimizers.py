@@ -69,3 +69,37 @@ def test_the_first_steps_of_something_else_are_noted_too() -> None:
     session._seen.observer.optimizers.phases = 1
     noting = [session._on_step(count) and session._seen.state.noting for count in (60, 89, 90)]
     assert noting == [True, True, False]
+
+
+def test_a_training_ends_once_all_that_made_its_steps_are_over(optimizers: Optimizers) -> None:
+    few, many, later = nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(3, 2)
+    pair = made(optimizers, few), made(optimizers, many)
+    for one in 3 * pair:
+        optimizers.stepped(one)
+    now = made(optimizers, later)
+    for _ in range(9):
+        optimizers.stepped(now)
+    assert optimizers.trainings == 0
+    optimizers.stepped(now)
+    assert optimizers.trainings == 1
+
+
+def test_optimizers_of_inner_loops_begin_no_training(optimizers: Optimizers) -> None:
+    """As in meta-learning: each task's copy has its own, and the outer one goes on."""
+    outer = made(optimizers, nn.Linear(2, 2))
+    for _ in range(20):
+        inner = made(optimizers, nn.Linear(2, 2))
+        for _ in range(3):
+            optimizers.stepped(inner)
+        optimizers.stepped(outer)
+    assert optimizers.trainings == 0
+
+
+def test_one_that_is_no_longer_there_is_over_at_once(optimizers: Optimizers) -> None:
+    model = nn.Linear(2, 2)
+    before = made(optimizers, model)
+    optimizers.stepped(before)
+    del before
+    optimizers.stepped(made(optimizers, nn.Linear(3, 2)))
+    assert not optimizers.has(model.weight)
+    assert optimizers.trainings == 1

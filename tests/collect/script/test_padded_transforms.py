@@ -40,7 +40,7 @@ def _seen(way: Way, taps: int = LONG) -> PaddedTransforms:
             optimizer.zero_grad()
             model(torch.randn(2, LONG, 1)).pow(2).sum().backward()
             optimizer.step()
-        return seen.observer.looks.transforms
+        return seen.observer.looks.now.transforms
 
 
 def _product(x: torch.Tensor, k: torch.Tensor) -> Any:

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from perfdoctor.collect.script.looks_of_training import _graph
 from perfdoctor.collect.script.pieces import LayersOnPieces
-from perfdoctor.collect.script.step_looks import _graph
 
 PIECES, SAMPLES = 12, 2
 FRAMES = torch.randn(PIECES, SAMPLES, 3, 8, 8)

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from perfdoctor.collect.script.looks_of_training import _graph
 from perfdoctor.collect.script.plain_attention import PlainAttention
-from perfdoctor.collect.script.step_looks import _graph
 
 BATCH, TOKENS, FEATURES, HEADS = 2, 20, 24, 4
 WIDTH = FEATURES // HEADS

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from perfdoctor.collect.script.step_looks import _graph
+from perfdoctor.collect.script.looks_of_training import _graph
 from perfdoctor.collect.script.stepped_layers import SteppedLayers
 
 MOMENTS, BATCH, TAKES, GIVES = 16, 3, 5, 6
