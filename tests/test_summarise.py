@@ -13,7 +13,7 @@ from logged_runs import make_epochs, make_log, make_track, noisy
 
 from perfdoctor import schema
 from perfdoctor import summarise as summarising
-from perfdoctor.record import LoaderRecord, Memory, Span, StageSeries
+from perfdoctor.record import LoaderRecord, Memory, Run, Source, Span, StageSeries
 from perfdoctor.summarise import SERIES_POINTS, summarise
 
 
@@ -375,3 +375,45 @@ def test_many_records_are_told_the_same_in_two_threads(monkeypatch: pytest.Monke
     alone = replace(summarise(run), created_at="")
     monkeypatch.setattr(summarising, "_MANY_RECORDS", 1)
     assert replace(summarise(run), created_at="") == alone
+
+
+def _two_trainings(first: int, second: int) -> Run:
+    """Quick steps that compute, then slow ones that load."""
+    loads = np.r_[np.full(first, 0.001), np.full(second, 0.08)]
+    computes = np.r_[np.full(first, 0.009), np.full(second, 0.02)]
+    stages = (
+        StageSeries(name="data_loading", exposed_s=loads),
+        StageSeries(name="forward", exposed_s=computes),
+    )
+    count = first + second
+    return replace(
+        make_run(steps=count),
+        step_s=loads + computes,
+        stages=stages,
+        source=Source(kind="run"),
+        warmup=0,
+        epoch_start=np.arange(count) == 0,
+        longest=(first, count),
+    )
+
+
+def test_of_several_trainings_steps_are_those_of_the_longest():
+    report = summarise(_two_trainings(200, 400))
+    assert report.steps.time.p50_s == pytest.approx(0.1)
+    assert (report.steps.count, report.steps.warmup_discarded) == (400, 200)
+    assert report.steps.before_training == 200
+    assert report.stages["data_loading"].p50_s == pytest.approx(0.08)
+    assert report.throughput.trend.shape == "steady"
+
+
+def test_shares_are_those_of_all_trainings():
+    stages = summarise(_two_trainings(200, 400)).stages
+    assert stages["forward"].share == pytest.approx((200 * 0.009 + 400 * 0.02) / 42)
+    assert sum(stage.share for stage in stages.values()) == pytest.approx(1)
+
+
+def test_a_stage_that_is_not_in_the_longest_is_told_as_it_was_before():
+    run = _two_trainings(200, 400)
+    loss = StageSeries(name="loss", exposed_s=np.r_[np.full(200, 0.001), np.full(400, np.nan)])
+    stage = summarise(replace(run, stages=(*run.stages, loss))).stages["loss"]
+    assert stage.p50_s == pytest.approx(0.001)

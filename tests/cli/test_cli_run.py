@@ -138,6 +138,39 @@ def test_a_loader_may_train_and_validate(tmp_path):
     assert parts_of(report)["validation"] > 0
 
 
+def test_of_models_that_are_trained_one_after_another_the_longest_is_told(tmp_path):
+    train = script(
+        tmp_path,
+        """
+        import time
+        import torch
+        from torch.utils.data import DataLoader, TensorDataset
+
+        class Taught(torch.nn.Sequential):
+            pass
+
+        def train(model, epochs, pause_s):
+            data = TensorDataset(torch.rand(160, 8), torch.rand(160, 1))
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+            for _ in range(epochs):
+                for x, y in DataLoader(data, batch_size=4):
+                    time.sleep(pause_s)
+                    loss = (model(x) - y).square().mean()
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
+
+        train(torch.nn.Linear(8, 1), 3, 0.0)
+        train(Taught(torch.nn.Linear(8, 4), torch.nn.ReLU(), torch.nn.Linear(4, 1)), 6, 0.01)
+        """,
+    )
+    assert run("--output-dir", ".", train, cwd=tmp_path).code == 0
+    report = report_in(tmp_path)
+    assert report["configuration"]["model"] == "Taught"
+    assert any("steps 121 to 360 of 360" in note for note in report["notes"])
+    assert "PD701" not in {advice["rule"] for advice in report["recommendations"]}
+
+
 @slow
 @pytest.mark.parametrize(
     "names",

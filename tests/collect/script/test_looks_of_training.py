@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from test_observing import Clock, Watched
 from torch import nn
 
+from perfdoctor.collect.script.assembly import _of_several, _records
 from perfdoctor.collect.script.looks_of_training import Began, LooksOfTraining
 
 STEPS = 16
@@ -80,3 +82,27 @@ def test_the_steps_of_the_longest_are_known() -> None:
         train(clock, layers=2, each=1)
         train(clock, layers=5, each=50)
     assert seen.observer.looks.longest_steps == (STEPS, None)
+
+
+@pytest.mark.parametrize(
+    ("steps", "told"),
+    [
+        (None, None),
+        ((50, None), (50, 400)),
+        ((50, 300), (50, 300)),
+        ((320, None), None),  # too few for a trend
+        ((50, 160), None),  # less than half of the time
+    ],
+)
+def test_the_longest_is_told_alone_where_it_stands_for_the_whole(
+    steps: tuple[int, int | None] | None, told: tuple[int, int] | None
+) -> None:
+    step_s = np.full(400, 0.1)
+    assert _records(steps, 1, step_s) == told
+    assert bool(_of_several(told, 1, 400)) == (told is not None)
+
+
+def test_rows_stand_for_several_steps_of_a_long_script() -> None:
+    assert _records((100, None), 2, np.full(400, 0.1)) == (50, 400)
+    (note,) = _of_several((50, 400), 2, 400)
+    assert "steps 101 to 800 of 800" in note
