@@ -25,15 +25,18 @@ def step_stats(run: Run, kept: slice) -> Steps | None:
     time = describe(run.step_s[kept])
     if time is None:
         return None
-    weights = part_of(step_weights(run), kept)
+    weights = step_weights(run)
+    time = _with_means(time, seconds_per_step(run)[kept], part_of(weights, kept))
+    whole_s = weighted(seconds_per_step(run), weights)[0] if run.longest else time.total_s
     return Steps(
         count=time.count,
         warmup_discarded=kept.start,
-        time=_with_means(time, seconds_per_step(run)[kept], weights),
+        time=time,
         first_s=run.first_s,
         host=None if run.host_s is None else describe(run.host_s[kept]),
         cpu_s=run.step_cpu_s,
         before_training=0 if run.longest is None else run.longest[0],
+        share=min(1.0, time.total_s / whole_s) if whole_s > 0 else 1.0,
     )
 
 

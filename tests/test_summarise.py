@@ -402,6 +402,7 @@ def test_of_several_trainings_steps_are_those_of_the_longest():
     assert report.steps.time.p50_s == pytest.approx(0.1)
     assert (report.steps.count, report.steps.warmup_discarded) == (400, 200)
     assert report.steps.before_training == 200
+    assert report.steps.share == pytest.approx(40 / 42)
     assert report.stages["data_loading"].p50_s == pytest.approx(0.08)
     assert report.throughput.trend.shape == "steady"
 

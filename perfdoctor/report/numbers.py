@@ -49,6 +49,7 @@ class Steps:
     Attributes:
         warmup_discarded: steps before those that count, of which `before_training` are of models
             that the script trained before this one.
+        share: the part of all steps' time that is this training's, where there are several.
     """
 
     count: int
@@ -58,6 +59,7 @@ class Steps:
     host: Stat | None = None
     cpu_s: float | None = None
     before_training: int = 0
+    share: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)

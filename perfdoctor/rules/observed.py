@@ -275,15 +275,17 @@ def left_over(factor: float, count: int | None = None) -> float:
 
 
 def beside_steps(facts: Facts) -> float:
-    """The part of an observed training that lies between its steps; 0 of any other source."""
+    """The part of an observed training that lies between its steps, or in steps of other trainings
+    than the one that is told; 0 of any other source."""
     if not is_run(facts) or not facts.has("stages"):
         return 0.0
-    shares = (
+    between = sum(
         facts.known(f"stages.{stage}.share") or 0.0
         for stage in facts.get("stages")
         if is_between(facts, stage)
     )
-    return min(1.0, sum(shares))
+    told = facts.known("steps.share")
+    return min(1.0, 1.0 - (1.0 - between) * (1.0 if told is None else told))
 
 
 def is_between(facts: Facts, stage: str) -> bool:
