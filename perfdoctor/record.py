@@ -351,8 +351,9 @@ class Run:
         ranks: how many processes wrote it. restarts: indices of records after which steps repeat.
         logs: the files it was read from.
         finished: the log says itself that the training has ended.
-        longest: the records of the training that takes longest (first, last + 1), where a script
-            trains one model after another.
+        trend_of: the records of the training that takes longest (first, last + 1), where a script
+            trains one model after another, or more of one later. longest: the same where it takes
+            most of the time, and is told alone.
         hotspots: lines of code and their shares, where the script was observed. ending: how that
             script ended.
         counters: totals of events over what was measured, units in their names: pauses for garbage
@@ -398,6 +399,7 @@ class Run:
     restarts: tuple[int, ...] = ()
     logs: tuple[LogFile, ...] = ()
     finished: bool = False
+    trend_of: tuple[int, int] | None = None
     longest: tuple[int, int] | None = None
     hotspots: tuple[Hotspot, ...] = ()
     ending: Ending | None = None

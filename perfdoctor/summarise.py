@@ -162,6 +162,9 @@ def _median(pace: Pace | None) -> float | None:
 def _trend(run: Run, pace: Pace, printed: Pace | None, stalls: Stalls | None) -> Trend | None:
     if printed is None:  # of epochs
         return find_trend(pace, pace)
+    if run.trend_of != run.longest:  # of one of several trainings, which are told together
+        of_one = paces(run, slice(*run.trend_of or ())).get(pace.unit)
+        pace = printed = pace if of_one is None else of_one
     if not _same_places(printed.index, pace.index):
         printed = pace
     return find_trend(pace, printed, _epochs_of(run), stalls, run.track)

@@ -393,6 +393,7 @@ def _two_trainings(first: int, second: int) -> Run:
         source=Source(kind="run"),
         warmup=0,
         epoch_start=np.arange(count) == 0,
+        trend_of=(first, count),
         longest=(first, count),
     )
 
@@ -418,3 +419,11 @@ def test_a_stage_that_is_not_in_the_longest_is_told_as_it_was_before():
     loss = StageSeries(name="loss", exposed_s=np.r_[np.full(200, 0.001), np.full(400, np.nan)])
     stage = summarise(replace(run, stages=(*run.stages, loss))).stages["loss"]
     assert stage.p50_s == pytest.approx(0.001)
+
+
+def test_of_trainings_that_are_told_together_the_trend_is_that_of_the_longest():
+    run = replace(_two_trainings(200, 400), longest=None)
+    report = summarise(run)
+    assert report.steps.count == 600
+    assert report.throughput.trend.shape == "steady"
+    assert summarise(replace(run, trend_of=None)).throughput.trend.shape == "step"

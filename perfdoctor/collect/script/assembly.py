@@ -39,8 +39,8 @@ _NS = 1e-9
 Split = Mapping[str, Mapping[str, float]]
 #: Epochs of fewer steps may well begin one step after another (our own choice).
 _LONG_EPOCH = 10
-#: Of several trainings the longest is told alone if it takes this part of all steps' time, and so
-#: many steps at least, of which a trend is seen (our own choice; the latter as PD701 has it).
+#: Of several trainings the longest is told alone if it takes this part of all steps' time (our own
+#: choice); and so many steps show a trend (as PD701 has it).
 _HALF, _FEWEST_STEPS = 0.5, 100
 
 
@@ -79,7 +79,8 @@ def assemble(recorder: Recorder, stage_of: Sequence[str], seen: Observed) -> Run
     count = rows.single.shape[0]
     epochs = _begun(rows.sums[:, EPOCH] > 0, rows.stride)
     step_s = np.sum(within, axis=0) if within else np.zeros(count)
-    longest = _records(seen.longest, rows.stride, step_s)
+    trend_of = _records(seen.longest, rows.stride, step_s.size)
+    longest = trend_of if _is_most(trend_of, step_s) else None
     return Run(
         name=seen.name,
         source=seen.source,
@@ -99,8 +100,9 @@ def assemble(recorder: Recorder, stage_of: Sequence[str], seen: Observed) -> Run
         mean_step_s=_mean_steps(means, rows.stride),
         sampled=rows.stride > 1,
         track=_track(recorder, rows),
+        trend_of=trend_of,
         longest=longest,
-        epochs=_epochs(recorder, rows, stage_of, epochs, longest),
+        epochs=_epochs(recorder, rows, stage_of, epochs, trend_of),
         spans=tuple(_spans(recorder, stage_of, seen.split)),
         wall_s=sum(recorder.totals[:MOST_LABELS]) * _NS,
         started_at=seen.started_at,
@@ -192,14 +194,18 @@ def _steps_per_epoch(epochs: Bools, stride: int) -> int | None:
 
 
 def _records(
-    steps: tuple[int, int | None] | None, stride: int, step_s: Floats
+    steps: tuple[int, int | None] | None, stride: int, count: int
 ) -> tuple[int, int] | None:
-    """The records of these steps; None where they do not stand for the whole."""
+    """The records of these steps; None where they are too few."""
     if steps is None:
         return None
-    first, last = steps[0] // stride, step_s.size if steps[1] is None else steps[1] // stride
-    few = (last - first) * stride < _FEWEST_STEPS
-    return None if few or step_s[first:last].sum() < _HALF * step_s.sum() else (first, last)
+    first, last = steps[0] // stride, count if steps[1] is None else steps[1] // stride
+    return (first, last) if (last - first) * stride >= _FEWEST_STEPS else None
+
+
+def _is_most(records: tuple[int, int] | None, step_s: Floats) -> bool:
+    """Whether these take most of all steps' time."""
+    return records is not None and bool(step_s[slice(*records)].sum() >= _HALF * step_s.sum())
 
 
 def _of_several(longest: tuple[int, int] | None, stride: int, count: int) -> tuple[str, ...]:
@@ -208,8 +214,8 @@ def _of_several(longest: tuple[int, int] | None, stride: int, count: int) -> tup
         return ()
     first, last = longest[0] * stride + 1, longest[1] * stride
     return (
-        "The script trains one model after another: the times of steps are those of the longest "
-        f"training, steps {first:,} to {last:,} of {count * stride:,}.",
+        "The script trains one model after another, or more of it later: the times of steps are "
+        f"those of the longest part, steps {first:,} to {last:,} of {count * stride:,}.",
     )
 
 
@@ -218,7 +224,7 @@ def _epochs(
     rows: Rows,
     stage_of: Sequence[str],
     starts: Bools,
-    longest: tuple[int, int] | None,
+    trend_of: tuple[int, int] | None,
 ) -> EpochSeries | None:
     """Epochs by the time they took, of several trainings those of the longest; None where there is
     one only, or rows were thinned.
@@ -236,8 +242,8 @@ def _epochs(
     rest_s = sum(recorder.totals[:MOST_LABELS]) * _NS - counted_s - recorder.after_s
     following = np.append(between[first[1:]], max(0.0, rest_s))
     time_s = spent - between[first] + following
-    if longest is not None:
-        time_s = time_s[(first >= longest[0]) & (first < longest[1])]
+    if trend_of is not None:
+        time_s = time_s[(first >= trend_of[0]) & (first < trend_of[1])]
     return EpochSeries(number=np.arange(1.0, time_s.size + 1), time_s=time_s)
 
 

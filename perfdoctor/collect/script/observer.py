@@ -340,6 +340,13 @@ class Observer:
             self.looks.another_may_begin()
             self.ask_at_once()
 
+    def look_at_gradients(self) -> None:
+        """Much more may want gradients than before, or much less."""
+        another = self.optimizers.look_at_gradients()
+        self.looks.looked_at_gradients(another=another)
+        if another:
+            self.ask_at_once()
+
     def optimizer_begins(self, closure: bool) -> None:
         """An optimizer's step begins; its closure, if it has one, computes the loss inside."""
         self._resolve(r.OTHER)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,9 @@ _SETTLED = 10
 _NEVER_USED, _IDLE = 10, 200
 #: So many steps without it since another one was made, and an optimizer has had its time.
 _OVER = 10
+#: A training of so many times as many numbers is another one: a layer that is unfrozen doubles
+#: the backward pass of the small networks of which it is the half (our own choice).
+_MORE = 1.5
 #: Optimizers that are remembered although another one lies where they lay.
 _MOST_GONE = 16
 
@@ -57,6 +60,18 @@ class Known:
         found = (self.references.get(number) for number in numbers)
         return any(there is not None and there() is not None for there in found)
 
+    def wants(self) -> int:
+        """Numbers that want gradients."""
+        there = (reference() for reference in self.references.values())
+        return sum(one.numel() for one in there if one is not None and one.requires_grad)
+
+    def trains_as_much(self, numbers: Mapping[int, int]) -> bool:
+        """Whether it trains any of these, and about as many numbers: as where a training goes on
+        with another learning rate, and not where it goes on with all of a model of which it was a
+        head."""
+        whole = sum(numbers.values())
+        return whole < _MORE * self.elements < _MORE**2 * whole and self.trains(numbers)
+
 
 class Optimizers:
     """Every optimizer that was made. `version` grows with each change of what is optimised,
@@ -79,6 +94,7 @@ class Optimizers:
         self.version = 0
         self._without_main = 0
         self._last: Known | None = None
+        self._wanted, self._asked_in = 0, 0
 
     def __len__(self) -> int:
         return len(self._known)
@@ -90,7 +106,7 @@ class Optimizers:
         if known is None or known.reference() is not optimizer:
             if known is not None:
                 self._gone = [*self._gone[1 - _MOST_GONE :], known]
-            if self._steps and not any(one.trains(numbers) for one in self._every()):
+            if self._steps and not any(one.trains_as_much(numbers) for one in self._every()):
                 self._began = self._steps
                 self.phases += 1
             reference = weakref.ref(optimizer)
@@ -125,6 +141,17 @@ class Optimizers:
     def uses(self, parameter: Any) -> bool:
         """The same, but for what only stands still there: see `ZeroRates`."""
         return self.has(parameter) and not self.rates.has(parameter)
+
+    def look_at_gradients(self) -> bool:
+        """Whether the same optimizers train much more or less than at the look before, as where
+        layers are unfrozen: numbers that want gradients. Then that is another training."""
+        before, asked_in = self._wanted, self._asked_in
+        self._wanted = sum(k.wants() for k in self._alive() if not k.over)
+        changed = not before < _MORE * self._wanted < _MORE**2 * before
+        another = changed and before > 0 and self._wanted > 0 and asked_in == self.trainings
+        self.trainings += another
+        self._asked_in = self.trainings
+        return another
 
     def look_at_rates(self) -> None:
         """Looks at the learning rates of all of them, in a step that is looked into."""

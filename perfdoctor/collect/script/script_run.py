@@ -28,8 +28,8 @@ if TYPE_CHECKING:  # nothing that imports numpy before the script's first line, 
     from perfdoctor.collect.script.workers import WorkerWatch
     from perfdoctor.record import Environment, Hotspot, LoaderRecord, Run
 
-#: Steps from one look at learning rates to the next.
-RATES_EVERY = 100
+#: Steps from one look at learning rates to the next, and at what wants gradients.
+RATES_EVERY, GRADIENTS_EVERY = 100, 20
 #: Time between looks at the training's line. One costs the training about 0.4 ms on two cores,
 #: since it has to give up the interpreter's lock and get it back: 1 %, and 20 looks a second.
 _LOOK_S = 0.05
@@ -91,6 +91,8 @@ class ScriptRun:
         self._hooks.step(count, self._with_parameters)
         if count % RATES_EVERY == 0:
             guarded(self.state, self.observer.optimizers.look_at_rates)
+        if count % GRADIENTS_EVERY == 0:
+            guarded(self.state, self.observer.look_at_gradients)
         if self.observer.looks.now.settles(count):
             self._settle(count)
         if count == 1:

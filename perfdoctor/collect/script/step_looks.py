@@ -44,7 +44,7 @@ class StepLooks:
         self._optimizers, self._modules, self._recorder = optimizers, modules, recorder
         self.autocast: str | None = None
         self._after_model = AfterModel()
-        self._may_begin = Began(recorder.clock(), 0)
+        self._may_begin = self._same_until = Began(recorder.clock(), 0)
         self.now = LooksOfTraining(recorder, self._may_begin)
         self._before: LooksOfTraining | None = None
         self.kept_graphs = KeptGraphs()
@@ -67,9 +67,20 @@ class StepLooks:
 
     def another_began(self) -> None:
         """It was another training's: all that made steps before are over."""
-        self.now.end(self._may_begin)
+        self._begin(self._may_begin, self._may_begin)
+
+    def looked_at_gradients(self, *, another: bool) -> None:
+        """Whether much more wants gradients than at the look before, or much less: since when is
+        not known."""
+        now = Began(self._recorder.clock(), self._recorder.count)
+        if another:
+            self._begin(self._same_until, now)
+        self._same_until = now
+
+    def _begin(self, ended: Began, began: Began) -> None:
+        self.now.end(ended)
         self._before = self.longest()
-        self.now = LooksOfTraining(self._recorder, self._may_begin)
+        self.now = LooksOfTraining(self._recorder, began)
 
     def longest(self) -> LooksOfTraining:
         """Those of the training that takes most of the script."""

@@ -10,7 +10,7 @@ import torch
 from test_observing import Clock, Watched
 from torch import nn
 
-from perfdoctor.collect.script.assembly import _of_several, _records
+from perfdoctor.collect.script.assembly import _is_most, _of_several, _records
 from perfdoctor.collect.script.looks_of_training import Began, LooksOfTraining
 
 STEPS = 16
@@ -91,18 +91,38 @@ def test_the_steps_of_the_longest_are_known() -> None:
         ((50, None), (50, 400)),
         ((50, 300), (50, 300)),
         ((320, None), None),  # too few for a trend
-        ((50, 160), None),  # less than half of the time
     ],
 )
-def test_the_longest_is_told_alone_where_it_stands_for_the_whole(
+def test_the_longest_shows_the_trend(
     steps: tuple[int, int | None] | None, told: tuple[int, int] | None
 ) -> None:
-    step_s = np.full(400, 0.1)
-    assert _records(steps, 1, step_s) == told
+    assert _records(steps, 1, 400) == told
     assert bool(_of_several(told, 1, 400)) == (told is not None)
 
 
+@pytest.mark.parametrize(
+    ("records", "most"), [((50, 400), True), ((50, 160), False), (None, False)]
+)
+def test_it_is_told_alone_where_it_takes_most_of_the_time(
+    records: tuple[int, int] | None, most: bool
+) -> None:
+    assert _is_most(records, np.full(400, 0.1)) == most
+
+
 def test_rows_stand_for_several_steps_of_a_long_script() -> None:
-    assert _records((100, None), 2, np.full(400, 0.1)) == (50, 400)
+    assert _records((100, None), 2, 400) == (50, 400)
     (note,) = _of_several((50, 400), 2, 400)
     assert "steps 101 to 800 of 800" in note
+
+
+def test_what_is_unfrozen_between_two_looks_belongs_to_neither_part() -> None:
+    clock = Clock()
+    with Watched(clock) as seen:
+        train(clock, layers=2, each=1, steps=30)
+        looks = seen.observer.looks
+        looks.looked_at_gradients(another=False)
+        train(clock, layers=2, each=1, steps=20)
+        looks.looked_at_gradients(another=True)
+        assert looks.longest_steps == (0, 30)
+        train(clock, layers=2, each=50, steps=10)
+    assert looks.longest_steps == (50, None)

@@ -103,3 +103,35 @@ def test_one_that_is_no_longer_there_is_over_at_once(optimizers: Optimizers) -> 
     optimizers.stepped(made(optimizers, nn.Linear(3, 2)))
     assert not optimizers.has(model.weight)
     assert optimizers.trainings == 1
+
+
+def test_all_of_a_model_after_its_head_is_another_training(optimizers: Optimizers) -> None:
+    body, head = nn.Linear(8, 8), nn.Linear(8, 2)
+    probe = made(optimizers, head)
+    optimizers.stepped(probe)
+    del probe
+    optimizers.stepped(made(optimizers, nn.Sequential(body, head)))
+    assert optimizers.trainings == 1
+
+
+def test_layers_that_are_unfrozen_make_another_training(optimizers: Optimizers) -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 2))
+    model[0].requires_grad_(False)
+    optimizer = made(optimizers, model)
+    looks = []
+    for step in range(6):
+        if step == 3:
+            model[0].requires_grad_(True)
+        optimizers.stepped(optimizer)
+        looks.append(optimizers.look_at_gradients())
+    assert looks == [False, False, False, True, False, False]
+    assert optimizers.trainings == 1
+
+
+def test_a_layer_that_is_frozen_of_many_makes_none(optimizers: Optimizers) -> None:
+    model = nn.Sequential(*[nn.Linear(8, 8) for _ in range(5)])
+    optimizer = made(optimizers, model)
+    optimizers.stepped(optimizer)
+    assert not optimizers.look_at_gradients()
+    model[0].requires_grad_(False)
+    assert not optimizers.look_at_gradients()
