@@ -130,6 +130,8 @@ MEASURED = frozenset(
         "stepped_operations",
         "stepped_s",
         "steps_in_other_threads",
+        "sample_elements_at_first",
+        "sample_elements_at_last",
         "steps_per_iterator",
         "thrown_away_made_at",
         "thrown_away_module",

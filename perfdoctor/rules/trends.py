@@ -31,6 +31,9 @@ EPOCHS = "epochs/s"
 #: significance that it needs.
 _FEWEST_EPOCHS = 8
 _TREND_P = 0.01
+#: Samples that became so many times as large became larger (our own choice), and what is computed
+#: with them by this power at most: attention goes over all pairs of positions.
+_ENDS, _LARGER, _WORK = ("first", "last"), 1.1, 2.0
 #: A change so many records from a restart is its doing.
 _NEAR = 3
 #: Shapes in which a speed goes from one level to another.
@@ -107,7 +110,13 @@ def unit(facts: Facts) -> str:
 
 def lasting_fall(facts: Facts, least: float, *, short: bool = False) -> Fall | None:
     """A fall by at least `least` (a share) from the start to the end of a run; `short`: also of a
-    few steps in a few seconds, if these ended at about half of their speed."""
+    few steps in a few seconds, if these ended at about half of their speed. None where samples
+    became as much larger."""
+    fall = _lasting_fall(facts, least, short=short)
+    return None if fall is None or _samples_grew(facts, fall) else fall
+
+
+def _lasting_fall(facts: Facts, least: float, *, short: bool) -> Fall | None:
     first, last = facts.known(_path("first")), facts.known(_path("last"))
     if shape(facts) not in _MOVING or first is None or last is None or last <= 0:
         return None
@@ -149,7 +158,17 @@ def epochs_slowed(facts: Facts, least: float) -> Fall | None:
     first, last = float(np.median(epoch_s[:3])), float(np.median(epoch_s[-3:]))
     if first > last * (1 - least) or kendall_p(epoch_s) >= _TREND_P:
         return None
-    return Fall(1 / first, 1 / last, EPOCHS, f" over {epoch_s.size + 1} epochs", tested=True)
+    place = f" over {epoch_s.size + 1} epochs"
+    fall = Fall(1 / first, 1 / last, EPOCHS, place, tested=True)
+    return None if _samples_grew(facts, fall) else fall
+
+
+def _samples_grew(facts: Facts, fall: Fall) -> bool:
+    """Whether samples became larger, and the speed fell no more than that explains."""
+    first, last = (facts.known(f"configuration.sample_elements_at_{end}") for end in _ENDS)
+    if not first or not last or last < _LARGER * first:
+        return False
+    return fall.before <= fall.after * float((last / first) ** _WORK)
 
 
 def _epoch_times(facts: Facts) -> Floats:

@@ -25,6 +25,7 @@ from perfdoctor.collect.script.module_roles import (
 from perfdoctor.collect.script.optimizers import ARCHITECTURE, MAIN, Known, Optimizers
 from perfdoctor.collect.script.recorder import Moment, Recorder
 from perfdoctor.collect.script.rollouts import Rollouts
+from perfdoctor.collect.script.sample_sizes import SampleSizes
 from perfdoctor.collect.script.skimming import Skimming
 from perfdoctor.collect.script.step_looks import StepLooks
 
@@ -56,6 +57,7 @@ class Observer:
         self.optimizers = optimizers
         self.modules = Modules(optimizers)
         self.loaders = LoadersSeen(recorder)
+        self.sample_sizes = SampleSizes()
         self.searches = Searches(optimizers)
         self._on_step = on_step
         self._asked = 1

@@ -188,6 +188,7 @@ class ScriptRun:
         from perfdoctor.collect.script.settings_used import (
             acts_for_data,
             remade_elsewhere,
+            sample_sizes,
             searches,
             steps_per_iterator,
             validation_waits,
@@ -200,7 +201,8 @@ class ScriptRun:
         used = used | self._ddp.settings() | self._hooks.settings() | self.patches.settings()
         used |= self.observer.looks.settings() | self.state.settings()
         used |= steps_per_iterator(self.observer) | remade_elsewhere(self.observer)
-        used |= acts_for_data(self.observer) | validation_waits(self.observer)
+        used |= sample_sizes(self.observer) | acts_for_data(self.observer)
+        used |= validation_waits(self.observer)
         used |= searches(self.observer, self.state.search_lines.most_backwards)
         used |= self._written | ({IN_PART: True} if self.in_part else {})
         used = with_unused_part(used, self.observer)

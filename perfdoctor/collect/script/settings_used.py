@@ -52,6 +52,12 @@ def steps_per_iterator(observer: Observer) -> dict[str, float]:
     }
 
 
+def sample_sizes(observer: Observer) -> dict[str, float]:
+    """How large the training's samples are at its beginning and at its end."""
+    loaders = {facts.number for facts in observer.loaders.values() if facts.role == "train"}
+    return observer.sample_sizes.settings(loaders, observer.looks.longest_steps)
+
+
 def acts_for_data(observer: Observer) -> dict[str, Any]:
     """Whether the model makes the data of the training, as one that acts in an environment, and the
     seconds of that; nothing where it does not."""

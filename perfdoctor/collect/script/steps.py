@@ -75,6 +75,9 @@ def advancing(original: Call, state: State) -> Call:
             state.inside = False
             if not steady:
                 recorder.unwind(depth)
+                if samples and facts.began_ns is not None:
+                    note_size = observer.sample_sizes.note
+                    guarded(state, note_size, recorder.count, facts.number, batch, samples)
                 guarded(state, observer.next_ends, facts, samples)
             else:
                 del stack[depth:]
