@@ -55,6 +55,7 @@ class LooksOfTraining:
         self._clock, self._looked_from = recorder.clock, recorder.count
         self._began = began
         self._next: Began | None = None
+        self._seen_ns = 0
         self.used: dict[str, Any] = {}
         self.autograd_nodes: int | None = None
         self.loss_nodes: int | None = None
@@ -91,6 +92,8 @@ class LooksOfTraining:
         functions = [f for f in _graph(outputs) if type(f).__name__ != "AccumulateGrad"]
         if not functions:
             return functions
+        if self.autograd_nodes is None:
+            self._seen_ns = self._clock()
         self.autograd_nodes = (self.autograd_nodes or 0) + len(functions)
         for look in self._timed:
             look.note(functions)
@@ -113,11 +116,12 @@ class LooksOfTraining:
 
     @property
     def lasted_ns(self) -> int:
-        """How long the training lasted, or has until now; 0 where its graph was not seen."""
+        """How long the training lasted, or has until now, since its graph was seen (before its
+        first step much may be prepared); 0 where it was not."""
         if self.autograd_nodes is None:
             return 0
         ended_ns = self._clock() if self._next is None else self._next.at_ns
-        return ended_ns - self._began.at_ns
+        return ended_ns - self._seen_ns
 
     def settings(self) -> dict[str, Any]:
         """What is known only at the end, as configuration."""

@@ -126,3 +126,12 @@ def test_what_is_unfrozen_between_two_looks_belongs_to_neither_part() -> None:
         assert looks.longest_steps == (0, 30)
         train(clock, layers=2, each=50, steps=10)
     assert looks.longest_steps == (50, None)
+
+
+def test_what_comes_before_the_first_step_is_no_training() -> None:
+    clock = Clock()
+    with Watched(clock) as seen:
+        clock.spend(10_000)
+        train(clock, layers=2, each=1)
+        train(clock, layers=5, each=50)
+    assert seen.observer.looks.longest().autograd_nodes == operations(5)
