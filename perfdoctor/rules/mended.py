@@ -32,7 +32,7 @@ _INDEXED_S = 3e-6
 _RANDOM = r"rand|jitter|augment|flip|noise|shuffle|choice|permut(?!e)|cutout|mixup|dropout"
 #: Calls on arrays, which for all rows at once take no longer than for some of them.
 _OF_ARRAYS = (
-    r"transform|normali[sz]|standardi[sz]|scale|predict|_std|_mean|_var|astype|DataFrame|Series"
+    r"transform(?!_)|normali[sz]|standardi[sz]|scale|predict|_std|_mean|_var|astype|DataFrame|Series"
     r"|iloc|\b(?:np|numpy|torch|pd|pandas)\b|Tensor\."
 )
 #: Calls of torch's own, whose time is not Python's, and those that wait for a device.
