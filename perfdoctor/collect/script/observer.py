@@ -83,7 +83,7 @@ class Observer:
         self._forward_samples = 0
         self.counted = self._validated = 0  # samples of the last batch
         self._untrained_forward = False
-        self._used_loader = False
+        self.used_loader = False
         self._passes, self._passed_at = False, -1
 
     @property
@@ -144,7 +144,7 @@ class Observer:
             facts.began_ns = None
         self.counted, self._validated = 0, samples
         if facts.role != "validation":
-            self._used_loader = True
+            self.used_loader = True
             self.counted, self._validated = samples, 0
             self.recorder.samples += samples
 
@@ -281,7 +281,7 @@ class Observer:
             self._step_without_optimizer()
             self._outside_is(r.OTHER)
             self.steady_module = id(module)
-        if not self._used_loader:
+        if not self.used_loader:
             self._forward_samples = max(self._forward_samples, samples())
 
     def _forward_was_validation(self) -> None:
@@ -429,7 +429,7 @@ class Observer:
 
     def _end_step(self) -> None:
         recorder = self.recorder
-        if not recorder.samples and not self._used_loader:
+        if not recorder.samples and not self.used_loader:
             recorder.samples = self._forward_samples
         if not recorder.count:  # start-up ended when the first step began
             self._outside_is(r.OTHER)
@@ -450,7 +450,7 @@ class Observer:
         """Whether the next step may be taken to begin like this one: with a batch of the same
         loader, for the same model, in training. Then nothing is to be found out."""
         last = self._last
-        plain = last is not None and last.role == "train" and self._used_loader
+        plain = last is not None and last.role == "train" and self.used_loader
         phase = self._outside == r.OTHER and self._settled and not self._untrained_forward
         on_host = not self.recorder.on_device  # its marks are made elsewhere
         alone = self._only is not None and not self.searches.count

@@ -17,6 +17,7 @@ from perfdoctor.collect.script import frames
 from perfdoctor.collect.script import recorder as r
 from perfdoctor.collect.script.loop_finder import BACKWARD, FORWARD, OPTIMIZER
 from perfdoctor.collect.script.optimizers import ARCHITECTURE
+from perfdoctor.collect.script.sample_sizes import EVERY as SIZES_EVERY
 from perfdoctor.collect.script.state import (
     State,
     guarded,
@@ -94,6 +95,14 @@ def advancing(original: Call, state: State) -> Call:
     return advance
 
 
+def note_sizes(state: State, args: Any, kwargs: Any) -> None:
+    """How large the samples are that a model is called with, where no loader gives them."""
+    samples = samples_in((args, kwargs))
+    if samples:
+        observer = state.observer
+        observer.sample_sizes.note_call(observer.recorder.count, [args, kwargs], samples)
+
+
 def outermost(original: Call, state: State, torch: Any) -> Call:
     """`Module.__call__`, which tells of calls from outside of any module.
 
@@ -152,6 +161,8 @@ def outermost(original: Call, state: State, torch: Any) -> Call:
             if not told:
                 return original(self, *args, **kwargs)
             depth = len(stack)
+            if grad and not observer.used_loader and not recorder.count % SIZES_EVERY:
+                guarded(state, note_sizes, state, args, kwargs)
             if not grad and validated.looks:
                 guarded(state, validated.begins, self, args, kwargs, sys._getframe(1))
         if state.noting:

@@ -8,7 +8,7 @@ from test_observing import Clock, Watched
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from perfdoctor.collect.script.sample_sizes import SampleSizes
+from perfdoctor.collect.script.sample_sizes import EVERY, SampleSizes
 from perfdoctor.collect.script.settings_used import sample_sizes
 
 
@@ -55,3 +55,24 @@ def test_other_loaders_and_a_single_epoch_tell_nothing() -> None:
     for step in range(3):
         found.note(step, 0, ["text"], 4)
     assert found.settings({0}, None) == {}
+
+
+def test_without_a_loader_calls_for_gradients_tell() -> None:
+    with Watched(Clock()) as seen:
+        small, large = nn.Linear(4, 1), nn.Conv2d(3, 2, 3)
+        parameters = [*small.parameters(), *large.parameters()]
+        optimizer = torch.optim.SGD(parameters, lr=0.1)
+        for step in range(2 * EVERY + 1):
+            images = torch.rand(2, 3, 8 + step // EVERY, 8)
+            with torch.no_grad():
+                large(torch.rand(2, 3, 64, 64))
+            (small(torch.rand(2, 4)).mean() + large(images).mean()).backward()
+            optimizer.step()
+    assert tuple(sample_sizes(seen.observer).values()) == (3 * 8 * 8, 3 * 10 * 8)
+
+
+def test_a_long_training_is_remembered_to_its_end() -> None:
+    found = noted(*range(1, 3 * 4096))
+    first, last = found.settings({0}, None).values()
+    assert first < 4096 * 3 * 0.15
+    assert last > 4096 * 3 * 0.85
