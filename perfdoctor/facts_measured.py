@@ -97,6 +97,8 @@ MEASURED = frozenset(
         "pieces_of_views",
         "pieces_operations",
         "pieces_samples",
+        "passes_at_first",
+        "passes_at_last",
         "pieces_times_beside",
         "plain_attention_heads",
         "plain_attention_layers",

@@ -44,8 +44,8 @@ class ThroughputDrops:
     ## Evidence and threshold
     The median throughput at the start and at the end, the significance of the change, and whether
     the wait for data grew with it. Of a script that trains one model after another, or more of one
-    later, that of the longest part; and not where samples became larger (by a tenth at least) and
-    the speed fell by no more than the square of that.
+    later, that of the longest part; and not where samples became larger, or steps have more
+    backward passes (by a tenth at least), and the speed fell by no more than the square of that.
     - `fall` = 0.15 (source: 16 % was the coefficient of variation of the mean step over identical
       blocks on a loaded two-core machine)
 

@@ -31,9 +31,10 @@ EPOCHS = "epochs/s"
 #: significance that it needs.
 _FEWEST_EPOCHS = 8
 _TREND_P = 0.01
-#: Samples that became so many times as large became larger (our own choice), and what is computed
-#: with them by this power at most: attention goes over all pairs of positions.
-_ENDS, _LARGER, _WORK = ("first", "last"), 1.1, 2.0
+#: Samples that became so many times as large became larger, and steps with so many times as many
+#: backward passes do more (our own choice). What is computed then grows by this power at most:
+#: attention goes over all pairs of positions, and second-order passes take several times as long.
+_LARGER, _WORK = 1.1, 2.0
 #: A change so many records from a restart is its doing.
 _NEAR = 3
 #: Shapes in which a speed goes from one level to another.
@@ -110,10 +111,10 @@ def unit(facts: Facts) -> str:
 
 def lasting_fall(facts: Facts, least: float, *, short: bool = False) -> Fall | None:
     """A fall by at least `least` (a share) from the start to the end of a run; `short`: also of a
-    few steps in a few seconds, if these ended at about half of their speed. None where samples
-    became as much larger."""
+    few steps in a few seconds, if these ended at about half of their speed. None where the steps
+    do as much more."""
     fall = _lasting_fall(facts, least, short=short)
-    return None if fall is None or _samples_grew(facts, fall) else fall
+    return None if fall is None or _does_more(facts, fall) else fall
 
 
 def _lasting_fall(facts: Facts, least: float, *, short: bool) -> Fall | None:
@@ -160,12 +161,17 @@ def epochs_slowed(facts: Facts, least: float) -> Fall | None:
         return None
     place = f" over {epoch_s.size + 1} epochs"
     fall = Fall(1 / first, 1 / last, EPOCHS, place, tested=True)
-    return None if _samples_grew(facts, fall) else fall
+    return None if _does_more(facts, fall) else fall
 
 
-def _samples_grew(facts: Facts, fall: Fall) -> bool:
-    """Whether samples became larger, and the speed fell no more than that explains."""
-    first, last = (facts.known(f"configuration.sample_elements_at_{end}") for end in _ENDS)
+def _does_more(facts: Facts, fall: Fall) -> bool:
+    """Whether samples became larger, or steps have more backward passes, and the speed fell no more
+    than that explains."""
+    return any(_explains(facts, name, fall) for name in ("sample_elements", "passes"))
+
+
+def _explains(facts: Facts, name: str, fall: Fall) -> bool:
+    first, last = (facts.known(f"configuration.{name}_at_{end}") for end in ("first", "last"))
     if not first or not last or last < _LARGER * first:
         return False
     return fall.before <= fall.after * float((last / first) ** _WORK)

@@ -23,6 +23,7 @@ from perfdoctor.collect.script.module_roles import (
     Modules,
 )
 from perfdoctor.collect.script.optimizers import ARCHITECTURE, MAIN, Known, Optimizers
+from perfdoctor.collect.script.passes_per_step import PassesPerStep
 from perfdoctor.collect.script.recorder import Moment, Recorder
 from perfdoctor.collect.script.rollouts import Rollouts
 from perfdoctor.collect.script.sample_sizes import SampleSizes
@@ -57,7 +58,8 @@ class Observer:
         self.optimizers = optimizers
         self.modules = Modules(optimizers)
         self.loaders = LoadersSeen(recorder)
-        self.sample_sizes = SampleSizes()
+        self.sample_sizes, self.passes = SampleSizes(), PassesPerStep()
+        self._passes_without_loader = 0
         self.searches = Searches(optimizers)
         self._on_step = on_step
         self._asked = 1
@@ -313,12 +315,18 @@ class Observer:
         self._validated = 0
         self._untrained_forward = self._passes = False
         self._outside_is(r.OTHER)
+        self._passes_without_loader += self._last is None
         if self._last is not None:
             self._last.training += 1
             if self._begun:
                 self._may_begin_epoch()
         self.recorder.enter(r.BACKWARD)
         return True
+
+    @property
+    def backward_passes(self) -> int:
+        """All that there were."""
+        return self._passes_without_loader + sum(f.training for f in self.loaders.values())
 
     def backward_ends(self) -> None:
         """They are there."""
@@ -343,7 +351,8 @@ class Observer:
             self.ask_at_once()
 
     def look_at_gradients(self) -> None:
-        """Much more may want gradients than before, or much less."""
+        """Much more may want gradients than before, or much less; or go through more passes."""
+        self.passes.note(self.recorder.count, self.backward_passes)
         another = self.optimizers.look_at_gradients()
         self.looks.looked_at_gradients(another=another)
         if another:

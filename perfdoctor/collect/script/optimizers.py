@@ -42,6 +42,7 @@ class Known:
     made: int = 0
     elements: int = 0
     references: dict[int, weakref.ref[Any]] = field(default_factory=dict)
+    sizes: dict[int, int] = field(default_factory=dict)
     steps: int = 0
     idle: bool = False
     shares: bool = False
@@ -62,8 +63,8 @@ class Known:
 
     def wants(self) -> int:
         """Numbers that want gradients."""
-        there = (reference() for reference in self.references.values())
-        return sum(one.numel() for one in there if one is not None and one.requires_grad)
+        there = ((number, reference()) for number, reference in self.references.items())
+        return sum(self.sizes[n] for n, one in there if one is not None and one.requires_grad)
 
     def trains_as_much(self, numbers: Mapping[int, int]) -> bool:
         """Whether it trains any of these, and about as many numbers: as where a training goes on
@@ -113,6 +114,7 @@ class Optimizers:
             name = type(optimizer).__name__
             known = self._known[id(optimizer)] = Known(reference, name, self._steps)
         known.references.update({id(one): weakref.ref(one) for one in parameters})
+        known.sizes.update(numbers)
         known.elements += sum(numbers.values())
         self._kinds.clear()
         self.version += 1

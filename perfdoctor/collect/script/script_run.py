@@ -201,7 +201,9 @@ class ScriptRun:
         used = used | self._ddp.settings() | self._hooks.settings() | self.patches.settings()
         used |= self.observer.looks.settings() | self.state.settings()
         used |= steps_per_iterator(self.observer) | remade_elsewhere(self.observer)
-        used |= sample_sizes(self.observer) | acts_for_data(self.observer)
+        longest = self.observer.looks.longest_steps
+        used |= sample_sizes(self.observer) | self.observer.passes.settings(longest)
+        used |= acts_for_data(self.observer)
         used |= validation_waits(self.observer)
         used |= searches(self.observer, self.state.search_lines.most_backwards)
         used |= self._written | ({IN_PART: True} if self.in_part else {})
