@@ -31,6 +31,7 @@ _MOST_GONE = 16
 class Known:
     """One optimizer: how much it trains, and which tensors.
 
+    `references` and `sizes` are of its tensors, by their identities.
     `shares`: it made a step with gradients that another one made a step with too, so that both
     train one model. `made`: the steps of all optimizers when it was made. `last`: the one that was
     its last, and `longest` the most that it ever let pass. `over`: another one was made since then
