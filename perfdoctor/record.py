@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -265,7 +265,8 @@ class Hotspot:
     stay the same. `sorts`: what sorts all there is, to take the first few. `part_taken`: the
     window that alone is used of what the line makes for a sample. `makes`: the class of a
     module of torch that is made there within the steps, `fills` whether the values it is made with
-    are overwritten at once. `loops`: those around a line of the validation.
+    are overwritten at once. `loops`: those around a line of the validation; `outputs`: whether it
+    joins the outputs of its batches, or is of the metrics that go over all of them.
     """
 
     file: str
@@ -292,6 +293,7 @@ class Hotspot:
     makes: str | None = None
     fills: bool = False
     loops: int | None = None
+    outputs: Literal["joined", "scored"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

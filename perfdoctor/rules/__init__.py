@@ -496,6 +496,10 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "perfdoctor.rules.small_validation_batches:SmallValidationBatches",
         "Validation goes in batches that are far smaller than the training's.",
     ),
+    "PD515": (
+        "perfdoctor.rules.kept_outputs:WholeOutputsKept",
+        "Validation joins the model's whole outputs, batch by batch, for its metrics.",
+    ),
     "PD601": (
         "perfdoctor.rules.uneven_ranks:StragglerRank",
         "One rank is slower than the others, which wait for it in every step.",

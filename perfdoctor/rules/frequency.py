@@ -34,7 +34,7 @@ SAVED_DATA = "configuration.saved_data"
 #: Where they are so many, leaving them out changes nothing and saves about as much as saving more
 #: rarely.
 _MOSTLY_UNNEEDED = 0.5
-#: The same of validation whose calls can be mended (PD511, PD512, PD514).
+#: The same of validation whose calls can be mended (PD511, PD512, PD514, PD515).
 _MOSTLY_GOES = 0.5
 VALIDATION_CAUSE = "validation"
 _FACTORS = (2, 5, 10)

@@ -47,7 +47,8 @@ class HotLine:
     `sorts` what sorts all there for the first few; `part` the window that alone is used of what the
     line makes for a sample; `makes` the class of a module that is made there
     within the steps, `fills` whether its values are overwritten at once; `loops` how many are
-    around a line of the validation.
+    around a line of the validation; `outputs` whether it joins what the model gave for its batches
+    ("joined") or goes over all that was joined ("scored").
     """
 
     file: str
@@ -74,6 +75,7 @@ class HotLine:
     makes: str = ""
     fills: bool = False
     loops: int = 0
+    outputs: str = ""
 
     @property
     def place(self) -> str:
@@ -172,6 +174,7 @@ def _hot_line(facts: Facts, path: str) -> HotLine | None:
         makes=_text(facts, f"{path}.makes"),
         fills=_told(facts, f"{path}.fills") or False,
         loops=int(facts.known(f"{path}.loops") or 0),
+        outputs=_text(facts, f"{path}.outputs"),
     )
 
 

@@ -108,7 +108,10 @@ def _deep(line: HotLine) -> bool:
 
 
 def _is_python(line: HotLine) -> bool:
-    """`text.replace` is, `Path.replace` is a library's."""
+    """`text.replace` is, `Path.replace` is a library's; metrics over all outputs at once are none
+    where no loop is around them."""
+    if line.outputs and not line.loops:
+        return False
     owner, _, name = (line.library or "").rpartition(".")
     return not line.library or (name in _OF_PYTHON and not owner[:1].isupper())
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from perfdoctor.rules.facts import Facts, Missing
-from perfdoctor.rules.observed import samples_of_step
+from perfdoctor.rules.observed import HotLine, hot_lines, samples_of_step
+from perfdoctor.rules.run_reporting import told
 
 PREFIX, ALONE = "configuration.prefix", "configuration.alone"
 _SEEN = "configuration.validation_seen_s"
@@ -24,17 +25,39 @@ _SMALL = 0.25
 #: Of what is predicted, what goes where most of a validation was not looked at, at least (our own
 #: choice): the rest of it may be something else.
 _UNSEEN = 0.5
+#: Of joining whole outputs, and of metrics over all of them, what goes where each batch is reduced
+#: first: least, likely, most (`python benchmarks/kept_outputs.py`: 0.79 to 0.98).
+OUTPUTS_GO = (0.80, 0.93, 0.98)
+
+
+def kept_outputs(facts: Facts) -> tuple[list[HotLine], list[HotLine]]:
+    """Lines of the validation that join whole outputs (PD515), and metrics over all of them."""
+    lines = hot_lines(facts, "validation")
+    joined, scored = ([n for n in lines if n.outputs == how] for how in ("joined", "scored"))
+    return joined, scored if joined else []
 
 
 def goes_unchanged(facts: Facts) -> float:
-    """The part of validation that likely goes while it gives the same, by PD511, PD512 or PD514; 0
-    where nothing is known of its calls."""
+    """The part of validation that likely goes while it gives the same, by PD511, PD512, PD514 or
+    PD515; 0 where nothing is known of it."""
     prefix, left = (facts.known(f"{PREFIX}_{name}") for name in ("of_validation", "left"))
     of_prefixes = prefix * (1 - left) if prefix is not None and left is not None else 0.0
+    return max(of_prefixes, _of_calls(facts), _of_outputs(facts))
+
+
+def _of_calls(facts: Facts) -> float:
     alone = facts.known(f"{ALONE}_of_validation")
     if alone is None or facts.known(f"{ALONE}_s") is None:
-        return max(of_prefixes, _goes_in_larger_batches(facts))
-    return max(of_prefixes, alone * (1 - left_in_batch(facts)[1]))
+        return _goes_in_larger_batches(facts)
+    return alone * (1 - left_in_batch(facts)[1])
+
+
+def _of_outputs(facts: Facts) -> float:
+    joined, scored = kept_outputs(facts)
+    part = told(facts, "validation") if joined else None
+    if part is None or part.share <= 0:
+        return 0.0
+    return OUTPUTS_GO[1] * min(1.0, sum(n.share for n in (*joined, *scored)) / part.share)
 
 
 def seen(facts: Facts, validation_s: float) -> float:

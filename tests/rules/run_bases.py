@@ -486,6 +486,18 @@ def small_validation_batches() -> Report:
     return script(parts_s=parts_s, hotspots=(hot,), **small)
 
 
+def whole_outputs_kept() -> Report:
+    """Two seconds of validation in fifty steps, most of it transformers' Trainer joining logits."""
+    joins = line("transformers/trainer_pt_utils.py:86", "torch_pad_and_concatenate", None, "", 0.2)
+    scores = line("train.py:99", "log_softmax", None, "validation", 0.1)
+    hotspots = (
+        replace(joins, stage="validation", library="transformers", outputs="joined"),
+        replace(scores, outputs="scored"),
+    )
+    parts_s = {**PARTS_S, "validation": seldom(1.75, 50)}
+    return script(parts_s=parts_s, hotspots=hotspots)
+
+
 RUNS: dict[str, Callable[[], Report]] = {
     make.__name__: make
     for make in (
@@ -528,5 +540,6 @@ RUNS: dict[str, Callable[[], Report]] = {
         one_sample_at_a_time,
         acts_one_by_one,
         small_validation_batches,
+        whole_outputs_kept,
     )
 }

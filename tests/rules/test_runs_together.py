@@ -62,6 +62,7 @@ VERDICTS = {
     "one_sample_at_a_time": ("evaluation-bound", "validation", "PD512"),
     "acts_one_by_one": ("compute-bound", "forward", "PD247"),
     "small_validation_batches": ("evaluation-bound", "validation", "PD514"),
+    "whole_outputs_kept": ("evaluation-bound", "validation", "PD515"),
     "carried_state_of_the_run": ("degrading", "backward", "PD241"),
 }
 

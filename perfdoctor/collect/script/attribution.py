@@ -14,6 +14,7 @@ from pathlib import PurePath
 
 from perfdoctor.collect.script import recorder, work
 from perfdoctor.collect.script.batch_source import BatchSource, BatchStatement
+from perfdoctor.collect.script.kept_outputs import KeptOutputs, kept_outputs
 from perfdoctor.collect.script.kinds_of_work import AFTER_FORWARD, CALLS_MODULE, START_UP, Kinds
 from perfdoctor.collect.script.libraries import FRAMEWORKS, OWN, STDLIB, USER, Libraries
 from perfdoctor.collect.script.loop_finder import LoopFacts
@@ -51,7 +52,7 @@ class Line:
     is a qualified name, or as the source writes it where a call has no frame; None where it is the
     line's own work. `made_anew`: see there, of lines that make batches. `makes`: the class of a
     module that is made there within the steps, `fills` whether its values are overwritten at once.
-    `loops`: those around a line of the validation.
+    `loops`: those around a line of the validation; `outputs`: see `kept_outputs`.
     """
 
     file: str
@@ -68,6 +69,7 @@ class Line:
     makes: str | None = None
     fills: bool = False
     loops: int = 0
+    outputs: KeptOutputs | None = None
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,8 @@ class Attribution:
         line = Line(*place, library, callee, stage, sample.seconds, share, self._process)
         line = replace(line, count=sample.count)
         if stage == work.VALIDATION:
-            line = replace(line, loops=self._loops_around(stack))
+            outputs = kept_outputs(stack, self._owner)
+            line = replace(line, loops=self._loops_around(stack), outputs=outputs)
         if stage == DATA_LOADING:
             line = replace(line, made_anew=made_anew(stack, self._is_user, self._constructors))
         return line if model is None else replace(line, makes=model.name, fills=model.filled)

@@ -13,6 +13,7 @@ from perfdoctor.collect.script.assembly import SHUT_DOWN, Split, divided
 from perfdoctor.collect.script.attribution import Attribution, Line
 from perfdoctor.collect.script.attribution import Split as Seen
 from perfdoctor.collect.script.drawing import drawn_each_time
+from perfdoctor.collect.script.kept_outputs import KeptOutputs, joins_to_itself
 from perfdoctor.collect.script.kept_weights import kept_weights
 from perfdoctor.collect.script.kinds_of_work import AFTER_FORWARD, HOOKED, MOVES_ON
 from perfdoctor.collect.script.leaving import before_end, parted
@@ -197,6 +198,7 @@ def _hotspot(line: Line, share: float) -> Hotspot:
         makes=line.makes,
         fills=line.fills,
         loops=line.loops or None,
+        outputs=line.outputs or _joined(line),
         repeated_in_workers=line.process == "worker" and repeated_in_workers(*place[:2]),
         permutes=None if draw is None else draw.how,
         permutes_for=None if draw is None else draw.taken,
@@ -207,6 +209,11 @@ def _hotspot(line: Line, share: float) -> Hotspot:
         part_taken=part_taken(*place[:2]) if loads else None,
         sorts=whole_sort(*place[:2]) if _SORTS.search(line.callee or "") else None,
     )
+
+
+def _joined(line: Line) -> KeptOutputs | None:
+    looped = line.stage == VALIDATION and line.loops > 0
+    return "joined" if looped and joins_to_itself(line.file, line.line) else None
 
 
 def loader_record(facts: LoaderFacts, seen: LoaderObserved) -> LoaderRecord | None:
