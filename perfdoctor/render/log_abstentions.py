@@ -46,6 +46,7 @@ _FACTS = {
     "configuration.sample_gradients_s": "whether gradients are taken sample by sample",
     "configuration.fixed_part_s": "what is not trained",
     "configuration.unused_rows_s": "which rows are used",
+    "configuration.zero_products_goes_s": "what matrices hold zeros",
     "configuration.zeroed_part": "what is multiplied by zero",
     "configuration": "settings",
     "environment.device": "the device",

@@ -360,6 +360,10 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "perfdoctor.rules.fixed_parts:FixedPartRecomputed",
         "A part that is not trained computes the same for the same samples in every epoch.",
     ),
+    "PD250": (
+        "perfdoctor.rules.zero_products:ZerosMultiplied",
+        "Dense matrix products with a constant that is nearly all zeros.",
+    ),
     "PD301": (
         "perfdoctor.rules.memory:MemoryNearLimit",
         "Training uses nearly all memory of the device.",

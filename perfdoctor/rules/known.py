@@ -96,6 +96,7 @@ ADVICE: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("Take a window or some frames first, then read and transform", ("PD107",), "what is used"),
     ("Run what is not trained once, keep its features", ("PD249",), "timed, samples compared"),
     ("Choose positions before the head, not after it", ("PD248",), "timed both ways"),
+    ("Multiply sparse matrices without their zeros", ("PD250",), "timed both ways"),
     ("Gradients of samples by `vmap`, or only their products", ("PD411",), "timed"),
     ("Send each expert its own rows", ("PD246",), "timed both ways"),
     ("Ask a policy once for all environments", ("PD247", "PD110"), "what calls are given"),

@@ -22,6 +22,7 @@ from perfdoctor.collect.script.plain_attention import PlainAttention
 from perfdoctor.collect.script.recorder import Recorder
 from perfdoctor.collect.script.stepped_layers import SteppedLayers
 from perfdoctor.collect.script.unused_rows import UnusedRows
+from perfdoctor.collect.script.zero_products import ZeroProducts
 from perfdoctor.collect.script.zeroed_branches import ZeroedBranches
 
 #: The step of a training whose operations are counted, once.
@@ -75,6 +76,7 @@ class LooksOfTraining:
             MoreThreads(),
             ZeroedBranches(),
             UnusedRows(),
+            ZeroProducts(),
         )
 
     def counts(self, count: int) -> bool:
